@@ -65,7 +65,7 @@ export interface CacheRecord {
 }
 
 /**
- * Where records are kept. Implemented in `cache/`. All calls are quick and synchronous but `contentOf`.
+ * Where records are kept. Implemented in `cache/`. All calls are quick and synchronous but `sameContent` and `lock`.
  */
 export interface CacheStore {
   /** Undefined too when the result's layers are no longer in the store. */
@@ -78,8 +78,10 @@ export interface CacheStore {
   everHad(key: string): boolean;
   /** Atomic and durable enough: a lost record costs a rebuild, never a wrong result. Replaces the key's record. */
   put(record: CacheRecord): void;
-  /** A digest of what a result holds but times; remembered. */
-  contentOf(result: Result, signal: AbortSignal): Promise<string>;
+  /** What a result id stands for, if that is still in the store. */
+  resultById(resultId: string): Result | undefined;
+  /** Whether two results hold the same but for times. Layers that both share are not looked at. */
+  sameContent(a: Result, b: Result, signal: AbortSignal): Promise<boolean>;
   /** Held while the step runs, so that another process that wants it waits and reuses. */
   lock(key: string, signal: AbortSignal): Promise<CacheLock>;
 }
