@@ -69,17 +69,17 @@ export function parseImageConfig(bytes: Uint8Array, mediaType?: string): ImageCo
       throw malformed('image config', `${name} is not a string`);
     }
   }
-  const rootfs = json['rootfs'];
-  if (!isObject(rootfs) || rootfs['type'] !== 'layers') {
+  const rootfs = json.rootfs;
+  if (!isObject(rootfs) || rootfs.type !== 'layers') {
     throw malformed('image config', "rootfs is not of the type 'layers'");
   }
   // A Docker image without layers has null here.
-  const diffIds = rootfs['diff_ids'] ?? [];
+  const diffIds = rootfs.diff_ids ?? [];
   if (!Array.isArray(diffIds) || diffIds.length > MAX_DIFF_IDS) {
     throw malformed('image config', 'rootfs.diff_ids is not a list, or too long');
   }
-  const config = json['config'] === undefined ? undefined : parseContainerConfig(json['config']);
-  const history = json['history'] === undefined ? undefined : parseHistory(json['history']);
+  const config = json.config === undefined ? undefined : parseContainerConfig(json.config);
+  const history = json.history === undefined ? undefined : parseHistory(json.history);
   return {
     ...(json as unknown as ImageConfig),
     rootfs: { type: 'layers', diff_ids: diffIds.map(parseDigest) },
@@ -106,7 +106,7 @@ function parseContainerConfig(value: unknown): ContainerConfig {
       throw malformed('image config', `config.${name} is not a map`);
     }
   }
-  stringMap(config['Labels'], 'image config: config.Labels');
+  stringMap(config.Labels, 'image config: config.Labels');
   return config as ContainerConfig;
 }
 

@@ -76,12 +76,12 @@ export function parseDescriptor(value: unknown, what: string): Descriptor {
   if (artifactType !== undefined && typeof artifactType !== 'string') {
     throw malformed(what, 'artifactType is not a string');
   }
-  const urls = stringList(value['urls'], `${what}.urls`);
-  const annotations = stringMap(value['annotations'], `${what}.annotations`);
-  const platform = parsePlatformObject(value['platform'], `${what}.platform`);
+  const urls = stringList(value.urls, `${what}.urls`);
+  const annotations = stringMap(value.annotations, `${what}.annotations`);
+  const platform = parsePlatformObject(value.platform, `${what}.platform`);
   return {
     mediaType,
-    digest: parseDigest(value['digest']),
+    digest: parseDigest(value.digest),
     size,
     ...(urls === undefined ? {} : { urls }),
     ...(annotations === undefined ? {} : { annotations }),

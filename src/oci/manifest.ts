@@ -47,36 +47,36 @@ export function parseManifestDocument(bytes: Uint8Array, mediaType?: string): Ma
   const json = parseJsonObject(bytes, 'manifest');
   const type = documentType(json, mediaType);
   // CVE-2021-41190: the same bytes must not be a manifest to one reader and an index to another.
-  if (json['manifests'] !== undefined && (json['layers'] !== undefined || json['config'] !== undefined)) {
+  if (json.manifests !== undefined && (json.layers !== undefined || json.config !== undefined)) {
     throw bad('it has both `manifests` and `layers` or `config`');
   }
-  if (json['schemaVersion'] !== 2) {
-    throw bad(`schemaVersion is ${JSON.stringify(json['schemaVersion'])?.slice(0, 20)}, not 2`);
+  if (json.schemaVersion !== 2) {
+    throw bad(`schemaVersion is ${JSON.stringify(json.schemaVersion)?.slice(0, 20)}, not 2`);
   }
-  const annotations = stringMap(json['annotations'], 'annotations');
+  const annotations = stringMap(json.annotations, 'annotations');
   const common = {
     schemaVersion: 2 as const,
     mediaType: type,
     ...(annotations === undefined ? {} : { annotations }),
   };
   if (isIndexType(type)) {
-    const manifests = list(json['manifests'], 'manifests', MAX_INDEX_ENTRIES);
+    const manifests = list(json.manifests, 'manifests', MAX_INDEX_ENTRIES);
     return {
       kind: 'index',
       index: { ...common, manifests: manifests.map((entry, i) => parseDescriptor(entry, `manifests[${i}]`)) },
     };
   }
-  const artifactType = json['artifactType'];
+  const artifactType = json.artifactType;
   if (artifactType !== undefined && typeof artifactType !== 'string') {
     throw bad('artifactType is not a string');
   }
-  const layers = list(json['layers'], 'layers', MAX_LAYERS);
+  const layers = list(json.layers, 'layers', MAX_LAYERS);
   return {
     kind: 'manifest',
     manifest: {
       ...common,
       ...(artifactType === undefined ? {} : { artifactType }),
-      config: parseDescriptor(json['config'], 'config'),
+      config: parseDescriptor(json.config, 'config'),
       layers: layers.map((entry, i) => parseDescriptor(entry, `layers[${i}]`)),
     },
   };
@@ -101,12 +101,12 @@ export function parseIndex(bytes: Uint8Array, mediaType?: string): Index {
 }
 
 function documentType(json: JsonObject, given: string | undefined): string {
-  const inside = json['mediaType'];
+  const inside = json.mediaType;
   if (inside !== undefined && typeof inside !== 'string') {
     throw bad('mediaType is not a string');
   }
   const outside = given === undefined || isGeneric(given) ? undefined : given;
-  if (isSchema1Type(outside ?? '') || isSchema1Type(inside ?? '') || json['schemaVersion'] === 1) {
+  if (isSchema1Type(outside ?? '') || isSchema1Type(inside ?? '') || json.schemaVersion === 1) {
     throw new IntegrityError('the image has only a Docker schema 1 manifest, which no current tool reads', {
       code: 'E_UNSUPPORTED_MEDIA_TYPE',
       hint: 'push the image again with a current tool',
@@ -115,7 +115,7 @@ function documentType(json: JsonObject, given: string | undefined): string {
   if (inside !== undefined && outside !== undefined && inside !== outside) {
     throw bad(`it calls itself '${inside.slice(0, 100)}' but came as '${outside.slice(0, 100)}'`);
   }
-  const type = outside ?? inside ?? (json['manifests'] === undefined ? OCI_MANIFEST : OCI_INDEX);
+  const type = outside ?? inside ?? (json.manifests === undefined ? OCI_MANIFEST : OCI_INDEX);
   if (!isIndexType(type) && !isManifestType(type)) {
     throw new IntegrityError(`a manifest of type '${type.slice(0, 100)}' is not supported`, {
       code: 'E_UNSUPPORTED_MEDIA_TYPE',
