@@ -1,18 +1,17 @@
 /** What the solver asks of the outside. Implemented in `ops/`, introduced by `engine.ts`. */
 import type { Json } from '../base/canonical-json.ts';
 import type { Vertex } from '../graph/vertex.ts';
-import type { Digest } from '../oci/digest.ts';
 import type { Emit } from './event.ts';
 
 /**
  * What a vertex results in: a stack of layers, bottom first. A layer is named by an id in the store; whether it is there
  * as a snapshot, as a blob or only in a registry is the store's business.
  *
- * Local sources give `files`: their content is named by digest and read from the user's disk when somebody copies it.
+ * Local sources give `files`: their content is named by a digest, and read from the user's disk when somebody copies it.
  */
 export type Result =
   | { readonly kind: 'rootfs'; readonly layers: readonly LayerId[] }
-  | { readonly kind: 'files'; readonly input: string; readonly contentDigest: Digest };
+  | { readonly kind: 'files'; readonly contentDigest: string };
 
 declare const layerIdBrand: unique symbol;
 
