@@ -1,3 +1,5 @@
+import { TsbuildError } from '../errors.ts';
+
 /** Waits `ms`. @throws `signal.reason` at once when the signal is or gets aborted. */
 export function delay(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -35,4 +37,22 @@ export function waitWith<T>(promise: Promise<T>, signal: AbortSignal | undefined
     signal.addEventListener('abort', onAbort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
   });
+}
+
+/**
+ * Waits for work that several callers share and that runs under the signal of whoever began it. When that one was
+ * aborted and we were not, `begin` is called again.
+ */
+export async function joinShared<T>(begin: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  for (;;) {
+    try {
+      return await waitWith(begin(), signal);
+    } catch (error) {
+      signal?.throwIfAborted();
+      // Our own errors tell of the work; anything else is the reason of somebody else's signal.
+      if (error instanceof TsbuildError || error instanceof TypeError) {
+        throw error;
+      }
+    }
+  }
 }
