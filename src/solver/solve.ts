@@ -47,8 +47,15 @@ export interface Solved {
   readonly durationMs: number;
 }
 
+export interface Solution {
+  /** Of the tips and of whatever had to be looked at for them, by vertex digest. */
+  readonly solved: ReadonlyMap<Digest, Solved>;
+  /** Of every vertex of the graph, also of those above a hit. */
+  readonly resultIds: ReadonlyMap<Digest, string>;
+}
+
 /**
- * Results of `tips` and of whatever had to run for them, by vertex digest.
+ * Finds or makes the results of `tips`.
  *
  * When a step fails, the others are cancelled and waited for; the first failure is thrown. On cancellation
  * `signal.reason` is thrown. Either way nothing of an unfinished step stays.
@@ -56,7 +63,7 @@ export interface Solved {
 export async function solve(
   tips: readonly Vertex[],
   options: SolveOptions,
-): Promise<ReadonlyMap<Digest, Solved>> {
+): Promise<Solution> {
   const solver = new Solver(tips, options);
   return await solver.run(tips);
 }
@@ -93,7 +100,7 @@ class Solver {
     this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
   }
 
-  async run(tips: readonly Vertex[]): Promise<ReadonlyMap<Digest, Solved>> {
+  async run(tips: readonly Vertex[]): Promise<Solution> {
     const startMs = this.#options.now();
     this.#send({
       kind: 'plan',
@@ -111,7 +118,12 @@ class Solver {
       throw this.#failure.error;
     }
     this.#send({ kind: 'built', durationMs: this.#options.now() - startMs });
-    return this.#results;
+    const resultIds = new Map<Digest, string>();
+    for (const vertex of this.#order) {
+      const { expectedId } = await this.#keyOf(vertex);
+      resultIds.set(vertex.digest, this.#results.get(vertex.digest)?.resultId ?? expectedId);
+    }
+    return { solved: this.#results, resultIds };
   }
 
   #demand(vertex: Vertex): Promise<Solved> {

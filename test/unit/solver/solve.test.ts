@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { firstOutput, type Vertex, vertex } from '../../../src/graph/vertex.ts';
 import type { BuildEvent } from '../../../src/solver/event.ts';
 import type { LayerId, Op, OpContext, Result } from '../../../src/solver/op.ts';
-import { type Ops, type SolveOptions, solve } from '../../../src/solver/solve.ts';
+import { type Ops, type Solution, type SolveOptions, solve } from '../../../src/solver/solve.ts';
 import { MemoryCache } from '../../support/memory-cache.ts';
 
 const platform = { os: 'linux', architecture: 'amd64' };
@@ -46,7 +46,7 @@ interface Harness {
   readonly events: BuildEvent[];
   /** What a command does; the default commits a layer named by the result id. */
   behaviour: (command: string, inputs: readonly Result[], context: OpContext) => Promise<Result>;
-  run(tips: readonly Vertex[], options?: Partial<SolveOptions>): ReturnType<typeof solve>;
+  run(tips: readonly Vertex[], options?: Partial<SolveOptions>): Promise<Solution['solved']>;
 }
 
 function harness(cache = new MemoryCache()): Harness {
@@ -85,8 +85,8 @@ function harness(cache = new MemoryCache()): Harness {
       kind: 'rootfs',
       layers: [...(inputs[0]?.kind === 'rootfs' ? inputs[0].layers : []), resultId as LayerId],
     }),
-    run: (tips, options = {}) =>
-      solve(tips, {
+    run: async (tips, options = {}) => {
+      const { solved } = await solve(tips, {
         ops,
         cache,
         jobs: 4,
@@ -96,7 +96,9 @@ function harness(cache = new MemoryCache()): Harness {
         generation: () => `generation ${++generations}`,
         cacheMode: 'use',
         ...options,
-      }),
+      });
+      return solved;
+    },
   };
   return self;
 }
