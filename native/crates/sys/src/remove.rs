@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{Error, Result, check_cancel};
+use crate::{Error, Result, check_cancel, root::Root};
 
 /// Removes `path` and everything below. Missing is fine.
 ///
@@ -77,6 +77,27 @@ pub fn remove_tree(path: &Path, cancel: &AtomicBool) -> Result<()> {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(Error::io("remove", path, error)),
     }
+}
+
+/// Removes a tree below a root; links in its parents are resolved inside the root, a link in the last place is removed
+/// itself. Gives whether there was something.
+///
+/// # Errors
+/// `IO`, `CANCELLED`, `IS_A_DIRECTORY` for the root itself.
+pub fn remove_in_root(root: &Root, path: &Path, cancel: &AtomicBool) -> Result<bool> {
+    use std::os::fd::AsRawFd;
+    let (parent, name) = match root.parent_of(path, false) {
+        Err(error) if matches!(error.errno, Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(false),
+        other => other?,
+    };
+    match rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => {}
+        Err(Errno::NOENT) => return Ok(false),
+        Err(error) => return Err(Error::io("stat", root.shown(path), error)),
+    }
+    // The parent is held open, so that a link put in its place meanwhile changes nothing.
+    remove_tree(&Path::new(&format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name), cancel)?;
+    Ok(true)
 }
 
 /// Opens a directory to be emptied; one that its owner may not read is made readable first. `None` when it is gone.
