@@ -18,7 +18,7 @@ export const ERROR_CODES = {
   E_OPTION_VALUE_MISSING: { who: 'definition', meaning: 'An inline pip or uv option lacks its value.' },
   E_UNDEFINED_VARIABLE: {
     who: 'definition',
-    meaning: 'A `${NAME}` that no secret, step variable or image variable defines.',
+    meaning: 'A variable in braces that no secret, step variable or image variable defines.',
   },
   E_ENV_NOT_STRING: { who: 'definition', meaning: 'A value given to env() is not a string.' },
   E_PYTHON_VERSION_TYPE: { who: 'definition', meaning: 'A Python version that is not a string.' },
