@@ -45,6 +45,10 @@ export const ERROR_CODES = {
     meaning: 'A local directory that the definition names does not exist.',
   },
   E_LOCAL_NOT_DIR: { who: 'definition', meaning: 'A directory is expected where there is something else.' },
+  E_REQUIREMENTS_NESTED: {
+    who: 'definition',
+    meaning: 'A requirements file names other local files, which do not travel with it.',
+  },
   E_FILE_CHANGED_DURING_BUILD: {
     who: 'definition',
     meaning: 'An input file changed while the build read it.',
