@@ -74,6 +74,10 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A Debian package that the suite does not have, or whose dependencies it does not have.',
   },
+  E_PACKAGE_CONFLICT: {
+    who: 'definition',
+    meaning: 'Debian packages that cannot be installed together.',
+  },
   E_LAYER_UNREPRESENTABLE: {
     who: 'definition',
     meaning: 'A file that a layer cannot represent, such as a real name beginning with `.wh.`.',
