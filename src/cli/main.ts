@@ -70,7 +70,9 @@ async function entryHelp(entry: CommandEntry): Promise<string> {
 }
 
 /** Runs this process's command line and ends the process. */
-export async function runProcess(): Promise<never> {
+export async function runProcess(
+  loadEngine: () => Promise<EngineModule> = () => import('./engine-module.ts') as Promise<EngineModule>,
+): Promise<never> {
   dropExperimentalWarnings();
   surviveClosedPipes();
   const controller = new AbortController();
@@ -82,7 +84,7 @@ export async function runProcess(): Promise<never> {
     env: process.env,
     cwd: process.cwd(),
     signal: controller.signal,
-    loadEngine: () => import('./engine-module.ts') as Promise<EngineModule>,
+    loadEngine,
   });
   // A socket that is kept alive for reuse must not keep the process: writes to pipes, files and terminals are
   // synchronous on Linux, so nothing is lost.
