@@ -5,14 +5,14 @@
  * nobody.
  */
 import { randomUUID } from 'node:crypto';
-import type { Diagnostic } from '../frontend/fluent/diagnostic.ts';
+import { InternalError } from '../errors.ts';
 import { BuiltImage, type BuiltLayer } from '../frontend/fluent/built-image.ts';
-import { type Image, recordAttempt } from '../frontend/fluent/image.ts';
-import type { PlatformName } from '../frontend/fluent/layer-definition.ts';
+import type { Diagnostic } from '../frontend/fluent/diagnostic.ts';
+import { type Image, imageParts, recordAttempt } from '../frontend/fluent/image.ts';
+import type { LayerDefinition, PlatformName } from '../frontend/fluent/layer-definition.ts';
 import { inputName } from '../frontend/fluent/local-input.ts';
 import { type ImageGraph, toGraph } from '../frontend/fluent/to-graph.ts';
-import { InternalError, TsbuildError } from '../errors.ts';
-import { type Edge, firstOutput, type Vertex, vertex } from '../graph/vertex.ts';
+import { type Edge, firstOutput, vertex } from '../graph/vertex.ts';
 import { buildManifest } from '../image/manifest.ts';
 import type { BlobWish, LayerContext } from '../layer/layer-store.ts';
 import { hostPythonSeries } from '../local/host-python.ts';
@@ -20,7 +20,6 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { parseImageConfig } from '../oci/image-config.ts';
 import { formatPlatform, hostPlatform } from '../oci/platform.ts';
-import { type Secret, secretValues } from '../secret/secret.ts';
 import type { BuildEvent, Emit } from '../solver/event.ts';
 import type { LayerId } from '../solver/op.ts';
 import { type Solution, solve } from '../solver/solve.ts';
@@ -75,7 +74,11 @@ export async function solveImages(
   images: readonly Image[],
   options: BuildImagesOptions,
   onLayers?: (layers: readonly LayerId[]) => void,
-): Promise<{ readonly solved: readonly SolvedImage[]; readonly context: LayerContext; readonly inputs: BuildInputs }> {
+): Promise<{
+  readonly solved: readonly SolvedImage[];
+  readonly context: LayerContext;
+  readonly inputs: BuildInputs;
+}> {
   const { signal } = options;
   const onEvent = (event: BuildEvent) => {
     parts.onEvent(event);
@@ -85,7 +88,9 @@ export async function solveImages(
   const inputs = new BuildInputs(parts.store.stats, parts.now);
   const mode = options.ignoreCache === true ? 'ignore' : options.forceBuild === true ? 'force' : 'use';
   const graphs = await Promise.all(
-    images.map((image, index) => graphOf(parts, image, options, inputs, mode !== 'use', options.definitions?.[index])),
+    images.map((image, index) =>
+      graphOf(parts, image, options, inputs, mode !== 'use', options.definitions?.[index]),
+    ),
   );
   const tips = graphs.map((graph) => graph.tip.vertex);
   const solution = await solve(tips, {
@@ -156,27 +161,23 @@ async function graphOf(
   const { signal } = options;
   const { blobs, images } = parts.store;
   const again = forced || options.pull === true;
-  const graph = await toGraph(
-    image,
-    options.platform === undefined ? {} : { platform: options.platform },
-    {
-      settings: parts.settings,
-      platform: formatPlatform(hostPlatform()) as PlatformName,
-      hostPython: () => hostPythonSeries(parts.environment),
-      scan: (input) => inputs.scan(input, signal),
-      resolver: {
-        resolveImage: (reference, platform, { secret, refresh }) =>
-          resolveBaseImage({ blobs, images, registries: parts.registries }, reference, platform, {
-            again: again || refresh,
-            secret,
-            signal,
-          }),
-        resolveOciLayout: (layout, platform) => resolveLayout(parts.store, layout, platform, signal),
-      },
-      ...(definition === undefined ? {} : { definition }),
-      ...(again ? { refresh: true } : {}),
+  const graph = await toGraph(image, options.platform === undefined ? {} : { platform: options.platform }, {
+    settings: parts.settings,
+    platform: formatPlatform(hostPlatform()) as PlatformName,
+    hostPython: () => hostPythonSeries(parts.environment),
+    scan: (input) => inputs.scan(input, signal),
+    resolver: {
+      resolveImage: (reference, platform, { secret, refresh }) =>
+        resolveBaseImage({ blobs, images, registries: parts.registries }, reference, platform, {
+          again: again || refresh,
+          secret,
+          signal,
+        }),
+      resolveOciLayout: (layout, platform) => resolveLayout(parts.store, layout, platform, signal),
     },
-  );
+    ...(definition === undefined ? {} : { definition }),
+    ...(again ? { refresh: true } : {}),
+  });
   for (const input of graph.localInputs.values()) {
     inputs.add(input);
   }
@@ -188,7 +189,9 @@ function withMounts(graph: ImageGraph, inputs: BuildInputs): ImageGraph {
   const { platform } = graph;
   const sources: Edge[] = graph.mounts.map(({ input }) => {
     inputs.add(input);
-    return firstOutput(vertex({ kind: 'source-local', input: inputName(input) }, [], { platform, label: 'local files' }));
+    return firstOutput(
+      vertex({ kind: 'source-local', input: inputName(input) }, [], { platform, label: 'local files' }),
+    );
   });
   const added = vertex(
     {
@@ -220,24 +223,34 @@ function describe(source: Image, graph: ImageGraph, { solved, resultIds }: Solut
   if (tip === undefined || tip.result.kind !== 'rootfs') {
     throw new InternalError('the tip of an image has no root filesystem');
   }
-  const { method } = graph;
+  const calls = imageParts(source).layers;
   const builtLayers: BuiltLayer[] = [];
   let id = '';
   for (const [index, vertices] of graph.layerVertices.entries()) {
     const outcomes = vertices.map((each) => solved.get(each.digest));
     id = imageId(id, {
       results: vertices.map((each) => resultIds.get(each.digest) ?? ''),
-      config: graph.configLines[index] ?? [],
+      config: configLines(calls[index]),
     });
     builtLayers.push({
       id,
-      method: method[index] ?? '',
+      method: calls[index]?.method ?? 'addLocal',
       cached: outcomes.every((outcome) => outcome?.cached !== false),
-      durationMs: outcomes.reduce((sum, outcome) => sum + (outcome?.cached === false ? outcome.durationMs : 0), 0),
+      durationMs: outcomes.reduce(
+        (sum, outcome) => sum + (outcome?.cached === false ? outcome.durationMs : 0),
+        0,
+      ),
     });
   }
   recordAttempt(source, { id, layers: builtLayers });
   return { source, graph, id, layers: tip.result.layers, builtLayers };
+}
+
+/** What a call changes in the configuration; its steps on the root filesystem are covered by their results. */
+function configLines(layer: LayerDefinition | undefined): readonly string[] {
+  return (layer?.steps ?? []).flatMap((step) =>
+    step.kind === 'config' || step.kind === 'workdir' ? [step.text] : [],
+  );
 }
 
 async function finish(
@@ -272,7 +285,9 @@ async function finish(
     platform,
     layers,
     config,
-    build: { layers: builtLayers.map(({ id: layerId, method, durationMs }) => ({ id: layerId, method, durationMs })) },
+    build: {
+      layers: builtLayers.map(({ id: layerId, method, durationMs }) => ({ id: layerId, method, durationMs })),
+    },
   });
   const diagnostics: readonly Diagnostic[] = graph.diagnostics;
   return {
@@ -303,24 +318,3 @@ export function sourceDateEpoch(environment: NodeJS.ProcessEnv): number | undefi
   const text = environment.SOURCE_DATE_EPOCH;
   return text !== undefined && /^\d{1,12}$/.test(text) ? Number(text) : undefined;
 }
-
-/** For those who failed: errors of steps say which image and layer they belong to. */
-export function isTsbuildError(error: unknown): error is TsbuildError {
-  return error instanceof TsbuildError;
-}
-
-export function secretsOf(
-  graphs: readonly ImageGraph[],
-  environment: NodeJS.ProcessEnv,
-): (secretId: string) => Promise<Readonly<Record<string, string>>> {
-  const all = new Map<string, Secret>(graphs.flatMap((graph) => [...graph.secrets]));
-  return async (secretId) => {
-    const secret = all.get(secretId);
-    if (secret === undefined) {
-      throw new InternalError(`the graph names a secret that the build does not have: '${secretId}'`);
-    }
-    return secretValues(secret, environment);
-  };
-}
-
-export type { Vertex };

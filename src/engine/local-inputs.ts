@@ -1,8 +1,8 @@
 /** The local inputs of one build: each is scanned once, however many ask. */
-import type { StatCache } from '../content/stat-cache.ts';
 import { InternalError } from '../errors.ts';
 import { inputName, type LocalInput } from '../frontend/fluent/local-input.ts';
 import { type ScannedInput as Scan, scanInput } from '../local/scan-input.ts';
+import type { StatCache } from '../local/stat-cache.ts';
 import { native } from '../native/addon.ts';
 import type { LocalInputs, ScannedInput } from '../ops/op-context.ts';
 

@@ -11,7 +11,7 @@ import { BlobStore } from '../content/blob-store.ts';
 import { ImageRecords } from '../content/image-records.ts';
 import { LayerRecords } from '../content/layer-records.ts';
 import { MetaDb } from '../content/meta-db.ts';
-import { SqliteStatCache, type StatCache } from '../content/stat-cache.ts';
+import { SqliteStatCache } from '../content/stat-cache.ts';
 import { HostError, InternalError } from '../errors.ts';
 import { type NativeLock, native } from '../native/addon.ts';
 
@@ -21,7 +21,7 @@ export class Store {
   readonly blobs: BlobStore;
   readonly layers: LayerRecords;
   readonly images: ImageRecords;
-  readonly stats: StatCache;
+  readonly stats: SqliteStatCache;
   readonly #engineId: string;
   readonly #lock: NativeLock;
 
@@ -89,7 +89,13 @@ export class Store {
     return oldest;
   }
 
+  /** A directory below `tmp/` for unfinished things of this engine, not made yet. */
+  scratchDir(name: string): string {
+    return join(this.dir, 'tmp', `engine-${this.#engineId}`, name);
+  }
+
   close(): void {
+    rmSync(join(this.dir, 'tmp', `engine-${this.#engineId}`), { recursive: true, force: true });
     this.meta.db.prepare('DELETE FROM engines WHERE id = ?').run(this.#engineId);
     rmSync(engineLockPath(this.dir, this.#engineId), { force: true });
     this.#lock.release();

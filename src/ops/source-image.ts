@@ -28,8 +28,11 @@ export function sourceImageOp(options: SourceImageOptions, repositoryOf: (refere
   };
 }
 
-/** `sourceOf` gives where the blobs of a layout are, as `BlobFetcher` understands it. */
-export function sourceOciLayoutOp(options: SourceImageOptions, sourceOf: (layout: string) => string): Op {
+/** `sourceOf` gives where the blobs of a layout are, as `BlobFetcher` understands it; undefined if they are in the store. */
+export function sourceOciLayoutOp(
+  options: SourceImageOptions,
+  sourceOf: (layout: string) => string | undefined,
+): Op {
   return {
     version: 1,
     cacheKeyFields: (vertex) => [

@@ -53,7 +53,9 @@ export type WorkerEvent =
       readonly totalBytes?: number;
       readonly state: 'running' | 'done' | 'exists' | 'failed';
     }
-  | { readonly kind: 'warning'; readonly code: string; readonly message: string };
+  | { readonly kind: 'warning'; readonly code: string; readonly message: string }
+  /** What a container of `run` writes, as it is; a step's output comes as `log` lines. */
+  | { readonly kind: 'output'; readonly stream: 'stdout' | 'stderr'; readonly base64: string };
 
 /** Every method: its parameters and what it resolves to. */
 export interface WorkerMethods {
