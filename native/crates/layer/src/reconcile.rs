@@ -64,8 +64,9 @@ pub fn reconcile_layer(options: &ReconcileOptions) -> Result<u64> {
             futimens(&fd, &copy::times(&facts))
                 .map_err(|errno| Error::io("cannot set the time of", path, errno))?;
         } else {
+            let opaque = xattr::read(&fd, b"", path)?.opaque;
             let to = move_contents(&root, &below, path, &fd, &real)?;
-            if xattr::read(&fd, b"", path)?.opaque {
+            if opaque {
                 xattr::set(&to, b"", options.overlay_xattrs.opaque(), b"y")
                     .map_err(|errno| Error::io("cannot mark as opaque", &real, errno))?;
             }
