@@ -24,8 +24,11 @@ fn decimal_digits(mut value: usize) -> usize {
     digits
 }
 
+/// Keywords and values, in their order.
+type Records<'a> = Vec<(&'a [u8], &'a [u8])>;
+
 /// Splits the records. `Err` is the reason.
-pub(crate) fn parse_records(mut rest: &[u8]) -> Result<Vec<(&[u8], &[u8])>, &'static str> {
+pub(crate) fn parse_records(mut rest: &[u8]) -> Result<Records<'_>, &'static str> {
     let mut records = Vec::new();
     while !rest.is_empty() {
         let blank = rest
