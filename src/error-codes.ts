@@ -18,7 +18,7 @@ export const ERROR_CODES = {
   E_OPTION_VALUE_MISSING: { who: 'definition', meaning: 'An inline pip or uv option lacks its value.' },
   E_UNDEFINED_VARIABLE: {
     who: 'definition',
-    meaning: 'A `${NAME}` that no secret, step variable or image variable defines.',
+    meaning: 'A variable in braces that no secret, step variable or image variable defines.',
   },
   E_ENV_NOT_STRING: { who: 'definition', meaning: 'A value given to env() is not a string.' },
   E_PYTHON_VERSION_TYPE: { who: 'definition', meaning: 'A Python version that is not a string.' },
@@ -74,6 +74,10 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A Debian package that the suite does not have, or whose dependencies it does not have.',
   },
+  E_PACKAGE_CONFLICT: {
+    who: 'definition',
+    meaning: 'Debian packages that cannot be installed together.',
+  },
   E_LAYER_UNREPRESENTABLE: {
     who: 'definition',
     meaning: 'A file that a layer cannot represent, such as a real name beginning with `.wh.`.',
@@ -108,6 +112,7 @@ export const ERROR_CODES = {
   E_DISK_FULL: { who: 'host', meaning: 'No space is left on a device.' },
   E_IO: { who: 'host', meaning: 'A system call failed.' },
   E_NATIVE_MISSING: { who: 'host', meaning: 'The native helper is not built for this platform.' },
+  E_TOOL_MISSING: { who: 'host', meaning: 'A program that the settings ask for is not on this machine.' },
   E_CA_BUNDLE: { who: 'host', meaning: 'The certificate bundle of this machine cannot be read.' },
 
   // Remote.
