@@ -124,7 +124,11 @@ class PlainProgress {
   }
 
   #workLines(works: Iterable<WorkProgress>, nowMs: number): string[] {
-    return runningLines(works, nowMs).map((line) => `${line.text} ${formatDuration(nowMs - line.startedMs)}`);
+    return runningLines(works, nowMs).map((line) =>
+      [line.text, line.amounts, formatDuration(nowMs - line.startedMs)]
+        .filter((part) => part !== '')
+        .join(' '),
+    );
   }
 
   #aboutVertex(digest: VertexProgress['vertex']['digest'], timeMs: number, lines: readonly string[]): void {
