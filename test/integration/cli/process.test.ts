@@ -181,6 +181,24 @@ describe('definitions', () => {
     expect(stderr).toContain(reason);
   });
 
+  it('a TypeScript definition is a module whatever the package above it says, and Node keeps quiet', () => {
+    for (const type of ['"type": "commonjs"', '"name": "x"']) {
+      const folder = mkdtempSync(join(directory, 'package-'));
+      writeFileSync(join(folder, 'package.json'), `{ ${type} }`);
+      writeFileSync(join(folder, 'name.ts'), "export const name: string = 'one';\n");
+      writeFileSync(
+        join(folder, 'image.ts'),
+        `import { FakeImage } from '${path('../../support/fake-engine.ts')}';\nimport { name } from './name.ts';\nexport default new FakeImage(name);\n`,
+      );
+      const { stderr, status } = spawnSync(process.execPath, [driver, 'plan', 'image.ts'], {
+        cwd: folder,
+        encoding: 'utf8',
+      });
+      expect(stderr).toBe('');
+      expect(status).toBe(0);
+    }
+  });
+
   it("'tsbuild' is this tsbuild, whatever lies beside the definition", () => {
     const index = write('own-index.mjs', "export class Image { plan() { return 'mine'; } }\n");
     write('uses.ts', "import { Image } from 'tsbuild';\nexport default new Image();\n");
