@@ -1,0 +1,36 @@
+/** Local paths as users write them (A0.4). The one place of this frontend that asks the process for its surroundings. */
+import { homedir } from 'node:os';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { definitionError, describe } from './arguments.ts';
+
+/** URLs are `file:` URLs. */
+export type LocalPath = string | URL;
+
+/** Absolute, with `~` and the working directory as they are now. @throws {DefinitionError} `E_ARG_TYPE` */
+export function absoluteLocalPath(method: string, name: string, path: unknown): string {
+  if (path instanceof URL) {
+    if (path.protocol !== 'file:' || path.host !== '') {
+      throw definitionError(
+        'E_ARG_TYPE',
+        `${method}(): '${name}' must be a file: URL, not '${path.protocol}'`,
+      );
+    }
+    return fileURLToPath(path);
+  }
+  if (typeof path !== 'string') {
+    throw definitionError('E_ARG_TYPE', `${method}(): '${name}' must be a path, not ${describe(path)}`);
+  }
+  if (path === '' || path.includes('\0')) {
+    throw definitionError('E_ARG_TYPE', `${method}(): '${name}' is empty or holds a NUL character`);
+  }
+  if (path === '~' || path.startsWith('~/')) {
+    return resolve(homedir(), path.slice(2));
+  }
+  return resolve(process.cwd(), path);
+}
+
+/** Literal text of the path, for the recipe hash. */
+export function pathText(path: LocalPath): string {
+  return path instanceof URL ? path.href : path;
+}
