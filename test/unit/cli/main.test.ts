@@ -280,7 +280,7 @@ describe('the other commands', () => {
       '7d',
       '--keep-bytes=20GB',
       '--kind',
-      'layer',
+      'layers',
       '--dry-run',
     ]);
     expect(prune.stdout).toBe('layer abc 1.0kB\nwould free 1.0kB\n');
@@ -289,7 +289,7 @@ describe('the other commands', () => {
       dryRun: true,
       olderThanMs: 604_800_000,
       keepBytes: 20_000_000_000,
-      kinds: ['layer'],
+      kinds: ['layers'],
     });
   });
 
