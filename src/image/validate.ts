@@ -156,7 +156,7 @@ async function checkLayer(reader: BlobReader, layer: Descriptor, diffId: Digest)
       entries.check(header);
       stream.on('end', next);
     } catch (error) {
-      next(error);
+      next(error as Error);
     }
   });
   const source = await reader.openRead(layer.digest);
@@ -206,7 +206,7 @@ class EntryRules {
   readonly #links: { readonly name: string; readonly target: string }[] = [];
   count = 0;
 
-  check(header: tar.Headers): void {
+  check(header: tar.Header): void {
     this.count += 1;
     const name = normalize(header.name);
     if (header.name.startsWith('/') || name.split('/').includes('..')) {

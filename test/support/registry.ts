@@ -1,6 +1,6 @@
 /**
  * A registry in this process: a real HTTP server that follows distribution-spec v1.1, is as strict as the strictest
- * servers we know, and can be told to misbehave. It has tests of its own (registry.test.ts beside the unit tests).
+ * servers we know, and can be told to misbehave. It has tests of its own (test/unit/support/registry.test.ts).
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -293,10 +293,12 @@ export class TestRegistry {
   ): void {
     const bytes = this.repository(name).blobs.has(digest) ? this.blobs.get(digest) : undefined;
     if (bytes === undefined) {
-      return fail(response, 404, 'BLOB_UNKNOWN', 'blob unknown');
+      fail(response, 404, 'BLOB_UNKNOWN', 'blob unknown');
+      return;
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      return fail(response, 405, 'UNSUPPORTED', 'method');
+      fail(response, 405, 'UNSUPPORTED', 'method');
+      return;
     }
     if (request.method === 'GET' && this.options.redirectBlobsTo !== undefined) {
       const location = `${this.options.redirectBlobsTo}/v2/${name}/blobs/${digest}?X-Signature=signed-secret`;
