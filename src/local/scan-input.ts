@@ -149,14 +149,15 @@ async function selectBelow(input: LocalInput, tools: ScanTools, cancel: CancelTo
   const links: KeptLink[] = [];
   const emptyDirectories: string[] = [];
   const linksOutside: string[] = [];
-  const unfiltered: string[] = [];
+  // Directories of this kind, and whether a file in them was selected.
+  const bulky = new Map<string, boolean>();
 
   for (const { entry, path } of entries) {
     tools.signal?.throwIfAborted();
     if (entry.kind === 'directory') {
       const ignored = ignores(path, entry);
       if (!ignored && ['.git', 'node_modules'].includes(posix.basename(path)) && parents.has(path)) {
-        unfiltered.push(path);
+        bulky.set(path, false);
       }
       // A predicate is asked about files only, so that it cannot have meant an empty directory.
       if (!ignored && !parents.has(path) && input.filter.kind !== 'predicate') {
@@ -175,6 +176,9 @@ async function selectBelow(input: LocalInput, tools: ScanTools, cancel: CancelTo
       continue;
     }
     requireUtf8(entry, root);
+    if (bulky.size > 0) {
+      markAncestors(bulky, path);
+    }
     if (resolved === undefined) {
       files.push({ path: at(path), hostPath: `${root}/${path}`, mode: normalMode(entry.mode), facts: entry });
     } else if (resolved.kind === 'file') {
@@ -195,16 +199,24 @@ async function selectBelow(input: LocalInput, tools: ScanTools, cancel: CancelTo
     emptyDirectories,
     findings: {
       linksOutside,
-      // The contents of one that is ignored file by file are ignored as well.
-      unfiltered: unfiltered.filter((directory) =>
-        files.some(({ path }) => path.startsWith(`${at(directory)}/`)),
-      ),
+      unfiltered: [...bulky].filter(([, selected]) => selected).map(([directory]) => directory),
       rootOnlyPatterns: rootOnlyPatterns(
         input.filter,
         entries.map(({ path }) => path),
       ),
     },
   };
+}
+
+/** Only the outermost: a `node_modules` within another is the same mistake. */
+function markAncestors(directories: Map<string, boolean>, path: string): void {
+  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1)) {
+    const directory = path.slice(0, slash);
+    if (directories.has(directory)) {
+      directories.set(directory, true);
+      return;
+    }
+  }
 }
 
 type Ignores = (path: string, entry: Pick<ScanEntry, 'kind' | 'sizeBytes'>) => boolean;
