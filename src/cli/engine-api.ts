@@ -34,7 +34,10 @@ export interface OutputSpec {
 
 /** An image of a definition. Only what the command line itself calls. */
 export interface DefinedImage {
-  plan(options?: { readonly platform?: 'linux/amd64' | 'linux/arm64' }): Promise<DefinedPlan>;
+  plan(options?: {
+    readonly platform?: 'linux/amd64' | 'linux/arm64';
+    readonly lint?: boolean;
+  }): Promise<DefinedPlan>;
 }
 
 export interface DefinedPlan {

@@ -35,6 +35,7 @@ export interface DefinitionName {
 const SEPARATOR = '::';
 const OWN_INDEX = new URL(import.meta.url.endsWith('.ts') ? '../index.ts' : '../index.js', import.meta.url)
   .href;
+const TYPESCRIPT_FILE = /^file:.*\.m?ts$/;
 const DEFINITION_FILE = /\.[cm]?[jt]s$/;
 
 /** @throws {UsageError} `E_USAGE` */
@@ -119,13 +120,18 @@ function hookOwnPackage(ownIndex: string): void {
   });
 }
 
-/** Remembers which module was read last: when a module cannot be compiled, it is that one. */
+/**
+ * Remembers which module was read last: when a module cannot be compiled, it is that one. TypeScript files are modules
+ * here even where a package.json above them says CommonJS: a definition lies in all kinds of projects.
+ */
 function followLoads(): { last(): string | undefined; stop(): void } {
   let last: string | undefined;
   const hooks = registerHooks({
     load: (url, context, nextLoad) => {
       last = url;
-      return nextLoad(url, context);
+      return TYPESCRIPT_FILE.test(url) && !url.includes('/node_modules/')
+        ? nextLoad(url, { ...context, format: 'module-typescript' })
+        : nextLoad(url, context);
     },
   });
   return { last: () => last, stop: () => hooks.deregister() };

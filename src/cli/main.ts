@@ -73,7 +73,7 @@ async function entryHelp(entry: CommandEntry): Promise<string> {
 export async function runProcess(
   loadEngine: () => Promise<EngineModule> = () => import('./engine-module.ts') as Promise<EngineModule>,
 ): Promise<never> {
-  dropExperimentalWarnings();
+  dropNodeWarnings();
   surviveClosedPipes();
   const controller = new AbortController();
   listenToSignals(controller);
@@ -115,12 +115,15 @@ function surviveClosedPipes(): void {
   }
 }
 
-/** That a built-in module of Node is experimental is our decision to make and nothing that a user can act on. */
-function dropExperimentalWarnings(): void {
+/**
+ * What Node says about itself and nothing that a user of ours can act on: that a built-in module is experimental, and
+ * that a definition's folder does not say that its files are modules.
+ */
+function dropNodeWarnings(): void {
   const listeners = process.listeners('warning');
   process.removeAllListeners('warning');
-  process.on('warning', (warning) => {
-    if (warning.name !== 'ExperimentalWarning') {
+  process.on('warning', (warning: Error & { readonly code?: string }) => {
+    if (warning.name !== 'ExperimentalWarning' && warning.code !== 'MODULE_TYPELESS_PACKAGE_JSON') {
       for (const listener of listeners) {
         listener(warning);
       }

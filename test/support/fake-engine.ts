@@ -49,6 +49,7 @@ export interface FakeEngineScript {
   readonly runSignal?: string;
   readonly checks?: readonly HostCheck[];
   readonly images?: readonly StoredImage[];
+  readonly diagnostics?: BuiltImage['diagnostics'];
 }
 
 /** What the commands asked for. */
@@ -97,7 +98,7 @@ export function fakeEngine(script: FakeEngineScript = {}): {
       build: async (images, buildOptions) => {
         calls.built = { images, options: buildOptions };
         await work(options.onEvent, buildOptions?.signal);
-        return images.map((_, index) => builtImage(index));
+        return images.map((_, index) => builtImage(index, script.diagnostics));
       },
       run: async (image, command, runOptions) => {
         calls.ran = { image, command, options: runOptions };
@@ -148,7 +149,7 @@ export function fakeEngine(script: FakeEngineScript = {}): {
   };
 }
 
-function builtImage(index: number): BuiltImage {
+function builtImage(index: number, diagnostics: BuiltImage['diagnostics'] = []): BuiltImage {
   const digest = digestOf(String(index + 1));
   return {
     id: `im-${index}`,
@@ -160,7 +161,7 @@ function builtImage(index: number): BuiltImage {
       size: 500,
     },
     layers: [],
-    diagnostics: [],
+    diagnostics,
   };
 }
 

@@ -10,6 +10,7 @@ import { isSet } from '../resolve.ts';
 import { withEngine } from '../session.ts';
 import { ENGINE_OPTIONS, PLATFORM_OPTION } from '../shared-options.ts';
 import { formatTable } from '../table.ts';
+import { neutralise } from '../terminal-text.ts';
 import { writeResult } from '../write-file.ts';
 
 const options = {
@@ -142,6 +143,7 @@ export default command({
     const outputs = outputsOf(options);
     checkRequest(options, outputs, images, context);
     const misses = missCollector();
+    const warned = new Set<string>();
     const built = await withEngine(
       context,
       module,
@@ -151,8 +153,14 @@ export default command({
           images.map((loaded) => loaded.image),
           buildOptions(options, outputs, images, context),
         ),
-      misses.onEvent,
+      (event) => {
+        misses.onEvent(event);
+        if (event.kind === 'warning') {
+          warned.add(warningKey(event));
+        }
+      },
     );
+    context.stderr.write(diagnosticsText(built, warned));
     if (options.explain) {
       context.stderr.write(misses.text());
     }
@@ -248,6 +256,23 @@ async function writeFiles(
         : Object.fromEntries(all.map((entry, index) => [nameOf(images, index), entry]));
     await writeResult(cwd, typed.metadataFile, `${JSON.stringify(content, undefined, 2)}\n`);
   }
+}
+
+/** What the definition was warned about, but for what the progress has shown already. */
+function diagnosticsText(built: readonly BuiltImage[], warned: Set<string>): string {
+  const lines: string[] = [];
+  for (const diagnostic of built.flatMap((image) => image.diagnostics)) {
+    if (!warned.has(warningKey(diagnostic))) {
+      warned.add(warningKey(diagnostic));
+      const where = diagnostic.layer === undefined ? '' : ` (layer ${diagnostic.layer + 1})`;
+      lines.push(neutralise(`warning${where}: ${diagnostic.message} (${diagnostic.code})`));
+    }
+  }
+  return lines.map((line) => `${line}\n`).join('');
+}
+
+function warningKey(warning: { readonly code: string; readonly message: string }): string {
+  return `${warning.code} ${warning.message}`;
 }
 
 /** The keys that buildx writes. */

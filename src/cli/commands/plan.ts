@@ -20,6 +20,11 @@ export default command({
       summary: 'Print the whole plan as JSON',
       detail: 'Prints one JSON object, with the plan of each export under its name.',
     }),
+    lint: flag({
+      long: 'lint',
+      summary: 'Add warnings about style',
+      detail: 'Adds the warnings about style, such as packages without a version.',
+    }),
     platform: choice({
       long: 'platform',
       valueName: 'OS/ARCH',
@@ -40,9 +45,10 @@ export default command({
     const plans: [loaded: LoadedImage, plan: DefinedPlan][] = [];
     for (const operand of operands) {
       for (const loaded of await loadDefinition(parseDefinitionName(operand), { cwd: context.cwd, Image })) {
-        const plan = await loaded.image.plan(
-          options.platform === undefined ? {} : { platform: options.platform },
-        );
+        const plan = await loaded.image.plan({
+          lint: options.lint,
+          ...(options.platform === undefined ? {} : { platform: options.platform }),
+        });
         plans.push([loaded, plan]);
       }
     }

@@ -121,6 +121,18 @@ describe('tsbuild build', () => {
     expect(stderr).toContain('the terminal');
   });
 
+  it('prints warnings about the definition once', async () => {
+    const diagnostics = [
+      { code: 'W_UNPINNED', message: "'numpy' has no version", layer: 2 },
+      { code: 'W_X', message: 'seen' },
+    ];
+    const { stderr } = await cli(['build', two, '-q'], {
+      diagnostics,
+      events: [at(0, { kind: 'warning', code: 'W_X', message: 'seen' })],
+    });
+    expect(stderr).toBe("warning (layer 3): 'numpy' has no version (W_UNPINNED)\n");
+  });
+
   it('explains what was not cached', async () => {
     const { stderr } = await cli(['build', one, '--explain', '-q'], {
       events: [
@@ -268,7 +280,7 @@ describe('the other commands', () => {
       '7d',
       '--keep-bytes=20GB',
       '--kind',
-      'layer',
+      'layers',
       '--dry-run',
     ]);
     expect(prune.stdout).toBe('layer abc 1.0kB\nwould free 1.0kB\n');
@@ -277,7 +289,7 @@ describe('the other commands', () => {
       dryRun: true,
       olderThanMs: 604_800_000,
       keepBytes: 20_000_000_000,
-      kinds: ['layer'],
+      kinds: ['layers'],
     });
   });
 
