@@ -73,7 +73,7 @@ function compare(): void {
         throw new Error(child.stderr);
       }
       facts = JSON.parse(child.stdout);
-      ours.push(facts['seconds'] ?? Number.NaN);
+      ours.push(facts.seconds ?? Number.NaN);
       const start = process.hrtime.bigint();
       const pipe = spawnSync(
         'bash',
@@ -97,15 +97,13 @@ function compare(): void {
       `${cpus()[0]?.model ?? 'unknown processor'}, ${availableParallelism()} cores, ${values.directory}`,
     );
     console.log(
-      `${facts['entries']} entries, ${((facts['tarBytes'] ?? 0) / 1e6).toFixed(0)} MB of tar, zstd level ${LEVEL}`,
+      `${facts.entries} entries, ${((facts.tarBytes ?? 0) / 1e6).toFixed(0)} MB of tar, zstd level ${LEVEL}`,
     );
-    console.log(line('writeLayer', ours, facts['sizeBytes'] ?? 0));
+    console.log(line('writeLayer', ours, facts.sizeBytes ?? 0));
     console.log(line('tar | zstd -T0', theirs, statSync(`${root}.theirs`).size));
     console.log(`time ratio       ${(median(ours) / median(theirs)).toFixed(3)} (below 1: we are faster)`);
-    console.log(
-      `peak memory      ${mebibytes(facts['peakKiB'])}, of which Node ${mebibytes(facts['idleKiB'])}`,
-    );
-    console.log(`processor time   ${facts['cpuSeconds']} s`);
+    console.log(`peak memory      ${mebibytes(facts.peakKiB)}, of which Node ${mebibytes(facts.idleKiB)}`);
+    console.log(`processor time   ${facts.cpuSeconds} s`);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
