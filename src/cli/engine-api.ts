@@ -188,7 +188,11 @@ export interface EngineModule {
   readonly Image: { readonly prototype: DefinedImage };
   probeHost(options?: { readonly env?: NodeJS.ProcessEnv }): Promise<readonly HostCheck[]>;
   /** Asks the registry whether the login is good. @throws {RemoteError} `E_AUTH`. */
-  checkLogin(server: string, login: RegistryLogin, options: { signal: AbortSignal }): Promise<void>;
+  checkLogin(
+    server: string,
+    login: RegistryLogin,
+    options: { readonly environment: NodeJS.ProcessEnv; readonly signal: AbortSignal },
+  ): Promise<void>;
   /** @returns Where it is kept now: the path of a file or the name of a helper. */
   saveLogin(server: string, login: RegistryLogin, env: NodeJS.ProcessEnv): Promise<string>;
   /** @returns Whether there was one. */
