@@ -1,7 +1,7 @@
 /** Containers on a built image: started, watched, thrown away (Image API, A3.3 and B10). */
 import { DefinitionError } from '../errors.ts';
-import type { ContainerConfig } from '../oci/image-config.ts';
 import type { LayerContext } from '../layer/layer-store.ts';
+import type { ContainerConfig } from '../oci/image-config.ts';
 import { type Secret, secretValues } from '../secret/secret.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { InputFile, RunResult as WorkerRunResult } from '../worker/protocol.ts';
@@ -48,10 +48,10 @@ export async function runContainer(
       hint: "name one: image.run(['sh']), or `tsbuild run IMAGE -- sh`",
     });
   }
-  const secrets = Object.assign({}, ...(options.secrets ?? []).map((secret) => secretValues(secret, environment))) as Record<
-    string,
-    string
-  >;
+  const secrets = Object.assign(
+    {},
+    ...(options.secrets ?? []).map((secret) => secretValues(secret, environment)),
+  ) as Record<string, string>;
   const env = new Map<string, string>([['PATH', DEFAULT_PATH]]);
   for (const entry of config.Env ?? []) {
     const equals = entry.indexOf('=');
@@ -82,7 +82,9 @@ export async function runContainer(
     {
       signal: context.signal,
       onEvent: (event) =>
-        event.kind === 'output' ? onOutput(event.stream, Buffer.from(event.base64, 'base64')) : forward(event),
+        event.kind === 'output'
+          ? onOutput(event.stream, Buffer.from(event.base64, 'base64'))
+          : forward(event),
     },
   );
 }

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { assemblySteps } from '../debian/assembly.ts';
 import { type ArchiveFetch, createArchiveFetch } from '../debian/fetch.ts';
-import { fetchPackages, resolveDebian } from '../debian/resolve.ts';
+import { downloadPackages, resolveDebian } from '../debian/resolve.ts';
 import { RemoteError } from '../errors.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { EventDraft } from '../solver/event.ts';
@@ -86,18 +86,19 @@ async function assemble(options: SourceDebianOptions, vertex: Vertex, context: O
               }),
       },
     );
-    const paths = await fetchPackages(plan, {
+    const paths = await downloadPackages(plan, {
       fetch,
       directory,
       signal,
-      onProgress: ({ doneBytes, totalBytes }) =>
+      onProgress: (event) =>
+        event.kind !== 'release' &&
         progress({
           id: 'packages',
           activity: 'download',
           subject: `${plan.packages.length} packages of ${suite}`,
-          doneBytes,
-          totalBytes,
-          state: doneBytes >= totalBytes ? 'done' : 'running',
+          doneBytes: event.doneBytes,
+          totalBytes: event.totalBytes,
+          state: event.doneBytes >= event.totalBytes ? 'done' : 'running',
         }),
     });
     const worker = await starting;

@@ -48,7 +48,7 @@ export function sourceOciLayoutOp(
 async function recordImage(
   { blobs, layers }: SourceImageOptions,
   digest: Digest,
-  source: string,
+  source: string | undefined,
 ): Promise<Result> {
   const manifest = parseManifest(await blobs.read(digest, MAX_DOCUMENT_BYTES));
   const config = parseImageConfig(await blobs.read(manifest.config.digest, MAX_DOCUMENT_BYTES));

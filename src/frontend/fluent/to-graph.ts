@@ -140,6 +140,8 @@ class GraphBuilder {
   readonly #history: HistoryEntry[] = [];
   #tip: Edge | undefined;
   #base: ImageConfig | undefined;
+  /** A forced call that has no vertex of its own hands its flag to the next one that has. */
+  #forceNext = false;
   #config = new ConfigState({});
 
   constructor(
@@ -200,6 +202,7 @@ class GraphBuilder {
   addLayer(layer: LayerDefinition, steps: readonly Step[], index: number): void {
     const { actions, inputs } = this.#actionsOf(layer, steps);
     this.#layerVertices[index] ??= [];
+    this.#forceNext ||= layer.forceBuild;
     if (actions.length > 0) {
       this.#push(layer, index, { kind: 'build', actions }, [this.#tip as Edge, ...inputs]);
     }
@@ -245,8 +248,9 @@ class GraphBuilder {
       platform: this.#platform,
       label: layer.label,
       origin: { method: layer.method, layer: index, ...(definition === undefined ? {} : { definition }) },
-      ...(layer.forceBuild ? { force: true } : {}),
+      ...(layer.forceBuild || this.#forceNext ? { force: true } : {}),
     });
+    this.#forceNext = false;
     (this.#layerVertices[index] as Vertex[]).push(pushed);
     this.#tip = firstOutput(pushed);
     return pushed;

@@ -46,17 +46,17 @@ export class FilePatternMatcher {
 
   /** With git's meaning of patterns (B8.2). */
   static gitignore(...patterns: (string | readonly string[])[]): FilePatternMatcher {
-    return make(linesSource('gitignore', patterns), false);
+    return FilePatternMatcher.#make(linesSource('gitignore', patterns), false);
   }
 
   /** Patterns of a file, one a line; lines that start with `#` are comments. Read at the first use, once. */
   static fromFile(path: string, options: { readonly syntax?: IgnoreSyntax } = {}): FilePatternMatcher {
-    return make({ kind: 'file', syntax: options.syntax ?? 'dockerignore', path }, false);
+    return FilePatternMatcher.#make({ kind: 'file', syntax: options.syntax ?? 'dockerignore', path }, false);
   }
 
   /** The opposite answer for every path. Of an empty matcher that is everything. */
   negate(): FilePatternMatcher {
-    return make(this.#source, !this.#inverted);
+    return FilePatternMatcher.#make(this.#source, !this.#inverted);
   }
 
   /**
@@ -86,7 +86,7 @@ export class FilePatternMatcher {
 
   /** A matcher of one of {@link rootOnlyPatterns} alone. */
   onlyPattern(pattern: string): FilePatternMatcher {
-    return make(linesSource(this.#source.syntax, [pattern]), false);
+    return FilePatternMatcher.#make(linesSource(this.#source.syntax, [pattern]), false);
   }
 
   /** What a recipe hash sees. */
@@ -96,15 +96,15 @@ export class FilePatternMatcher {
     return { syntax: source.syntax, inverted: this.#inverted, ...what };
   }
 
+  static #make(source: Source, inverted: boolean): FilePatternMatcher {
+    handedOver = [source, inverted];
+    return new FilePatternMatcher();
+  }
+
   #matcher(): Matcher {
     this.#parsed ??= parse(this.#source);
     return this.#parsed;
   }
-}
-
-function make(source: Source, inverted: boolean): FilePatternMatcher {
-  handedOver = [source, inverted];
-  return new FilePatternMatcher();
 }
 
 function linesSource(syntax: IgnoreSyntax, patterns: readonly unknown[]): Source {
