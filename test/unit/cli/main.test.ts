@@ -47,7 +47,7 @@ describe('tsbuild build', () => {
     expect(calls.built?.options).toMatchObject({
       tags: ['web:1'],
       pull: true,
-      noCache: false,
+      ignoreCache: false,
       forceBuild: false,
       definitions: [`${one}::default`],
       outputs: [
@@ -76,7 +76,7 @@ describe('tsbuild build', () => {
       },
       cwd: directory,
     });
-    expect(calls.built?.options).toMatchObject({ forceBuild: true, noCache: false });
+    expect(calls.built?.options).toMatchObject({ forceBuild: true, ignoreCache: false });
     expect(calls.opened).toMatchObject({ offline: true, storeDir: join(directory, 's') });
   });
 
