@@ -6,7 +6,6 @@ import { missCollector } from '../explain.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
 import { flag, list, nonEmpty, type Values, value } from '../option.ts';
 import { parseOutput } from '../output-spec.ts';
-import { isSet } from '../resolve.ts';
 import { withEngine } from '../session.ts';
 import { ENGINE_OPTIONS, PLATFORM_OPTION } from '../shared-options.ts';
 import { formatTable } from '../table.ts';
@@ -232,8 +231,8 @@ function buildOptions(
 ): BuildOptions {
   return {
     signal: context.signal,
-    ignoreCache: typed.ignoreCache || isSet(context.env.TSBUILD_IGNORE_CACHE),
-    forceBuild: typed.noCache || typed.forceBuild || isSet(context.env.TSBUILD_FORCE_BUILD),
+    ...(typed.ignoreCache ? { ignoreCache: true } : {}),
+    ...(typed.noCache || typed.forceBuild ? { forceBuild: true } : {}),
     pull: typed.pull,
     ...(typed.platform === undefined ? {} : { platform: typed.platform }),
     tags: typed.tag,
