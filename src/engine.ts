@@ -5,7 +5,12 @@ import { availableParallelism } from 'node:os';
 import { SqliteCache } from './cache/sqlite-cache.ts';
 import { BlobSources } from './engine/blob-sources.ts';
 import { type BuildImagesOptions, buildImages, solveImages } from './engine/build-images.ts';
-import { ImageLibrary, type RemovedImage, type StoredImage } from './engine/image-library.ts';
+import {
+  ImageLibrary,
+  type InspectedImage,
+  type RemovedImage,
+  type StoredImage,
+} from './engine/image-library.ts';
 import { type OutputSpec, writeOutput } from './engine/outputs.ts';
 import type { EngineParts } from './engine/parts.ts';
 import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
@@ -334,7 +339,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   }
 
   /** Manifest, config and what else the store knows. @throws {DefinitionError} `E_IMAGE_NOT_FOUND` */
-  async inspect(name: string): Promise<object> {
+  async inspect(name: string): Promise<InspectedImage> {
     return await this.#library.inspect(name);
   }
 

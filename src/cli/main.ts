@@ -71,7 +71,7 @@ async function entryHelp(entry: CommandEntry): Promise<string> {
 
 /** Runs this process's command line and ends the process. */
 export async function runProcess(
-  loadEngine: () => Promise<EngineModule> = () => import('./engine-module.ts') as Promise<EngineModule>,
+  loadEngine: () => Promise<EngineModule> = () => import('./engine-module.ts'),
 ): Promise<never> {
   dropNodeWarnings();
   surviveClosedPipes();

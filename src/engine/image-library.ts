@@ -2,9 +2,10 @@
 import type { ImageRecord } from '../content/image-records.ts';
 import { DefinitionError } from '../errors.ts';
 import type { LayerContext } from '../layer/layer-store.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { MAX_DOCUMENT_BYTES } from '../oci/json-document.ts';
-import { parseManifest } from '../oci/manifest.ts';
+import { type Manifest, parseManifest } from '../oci/manifest.ts';
 import { formatPlatform, type Platform, parsePlatform } from '../oci/platform.ts';
 import { parseReference } from '../oci/reference.ts';
 import { resolveBaseImage } from './base-resolver.ts';
@@ -20,6 +21,23 @@ export interface StoredImage {
   /** Of its blobs, compressed. */
   readonly sizeBytes: number;
   readonly createdMs: number;
+}
+
+/** All that the store knows of an image, as `tsbuild image inspect` prints it. */
+export interface InspectedImage {
+  readonly id: string;
+  readonly names: readonly string[];
+  readonly digest: Digest;
+  readonly configDigest: Digest;
+  readonly manifestDescriptor: Descriptor;
+  /** `linux/amd64`. */
+  readonly platform: string;
+  /** When it came into the store, ISO 8601. */
+  readonly stored: string;
+  readonly sizeBytes: number;
+  readonly layers: ImageRecord['build']['layers'];
+  readonly manifest: Manifest;
+  readonly config: ImageRecord['config'];
 }
 
 export interface RemovedImage {
@@ -56,17 +74,21 @@ export class ImageLibrary {
     return this.#parts.store.images.list().map((record) => this.#describe(record));
   }
 
-  async inspect(text: string): Promise<object> {
+  async inspect(text: string): Promise<InspectedImage> {
     const record = this.find(text);
-    const manifest = parseManifest(
-      await this.#parts.store.blobs.read(record.manifestDigest, MAX_DOCUMENT_BYTES),
-    );
+    const bytes = await this.#parts.store.blobs.read(record.manifestDigest, MAX_DOCUMENT_BYTES);
+    const manifest = parseManifest(bytes);
     const { names, sizeBytes, createdMs } = this.#stored(record.id);
     return {
       id: record.id,
       names,
       digest: record.manifestDigest,
       configDigest: record.configDigest,
+      manifestDescriptor: {
+        mediaType: manifest.mediaType,
+        digest: record.manifestDigest,
+        size: bytes.length,
+      },
       platform: record.platform,
       stored: new Date(createdMs).toISOString(),
       sizeBytes,

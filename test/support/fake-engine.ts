@@ -8,6 +8,7 @@ import type {
   EngineModule,
   EngineOptions,
   HostCheck,
+  InspectedImage,
   RegistryLogin,
   RunOptions,
   StoredImage,
@@ -15,7 +16,7 @@ import type {
 import { sha256Digest } from '../../src/oci/digest.ts';
 import type { BuildEvent } from '../../src/solver/event.ts';
 
-export class FakeImage implements DefinedImage {
+export class FakeImage {
   readonly label: string;
 
   constructor(label: string) {
@@ -95,6 +96,7 @@ export function fakeEngine(script: FakeEngineScript = {}): {
   const open = async (options: EngineOptions = {}): Promise<EngineLike> => {
     calls.opened = options;
     return {
+      plan: (image) => (image as FakeImage).plan(),
       build: async (images, buildOptions) => {
         calls.built = { images, options: buildOptions };
         await work(options.onEvent, buildOptions?.signal);
@@ -118,7 +120,7 @@ export function fakeEngine(script: FakeEngineScript = {}): {
         return storedImage();
       },
       images: () => script.images ?? [storedImage()],
-      inspect: (name) => ({ name, config: {} }),
+      inspect: async (name) => inspectedImage(name),
       removeImage: (name) => ({ untagged: [name], deleted: 'im-1' }),
       usage: async () => [
         { kind: 'layer', count: 12, sizeBytes: 1_234_567_890, reclaimableBytes: 1000 },
@@ -154,14 +156,21 @@ function builtImage(index: number, diagnostics: BuiltImage['diagnostics'] = []):
   return {
     id: `im-${index}`,
     digest,
+    layers: [],
+    diagnostics,
+  };
+}
+
+/** By the id of {@link builtImage}. */
+function inspectedImage(name: string): InspectedImage {
+  const index = Number(/^im-(\d)$/.exec(name)?.[1] ?? '8');
+  return {
     configDigest: digestOf('c'),
     manifestDescriptor: {
       mediaType: 'application/vnd.oci.image.manifest.v1+json',
-      digest,
+      digest: digestOf(String(index + 1)),
       size: 500,
     },
-    layers: [],
-    diagnostics,
   };
 }
 

@@ -1,12 +1,11 @@
 import { UsageError } from '../../errors.ts';
 import { command } from '../command.ts';
 import type { CliContext } from '../context.ts';
-import type { BuildOptions, BuiltImage, OutputSpec } from '../engine-api.ts';
+import type { BuildOptions, BuiltImage, InspectedImage, OutputSpec } from '../engine-api.ts';
 import { missCollector } from '../explain.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
 import { flag, list, nonEmpty, type Values, value } from '../option.ts';
 import { parseOutput } from '../output-spec.ts';
-import { isSet } from '../resolve.ts';
 import { withEngine } from '../session.ts';
 import { ENGINE_OPTIONS, PLATFORM_OPTION } from '../shared-options.ts';
 import { formatTable } from '../table.ts';
@@ -144,15 +143,19 @@ export default command({
     checkRequest(options, outputs, images, context);
     const misses = missCollector();
     const warned = new Set<string>();
-    const built = await withEngine(
+    const { built, inspected } = await withEngine(
       context,
       module,
       options,
-      ({ engine }) =>
-        engine.build(
+      async ({ engine }) => {
+        const built = await engine.build(
           images.map((loaded) => loaded.image),
           buildOptions(options, outputs, images, context),
-        ),
+        );
+        const wanted = options.iidfile !== undefined || options.metadataFile !== undefined;
+        const inspected = wanted ? await Promise.all(built.map(({ id }) => engine.inspect(id))) : [];
+        return { built, inspected };
+      },
       (event) => {
         misses.onEvent(event);
         if (event.kind === 'warning') {
@@ -164,7 +167,7 @@ export default command({
     if (options.explain) {
       context.stderr.write(misses.text());
     }
-    await writeFiles(options, images, built, context.cwd);
+    await writeFiles(options, images, inspected, context.cwd);
     if (!outputs.some((output) => output.dest === '-')) {
       context.stdout.write(results(images, built));
     }
@@ -228,8 +231,8 @@ function buildOptions(
 ): BuildOptions {
   return {
     signal: context.signal,
-    noCache: typed.ignoreCache || isSet(context.env.TSBUILD_IGNORE_CACHE),
-    forceBuild: typed.noCache || typed.forceBuild || isSet(context.env.TSBUILD_FORCE_BUILD),
+    ...(typed.ignoreCache ? { ignoreCache: true } : {}),
+    ...(typed.noCache || typed.forceBuild ? { forceBuild: true } : {}),
     pull: typed.pull,
     ...(typed.platform === undefined ? {} : { platform: typed.platform }),
     tags: typed.tag,
@@ -241,15 +244,15 @@ function buildOptions(
 async function writeFiles(
   typed: BuildValues,
   images: readonly LoadedImage[],
-  built: readonly BuiltImage[],
+  inspected: readonly InspectedImage[],
   cwd: string,
 ): Promise<void> {
-  const [first] = built;
+  const [first] = inspected;
   if (typed.iidfile !== undefined && first !== undefined) {
     await writeResult(cwd, typed.iidfile, first.configDigest);
   }
   if (typed.metadataFile !== undefined) {
-    const all = built.map((image) => metadata(image, typed.tag));
+    const all = inspected.map((image) => metadata(image, typed.tag));
     const content =
       all.length === 1
         ? all[0]
@@ -276,11 +279,11 @@ function warningKey(warning: { readonly code: string; readonly message: string }
 }
 
 /** The keys that buildx writes. */
-function metadata(image: BuiltImage, tags: readonly string[]): object {
+function metadata(image: InspectedImage, tags: readonly string[]): object {
   return {
     'containerimage.config.digest': image.configDigest,
     'containerimage.descriptor': image.manifestDescriptor,
-    'containerimage.digest': image.digest,
+    'containerimage.digest': image.manifestDescriptor.digest,
     ...(tags.length === 0 ? {} : { 'image.name': tags.join(',') }),
   };
 }

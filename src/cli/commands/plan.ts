@@ -2,6 +2,7 @@ import { command } from '../command.ts';
 import type { DefinedPlan } from '../engine-api.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
 import { choice, flag } from '../option.ts';
+import { withEngine } from '../session.ts';
 import { neutraliseLines } from '../terminal-text.ts';
 
 export default command({
@@ -41,17 +42,24 @@ export default command({
     { purpose: 'Compare two plans', command: 'tsbuild plan --json image.ts > plan.json' },
   ],
   async run({ options, operands }, context) {
-    const { Image } = await context.loadEngine();
-    const plans: [loaded: LoadedImage, plan: DefinedPlan][] = [];
+    const module = await context.loadEngine();
+    const loaded: LoadedImage[] = [];
     for (const operand of operands) {
-      for (const loaded of await loadDefinition(parseDefinitionName(operand), { cwd: context.cwd, Image })) {
-        const plan = await loaded.image.plan({
+      loaded.push(
+        ...(await loadDefinition(parseDefinitionName(operand), { cwd: context.cwd, Image: module.Image })),
+      );
+    }
+    const plans = await withEngine(context, module, { quiet: true }, async ({ engine }) => {
+      const all: [loaded: LoadedImage, plan: DefinedPlan][] = [];
+      for (const each of loaded) {
+        const plan = await engine.plan(each.image, {
           lint: options.lint,
           ...(options.platform === undefined ? {} : { platform: options.platform }),
         });
-        plans.push([loaded, plan]);
+        all.push([each, plan]);
       }
-    }
+      return all;
+    });
     context.stdout.write(
       options.json
         ? `${JSON.stringify(Object.fromEntries(plans.map(([loaded, plan]) => [loaded.exportName, plan])), undefined, 2)}\n`

@@ -43,12 +43,10 @@ describe('tsbuild build', () => {
     ]);
     expect(status).toBe(0);
     expect(stdout).toBe(`${digestOf('1')}\n`);
-    expect(calls.opened).toMatchObject({ jobs: 2, hostCa: 'never', offline: false });
+    expect(calls.opened).toMatchObject({ jobs: 2, hostCa: 'never' });
     expect(calls.built?.options).toMatchObject({
       tags: ['web:1'],
       pull: true,
-      noCache: false,
-      forceBuild: false,
       definitions: [`${one}::default`],
       outputs: [
         { type: 'oci', dest: 'x.tar', rewriteTimestamp: true },
@@ -66,18 +64,16 @@ describe('tsbuild build', () => {
     expect(named.calls.built?.options?.definitions).toEqual([`${two}::job`]);
   });
 
-  it('reads the environment where a flag is silent', async () => {
-    const { calls } = await cli(['build', one], {
-      env: {
-        TSBUILD_FORCE_BUILD: '1',
-        TSBUILD_IGNORE_CACHE: 'false',
-        TSBUILD_OFFLINE: 'yes',
-        TSBUILD_HOME: 's',
-      },
-      cwd: directory,
-    });
-    expect(calls.built?.options).toMatchObject({ forceBuild: true, noCache: false });
-    expect(calls.opened).toMatchObject({ offline: true, storeDir: join(directory, 's') });
+  it('leaves to the environment and the configuration files what was not typed', async () => {
+    const env = { TSBUILD_FORCE_BUILD: '1' };
+    const silent = await cli(['build', one], { env });
+    expect(silent.calls.opened).toEqual({ env, signal: expect.anything(), onEvent: expect.anything() });
+    for (const name of ['forceBuild', 'ignoreCache', 'platform']) {
+      expect(silent.calls.built?.options).not.toHaveProperty(name);
+    }
+    const typed = await cli(['build', one, '--no-cache', '--ignore-cache', '--offline']);
+    expect(typed.calls.opened).toMatchObject({ offline: true });
+    expect(typed.calls.built?.options).toMatchObject({ forceBuild: true, ignoreCache: true });
   });
 
   it('writes the files that scripts read', async () => {
