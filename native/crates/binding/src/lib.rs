@@ -5,4 +5,4 @@ mod debian;
 mod error;
 mod fs;
 mod layer;
-mod work;
+mod pooled;
