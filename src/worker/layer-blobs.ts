@@ -7,7 +7,6 @@ import { callNative, type RequestContext, type WorkerContext } from './context.t
 import type {
   CompressParams,
   CompressResult,
-  RecompressParams,
   UnpackParams,
   UnpackResult,
 } from './protocol.ts';
@@ -141,27 +140,6 @@ function compressing(subject: string, request: RequestContext): (doneBytes: numb
       doneBytes,
       state: 'running',
     });
-}
-
-/** The tar stays byte for byte: registries name layers by its digest. */
-export async function recompress(
-  _context: WorkerContext,
-  params: RecompressParams,
-  request: RequestContext,
-): Promise<CompressResult> {
-  return callNative(request.signal, `cannot write layer ${params.diffId} anew`, (cancel) =>
-    native().recompressLayer(
-      {
-        blob: params.blobPath,
-        expectedDiffId: params.diffId,
-        output: params.output,
-        compression: params.compression,
-        level: params.level,
-      },
-      cancel,
-      compressing(params.diffId, request),
-    ),
-  );
 }
 
 export async function treeDigest(
