@@ -462,7 +462,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
 
   #context(options: {
     readonly signal?: AbortSignal;
-    readonly logger?: unknown;
+    readonly logger?: (event: BuildEvent) => void;
   }): Parameters<LayerStore['ensureSnapshots']>[1] {
     const { onEvent, now } = this.#parts;
     const { logger } = options;
@@ -503,7 +503,7 @@ async function openWorker(
     idMode: idMode ?? 'auto',
     snapshotter: snapshotter ?? snapshotterOf(environment),
     hostTrust: discoverHostTrust(hostCa ?? 'auto', environment, settings),
-    ...(signal === undefined ? {} : { signal }),
+    signal: signal ?? new AbortController().signal,
   });
 }
 

@@ -63,7 +63,7 @@ export async function writeOutput(
 }
 
 function wishOf({ environment }: EngineParts, spec: OutputSpec): BlobWish {
-  const compression =
+  const compression: BlobWish['compression'] =
     spec.compression === 'uncompressed'
       ? 'none'
       : (spec.compression ?? (spec.type === 'docker' ? 'gzip' : 'zstd'));

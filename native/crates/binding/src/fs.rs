@@ -15,7 +15,7 @@ use napi::{
 use napi_derive::napi;
 use tsbuild_sys as sys;
 
-use crate::{cancel::CancelToken, error::Failure, work::{Work, work}};
+use crate::{cancel::CancelToken, error::Failure, pooled::{Work, work}};
 
 /// A path that may hold bytes that are not UTF-8.
 type PathArgument = Either<String, Buffer>;
@@ -263,10 +263,12 @@ pub fn read_in_root(root: String, path: String, max_bytes: f64) -> AsyncTask<Wor
 }
 
 #[napi]
-pub fn stat_in_root(root: String, path: String) -> Result<Option<ScanEntry>> {
+pub fn stat_in_root(root: String, path: String) -> Result<Either<ScanEntry, ()>> {
     let root = sys::root::Root::open(Path::new(&root)).map_err(fail)?;
     let found = root.stat(Path::new(&path)).map_err(fail)?;
-    Ok(found.map(|(path, stat)| sys::scan::ScanEntry::of(path.into_os_string().into_encoded_bytes(), &stat).into()))
+    Ok(found.map_or(Either::B(()), |(path, stat)| {
+        Either::A(sys::scan::ScanEntry::of(path.into_os_string().into_encoded_bytes(), &stat).into())
+    }))
 }
 
 #[napi]
@@ -337,9 +339,9 @@ impl NativeLock {
 }
 
 #[napi]
-pub fn try_lock(path: String, shared: bool) -> Result<Option<NativeLock>> {
+pub fn try_lock(path: String, shared: bool) -> Result<Either<NativeLock, ()>> {
     let held = sys::lock::try_lock(Path::new(&path), shared).map_err(fail)?;
-    Ok(held.map(|held| NativeLock { held: Some(held) }))
+    Ok(held.map_or(Either::B(()), |held| Either::A(NativeLock { held: Some(held) })))
 }
 
 /// Waits on a thread of its own: many waiting ones must not fill Node's pool.

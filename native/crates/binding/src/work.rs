@@ -8,8 +8,8 @@ use std::{
 };
 
 use napi::{
-    Env, Result as NapiResult, Status, Task,
-    bindgen_prelude::{AsyncTask, Function, Object, ToNapiValue, TypeName},
+    Env, Status,
+    bindgen_prelude::{Function, Object, ToNapiValue},
     threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode},
 };
 
@@ -103,32 +103,5 @@ impl Progress {
         if state.1 != state.2 {
             callback.call(state.1 as f64, ThreadsafeFunctionCallMode::NonBlocking);
         }
-    }
-}
-
-/// Work that has not run yet.
-pub struct Work<T> {
-    run: Option<Box<dyn FnOnce() -> NapiResult<T> + Send>>,
-}
-
-/// A promise of what `run` returns.
-pub fn work<T, F>(run: F) -> AsyncTask<Work<T>>
-where
-    T: Send + ToNapiValue + TypeName + 'static,
-    F: FnOnce() -> NapiResult<T> + Send + 'static,
-{
-    AsyncTask::new(Work { run: Some(Box::new(run)) })
-}
-
-impl<T: Send + ToNapiValue + TypeName + 'static> Task for Work<T> {
-    type Output = T;
-    type JsValue = T;
-
-    fn compute(&mut self) -> NapiResult<T> {
-        self.run.take().expect("Node-API computes a task once")()
-    }
-
-    fn resolve(&mut self, _env: Env, output: T) -> NapiResult<T> {
-        Ok(output)
     }
 }
