@@ -249,13 +249,6 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
             reason: 'timeout',
             logTail: '',
           });
-        case 'not-started':
-          throw new StepError(`cannot start '${argv[0] ?? ''}' in the container`, {
-            code: 'E_STEP_NOT_STARTED',
-            argv,
-            reason: 'not-started',
-            logTail: '',
-          });
         case 'exit':
         case 'signal':
           return {

@@ -1,6 +1,8 @@
 /** The public names of the library. A test lists them, so that a wider API is seen in review. */
 import { Engine } from './engine.ts';
 import { provideDefaultEngine } from './frontend/fluent/image-engine.ts';
+import { providePatternFileReader } from './frontend/ignore/file-pattern-matcher.ts';
+import { readPatternFile } from './local/pattern-file.ts';
 
 export {
   Engine,
@@ -34,6 +36,7 @@ export type { BuildEvent } from './solver/event.ts';
  */
 let opened: Promise<Engine> | undefined;
 
+providePatternFileReader(readPatternFile);
 provideDefaultEngine(() => {
   opened ??= Engine.open().then((engine) => {
     process.once('beforeExit', () => {

@@ -245,8 +245,9 @@ export interface RunParams {
   readonly stdinBase64?: string;
 }
 
+/** A program that cannot be started is a StepError, not a result. */
 export interface RunResult {
-  readonly reason: 'exit' | 'signal' | 'timeout' | 'not-started';
+  readonly reason: 'exit' | 'signal' | 'timeout';
   readonly exitCode?: number;
   readonly signal?: string;
 }

@@ -1,4 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the shell expands them, not JavaScript.
+import { sha256Digest } from '../../../../src/oci/digest.ts';
+import { OCI_MANIFEST } from '../../../../src/oci/media-type.ts';
 import { describe, expect, test } from 'vitest';
 import { BuiltImage } from '../../../../src/frontend/fluent/built-image.ts';
 import { Image, imageParts, recordAttempt } from '../../../../src/frontend/fluent/image.ts';
@@ -274,7 +276,16 @@ describe('terminal operations', () => {
             return method === 'build' ? [BuiltImage.of(base, facts)] : { method };
           },
   });
-  const facts = { id: 'im-1', digest: 'sha256:x', config: baseImageConfig(), layers: [], diagnostics: [] };
+  const digest = sha256Digest('0'.repeat(64));
+  const facts = {
+    id: 'im-1',
+    digest,
+    configDigest: digest,
+    manifestDescriptor: { mediaType: OCI_MANIFEST, digest, size: 1 },
+    config: baseImageConfig(),
+    layers: [],
+    diagnostics: [],
+  };
 
   test('they hand normalised options to the engine', async () => {
     provideDefaultEngine(async () => engine);
