@@ -445,7 +445,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
 
   #buildOptions(options: EngineBuildOptions): BuildImagesOptions {
     const { settings } = this.#parts;
-    const logger = options.logger as ((event: BuildEvent) => void) | undefined;
+    const { logger } = options;
     return {
       signal: this.#signalOf(options),
       forceBuild: options.forceBuild ?? settings.forceBuild,
@@ -465,7 +465,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     readonly logger?: unknown;
   }): Parameters<LayerStore['ensureSnapshots']>[1] {
     const { onEvent, now } = this.#parts;
-    const logger = options.logger as ((event: BuildEvent) => void) | undefined;
+    const { logger } = options;
     return {
       signal: this.#signalOf(options),
       emit: (draft) => {

@@ -66,12 +66,14 @@ function compare(): void {
     const theirs: number[] = [];
     let facts: Record<string, number> = {};
     for (let round = 0; round < Number(values.rounds); round += 1) {
-      const child = spawnSync(process.execPath, [import.meta.filename, '--child', root], { encoding: 'utf8' });
+      const child = spawnSync(process.execPath, [import.meta.filename, '--child', root], {
+        encoding: 'utf8',
+      });
       if (child.status !== 0) {
         throw new Error(child.stderr);
       }
       facts = JSON.parse(child.stdout);
-      ours.push(facts['seconds'] ?? Number.NaN);
+      ours.push(facts.seconds ?? Number.NaN);
       const start = process.hrtime.bigint();
       const pipe = spawnSync(
         'bash',
@@ -91,13 +93,17 @@ function compare(): void {
     const mebibytes = (kib: number | undefined) => `${((kib ?? Number.NaN) / 1024).toFixed(0)} MiB`;
     const line = (name: string, times: number[], sizeBytes: number) =>
       `${name.padEnd(16)} median ${median(times).toFixed(3)} s (${Math.min(...times).toFixed(3)} to ${Math.max(...times).toFixed(3)}), ${(sizeBytes / 1e6).toFixed(1)} MB`;
-    console.log(`${cpus()[0]?.model ?? 'unknown processor'}, ${availableParallelism()} cores, ${values.directory}`);
-    console.log(`${facts['entries']} entries, ${((facts['tarBytes'] ?? 0) / 1e6).toFixed(0)} MB of tar, zstd level ${LEVEL}`);
-    console.log(line('writeLayer', ours, facts['sizeBytes'] ?? 0));
+    console.log(
+      `${cpus()[0]?.model ?? 'unknown processor'}, ${availableParallelism()} cores, ${values.directory}`,
+    );
+    console.log(
+      `${facts.entries} entries, ${((facts.tarBytes ?? 0) / 1e6).toFixed(0)} MB of tar, zstd level ${LEVEL}`,
+    );
+    console.log(line('writeLayer', ours, facts.sizeBytes ?? 0));
     console.log(line('tar | zstd -T0', theirs, statSync(`${root}.theirs`).size));
     console.log(`time ratio       ${(median(ours) / median(theirs)).toFixed(3)} (below 1: we are faster)`);
-    console.log(`peak memory      ${mebibytes(facts['peakKiB'])}, of which Node ${mebibytes(facts['idleKiB'])}`);
-    console.log(`processor time   ${facts['cpuSeconds']} s`);
+    console.log(`peak memory      ${mebibytes(facts.peakKiB)}, of which Node ${mebibytes(facts.idleKiB)}`);
+    console.log(`processor time   ${facts.cpuSeconds} s`);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

@@ -166,8 +166,10 @@ function configureScript(plan: DebianPlan): string {
   return [
     // What dpkg tells a preinst: see dpkg(1), "ENVIRONMENT", "Internal environment".
     `export DPKG_ADMINDIR=/var/lib/dpkg DPKG_ROOT= DPKG_RUNNING_VERSION=${dpkgVersion ?? ''}`,
+    'deferred=" "',
     'preinst() {',
     '  package=$1 arch=$2; shift 2',
+    '  case $deferred in *" $package "*) return 0 ;; esac',
     '  script=/var/lib/dpkg/info/$package.preinst',
     '  [ -e "$script" ] || script=/var/lib/dpkg/info/$package:$arch.preinst',
     '  [ -e "$script" ] || return 0',
@@ -187,12 +189,16 @@ function configureScript(plan: DebianPlan): string {
       : [
           // The scripts of other packages may rely on a working base.
           `dpkg --configure ${base.map((one) => one.name).join(' ')}`,
-          ...extra.map(preinst),
           'if [ -d /var/tmp/tsbuild-deferred ]; then',
-          // Their Pre-Depends were configured if they could be; the order among themselves is dpkg's affair.
+          // Their preinst moves files of other packages out of the way of their own: only dpkg keeps that order. What
+          // they depend on is there, if not configured; that they are themselves needed by others is why they come first.
           '  dpkg --force-unsafe-io --force-depends --unpack /var/tmp/tsbuild-deferred/*.deb',
+          '  for file in /var/tmp/tsbuild-deferred/*.deb; do',
+          '    deferred="$deferred$(dpkg-deb --field "$file" Package) "',
+          '  done',
           '  rm -r /var/tmp/tsbuild-deferred',
           'fi',
+          ...extra.map(preinst),
         ]),
     'dpkg --configure -a',
     'audit=$(dpkg --audit); [ -z "$audit" ] || { echo "$audit" >&2; exit 1; }',

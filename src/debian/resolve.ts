@@ -6,6 +6,7 @@ import { createGunzip } from 'node:zlib';
 import { canonicalJson } from '../base/canonical-json.ts';
 import { sha256Hex } from '../base/sha256.ts';
 import { DefinitionError, IntegrityError } from '../errors.ts';
+import type { DependencyGroup } from './dependency.ts';
 import type { ArchiveFetch } from './fetch.ts';
 import { type IndexedPackage, parsePackages } from './packages-index.ts';
 import { checkRelease, parseRelease, type Release, type ReleaseFile } from './release.ts';
@@ -44,7 +45,10 @@ export interface PlannedPackage {
   readonly essential: boolean;
   /** Essential, required, apt or needed by one of them; the rest is what was asked for. */
   readonly minbase: boolean;
-  /** Names of planned packages that must be configured before this one is unpacked (Pre-Depends). */
+  /**
+   * Names of the planned packages that must be configured before the preinst of this one runs: its Pre-Depends with
+   * everything that they need in turn.
+   */
   readonly preDepends: readonly string[];
 }
 
@@ -111,7 +115,7 @@ export async function resolveDebian(options: DebianOptions, deps: DebianDependen
   const { release } = await fetchRelease(mirror, suite, snapshot !== undefined, deps);
   const texts = await fetchIndices(mirror, suite, release, components, architecture, deps);
   const { packages: selected, minbase } = selectPackages(parsePackages(texts), packages);
-  const names = new Map(selected.map((one) => [one.name, one]));
+  const needs = needsBefore(selected);
   const planned = selected.map((one): PlannedPackage => {
     if (one.architecture !== architecture && one.architecture !== 'all') {
       throw new IntegrityError(
@@ -128,7 +132,7 @@ export async function resolveDebian(options: DebianOptions, deps: DebianDependen
       sizeBytes: one.sizeBytes,
       essential: one.essential,
       minbase: minbase.has(one.name),
-      preDepends: plannedNames(one, names),
+      preDepends: needs(one),
     };
   });
   const plan = {
@@ -295,19 +299,27 @@ async function gunzip(path: string, expectedBytes: number | undefined): Promise<
   return unpacked.toString('latin1', 0, size);
 }
 
-function plannedNames(one: IndexedPackage, planned: ReadonlyMap<string, IndexedPackage>): string[] {
-  const names = new Set<string>();
-  for (const { name } of one.preDepends.flat()) {
-    if (planned.has(name)) {
-      names.add(name);
-    }
-    for (const other of planned.values()) {
-      if (other.provides.flat().some((provided) => provided.name === name)) {
-        names.add(other.name);
-      }
+/** The names that a package's Pre-Depends stand for, and all that these depend on, among the packages of the plan. */
+function needsBefore(planned: readonly IndexedPackage[]): (one: IndexedPackage) => string[] {
+  const byName = new Map<string, IndexedPackage[]>();
+  for (const one of planned) {
+    for (const name of new Set([one.name, ...one.provides.flat().map((provided) => provided.name)])) {
+      byName.set(name, [...(byName.get(name) ?? []), one]);
     }
   }
-  return [...names].sort();
+  const answers = (groups: readonly DependencyGroup[]) =>
+    groups.flat().flatMap(({ name }) => byName.get(name) ?? []);
+  return (one) => {
+    const needed = new Set(answers(one.preDepends));
+    // A set is walked to the elements that are added on the way.
+    for (const other of needed) {
+      for (const further of answers([...other.preDepends, ...other.depends])) {
+        needed.add(further);
+      }
+    }
+    needed.delete(one);
+    return [...needed].map(({ name }) => name).sort();
+  };
 }
 
 function planDigest(plan: Omit<DebianPlan, 'digest'>): string {

@@ -294,6 +294,8 @@ async function finish(
     image: BuiltImage.of(source, {
       id,
       digest: manifest.manifestDescriptor.digest,
+      configDigest: manifest.configDescriptor.digest,
+      manifestDescriptor: manifest.manifestDescriptor,
       config,
       layers: builtLayers,
       diagnostics,

@@ -10,7 +10,6 @@ import { sourceLocalOp } from '../ops/source-local.ts';
 import { sourceToolOp } from '../ops/source-tool.ts';
 import { type Secret, secretValues } from '../secret/secret.ts';
 import type { Ops } from '../solver/solve.ts';
-import { layoutSource } from './blob-sources.ts';
 import type { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOfText } from './registries.ts';
@@ -22,21 +21,13 @@ const LENT_ENV = { TSBUILD_IS_CONTAINER: '1', TSBUILD_IS_BUILD: '1' };
 export function makeOps(parts: EngineParts, graphs: readonly ImageGraph[], inputs: BuildInputs): Ops {
   const { store, layers, worker, settings } = parts;
   const tools = { storeDir: store.dir, layers, records: store.layers, worker };
-  const layouts = new Map(graphs.flatMap((graph) => [...graph.layouts]));
   const mirrors = new Map(graphs.flatMap((graph) => [...graph.debianMirrors]));
   return {
     scratch: scratchOp,
     build: buildOp({ ...tools, inputs, secrets: secretsOf(graphs, parts.environment), lentEnv: LENT_ENV }),
     'source-local': sourceLocalOp(inputs),
     'source-image': sourceImageOp({ blobs: store.blobs, layers }, repositoryOfText),
-    'source-oci-layout': sourceOciLayoutOp({ blobs: store.blobs, layers }, (name) => {
-      const layout = layouts.get(name);
-      if (layout === undefined) {
-        throw new InternalError(`the graph names a layout that the build does not have: '${name}'`);
-      }
-      // The blobs of an archive were put into the store when it was read.
-      return layout.form === 'directory' ? layoutSource(layout.hostPath) : undefined;
-    }),
+    'source-oci-layout': sourceOciLayoutOp({ blobs: store.blobs, layers }),
     'source-debian': sourceDebianOp({
       ...tools,
       offline: settings.offline,

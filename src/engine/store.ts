@@ -117,6 +117,13 @@ export class Store {
     return join(this.dir, 'tmp', `engine-${this.#engineId}`, name);
   }
 
+  /** The path of a file in a directory for unfinished things, which is made. */
+  scratchFile(name: string): string {
+    const directory = this.scratchDir('');
+    mkdirSync(directory, { recursive: true });
+    return join(directory, name);
+  }
+
   close(): void {
     rmSync(join(this.dir, 'tmp', `engine-${this.#engineId}`), { recursive: true, force: true });
     this.meta.db.prepare('DELETE FROM engines WHERE id = ?').run(this.#engineId);

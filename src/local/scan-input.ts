@@ -2,9 +2,9 @@
  * Looks at local files that a definition declares: selects, reads what `stat` does not already answer, and names the
  * content (A2.14 and B8 of the Image API). Only selected files are opened.
  */
+import { isUtf8 } from 'node:buffer';
 import { lstat, readFile, realpath, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
-import { canonicalJson } from '../base/canonical-json.ts';
 import { sha256Hex } from '../base/sha256.ts';
 import { DefinitionError, HostError } from '../errors.ts';
 import type { InputEntry, InputFindings, LocalInput, ScannedFiles } from '../frontend/fluent/local-input.ts';
@@ -140,22 +140,24 @@ async function selectBelow(input: LocalInput, tools: ScanTools, cancel: CancelTo
     entry,
     path: entry.path.toString('utf8'),
   }));
-  const parents = new Set(entries.map(({ path }) => posix.dirname(path)));
+  const parents = new Set(entries.map(({ path }) => path.slice(0, Math.max(path.lastIndexOf('/'), 0))));
   const ignores = filterFunction(input.filter);
-  const at = (path: string) => posix.join(input.directoryAt, path);
+  const prefix = input.directoryAt.replace(/\/$/, '');
+  const at = (path: string) => `${prefix}/${path}`;
 
   const files: Candidate[] = [];
   const links: KeptLink[] = [];
   const emptyDirectories: string[] = [];
   const linksOutside: string[] = [];
-  const unfiltered: string[] = [];
+  // Directories of this kind, and whether a file in them was selected.
+  const bulky = new Map<string, boolean>();
 
   for (const { entry, path } of entries) {
     tools.signal?.throwIfAborted();
     if (entry.kind === 'directory') {
       const ignored = ignores(path, entry);
       if (!ignored && ['.git', 'node_modules'].includes(posix.basename(path)) && parents.has(path)) {
-        unfiltered.push(path);
+        bulky.set(path, false);
       }
       // A predicate is asked about files only, so that it cannot have meant an empty directory.
       if (!ignored && !parents.has(path) && input.filter.kind !== 'predicate') {
@@ -174,8 +176,11 @@ async function selectBelow(input: LocalInput, tools: ScanTools, cancel: CancelTo
       continue;
     }
     requireUtf8(entry, root);
+    if (bulky.size > 0) {
+      markAncestors(bulky, path);
+    }
     if (resolved === undefined) {
-      files.push({ path: at(path), hostPath: join(root, path), mode: normalMode(entry.mode), facts: entry });
+      files.push({ path: at(path), hostPath: `${root}/${path}`, mode: normalMode(entry.mode), facts: entry });
     } else if (resolved.kind === 'file') {
       files.push({ path: at(path), hostPath: resolved.hostPath, mode: resolved.mode, facts: resolved.facts });
     } else if (resolved.kind === 'inside') {
@@ -194,16 +199,24 @@ async function selectBelow(input: LocalInput, tools: ScanTools, cancel: CancelTo
     emptyDirectories,
     findings: {
       linksOutside,
-      // The contents of one that is ignored file by file are ignored as well.
-      unfiltered: unfiltered.filter((directory) =>
-        files.some(({ path }) => path.startsWith(`${at(directory)}/`)),
-      ),
+      unfiltered: [...bulky].filter(([, selected]) => selected).map(([directory]) => directory),
       rootOnlyPatterns: rootOnlyPatterns(
         input.filter,
         entries.map(({ path }) => path),
       ),
     },
   };
+}
+
+/** Only the outermost: a `node_modules` within another is the same mistake. */
+function markAncestors(directories: Map<string, boolean>, path: string): void {
+  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1)) {
+    const directory = path.slice(0, slash);
+    if (directories.has(directory)) {
+      directories.set(directory, true);
+      return;
+    }
+  }
 }
 
 type Ignores = (path: string, entry: Pick<ScanEntry, 'kind' | 'sizeBytes'>) => boolean;
@@ -348,14 +361,15 @@ function assemble(selection: Selection, facts: readonly FileFacts[]): ScannedInp
       const file = { path, kind: 'directory', mode: EXECUTABLE_MODE } as const;
       return { file, entry: { sha256: EMPTY_SHA256, mode: EXECUTABLE_MODE, sizeBytes: 0 }, key: `${path}/` };
     }),
-  ].sort((one, other) => Buffer.compare(Buffer.from(one.key), Buffer.from(other.key)));
+  ].sort((one, other) => (one.key < other.key ? -1 : 1));
 
+  // Arrays of strings and numbers: plain JSON of them is canonical already.
   const content = rows.map(({ file, entry, key }) => [key, file.kind, entry.mode, entry.sha256]);
   return {
     form: selection.form,
     files: rows.map(({ file }) => file),
     entries: new Map(rows.map(({ key, entry }) => [key, entry])),
-    contentDigest: sha256Digest(sha256Hex(canonicalJson({ v: 1, content }))),
+    contentDigest: sha256Digest(sha256Hex(JSON.stringify({ v: 1, content }))),
     findings: selection.findings,
   };
 }
@@ -376,8 +390,8 @@ function factsOf(found: BigStats): Candidate['facts'] {
 
 /** Plans and messages to the worker are JSON; a name that is not text would silently become another. */
 function requireUtf8(entry: ScanEntry, root: string): void {
-  const text = entry.path.toString('utf8');
-  if (!Buffer.from(text, 'utf8').equals(entry.path)) {
+  if (!isUtf8(entry.path)) {
+    const text = entry.path.toString('utf8');
     throw new DefinitionError(`a name below '${root}' is not UTF-8: '${text}'`, {
       code: 'E_LAYER_UNREPRESENTABLE',
       hint: 'leave it out with ignore, or rename it',

@@ -28,19 +28,16 @@ export function sourceImageOp(options: SourceImageOptions, repositoryOf: (refere
   };
 }
 
-/** `sourceOf` gives where the blobs of a layout are, as `BlobFetcher` understands it; undefined if they are in the store. */
-export function sourceOciLayoutOp(
-  options: SourceImageOptions,
-  sourceOf: (layout: string) => string | undefined,
-): Op {
+/** The blobs of a layout were put into the store when it was read. */
+export function sourceOciLayoutOp(options: SourceImageOptions): Op {
   return {
     version: 1,
     cacheKeyFields: (vertex) => [
       { name: 'manifest', value: operationOf(vertex, 'source-oci-layout').manifestDigest },
     ],
     execute: async (vertex) => {
-      const { manifestDigest, layout } = operationOf(vertex, 'source-oci-layout');
-      return await recordImage(options, manifestDigest, sourceOf(layout));
+      const { manifestDigest } = operationOf(vertex, 'source-oci-layout');
+      return await recordImage(options, manifestDigest, undefined);
     },
   };
 }

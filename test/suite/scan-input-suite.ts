@@ -202,6 +202,7 @@ export function scanInputSuite(name: string, native: ScanTools['native']): void 
       await using tree = await temporaryTree({
         '.git/x': '',
         'a/node_modules/y': '',
+        'a/node_modules/z/node_modules/w': '',
         'a/z.log': '',
         empty: null,
       });
@@ -209,6 +210,8 @@ export function scanInputSuite(name: string, native: ScanTools['native']): void 
       expect((await scan(directory(tree.path))).findings.unfiltered).toEqual(['.git', 'a/node_modules']);
       const { findings } = await scan(directory(tree.path, patterns('*.log', '.git', '*.nowhere')));
       expect([findings.unfiltered, findings.rootOnlyPatterns]).toEqual([['a/node_modules'], ['*.log']]);
+      const emptied = await scan(directory(tree.path, patterns('.git', '**/node_modules/**')));
+      expect(emptied.findings.unfiltered).toEqual([]);
     });
 
     test('cancelling rejects with the reason', async () => {

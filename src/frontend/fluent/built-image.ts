@@ -1,3 +1,5 @@
+import type { Descriptor } from '../../oci/descriptor.ts';
+import type { Digest } from '../../oci/digest.ts';
 import type { ImageConfig } from '../../oci/image-config.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { Image, sameImageAs } from './image.ts';
@@ -14,7 +16,9 @@ export interface BuiltLayer {
 export interface BuiltFacts {
   readonly id: string;
   /** Of the manifest. */
-  readonly digest: string;
+  readonly digest: Digest;
+  readonly configDigest: Digest;
+  readonly manifestDescriptor: Descriptor;
   /** The whole OCI image configuration. */
   readonly config: ImageConfig;
   /** Index as in the plan. */
@@ -44,8 +48,17 @@ export class BuiltImage extends Image {
     return this.#facts.layers;
   }
 
-  get digest(): string {
+  get digest(): Digest {
     return this.#facts.digest;
+  }
+
+  /** What other tools call the image id. */
+  get configDigest(): Digest {
+    return this.#facts.configDigest;
+  }
+
+  get manifestDescriptor(): Descriptor {
+    return this.#facts.manifestDescriptor;
   }
 
   get config(): ImageConfig {

@@ -4,21 +4,16 @@
  */
 import { InternalError } from '../../errors.ts';
 import type { Secret } from '../../secret/secret.ts';
+import type { BuildEvent } from '../../solver/event.ts';
 import type { BuilderVersion } from './builder-version.ts';
 import type { BuiltImage } from './built-image.ts';
 import type { Image } from './image.ts';
 import type { PlatformName } from './layer-definition.ts';
 import type { ImagePlan } from './plan.ts';
 
-/** An event of the build, as the solver sends it. `kind` tells what else it has. */
-export interface ImageEvent {
-  readonly kind: string;
-  readonly timeMs: number;
-}
-
 interface Watched {
   /** Called with every event. @defaultValue nobody is told */
-  readonly logger?: (event: ImageEvent) => void;
+  readonly logger?: (event: BuildEvent) => void;
   /** Ends the work; what was called rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }

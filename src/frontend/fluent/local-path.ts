@@ -1,6 +1,5 @@
 /** Local paths as users write them (A0.4). The one place of this frontend that asks the process for its surroundings. */
-import { homedir } from 'node:os';
-import { resolve } from 'node:path';
+import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { definitionError, describe } from './arguments.ts';
 
@@ -25,9 +24,17 @@ export function absoluteLocalPath(method: string, name: string, path: unknown): 
     throw definitionError('E_ARG_TYPE', `${method}(): '${name}' is empty or holds a NUL character`);
   }
   if (path === '~' || path.startsWith('~/')) {
-    return resolve(homedir(), path.slice(2));
+    return resolve(homeDirectory(method, name), path.slice(2));
   }
   return resolve(process.cwd(), path);
+}
+
+function homeDirectory(method: string, name: string): string {
+  const home = process.env.HOME;
+  if (home === undefined || !isAbsolute(home)) {
+    throw definitionError('E_ARG_TYPE', `${method}(): '${name}' begins with '~', and HOME is not set`);
+  }
+  return home;
 }
 
 /** Literal text of the path, for the recipe hash. */

@@ -9,7 +9,9 @@ import {
   badPattern,
   cleanPath,
   DIRECTORIES,
+  type Glob,
   type GlobToken,
+  glob,
   literal,
   matchPrefixes,
   type StepCounter,
@@ -19,7 +21,7 @@ export interface DockerignorePattern {
   /** As the user wrote it. */
   readonly text: string;
   readonly includes: boolean;
-  readonly tokens: readonly GlobToken[];
+  readonly glob: Glob;
   /** Without an inner `/` and without `**`: it can match at the root only. */
   readonly rootOnly: boolean;
 }
@@ -45,7 +47,7 @@ export function dockerignoreMatcher(lines: readonly string[]): DockerignoreMatch
       let matched = false;
       for (const pattern of patterns) {
         // Only a pattern that could change the answer is consulted.
-        if (pattern.includes === matched && matchPrefixes(pattern.tokens, cleaned, counter).includes(true)) {
+        if (pattern.includes === matched && matchPrefixes(pattern.glob, cleaned, counter).includes(true)) {
           matched = !pattern.includes;
         }
       }
@@ -73,7 +75,7 @@ function parse(text: string): DockerignorePattern | undefined {
   return {
     text: text.trim(),
     includes,
-    tokens: tokens(cleaned, text),
+    glob: glob(tokens(cleaned, text)),
     rootOnly: !cleaned.includes('/') && !cleaned.includes('**'),
   };
 }

@@ -8,7 +8,9 @@ import {
   badPattern,
   cleanPath,
   DIRECTORIES,
+  type Glob,
   type GlobToken,
+  glob,
   literal,
   matchPrefixes,
   type StepCounter,
@@ -18,7 +20,7 @@ interface GitignorePattern {
   readonly text: string;
   readonly includes: boolean;
   readonly directoryOnly: boolean;
-  readonly tokens: readonly GlobToken[];
+  readonly glob: Glob;
 }
 
 export interface GitignoreMatcher {
@@ -37,11 +39,12 @@ export function gitignoreMatcher(lines: readonly string[]): GitignoreMatcher {
       if (cleaned === '.') {
         return false;
       }
-      const components = cleaned.split('/').length;
-      const verdicts = new Array<boolean>(components).fill(false);
+      // The verdict for the path and for each directory above it; what no pattern mentions has none.
+      const verdicts: boolean[] = [];
       for (const pattern of patterns) {
-        for (const [depth, hit] of matchPrefixes(pattern.tokens, cleaned, counter).entries()) {
-          const directory = depth < components - 1 || isDirectory;
+        const hits = matchPrefixes(pattern.glob, cleaned, counter);
+        for (const [depth, hit] of hits.entries()) {
+          const directory = depth < hits.length - 1 || isDirectory;
           if (hit && (directory || !pattern.directoryOnly)) {
             verdicts[depth] = !pattern.includes;
           }
@@ -80,7 +83,7 @@ function parse(line: string): GitignorePattern | undefined {
     text: line,
     includes,
     directoryOnly,
-    tokens: anchored ? parsed : [...DIRECTORIES, ...parsed],
+    glob: glob(anchored ? parsed : [...DIRECTORIES, ...parsed]),
   };
 }
 

@@ -28,15 +28,36 @@ export interface StepCounter {
   steps: number;
 }
 
+export interface Glob {
+  readonly tokens: readonly GlobToken[];
+  /** Text that everything that matches holds; most paths lack it, and are done without a step of the automaton. */
+  readonly needs: string;
+}
+
+export function glob(tokens: readonly GlobToken[]): Glob {
+  let needs = '';
+  let run = '';
+  for (const token of tokens) {
+    run = token.kind === 'char' ? run + token.char : '';
+    needs = run.length > needs.length ? run : needs;
+  }
+  return Object.freeze({ tokens: Object.freeze(tokens), needs });
+}
+
+const NOWHERE: readonly boolean[] = Object.freeze([]);
+
 /**
  * Where the pattern matches a prefix of `path` that is a whole path by itself: one boolean for every component, the last
- * for the path. One pass gives the answer for the path and for all of its parents.
+ * for the path. One pass gives the answer for the path and for all of its parents. Empty when it matches nowhere.
  */
 export function matchPrefixes(
-  tokens: readonly GlobToken[],
+  { tokens, needs }: Glob,
   path: string,
   counter?: StepCounter,
 ): readonly boolean[] {
+  if (!path.includes(needs)) {
+    return NOWHERE;
+  }
   const answers: boolean[] = [];
   const accept = tokens.length;
   let current = new Uint8Array(accept + 1);
@@ -132,8 +153,14 @@ export function badPattern(pattern: string, why: string): DefinitionError {
   });
 }
 
+/** A component that is empty, `.` or `..`. */
+const NEEDS_CLEANING = /(^|\/)\.{0,2}(\/|$)/;
+
 /** POSIX path clean-up: no `.`, no `//`, `..` resolved as far as possible, no trailing `/`. The empty path is `.`. */
 export function cleanPath(path: string): string {
+  if (!NEEDS_CLEANING.test(path)) {
+    return path;
+  }
   const parts: string[] = [];
   for (const part of path.split('/')) {
     if (part === '' || part === '.') {

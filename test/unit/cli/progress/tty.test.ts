@@ -179,6 +179,6 @@ describe('the model', () => {
     }
     const work = model.outputWorks.get('x');
     expect(work && rate(work, startMs + 20_000)).toBe(1000);
-    expect(work && work.samples.length).toBeLessThan(10);
+    expect(work?.samples.length).toBeLessThan(10);
   });
 });
