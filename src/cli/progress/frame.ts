@@ -53,8 +53,9 @@ export function frame(model: ProgressModel, options: FrameOptions): string[] {
 
 function header(model: ProgressModel, options: FrameOptions): Line {
   const { finished, total } = model.count();
-  const elapsedMs = options.nowMs - (model.startedMs ?? options.nowMs);
-  const over = options.final && finished === total;
+  const endMs = model.idle ? (model.lastMs ?? options.nowMs) : options.nowMs;
+  const elapsedMs = endMs - (model.startedMs ?? endMs);
+  const over = (options.final || model.idle) && finished === total;
   return {
     left: `[+] Building ${formatDuration(elapsedMs)} (${finished}/${total})${over ? ' FINISHED' : ''}`,
     right: '',

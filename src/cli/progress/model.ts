@@ -58,11 +58,14 @@ export class ProgressModel {
   readonly outputs: OutputDone[] = [];
   startedMs: number | undefined;
   builtMs: number | undefined;
+  /** Of the newest event. */
+  lastMs: number | undefined;
   /** The highest layer of each definition. */
   readonly #lastLayers = new Map<string | undefined, number>();
 
   apply(event: BuildEvent): void {
     this.startedMs ??= event.timeMs;
+    this.lastMs = event.timeMs;
     switch (event.kind) {
       case 'plan':
         for (const vertex of event.vertices) {
@@ -118,6 +121,13 @@ export class ProgressModel {
       }
     }
     return { finished, total: this.vertices.size };
+  }
+
+  /** Everything is built and nothing is written out: what goes on now, such as a container, is not our story. */
+  get idle(): boolean {
+    return (
+      this.builtMs !== undefined && ![...this.outputWorks.values()].some((work) => work.state === 'running')
+    );
   }
 
   get(digest: Digest): VertexProgress | undefined {

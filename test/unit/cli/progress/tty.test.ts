@@ -92,6 +92,28 @@ describe('progress on a terminal', () => {
     expect(screen.text().match(/WARNING/g)).toHaveLength(1);
   });
 
+  it('rests when everything is built: what follows is the container that runs', () => {
+    const { screen, ticker, progress } = show(80, 24);
+    progress.event(
+      at(0, { kind: 'plan', vertices: [{ digest: BASE, label: 'base', inputs: [], layer: 0 }] }),
+    );
+    progress.event(at(0, { kind: 'vertex-finished', vertex: BASE, outcome: 'cached', durationMs: 0 }));
+    progress.event(at(200, { kind: 'built', durationMs: 200 }));
+    ticker.advance(300);
+    const drawn = screen.text();
+    expect(drawn).toContain('Building 0.2s (1/1) FINISHED');
+    let writes = 0;
+    const { write } = screen;
+    screen.write = (chunk) => {
+      writes += 1;
+      write.call(screen, chunk);
+    };
+    ticker.advance(5000);
+    expect(writes).toBe(0);
+    progress.close();
+    expect(screen.text()).toBe(drawn);
+  });
+
   it('draws nothing when nothing happened', () => {
     const { screen, ticker, progress } = show(80, 24);
     ticker.advance(500);
