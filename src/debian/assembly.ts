@@ -22,7 +22,10 @@ export type AssemblyStep =
   /** Make these in the empty root, owned by root. */
   | { readonly kind: 'skeleton'; readonly entries: readonly SkeletonEntry[] }
   /** `native.unpackDebs` with these, in this order. */
-  | { readonly kind: 'unpack'; readonly packages: readonly { name: string; sha256: string; mayDefer: boolean }[] }
+  | {
+      readonly kind: 'unpack';
+      readonly packages: readonly { name: string; sha256: string; mayDefer: boolean }[];
+    }
   /** Run in the sandbox, as root, in `/`, with exactly this environment, umask 022, no standard input, no network. */
   | {
       readonly kind: 'exec';
@@ -78,12 +81,14 @@ function skeleton(plan: DebianPlan): SkeletonEntry[] {
   return [
     directory('usr'),
     ...merged.map((name) => directory(`usr/${name}`)),
-    ...merged.map((name): SkeletonEntry => ({
-      path: name,
-      kind: 'symlink',
-      mode: 0o777,
-      content: `usr/${name}`,
-    })),
+    ...merged.map(
+      (name): SkeletonEntry => ({
+        path: name,
+        kind: 'symlink',
+        mode: 0o777,
+        content: `usr/${name}`,
+      }),
+    ),
     ...['etc', 'etc/apt', 'etc/apt/sources.list.d', 'var', 'var/lib', 'var/lib/dpkg'].map(directory),
     file('etc/apt/sources.list.d/debian.sources', aptSources(plan)),
     file('var/lib/dpkg/arch', `${plan.architecture}\n`),
