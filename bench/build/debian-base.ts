@@ -86,7 +86,7 @@ async function perform(step: AssemblyStep, root: string): Promise<void> {
         stdio: ['ignore', 'pipe', 'pipe'],
         maxBuffer: 1 << 28,
       });
-      if (run.status !== 0 || process.env['VERBOSE'] === '1') {
+      if (run.status !== 0 || process.env.VERBOSE === '1') {
         console.log(`${run.stdout}${run.stderr}`);
       }
       if (run.status !== 0) {

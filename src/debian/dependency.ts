@@ -15,7 +15,7 @@ export interface Dependency {
 export type DependencyGroup = readonly Dependency[];
 
 const ALTERNATIVE =
-  /^([a-z0-9][a-z0-9+.-]*)(?::([a-z0-9-]+))?\s*(?:\(\s*(<<|<=|=|>=|>>|<|>)\s*([^\s()]+)\s*\))?$/i;
+  /^([a-z0-9][a-z0-9+.-]*)(?::([a-z0-9-]+))?\s*(?:\(\s*(<<|<=|=|>=|>>|<|>)\s*([0-9A-Za-z.+:~-]+)\s*\))?$/i;
 
 /**
  * `a (>= 1) | b, c` → two groups.

@@ -149,10 +149,10 @@ function lineEnd(text: string, from: number): number {
   return end < 0 ? text.length : end;
 }
 
-const NAME = /^[a-z0-9][a-z0-9+.-]+$/;
+const NAME = /^[a-z0-9][a-z0-9+.-]*$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 /** No `..`, no URL, no query: the mirror's own pool, and nothing else. */
-const FILENAME = /^(?!.*(?:^|\/)\.\.?(?:\/|$))[A-Za-z0-9._~+:/%-]+\.deb$/;
+const FILENAME = /^(?!.*(?:^|\/)\.\.?(?:\/|$))[A-Za-z0-9._~+/-]+\.deb$/;
 
 /** @throws {IntegrityError} `E_BAD_ARCHIVE`. */
 export function parseStanza(stanza: string): IndexedPackage {

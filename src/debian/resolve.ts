@@ -127,7 +127,7 @@ export async function resolveDebian(options: DebianOptions, deps: DebianDependen
       name: one.name,
       version: one.version,
       architecture: one.architecture,
-      url: `${mirror}/${one.filename.replace(/[+:~]/g, encodeURIComponent)}`,
+      url: `${mirror}/${one.filename.replaceAll('+', '%2B')}`,
       sha256: one.sha256,
       sizeBytes: one.sizeBytes,
       essential: one.essential,

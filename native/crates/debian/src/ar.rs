@@ -56,11 +56,14 @@ impl<R: Read> Members<R> {
         if &header[58..] != b"`\n" {
             return Err(invalid("a header of ar does not end as it should"));
         }
-        let text = |range: std::ops::Range<usize>| std::str::from_utf8(&header[range]).map(str::trim_end);
+        let text =
+            |range: std::ops::Range<usize>| std::str::from_utf8(&header[range]).map(str::trim_end);
         let (Ok(name), Ok(size)) = (text(0..16), text(48..58)) else {
             return Err(invalid("a header of ar is not text"));
         };
-        let size = size.parse::<u64>().map_err(|_| invalid("the size of a member of ar is not a number"))?;
+        let size = size
+            .parse::<u64>()
+            .map_err(|_| invalid("the size of a member of ar is not a number"))?;
         self.left = size;
         self.padded = size % 2 == 1;
         // System V writes a slash behind the name.
@@ -97,7 +100,9 @@ mod tests {
     use super::*;
 
     fn member(name: &str, content: &[u8]) -> Vec<u8> {
-        let mut bytes = format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", content.len()).into_bytes();
+        let mut bytes =
+            format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", content.len())
+                .into_bytes();
         bytes.extend_from_slice(content);
         if content.len() % 2 == 1 {
             bytes.push(b'\n');
@@ -118,7 +123,8 @@ mod tests {
 
     #[test]
     fn gives_members_in_order_with_odd_sizes_padded() {
-        let archive = [MAGIC, &member("one/", b"a"), &member("two", b""), &member("three", b"bcd")].concat();
+        let archive =
+            [MAGIC, &member("one/", b"a"), &member("two", b""), &member("three", b"bcd")].concat();
         let found = read(&archive).unwrap();
         let expected = [("one", &b"a"[..]), ("two", b""), ("three", b"bcd")];
         assert_eq!(found, expected.map(|(name, content)| (name.to_owned(), content.to_vec())));
@@ -137,7 +143,11 @@ mod tests {
         assert_eq!(read(b"PK\x03\x04....").unwrap_err().kind(), io::ErrorKind::InvalidData);
         let archive = [MAGIC, &member("one", b"abcdef")].concat();
         for length in [MAGIC.len() + 1, MAGIC.len() + HEADER - 1, archive.len() - 1] {
-            assert_eq!(read(&archive[..length]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "{length}");
+            assert_eq!(
+                read(&archive[..length]).unwrap_err().kind(),
+                io::ErrorKind::UnexpectedEof,
+                "{length}"
+            );
         }
         let mut wrong = archive.clone();
         wrong[MAGIC.len() + 48] = b'-';

@@ -68,7 +68,9 @@ impl Control {
             .map(str::trim)
             .filter(|line| !line.is_empty())
             .map(|line| match line.split_once(char::is_whitespace) {
-                Some((flag, path)) if !flag.starts_with('/') => (Some(flag.to_owned()), path.trim().to_owned()),
+                Some((flag, path)) if !flag.starts_with('/') => {
+                    (Some(flag.to_owned()), path.trim().to_owned())
+                }
                 _ => (None, line.to_owned()),
             })
             .collect()
@@ -148,8 +150,14 @@ mod tests {
 
     #[test]
     fn names_packages_as_dpkg_does() {
-        assert_eq!(control("Package: a\nArchitecture: amd64\nMulti-Arch: same", &[]).info_name(), "a:amd64");
-        assert_eq!(control("Package: a\nArchitecture: amd64\nMulti-Arch: foreign", &[]).info_name(), "a");
+        assert_eq!(
+            control("Package: a\nArchitecture: amd64\nMulti-Arch: same", &[]).info_name(),
+            "a:amd64"
+        );
+        assert_eq!(
+            control("Package: a\nArchitecture: amd64\nMulti-Arch: foreign", &[]).info_name(),
+            "a"
+        );
         assert_eq!(control("Package: a\nArchitecture: all", &[]).info_name(), "a");
     }
 
@@ -171,14 +179,26 @@ mod tests {
     fn reads_triggers_and_relations() {
         let package = control(
             "Package: a\nReplaces: b (<< 2), c:any | d",
-            &[("triggers", "# a comment\ninterest ldconfig\ninterest-noawait /usr/share/x # why\nactivate y\n")],
+            &[(
+                "triggers",
+                "# a comment\ninterest ldconfig\ninterest-noawait /usr/share/x # why\nactivate y\n",
+            )],
         );
         assert_eq!(
             package.interests(),
-            [("ldconfig".to_owned(), "a".to_owned()), ("/usr/share/x".to_owned(), "a/noawait".to_owned())]
+            [
+                ("ldconfig".to_owned(), "a".to_owned()),
+                ("/usr/share/x".to_owned(), "a/noawait".to_owned())
+            ]
         );
-        for (other, expected) in [("b", true), ("c", true), ("d", true), ("a", false), ("bb", false)] {
-            assert_eq!(package.replaces(&control(&format!("Package: {other}"), &[])), expected, "{other}");
+        for (other, expected) in
+            [("b", true), ("c", true), ("d", true), ("a", false), ("bb", false)]
+        {
+            assert_eq!(
+                package.replaces(&control(&format!("Package: {other}"), &[])),
+                expected,
+                "{other}"
+            );
         }
     }
 }

@@ -78,12 +78,16 @@ impl<R: Read> Deb<R> {
         }
         let name = next_significant(&mut members)?;
         if !name.starts_with("control.tar") {
-            return Err(invalid(format!("the member '{name}' stands where the control archive belongs")));
+            return Err(invalid(format!(
+                "the member '{name}' stands where the control archive belongs"
+            )));
         }
         let control = read_control(decompress(&name, &mut members)?.take(MAX_CONTROL_BYTES))?;
         let data_name = next_significant(&mut members)?;
         if !data_name.starts_with("data.tar") {
-            return Err(invalid(format!("the member '{data_name}' stands where the data archive belongs")));
+            return Err(invalid(format!(
+                "the member '{data_name}' stands where the data archive belongs"
+            )));
         }
         Ok(Self { control, members, data_name })
     }
@@ -93,12 +97,19 @@ impl<R: Read> Deb<R> {
     /// # Errors
     /// `InvalidData` for a compression that we do not read.
     pub fn data(&mut self) -> io::Result<Reader<BufReader<Box<dyn Read + '_>>>> {
-        Ok(Reader::new(BufReader::with_capacity(1 << 17, decompress(&self.data_name, &mut self.members)?)))
+        Ok(Reader::new(BufReader::with_capacity(
+            1 << 17,
+            decompress(&self.data_name, &mut self.members)?,
+        )))
     }
 
-    /// The reader below.
-    pub fn into_inner(self) -> R {
-        self.members.into_inner()
+    /// Reads the members that are left and gives the reader below.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the package is cut short.
+    pub fn finish(mut self) -> io::Result<R> {
+        while self.members.next_member()?.is_some() {}
+        Ok(self.members.into_inner())
     }
 }
 
@@ -119,8 +130,11 @@ fn decompress<'a>(name: &str, inner: impl Read + 'a) -> io::Result<Box<dyn Read 
         Some("") => Box::new(inner),
         Some(".gz") => Box::new(flate2::bufread::MultiGzDecoder::new(inner)),
         Some(".xz") => {
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)
-                .map_err(io::Error::other)?;
+            let stream = liblzma::stream::Stream::new_stream_decoder(
+                XZ_MEMORY,
+                liblzma::stream::CONCATENATED,
+            )
+            .map_err(io::Error::other)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(inner, stream))
         }
         Some(".zst") => {
@@ -142,7 +156,9 @@ fn read_control(inner: impl Read) -> io::Result<Control> {
         }
         let name = std::str::from_utf8(path).unwrap_or_default().to_owned();
         let plain = !name.is_empty()
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
             && !name.starts_with('.');
         if entry.kind != EntryKind::File || !plain {
             return Err(invalid(format!(
@@ -158,20 +174,31 @@ fn read_control(inner: impl Read) -> io::Result<Control> {
                 .trim_end()
                 .to_owned();
         } else {
-            control.files.push(ControlFile { name, mode: entry.mode & 0o777, mtime: entry.mtime.seconds, content });
+            control.files.push(ControlFile {
+                name,
+                mode: entry.mode & 0o777,
+                mtime: entry.mtime.seconds,
+                content,
+            });
         }
     }
     let package = control.name();
     let good = package.len() > 1
-        && package
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.'))
+        && package.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.')
+        })
         && package.as_bytes()[0].is_ascii_alphanumeric();
     let architecture = control.field("Architecture").unwrap_or_default();
     let architecture_is_good = !architecture.is_empty()
-        && architecture.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        && architecture
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     // An empty line would begin another stanza in the status file.
-    if !good || !architecture_is_good || control.stanza.contains("\n\n") || control.field("Status").is_some() {
+    if !good
+        || !architecture_is_good
+        || control.stanza.contains("\n\n")
+        || control.field("Status").is_some()
+    {
         return Err(invalid("the control file is malformed"));
     }
     Ok(control)

@@ -76,15 +76,25 @@ impl fmt::Display for Error {
             Self::BadArchive { path, reason } => {
                 write!(formatter, "'{}' is not a good Debian package: {reason}", path.display())
             }
-            Self::Limit { path } => write!(formatter, "'{}' expands beyond the limits", path.display()),
+            Self::Limit { path } => {
+                write!(formatter, "'{}' expands beyond the limits", path.display())
+            }
             Self::Digest { path, expected, actual } => {
                 write!(formatter, "'{}' has the SHA-256 {actual}, not {expected}", path.display())
             }
             Self::Conflict { path, packages: [first, second] } => {
-                write!(formatter, "the packages '{first}' and '{second}' both hold '{}'", path.display())
+                write!(
+                    formatter,
+                    "the packages '{first}' and '{second}' both hold '{}'",
+                    path.display()
+                )
             }
             Self::NeedsIds { path, uid, gid } => {
-                write!(formatter, "'{}' belongs to {uid}:{gid}, and only one id is to be had", path.display())
+                write!(
+                    formatter,
+                    "'{}' belongs to {uid}:{gid}, and only one id is to be had",
+                    path.display()
+                )
             }
             Self::Cancelled => write!(formatter, "cancelled"),
         }

@@ -38,7 +38,8 @@ pub struct Root {
 impl Root {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| Error::io(path, error))?;
+        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())
+            .map_err(|error| Error::io(path, error))?;
         Ok(Self { path: path.to_owned(), fd, parents: HashMap::new() })
     }
 
@@ -51,8 +52,13 @@ impl Root {
     pub fn resolve(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if path.is_empty() { &b"."[..] } else { path };
         loop {
-            let opened =
-                rustix::fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT);
+            let opened = rustix::fs::openat2(
+                &self.fd,
+                path,
+                flags | OFlags::CLOEXEC,
+                Mode::empty(),
+                ResolveFlags::IN_ROOT,
+            );
             // The kernel says so when something was renamed while it looked; asking again is all there is to do.
             if opened.as_ref().err() != Some(&Errno::AGAIN) {
                 return opened;
@@ -79,7 +85,8 @@ impl Root {
             other => other,
         }
         .map_err(|error| Error::io(self.display(path), error))?;
-        let inode = rustix::fs::fstat(&fd).map_err(|error| Error::io(self.display(path), error))?.st_ino;
+        let inode =
+            rustix::fs::fstat(&fd).map_err(|error| Error::io(self.display(path), error))?.st_ino;
         let directory = Rc::new(Parent { fd, inode });
         if self.parents.len() >= MAX_OPEN_PARENTS {
             self.parents.clear();
@@ -89,15 +96,23 @@ impl Root {
     }
 
     /// Writes a small file that nobody else writes, replacing what is there.
-    pub fn write(&mut self, path: &[u8], content: &[u8], mode: u32, mtime: Option<i64>) -> Result<(), Error> {
+    pub fn write(
+        &mut self,
+        path: &[u8],
+        content: &[u8],
+        mode: u32,
+        mtime: Option<i64>,
+    ) -> Result<(), Error> {
         let (parent, name) = split(path);
         let parent = self.directory(parent)?;
         let failed = |error: io::Error| Error::io(self.display(path), error);
         let mut file = create(&parent, name).map_err(failed)?;
         io::Write::write_all(&mut file, content).map_err(failed)?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(|error| failed(error.into()))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
+            .map_err(|error| failed(error.into()))?;
         if let Some(seconds) = mtime {
-            rustix::fs::futimens(&file, &times(seconds, 0)).map_err(|error| failed(error.into()))?;
+            rustix::fs::futimens(&file, &times(seconds, 0))
+                .map_err(|error| failed(error.into()))?;
         }
         Ok(())
     }
@@ -143,7 +158,11 @@ pub fn set_attributes(
     mtime: (i64, u32),
 ) -> Result<(), Errno> {
     let fd = fd.as_fd();
-    rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(owner.0)), Some(rustix::fs::Gid::from_raw(owner.1)))?;
+    rustix::fs::fchown(
+        fd,
+        Some(rustix::fs::Uid::from_raw(owner.0)),
+        Some(rustix::fs::Gid::from_raw(owner.1)),
+    )?;
     rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?;
     rustix::fs::futimens(fd, &times(mtime.0, mtime.1))
 }
@@ -169,7 +188,9 @@ pub fn clean(path: &[u8]) -> Option<&[u8]> {
     if path == b"." || path.is_empty() {
         return Some(b"");
     }
-    let good = path.split(|&byte| byte == b'/').all(|part| !part.is_empty() && part != b"." && part != b"..");
+    let good = path
+        .split(|&byte| byte == b'/')
+        .all(|part| !part.is_empty() && part != b"." && part != b"..");
     (good && !path.contains(&0)).then_some(path)
 }
 

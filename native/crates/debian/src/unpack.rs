@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
+    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -86,7 +87,9 @@ pub fn unpack(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Unpacked, Error> {
     let mut order = (0..options.packages.len()).collect::<Vec<_>>();
-    let size = |index: usize| std::fs::metadata(&options.packages[index].path).map_or(0, |facts| facts.len());
+    let size = |index: usize| {
+        std::fs::metadata(&options.packages[index].path).map_or(0, |facts| facts.len())
+    };
     // The largest take longest: they must not begin last.
     order.sort_by_cached_key(|&index| std::cmp::Reverse(size(index)));
     let shared = Shared {
@@ -99,6 +102,7 @@ pub fn unpack(
         read: AtomicU64::new(0),
         claims: Mutex::default(),
         controls: Mutex::default(),
+        naming: std::array::from_fn(|_| Mutex::default()),
     };
     let threads = match options.threads {
         0 => thread::available_parallelism().map_or(1, usize::from),
@@ -129,7 +133,8 @@ pub fn unpack(
     done.sort_by_key(|package| package.index);
     let mut root = Root::open(&options.root)?;
     shared.finish_directories(&root)?;
-    let deferred = done.iter().filter(|package| package.deferred).map(|package| package.name.clone());
+    let deferred =
+        done.iter().filter(|package| package.deferred).map(|package| package.name.clone());
     let deferred = deferred.collect::<BTreeSet<_>>().into_iter().collect();
     let claims = lock(&shared.claims);
     let entry_count = done.iter().map(|package| package.entry_count).sum();
@@ -154,8 +159,14 @@ type Place = (u64, Vec<u8>);
 
 enum Claim {
     /// `index` of the package that decides, and what it says.
-    Directory { index: usize, path: Vec<u8>, entry: Entry },
-    Other { index: usize },
+    Directory {
+        index: usize,
+        path: Vec<u8>,
+        entry: Entry,
+    },
+    Other {
+        index: usize,
+    },
 }
 
 #[derive(Default)]
@@ -176,6 +187,8 @@ struct Shared<'a> {
     read: AtomicU64,
     claims: Mutex<Claims>,
     controls: Mutex<HashMap<usize, Control>>,
+    /// Held while a name is made, by hash of its place.
+    naming: [Mutex<()>; 64],
 }
 
 /// A panic of another thread is reported by its join; what it left behind is not used.
@@ -214,7 +227,8 @@ impl Shared<'_> {
         let file = File::open(&package.path).map_err(|error| Error::io(&package.path, error))?;
         let size = file.metadata().map_err(|error| Error::io(&package.path, error))?.len();
         let counting = Counting { inner: file, shared: self };
-        let mut deb = Deb::open(Hashing::new(io::BufReader::with_capacity(CHUNK, counting))).map_err(failed)?;
+        let mut deb = Deb::open(Hashing::new(io::BufReader::with_capacity(CHUNK, counting)))
+            .map_err(failed)?;
         let control = std::mem::take(&mut deb.control);
         let mut done = Done {
             index,
@@ -226,14 +240,18 @@ impl Shared<'_> {
         };
         if done.deferred {
             let path = format!("{DEFERRED}/{:05}.deb", index);
-            let content = std::fs::read(&package.path).map_err(|error| Error::io(&package.path, error))?;
+            let content =
+                std::fs::read(&package.path).map_err(|error| Error::io(&package.path, error))?;
             root.write(path.as_bytes(), &content, 0o644, None)?;
         } else {
-            let conffiles = control.conffiles().into_iter().map(|(_, path)| path).collect::<BTreeSet<_>>();
+            let conffiles =
+                control.conffiles().into_iter().map(|(_, path)| path).collect::<BTreeSet<_>>();
             lock(&self.controls).insert(index, control);
             let mut budget = size.saturating_mul(MAX_RATIO).saturating_add(FREE_BYTES);
             let mut reader = deb.data().map_err(failed)?;
-            while let Some(entry) = reader.next_entry().map_err(|error| tar_error(&package.path, error))? {
+            while let Some(entry) =
+                reader.next_entry().map_err(|error| tar_error(&package.path, error))?
+            {
                 self.check_cancel()?;
                 budget = budget
                     .checked_sub(entry.size)
@@ -241,11 +259,21 @@ impl Shared<'_> {
                 done.entry_count += 1;
                 self.entry(&mut done, root, &conffiles, entry, &mut reader, buffer)?;
             }
+            // Behind the end of the archive is padding, and the checksum of the compressed stream.
+            let rest =
+                io::copy(&mut reader.into_inner().take(budget), &mut io::sink()).map_err(failed)?;
+            if rest == budget {
+                return Err(Error::Limit { path: package.path.clone() });
+            }
         }
         // To the end of the file, whatever is behind the archive: the digest is over all of it.
-        let actual = deb.into_inner().finish().map_err(failed)?;
+        let actual = deb.finish().and_then(Hashing::finish).map_err(failed)?;
         if actual != package.sha256 {
-            return Err(Error::Digest { path: package.path.clone(), expected: package.sha256.clone(), actual });
+            return Err(Error::Digest {
+                path: package.path.clone(),
+                expected: package.sha256.clone(),
+                actual,
+            });
         }
         Ok(done)
     }
@@ -262,7 +290,10 @@ impl Shared<'_> {
         let archive = &self.options.packages[done.index].path;
         let bad = |reason: String| Error::BadArchive { path: archive.clone(), reason };
         let Some(path) = clean(&entry.path) else {
-            return Err(bad(format!("it holds the path '{}'", String::from_utf8_lossy(&entry.path))));
+            return Err(bad(format!(
+                "it holds the path '{}'",
+                String::from_utf8_lossy(&entry.path)
+            )));
         };
         if path.is_empty() {
             return Ok(());
@@ -282,6 +313,10 @@ impl Shared<'_> {
         }
         let (parent_path, name) = split(path);
         let parent = root.directory(parent_path)?;
+        // From the claim until the name is there: otherwise the one that loses could still replace the winner's file.
+        let mut hasher = DefaultHasher::new();
+        (parent.inode, name).hash(&mut hasher);
+        let naming = lock(&self.naming[hasher.finish() as usize % self.naming.len()]);
         if !self.claim(done.index, &parent, name, path)? {
             return Ok(());
         }
@@ -291,11 +326,13 @@ impl Shared<'_> {
         match entry.kind {
             EntryKind::File => {
                 let file = create(&parent, name).map_err(|error| Error::io(&shown, error))?;
+                drop(naming);
                 let conffile = std::str::from_utf8(done.list.last().map_or(&[], Vec::as_slice))
                     .ok()
                     .filter(|absolute| conffiles.contains(*absolute))
                     .map(str::to_owned);
-                let digest = self.copy(&file, reader, buffer, conffile.is_some(), archive, &shown)?;
+                let digest =
+                    self.copy(&file, reader, buffer, conffile.is_some(), archive, &shown)?;
                 if let (Some(absolute), Some(digest)) = (conffile, digest) {
                     done.md5.insert(absolute, digest);
                 }
@@ -309,25 +346,42 @@ impl Shared<'_> {
                         // The merged-usr links, which others are being unpacked through at this moment.
                         _ if same_link(&parent, name, &entry.link) => {}
                         _ => {
-                            rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty()).map_err(failed)?;
-                            rustix::fs::symlinkat(&entry.link[..], &parent.fd, name).map_err(failed)?;
+                            rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty())
+                                .map_err(failed)?;
+                            rustix::fs::symlinkat(&entry.link[..], &parent.fd, name)
+                                .map_err(failed)?;
                         }
                     },
                     made => made.map_err(failed)?,
                 }
-                let (uid, gid) = (rustix::fs::Uid::from_raw(owner.0), rustix::fs::Gid::from_raw(owner.1));
+                let (uid, gid) =
+                    (rustix::fs::Uid::from_raw(owner.0), rustix::fs::Gid::from_raw(owner.1));
                 let flags = AtFlags::SYMLINK_NOFOLLOW;
-                rustix::fs::chownat(&parent.fd, name, Some(uid), Some(gid), flags).map_err(failed)?;
-                rustix::fs::utimensat(&parent.fd, name, &times(mtime.0, mtime.1), flags).map_err(failed)?;
+                rustix::fs::chownat(&parent.fd, name, Some(uid), Some(gid), flags)
+                    .map_err(failed)?;
+                rustix::fs::utimensat(&parent.fd, name, &times(mtime.0, mtime.1), flags)
+                    .map_err(failed)?;
             }
             EntryKind::HardLink => {
-                let Some(target) = clean(&entry.link).filter(|target| !target.is_empty() && *target != path) else {
-                    return Err(bad(format!("'{}' is a hard link to nowhere", String::from_utf8_lossy(path))));
+                let Some(target) =
+                    clean(&entry.link).filter(|target| !target.is_empty() && *target != path)
+                else {
+                    return Err(bad(format!(
+                        "'{}' is a hard link to nowhere",
+                        String::from_utf8_lossy(path)
+                    )));
                 };
                 let (target_parent, target_name) = split(target);
                 let target_parent = root.directory(target_parent)?;
-                let link =
-                    || rustix::fs::linkat(&target_parent.fd, target_name, &parent.fd, name, AtFlags::empty());
+                let link = || {
+                    rustix::fs::linkat(
+                        &target_parent.fd,
+                        target_name,
+                        &parent.fd,
+                        name,
+                        AtFlags::empty(),
+                    )
+                };
                 match link() {
                     Err(Errno::EXIST) => {
                         rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty()).map_err(failed)?;
@@ -338,12 +392,22 @@ impl Shared<'_> {
             }
             EntryKind::Fifo => {
                 let mode = Mode::from_raw_mode(entry.mode & 0o7777);
-                rustix::fs::mknodat(&parent.fd, name, rustix::fs::FileType::Fifo, mode, 0).map_err(failed)?;
-                let fd = rustix::fs::openat(&parent.fd, name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
-                set_attributes(fd.map_err(failed)?, owner, entry.mode & 0o7777, mtime).map_err(failed)?;
+                rustix::fs::mknodat(&parent.fd, name, rustix::fs::FileType::Fifo, mode, 0)
+                    .map_err(failed)?;
+                let fd = rustix::fs::openat(
+                    &parent.fd,
+                    name,
+                    OFlags::RDONLY | OFlags::NONBLOCK,
+                    Mode::empty(),
+                );
+                set_attributes(fd.map_err(failed)?, owner, entry.mode & 0o7777, mtime)
+                    .map_err(failed)?;
             }
             EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Directory => {
-                return Err(bad(format!("it holds the device '{}'", String::from_utf8_lossy(path))));
+                return Err(bad(format!(
+                    "it holds the device '{}'",
+                    String::from_utf8_lossy(path)
+                )));
             }
         }
         Ok(())
@@ -403,13 +467,20 @@ impl Shared<'_> {
     }
 
     /// Whether the package may put its file there; the other one loses it where one replaces the other.
-    fn claim(&self, index: usize, parent: &Parent, name: &[u8], path: &[u8]) -> Result<bool, Error> {
+    fn claim(
+        &self,
+        index: usize,
+        parent: &Parent,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<bool, Error> {
         let mut claims = lock(&self.claims);
         let place = (parent.inode, name.to_vec());
         let (winner, loser) = match claims.by_place.get(&place) {
             Some(&Claim::Other { index: other }) if other != index => {
                 let controls = lock(&self.controls);
-                let (Some(mine), Some(theirs)) = (controls.get(&index), controls.get(&other)) else {
+                let (Some(mine), Some(theirs)) = (controls.get(&index), controls.get(&other))
+                else {
                     return Ok(true);
                 };
                 match (mine.replaces(theirs), theirs.replaces(mine)) {
@@ -441,7 +512,8 @@ impl Shared<'_> {
         for claim in lock(&self.claims).by_place.values() {
             let Claim::Directory { path, entry, .. } = claim else { continue };
             let failed = |error: Errno| Error::io(root.display(path), error);
-            let fd: OwnedFd = root.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+            let fd: OwnedFd =
+                root.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
             // Checked to fit when the entry was read.
             let owner = (entry.uid as u32, entry.gid as u32);
             let mtime = (entry.mtime.seconds, entry.mtime.nanoseconds);
@@ -474,12 +546,19 @@ fn register(
         for file in &control.files {
             // The status file has these.
             if file.name != "conffiles" || !control.conffiles().is_empty() {
-                write(&format!("info/{info}.{}", file.name), &file.content, file.mode, Some(file.mtime))?;
+                write(
+                    &format!("info/{info}.{}", file.name),
+                    &file.content,
+                    file.mode,
+                    Some(file.mtime),
+                )?;
             }
         }
         let mut list = Vec::new();
         let lost = lost.get(&package.index);
-        for path in package.list.iter().filter(|path| !lost.is_some_and(|lost| lost.contains(*path))) {
+        for path in
+            package.list.iter().filter(|path| !lost.is_some_and(|lost| lost.contains(*path)))
+        {
             list.extend_from_slice(path);
             list.push(b'\n');
         }
@@ -488,7 +567,9 @@ fn register(
         for (name, who) in control.interests() {
             if name.starts_with('/') {
                 file_triggers.insert(format!("{name} {who}\n"));
-            } else if name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') && !name.starts_with('.') {
+            } else if name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+                && !name.starts_with('.')
+            {
                 triggers.entry(name).or_default().insert(format!("{who}\n"));
             }
         }
@@ -497,7 +578,12 @@ fn register(
     write("triggers/File", file_triggers.into_iter().collect::<String>().as_bytes(), 0o644, None)?;
     write("triggers/Unincorp", b"", 0o644, None)?;
     for (name, who) in triggers {
-        write(&format!("triggers/{name}"), who.into_iter().collect::<String>().as_bytes(), 0o644, None)?;
+        write(
+            &format!("triggers/{name}"),
+            who.into_iter().collect::<String>().as_bytes(),
+            0o644,
+            None,
+        )?;
     }
     let status = stanzas.into_values().collect::<Vec<_>>().join("\n");
     write("status", status.as_bytes(), 0o644, None)?;
@@ -520,7 +606,8 @@ impl Read for Counting<'_> {
 }
 
 fn same_link(parent: &Parent, name: &[u8], target: &[u8]) -> bool {
-    rustix::fs::readlinkat(&parent.fd, name, Vec::new()).is_ok_and(|found| found.to_bytes() == target)
+    rustix::fs::readlinkat(&parent.fd, name, Vec::new())
+        .is_ok_and(|found| found.to_bytes() == target)
 }
 
 fn absolute(path: &[u8]) -> PathBuf {
