@@ -6,6 +6,7 @@
  * it before. `cancel` asks for the end of a request, which then fails with reason `cancelled`. When standard input ends,
  * the worker ends.
  */
+import type { AssemblyStep } from '../debian/assembly.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Action } from '../graph/action.ts';
 import type { Activity } from '../solver/event.ts';
@@ -225,8 +226,8 @@ export interface CompressResult {
 export interface AssembleDebianParams {
   readonly layer: LayerId;
   readonly packages: readonly { readonly path: string; readonly sha256: string }[];
-  /** What `src/debian` made of the plan: see `AssemblySteps` there. */
-  readonly steps: unknown;
+  /** To be done in this order on an empty root. */
+  readonly steps: readonly AssemblyStep[];
   readonly logPath: string;
 }
 

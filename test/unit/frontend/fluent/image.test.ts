@@ -316,7 +316,7 @@ describe('terminal operations', () => {
     const built = await base.build();
     expect([built.id, built.digest, Object.isFrozen(built), built instanceof Image]).toEqual([
       'im-1',
-      'sha256:x',
+      digest,
       true,
       true,
     ]);
