@@ -57,7 +57,9 @@ describe('layouts and archives', () => {
     const latest = await importOciLayout(layout, { tag: 'latest', platform }, other);
     expect(latest.manifestDescriptor.digest).toBe(second.manifestDescriptor.digest);
     await validate({ descriptor: v1.manifestDescriptor }, other);
-    await expect(importOciLayout(layout, { tag: 'v9', platform }, other)).rejects.toMatchObject({ code: 'E_IMAGE_NOT_FOUND' });
+    await expect(importOciLayout(layout, { tag: 'v9', platform }, other)).rejects.toMatchObject({
+      code: 'E_IMAGE_NOT_FOUND',
+    });
     await run('umoci', ['unpack', '--rootless', '--image', `${layout}:v1`, join(directory, 'bundle')]);
     expect(await readFile(join(directory, 'bundle/rootfs/b.txt'), 'utf8')).toBe('second');
   });
@@ -67,7 +69,10 @@ describe('layouts and archives', () => {
     const tags = ['a', 'b', 'c', 'd', 'e'];
     await Promise.all(tags.map((tag) => writeOciLayout(layout, exported, { tags: [tag] })));
     const { manifests } = JSON.parse(await readFile(join(layout, 'index.json'), 'utf8'));
-    const names = manifests.map((entry: { annotations: Record<string, string> }) => entry.annotations['org.opencontainers.image.ref.name']);
+    const names = manifests.map(
+      (entry: { annotations: Record<string, string> }) =>
+        entry.annotations['org.opencontainers.image.ref.name'],
+    );
     expect(names.sort()).toEqual(tags);
   });
 
@@ -95,19 +100,47 @@ describe('layouts and archives', () => {
     await rm(path);
     await writeFile(path, Buffer.alloc(layer?.size ?? 0, 'x'));
     const other = new BlobStore(join(directory, 'other'));
-    await expect(importOciLayout(layout, { tag: 'v1', platform }, other)).rejects.toMatchObject({ code: 'E_DIGEST_MISMATCH' });
+    await expect(importOciLayout(layout, { tag: 'v1', platform }, other)).rejects.toMatchObject({
+      code: 'E_DIGEST_MISMATCH',
+    });
+  });
+
+  it('refuses an archive that is damaged or cut', async () => {
+    const archive = join(directory, 'one.tar');
+    await writeOciArchive(archive, exported, { tags: ['v1'] });
+    const bytes = await readFile(archive);
+    const layerBytes = await readFile(exported.path(image.layers[0] ?? image.configDescriptor));
+    const at = bytes.indexOf(layerBytes);
+    const damaged = Buffer.from(bytes);
+    damaged.writeUInt8(damaged.readUInt8(at + 20) ^ 1, at + 20);
+    await writeFile(archive, damaged);
+    const other = new BlobStore(join(directory, 'other'));
+    await expect(importOciArchive(archive, { tag: 'v1', platform }, other)).rejects.toMatchObject({
+      code: 'E_DIGEST_MISMATCH',
+    });
+    await writeFile(archive, bytes.subarray(0, at + 30));
+    await expect(importOciArchive(archive, { tag: 'v1', platform }, other)).rejects.toMatchObject({
+      exitStatus: 5,
+    });
   });
 
   it('writes Docker archives that both kinds of loaders read', async () => {
     const archive = join(directory, 'docker.tar');
     await writeDockerArchive(archive, exported, { tags: ['app:1.0', 'registry.example/team/app:1.0'] });
-    const { stdout } = await run('skopeo', ['inspect', `docker-archive:${archive}:docker.io/library/app:1.0`]);
+    const { stdout } = await run('skopeo', [
+      'inspect',
+      `docker-archive:${archive}:docker.io/library/app:1.0`,
+    ]);
     expect(JSON.parse(stdout).Layers).toHaveLength(2);
-    await run('skopeo', ['copy', `oci-archive:${archive}`, `oci:${join(directory, 'copied')}:v1`]).catch(() => {
-      // Two names in one index: skopeo wants one of them named.
-      return run('skopeo', ['copy', `oci-archive:${archive}:1.0`, `oci:${join(directory, 'copied')}:v1`]);
-    });
+    await run('skopeo', ['copy', `oci-archive:${archive}`, `oci:${join(directory, 'copied')}:v1`]).catch(
+      () => {
+        // Two names in one index: skopeo wants one of them named.
+        return run('skopeo', ['copy', `oci-archive:${archive}:1.0`, `oci:${join(directory, 'copied')}:v1`]);
+      },
+    );
     const zstd = await makeImage([await makeLayer({ z: 'z' }, 'zstd')]);
-    await expect(writeDockerArchive(archive, await toExport(zstd))).rejects.toMatchObject({ code: 'E_USAGE' });
+    await expect(writeDockerArchive(archive, await toExport(zstd))).rejects.toMatchObject({
+      code: 'E_USAGE',
+    });
   });
 });

@@ -11,14 +11,18 @@ import { UsageError } from '../../errors.ts';
 import { encodedPart } from '../../oci/digest.ts';
 import { layerCompression, OCI_INDEX } from '../../oci/media-type.ts';
 import { formatReference, parseReference } from '../../oci/reference.ts';
-import { type ExportImage, type ExportOptions, OCI_LAYOUT_FILE, streamTar } from '../oci-layout/write.ts';
 import { REF_NAME } from '../oci-layout/read.ts';
+import { type ExportImage, type ExportOptions, OCI_LAYOUT_FILE, streamTar } from '../oci-layout/write.ts';
 
 /**
  * @param options - `tags` are whole references, such as `app:1.0`.
  * @throws {UsageError} `E_USAGE` for a zstd layer, which `docker load` before version 23 cannot read
  */
-export async function writeDockerArchive(path: string, image: ExportImage, options: ExportOptions = {}): Promise<void> {
+export async function writeDockerArchive(
+  path: string,
+  image: ExportImage,
+  options: ExportOptions = {},
+): Promise<void> {
   checkLayers(image);
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   try {
@@ -30,10 +34,15 @@ export async function writeDockerArchive(path: string, image: ExportImage, optio
 }
 
 /** The same into a stream, which is ended. */
-export async function streamDockerArchive(output: Writable, image: ExportImage, options: ExportOptions = {}): Promise<void> {
+export async function streamDockerArchive(
+  output: Writable,
+  image: ExportImage,
+  options: ExportOptions = {},
+): Promise<void> {
   checkLayers(image);
   const references = (options.tags ?? []).map(parseReference);
-  const blobPath = (digest: ExportImage['configDescriptor']['digest']) => `blobs/sha256/${encodedPart(digest)}`;
+  const blobPath = (digest: ExportImage['configDescriptor']['digest']) =>
+    `blobs/sha256/${encodedPart(digest)}`;
   const manifest = [
     {
       Config: blobPath(image.configDescriptor.digest),
@@ -41,7 +50,10 @@ export async function streamDockerArchive(output: Writable, image: ExportImage, 
       Layers: image.layers.map((layer) => blobPath(layer.digest)),
     },
   ];
-  const entry = { ...image.manifestDescriptor, ...(image.platform === undefined ? {} : { platform: image.platform }) };
+  const entry = {
+    ...image.manifestDescriptor,
+    ...(image.platform === undefined ? {} : { platform: image.platform }),
+  };
   const manifests =
     references.length === 0
       ? [entry]

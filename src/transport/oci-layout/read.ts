@@ -51,9 +51,12 @@ export async function importOciLayout(
     if ((await store.stat(descriptor.digest))?.size === descriptor.size) {
       return;
     }
-    const source = createReadStream(join(path, 'blobs', 'sha256', descriptor.digest.slice('sha256:'.length)), {
-      highWaterMark: 1 << 20,
-    });
+    const source = createReadStream(
+      join(path, 'blobs', 'sha256', descriptor.digest.slice('sha256:'.length)),
+      {
+        highWaterMark: 1 << 20,
+      },
+    );
     await copyInto(store, descriptor, source, options.signal);
   };
   const image = await select(index, selector, path, store, fetch);
@@ -82,7 +85,12 @@ export async function importOciArchive(
       if (entry.header.type === 'file' && name === 'index.json') {
         indexBytes = await readSmall(entry as unknown as Readable);
       } else if (entry.header.type === 'file' && isDigest(digest)) {
-        await copyInto(store, { digest, size: entry.header.size ?? 0 }, entry as unknown as Readable, options.signal);
+        await copyInto(
+          store,
+          { digest, size: entry.header.size ?? 0 },
+          entry as unknown as Readable,
+          options.signal,
+        );
       } else {
         entry.resume();
       }
@@ -90,14 +98,25 @@ export async function importOciArchive(
   };
   try {
     const source = createReadStream(path, { highWaterMark: 1 << 20 });
-    const unpacked = (await isGzip(path)) ? pipeline(source, createGunzip(), extract, signalOf(options)) : pipeline(source, extract, signalOf(options));
+    const unpacked = (await isGzip(path))
+      ? pipeline(source, createGunzip(), extract, signalOf(options))
+      : pipeline(source, extract, signalOf(options));
     await Promise.all([unpacked, consume()]);
   } catch (cause) {
     options.signal?.throwIfAborted();
     if (cause instanceof TsbuildError) {
       throw cause;
     }
-    throw missingOr(cause, path, () => new IntegrityError(`cannot read the archive '${path}': ${(cause as Error).message}`, { code: 'E_BAD_ARCHIVE', cause, source: path }));
+    throw missingOr(
+      cause,
+      path,
+      () =>
+        new IntegrityError(`cannot read the archive '${path}': ${(cause as Error).message}`, {
+          code: 'E_BAD_ARCHIVE',
+          cause,
+          source: path,
+        }),
+    );
   }
   if (indexBytes === undefined) {
     throw new IntegrityError(`'${path}' is not a tar of an OCI image layout: it has no index.json`, {
@@ -107,12 +126,18 @@ export async function importOciArchive(
   }
   const image = await select(parseIndex(indexBytes), selector, path, store, async (descriptor) => {
     if (!(await store.has(descriptor.digest))) {
-      throw new IntegrityError(`the archive '${path}' lacks the blob ${descriptor.digest}`, { code: 'E_BAD_ARCHIVE', source: path });
+      throw new IntegrityError(`the archive '${path}' lacks the blob ${descriptor.digest}`, {
+        code: 'E_BAD_ARCHIVE',
+        source: path,
+      });
     }
   });
   for (const layer of image.manifest.layers) {
     if ((await store.stat(layer.digest))?.size !== layer.size) {
-      throw new IntegrityError(`the archive '${path}' lacks the layer ${layer.digest}`, { code: 'E_BAD_ARCHIVE', source: path });
+      throw new IntegrityError(`the archive '${path}' lacks the layer ${layer.digest}`, {
+        code: 'E_BAD_ARCHIVE',
+        source: path,
+      });
     }
   }
   return image;
@@ -129,13 +154,17 @@ async function select(
   const images = top.manifests.filter((entry) => !isAttestation(entry));
   const matching = images.filter(
     (entry) =>
-      (tag === undefined || entry.annotations?.[REF_NAME] === tag) && (digest === undefined || entry.digest === digest),
+      (tag === undefined || entry.annotations?.[REF_NAME] === tag) &&
+      (digest === undefined || entry.digest === digest),
   );
   const names = images.map((entry) => entry.annotations?.[REF_NAME] ?? entry.digest);
   if (matching.length === 0) {
-    throw new DefinitionError(`'${path}' has no image ${tag ?? digest ?? ''}; it has: ${names.slice(0, 20).join(', ') || 'none'}`, {
-      code: 'E_IMAGE_NOT_FOUND',
-    });
+    throw new DefinitionError(
+      `'${path}' has no image ${tag ?? digest ?? ''}; it has: ${names.slice(0, 20).join(', ') || 'none'}`,
+      {
+        code: 'E_IMAGE_NOT_FOUND',
+      },
+    );
   }
   const distinct = new Set(matching.map((entry) => entry.digest));
   const everyHasPlatform = matching.every((entry) => entry.platform !== undefined);
@@ -145,7 +174,10 @@ async function select(
       hint: 'name one of them by its tag or digest',
     });
   }
-  let chosen = distinct.size === 1 ? matching[0] : choosePlatform({ ...top, manifests: matching }, platform, `'${path}'`);
+  let chosen =
+    distinct.size === 1
+      ? matching[0]
+      : choosePlatform({ ...top, manifests: matching }, platform, `'${path}'`);
   let indexDigest: Digest | undefined;
   for (let depth = 0; chosen !== undefined && depth <= MAX_DEPTH; depth += 1) {
     await fetch(chosen);
@@ -155,7 +187,11 @@ async function select(
       await fetch(document.manifest.config);
       const configBytes = await store.read(document.manifest.config.digest, MAX_DOCUMENT_BYTES);
       return {
-        manifestDescriptor: { mediaType: document.manifest.mediaType, digest: chosen.digest, size: bytes.byteLength },
+        manifestDescriptor: {
+          mediaType: document.manifest.mediaType,
+          digest: chosen.digest,
+          size: bytes.byteLength,
+        },
         manifestBytes: bytes,
         manifest: document.manifest,
         configBytes,
@@ -166,7 +202,10 @@ async function select(
     indexDigest ??= isIndexType(chosen.mediaType) ? chosen.digest : undefined;
     chosen = choosePlatform(document.index, platform, `'${path}'`);
   }
-  throw new IntegrityError(`'${path}' nests indexes deeper than ${MAX_DEPTH}`, { code: 'E_BAD_MANIFEST', source: path });
+  throw new IntegrityError(`'${path}' nests indexes deeper than ${MAX_DEPTH}`, {
+    code: 'E_BAD_MANIFEST',
+    source: path,
+  });
 }
 
 async function copyInto(
@@ -189,7 +228,9 @@ async function copyInto(
     }
     await writer.commit();
   } catch (cause) {
-    throw cause instanceof TsbuildError || signal?.aborted ? cause : missingOr(cause, blob.digest, () => cause as Error);
+    throw cause instanceof TsbuildError || signal?.aborted
+      ? cause
+      : missingOr(cause, blob.digest, () => cause as Error);
   } finally {
     await writer.abort();
   }
@@ -237,4 +278,3 @@ function missingOr(cause: unknown, path: string, other: () => Error): Error {
   }
   return other();
 }
-

@@ -3,11 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { constants, createReadStream, createWriteStream } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import type { Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import tar from 'tar-stream';
-import { canonicalJson } from '../../base/canonical-json.ts';
 import { delay } from '../../base/abort.ts';
+import { canonicalJson } from '../../base/canonical-json.ts';
 import { HostError, UsageError } from '../../errors.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { encodedPart } from '../../oci/digest.ts';
@@ -47,7 +47,11 @@ const STALE_LOCK_MS = 10_000;
  *
  * @throws {UsageError} `E_OUTPUT_EXISTS` when the path is something other than a layout or an empty directory
  */
-export async function writeOciLayout(path: string, image: ExportImage, options: ExportOptions = {}): Promise<void> {
+export async function writeOciLayout(
+  path: string,
+  image: ExportImage,
+  options: ExportOptions = {},
+): Promise<void> {
   await prepareDirectory(path);
   const progress = counter(image, options);
   for (const layer of image.layers) {
@@ -66,7 +70,11 @@ export async function writeOciLayout(path: string, image: ExportImage, options: 
 }
 
 /** Writes a tar of a layout with this one image. The same image gives the same bytes. */
-export async function writeOciArchive(path: string, image: ExportImage, options: ExportOptions = {}): Promise<void> {
+export async function writeOciArchive(
+  path: string,
+  image: ExportImage,
+  options: ExportOptions = {},
+): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   try {
     await streamOciArchive(createWriteStream(temporary, { flags: 'wx' }), image, options);
@@ -77,9 +85,25 @@ export async function writeOciArchive(path: string, image: ExportImage, options:
 }
 
 /** The same into a stream, which is ended. */
-export async function streamOciArchive(output: Writable, image: ExportImage, options: ExportOptions = {}): Promise<void> {
-  const index = canonicalJson({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: entriesFor(image, options.tags) });
-  await streamTar(output, image, [['oci-layout', Buffer.from(OCI_LAYOUT_FILE)], ['index.json', Buffer.from(index)]], options);
+export async function streamOciArchive(
+  output: Writable,
+  image: ExportImage,
+  options: ExportOptions = {},
+): Promise<void> {
+  const index = canonicalJson({
+    schemaVersion: 2,
+    mediaType: OCI_INDEX,
+    manifests: entriesFor(image, options.tags),
+  });
+  await streamTar(
+    output,
+    image,
+    [
+      ['oci-layout', Buffer.from(OCI_LAYOUT_FILE)],
+      ['index.json', Buffer.from(index)],
+    ],
+    options,
+  );
 }
 
 /** A tar of `files` and then all blobs in the order of their digests, each once. */
@@ -98,7 +122,10 @@ export async function streamTar(
     pack.entry({ name: 'blobs/', type: 'directory', mode: 0o755, mtime: new Date(0) });
     pack.entry({ name: 'blobs/sha256/', type: 'directory', mode: 0o755, mtime: new Date(0) });
     const blobs = new Map<string, { readonly size: number; readonly content: Buffer | string }>([
-      [image.manifestDescriptor.digest, { size: image.manifestBytes.byteLength, content: image.manifestBytes }],
+      [
+        image.manifestDescriptor.digest,
+        { size: image.manifestBytes.byteLength, content: image.manifestBytes },
+      ],
       [image.configDescriptor.digest, { size: image.configBytes.byteLength, content: image.configBytes }],
     ]);
     for (const layer of image.layers) {
@@ -120,7 +147,10 @@ export async function streamTar(
     pack.destroy(error);
     throw error;
   });
-  await Promise.all([pipeline(pack, output, options.signal === undefined ? {} : { signal: options.signal }), filled]);
+  await Promise.all([
+    pipeline(pack, output, options.signal === undefined ? {} : { signal: options.signal }),
+    filled,
+  ]);
 }
 
 function fileHeader(name: string, size: number) {
@@ -128,7 +158,10 @@ function fileHeader(name: string, size: number) {
 }
 
 function entriesFor(image: ExportImage, tags: readonly string[] = []): readonly Descriptor[] {
-  const entry = { ...image.manifestDescriptor, ...(image.platform === undefined ? {} : { platform: image.platform }) };
+  const entry = {
+    ...image.manifestDescriptor,
+    ...(image.platform === undefined ? {} : { platform: image.platform }),
+  };
   return tags.length === 0 ? [entry] : tags.map((tag) => ({ ...entry, annotations: { [REF_NAME]: tag } }));
 }
 
@@ -139,7 +172,10 @@ async function prepareDirectory(path: string): Promise<void> {
   } catch (cause) {
     const errno = (cause as NodeJS.ErrnoException).code;
     if (errno === 'ENOTDIR') {
-      throw new UsageError(`cannot write an OCI layout to '${path}': it is a file`, { code: 'E_OUTPUT_EXISTS', cause });
+      throw new UsageError(`cannot write an OCI layout to '${path}': it is a file`, {
+        code: 'E_OUTPUT_EXISTS',
+        cause,
+      });
     }
     if (errno !== 'ENOENT') {
       throw cause;
@@ -198,7 +234,12 @@ async function updateIndex(path: string, image: ExportImage, options: ExportOpti
     await replaceFile(
       file,
       Buffer.from(
-        canonicalJson({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: [...kept, ...added], annotations: old?.annotations }),
+        canonicalJson({
+          schemaVersion: 2,
+          mediaType: OCI_INDEX,
+          manifests: [...kept, ...added],
+          annotations: old?.annotations,
+        }),
       ),
     );
   } finally {

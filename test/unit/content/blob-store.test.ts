@@ -24,7 +24,7 @@ describe('BlobStore', () => {
     expect((await store.read(expected.digest, 1e6)).equals(CONTENT)).toBe(true);
     expect((await readdir(directory)).sort()).toEqual(['blobs', 'index.json', 'oci-layout', 'tmp']);
     expect(await readdir(join(directory, 'tmp'))).toEqual([]);
-    expect(await Array.fromAsync(store.list())).toEqual([{ digest: expected.digest, size: CONTENT.length }]);
+    expect(await collect(store.list())).toEqual([{ digest: expected.digest, size: CONTENT.length }]);
     await store.delete(expected.digest);
     await expect(store.read(expected.digest, 1e6)).rejects.toMatchObject({ code: 'E_IO', errno: 'ENOENT' });
   });
@@ -33,7 +33,10 @@ describe('BlobStore', () => {
     await store.put(CONTENT);
     await writeFile(store.path(expected.digest), 'damaged');
     await expect(store.verify(expected.digest)).rejects.toMatchObject({ code: 'E_BLOB_DAMAGED' });
-    await expect(store.read(expected.digest, 1e6)).rejects.toMatchObject({ code: 'E_BLOB_DAMAGED', expected: expected.digest });
+    await expect(store.read(expected.digest, 1e6)).rejects.toMatchObject({
+      code: 'E_BLOB_DAMAGED',
+      expected: expected.digest,
+    });
     await expect(store.read(expected.digest, 3)).rejects.toMatchObject({ code: 'E_SIZE_MISMATCH' });
   });
 
@@ -43,7 +46,9 @@ describe('BlobStore', () => {
     await expect(writer.commit()).rejects.toMatchObject({ code: 'E_DIGEST_MISMATCH' });
     await writer.restart();
     await expect(writer.commit()).rejects.toMatchObject({ code: 'E_SIZE_MISMATCH' });
-    await expect(writer.write(Buffer.alloc(CONTENT.length + 1))).rejects.toMatchObject({ code: 'E_SIZE_MISMATCH' });
+    await expect(writer.write(Buffer.alloc(CONTENT.length + 1))).rejects.toMatchObject({
+      code: 'E_SIZE_MISMATCH',
+    });
     await writer.abort();
     expect(await readdir(join(directory, 'tmp'))).toEqual([]);
     expect(await store.has(expected.digest)).toBe(false);
@@ -88,3 +93,11 @@ describe('BlobStore', () => {
     await store.verify(expected.digest);
   });
 });
+
+async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
+  const items: T[] = [];
+  for await (const item of source) {
+    items.push(item);
+  }
+  return items;
+}

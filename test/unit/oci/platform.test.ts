@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { choosePlatform, formatPlatform, parsePlatform } from '../../../src/oci/platform.ts';
-import { parseIndex, parseManifest, parseManifestDocument } from '../../../src/oci/manifest.ts';
 import { parseImageConfig } from '../../../src/oci/image-config.ts';
+import { parseIndex, parseManifest, parseManifestDocument } from '../../../src/oci/manifest.ts';
 import { OCI_INDEX, OCI_MANIFEST } from '../../../src/oci/media-type.ts';
+import { choosePlatform, formatPlatform, parsePlatform } from '../../../src/oci/platform.ts';
 
 const digest = (digit: string) => `sha256:${digit.repeat(64)}`;
 const bytes = (value: unknown) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value));
@@ -15,7 +15,10 @@ function index(...platforms: (string | undefined)[]) {
         mediaType: OCI_MANIFEST,
         size: 1,
         digest: digest(String(i)),
-        platform: text === undefined ? undefined : { os: text.split('/')[0], architecture: text.split('/')[1], variant: text.split('/')[2] },
+        platform:
+          text === undefined
+            ? undefined
+            : { os: text.split('/')[0], architecture: text.split('/')[1], variant: text.split('/')[2] },
       })),
     }),
     OCI_INDEX,
@@ -44,7 +47,9 @@ describe('platforms', () => {
   });
 
   it('does not run a higher variant', () => {
-    expect(() => choosePlatform(index('linux/amd64/v4'), parsePlatform('linux/amd64'))).toThrow(expect.objectContaining({ code: 'E_NO_PLATFORM' }));
+    expect(() => choosePlatform(index('linux/amd64/v4'), parsePlatform('linux/amd64'))).toThrow(
+      expect.objectContaining({ code: 'E_NO_PLATFORM' }),
+    );
   });
 });
 
@@ -66,18 +71,37 @@ describe('documents of strangers', () => {
     ['a list', '[]'],
     ['too many layers', { ...good, layers: Array(5000).fill(descriptor) }],
   ])('refuses %s', (_name, document) => {
-    expect(() => parseManifestDocument(bytes(document), OCI_MANIFEST)).toThrow(expect.objectContaining({ code: 'E_BAD_MANIFEST' }));
+    expect(() => parseManifestDocument(bytes(document), OCI_MANIFEST)).toThrow(
+      expect.objectContaining({ code: 'E_BAD_MANIFEST' }),
+    );
   });
 
   it('names schema 1', () => {
-    expect(() => parseManifestDocument(bytes({ schemaVersion: 1, fsLayers: [] }))).toThrow(expect.objectContaining({ code: 'E_UNSUPPORTED_MEDIA_TYPE' }));
+    expect(() => parseManifestDocument(bytes({ schemaVersion: 1, fsLayers: [] }))).toThrow(
+      expect.objectContaining({ code: 'E_UNSUPPORTED_MEDIA_TYPE' }),
+    );
   });
 
   it('reads configs with nulls and refuses wrong types', () => {
-    const config = { os: 'linux', architecture: 'amd64', rootfs: { type: 'layers', diff_ids: null }, config: { Env: null, Cmd: ['a'] }, history: null };
-    expect(parseImageConfig(bytes(config))).toMatchObject({ rootfs: { diff_ids: [] }, config: { Cmd: ['a'] } });
-    for (const wrong of [{ ...config, os: 1 }, { ...config, config: { Env: 'A=b' } }, { ...config, rootfs: { type: 'layers', diff_ids: ['x'] } }]) {
-      expect(() => parseImageConfig(bytes(wrong))).toThrow(expect.objectContaining({ code: 'E_BAD_MANIFEST' }));
+    const config = {
+      os: 'linux',
+      architecture: 'amd64',
+      rootfs: { type: 'layers', diff_ids: null },
+      config: { Env: null, Cmd: ['a'] },
+      history: null,
+    };
+    expect(parseImageConfig(bytes(config))).toMatchObject({
+      rootfs: { diff_ids: [] },
+      config: { Cmd: ['a'] },
+    });
+    for (const wrong of [
+      { ...config, os: 1 },
+      { ...config, config: { Env: 'A=b' } },
+      { ...config, rootfs: { type: 'layers', diff_ids: ['x'] } },
+    ]) {
+      expect(() => parseImageConfig(bytes(wrong))).toThrow(
+        expect.objectContaining({ code: 'E_BAD_MANIFEST' }),
+      );
     }
   });
 });

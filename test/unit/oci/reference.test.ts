@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { credentialsKey, apiHost, formatReference, isLoopbackHost, parseReference } from '../../../src/oci/reference.ts';
+import {
+  apiHost,
+  credentialsKey,
+  formatReference,
+  isLoopbackHost,
+  parseReference,
+} from '../../../src/oci/reference.ts';
 
 const DIGEST = `sha256:${'a'.repeat(64)}`;
 
@@ -22,12 +28,23 @@ describe('parseReference', () => {
     expect(formatReference(parseReference(complete))).toBe(complete);
   });
 
-  it.each(['', 'UPPER/case', 'a//b', 'a:', 'a@sha256:12', '-x', 'a/../b', 'host:99999/a', 'a:b/c d', 'http://a/b', 'é', 'a?b', 'u@h/x'])(
-    'refuses %j',
-    (text) => {
-      expect(() => parseReference(text)).toThrow(expect.objectContaining({ code: 'E_IMAGE_NAME' }));
-    },
-  );
+  it.each([
+    '',
+    'UPPER/case',
+    'a//b',
+    'a:',
+    'a@sha256:12',
+    '-x',
+    'a/../b',
+    'host:99999/a',
+    'a:b/c d',
+    'http://a/b',
+    'é',
+    'a?b',
+    'u@h/x',
+  ])('refuses %j', (text) => {
+    expect(() => parseReference(text)).toThrow(expect.objectContaining({ code: 'E_IMAGE_NAME' }));
+  });
 
   it('never gives a path that leaves the repository', () => {
     fc.assert(

@@ -50,7 +50,11 @@ function toPush(image: MadeImage): PushImage {
   };
 }
 
-async function seeded(registry: TestRegistry, repository = 'team/app', tag = 'v1'): Promise<{ image: MadeImage; reference: Reference }> {
+async function seeded(
+  registry: TestRegistry,
+  repository = 'team/app',
+  tag = 'v1',
+): Promise<{ image: MadeImage; reference: Reference }> {
   const image = await makeImage([await makeLayer({ 'a.txt': `in ${repository}` })]);
   for (const bytes of image.blobs.values()) {
     registry.addBlob(repository, bytes);
@@ -61,7 +65,10 @@ async function seeded(registry: TestRegistry, repository = 'team/app', tag = 'v1
 
 function bigBlob(registry: TestRegistry, repository = 'team/app') {
   registry.addBlob(repository, LAYER);
-  return { descriptor: descriptorOf(LAYER, OCI_LAYER_GZIP), reference: parseReference(`${registry.host}/${repository}:v1`) };
+  return {
+    descriptor: descriptorOf(LAYER, OCI_LAYER_GZIP),
+    reference: parseReference(`${registry.host}/${repository}:v1`),
+  };
 }
 
 describe('logging in', () => {
@@ -97,10 +104,15 @@ describe('logging in', () => {
   it('4, 6: names the schemes that it cannot answer, and does not loop', async () => {
     const registry = await start();
     const { reference } = await seeded(registry);
-    registry.misbehave('GET', /^\/v2\/$/, (_request, response) => {
-      response.setHeader('WWW-Authenticate', 'Negotiate, Bearer service="x"');
-      fail(response, 401, 'UNAUTHORIZED', 'log in');
-    }, 99);
+    registry.misbehave(
+      'GET',
+      /^\/v2\/$/,
+      (_request, response) => {
+        response.setHeader('WWW-Authenticate', 'Negotiate, Bearer service="x"');
+        fail(response, 401, 'UNAUTHORIZED', 'log in');
+      },
+      99,
+    );
     await expect(connect().resolve(reference, AMD64)).rejects.toMatchObject({
       code: 'E_AUTH',
       message: expect.stringContaining('negotiate, Bearer without a realm'),
@@ -112,14 +124,22 @@ describe('logging in', () => {
     const registry = await start({ auth: { kind: 'bearer', users: USERS } });
     const image = await makeImage([await makeLayer({ big: LAYER })]);
     let expired = false;
-    registry.misbehave('PUT', /blobs\/uploads/, async (_request, _response, serve) => {
-      if (!expired) {
-        expired = true;
-        registry.expireTokens();
-      }
-      await serve();
-    }, 99);
-    await connect({ credentials: fixedCredentials(registry.host, ANNA) }).push(toPush(image), parseReference(`${registry.host}/team/app:v1`));
+    registry.misbehave(
+      'PUT',
+      /blobs\/uploads/,
+      async (_request, _response, serve) => {
+        if (!expired) {
+          expired = true;
+          registry.expireTokens();
+        }
+        await serve();
+      },
+      99,
+    );
+    await connect({ credentials: fixedCredentials(registry.host, ANNA) }).push(
+      toPush(image),
+      parseReference(`${registry.host}/team/app:v1`),
+    );
     expect(registry.repository('team/app').tags.get('v1')).toBe(image.manifestDescriptor.digest);
     expect(registry.count('GET', /^\/token/)).toBeLessThanOrEqual(3);
   });
@@ -135,17 +155,32 @@ describe('logging in', () => {
       fail(response, 401, 'DENIED', 'more');
     });
     await connect({ credentials: fixedCredentials(registry.host, ANNA) }).resolve(reference, AMD64);
-    const asked = new URL(registry.requests.filter(({ url }) => url.startsWith('/token')).at(-1)?.url ?? '', registry.origin);
-    expect(asked.searchParams.getAll('scope')).toEqual(['repository:team/other:pull', 'repository:team/app:pull']);
+    const asked = new URL(
+      registry.requests.filter(({ url }) => url.startsWith('/token')).at(-1)?.url ?? '',
+      registry.origin,
+    );
+    expect(asked.searchParams.getAll('scope')).toEqual([
+      'repository:team/other:pull',
+      'repository:team/app:pull',
+    ]);
   });
 
   it('11, 12: changes an identity token by POST, or by GET at old servers', async () => {
     for (const getOnly of [false, true]) {
       const registry = await start({
-        auth: { kind: 'bearer', users: { '<token>': 'refresh-me' }, identityTokens: ['refresh-me'], anonymousPull: false, oauthNames: true, getOnly },
+        auth: {
+          kind: 'bearer',
+          users: { '<token>': 'refresh-me' },
+          identityTokens: ['refresh-me'],
+          anonymousPull: false,
+          oauthNames: true,
+          getOnly,
+        },
       });
       const { reference } = await seeded(registry);
-      await connect({ credentials: fixedCredentials(registry.host, { identityToken: 'refresh-me' }) }).resolve(reference, AMD64);
+      await connect({
+        credentials: fixedCredentials(registry.host, { identityToken: 'refresh-me' }),
+      }).resolve(reference, AMD64);
       expect(registry.count('POST', /^\/token/)).toBe(1);
       expect(registry.count('GET', /^\/token/)).toBe(getOnly ? 1 : 0);
     }
@@ -154,9 +189,14 @@ describe('logging in', () => {
   it('13: a wrong password is told as such, once, and never shown', async () => {
     const registry = await start({ auth: { kind: 'bearer', users: USERS } });
     const { reference } = await seeded(registry);
-    const client = connect({ credentials: fixedCredentials(registry.host, { username: 'anna', password: 'not-it' }) });
+    const client = connect({
+      credentials: fixedCredentials(registry.host, { username: 'anna', password: 'not-it' }),
+    });
     const error = await client.resolve(reference, AMD64).catch((error: Error) => error);
-    expect(error).toMatchObject({ code: 'E_AUTH', message: expect.stringContaining('credentials are refused') });
+    expect(error).toMatchObject({
+      code: 'E_AUTH',
+      message: expect.stringContaining('credentials are refused'),
+    });
     expect(String(error)).not.toContain('not-it');
     expect(registry.count('GET', /^\/token/)).toBe(1);
   });
@@ -164,9 +204,14 @@ describe('logging in', () => {
   it('16: refuses a token server that redirects to a metadata service', async () => {
     const registry = await start({ auth: { kind: 'bearer', users: USERS } });
     const { reference } = await seeded(registry);
-    registry.misbehave('GET', /^\/token/, (_request, response) => {
-      response.writeHead(302, { location: 'http://169.254.169.254/latest/meta-data' }).end();
-    }, 99);
+    registry.misbehave(
+      'GET',
+      /^\/token/,
+      (_request, response) => {
+        response.writeHead(302, { location: 'http://169.254.169.254/latest/meta-data' }).end();
+      },
+      99,
+    );
     await expect(connect().resolve(reference, AMD64)).rejects.toMatchObject({ code: 'E_REFUSED_URL' });
   });
 
@@ -176,11 +221,16 @@ describe('logging in', () => {
     await mkdir(join(directory, 'docker'));
     await writeFile(
       join(directory, 'docker/config.json'),
-      JSON.stringify({ auths: { [registry.host]: auth('host:two'), [`${registry.host}/team`]: auth('team:one\0') } }),
+      JSON.stringify({
+        auths: { [registry.host]: auth('host:two'), [`${registry.host}/team`]: auth('team:one\0') },
+      }),
     );
     const environment = { DOCKER_CONFIG: join(directory, 'docker'), HOME: directory };
     const client = connect({ credentials: new AuthFiles({ environment }) });
-    for (const [repository, user] of [['team/x', 'team:one'], ['teamwork/x', 'host:two']] as const) {
+    for (const [repository, user] of [
+      ['team/x', 'team:one'],
+      ['teamwork/x', 'host:two'],
+    ] as const) {
       const { reference } = await seeded(registry, repository);
       await client.resolve(reference, AMD64);
       const sent = registry.requests.at(-1)?.headers.authorization?.slice('Basic '.length) ?? '';
@@ -191,7 +241,8 @@ describe('logging in', () => {
   it('41, 42: helpers and files that fail are warnings, "not found" is silence', async () => {
     const bin = join(directory, 'bin');
     await mkdir(bin);
-    const script = (name: string, text: string) => writeFile(join(bin, `docker-credential-${name}`), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    const script = (name: string, text: string) =>
+      writeFile(join(bin, `docker-credential-${name}`), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
     await script('good', 'cat >/dev/null; echo \'{"Username":"<token>","Secret":"idtoken"}\'');
     await script('empty', 'echo "credentials not found in native keychain"; exit 1');
     await script('broken', 'echo "cannot talk to the keyring"; exit 2');
@@ -199,17 +250,26 @@ describe('logging in', () => {
       const warnings: string[] = [];
       await mkdir(join(directory, helper), { recursive: true });
       await writeFile(join(directory, helper, 'config.json'), JSON.stringify({ credsStore: helper }));
-      const environment = { DOCKER_CONFIG: join(directory, helper), HOME: directory, PATH: `${bin}:/usr/bin:/bin` };
+      const environment = {
+        DOCKER_CONFIG: join(directory, helper),
+        HOME: directory,
+        PATH: `${bin}:/usr/bin:/bin`,
+      };
       const files = new AuthFiles({ environment, onWarning: (text) => warnings.push(text) });
       return { found: await files.lookup('registry.example', 'a/b'), warnings };
     };
     expect(await lookup('good')).toEqual({ found: { identityToken: 'idtoken' }, warnings: [] });
     expect(await lookup('empty')).toEqual({ found: undefined, warnings: [] });
     expect((await lookup('broken')).warnings).toEqual([expect.stringContaining('docker-credential-broken')]);
-    expect((await lookup('missing')).warnings).toEqual([expect.stringContaining('docker-credential-missing')]);
+    expect((await lookup('missing')).warnings).toEqual([
+      expect.stringContaining('docker-credential-missing'),
+    ]);
     await mkdir(join(directory, 'odd/config.json'), { recursive: true });
     const warnings: string[] = [];
-    await new AuthFiles({ environment: { DOCKER_CONFIG: join(directory, 'odd'), HOME: directory }, onWarning: (text) => warnings.push(text) }).lookup('a.example', 'b');
+    await new AuthFiles({
+      environment: { DOCKER_CONFIG: join(directory, 'odd'), HOME: directory },
+      onWarning: (text) => warnings.push(text),
+    }).lookup('a.example', 'b');
     expect(warnings).toEqual([expect.stringContaining('it is not a file')]);
   });
 });
@@ -226,8 +286,15 @@ describe('pulling', () => {
     expect(storage.requests[0]?.headers.authorization).toBeUndefined();
     expect(registry.requests.at(-1)?.headers.authorization).toMatch(/^Basic/);
 
-    storage.misbehave('GET', /blobs/, (_request, response) => fail(response, 403, 'DENIED', 'expired https://x.example/?sig=signed-secret'), 99);
-    const error = await client.fetchBlob(reference, descriptor, new BlobStore(join(directory, 'two'))).catch((error: Error) => error);
+    storage.misbehave(
+      'GET',
+      /blobs/,
+      (_request, response) => fail(response, 403, 'DENIED', 'expired https://x.example/?sig=signed-secret'),
+      99,
+    );
+    const error = await client
+      .fetchBlob(reference, descriptor, new BlobStore(join(directory, 'two')))
+      .catch((error: Error) => error);
     expect(error).toMatchObject({ code: 'E_AUTH', status: 403 });
     expect(JSON.stringify([String(error), error])).not.toContain('signed-secret');
   });
@@ -236,8 +303,12 @@ describe('pulling', () => {
     const registry = await start();
     const { image } = await seeded(registry);
     const wanted = descriptorOf(Buffer.from('other'), 'x').digest;
-    registry.repository('team/app').manifests.set(wanted, { bytes: image.manifestBytes, mediaType: image.manifestDescriptor.mediaType });
-    await expect(connect().resolve(parseReference(`${registry.host}/team/app@${wanted}`), AMD64)).rejects.toMatchObject({ code: 'E_DIGEST_MISMATCH' });
+    registry
+      .repository('team/app')
+      .manifests.set(wanted, { bytes: image.manifestBytes, mediaType: image.manifestDescriptor.mediaType });
+    await expect(
+      connect().resolve(parseReference(`${registry.host}/team/app@${wanted}`), AMD64),
+    ).rejects.toMatchObject({ code: 'E_DIGEST_MISMATCH' });
   });
 
   it('30: lists the platforms that there are', async () => {
@@ -248,7 +319,9 @@ describe('pulling', () => {
       { ...image.manifestDescriptor, platform: { os: 'unknown', architecture: 'unknown' } },
     ]);
     registry.addManifest('team/app', 'multi', indexBytes, indexDescriptor.mediaType);
-    await expect(connect().resolve(parseReference(`${registry.host}/team/app:multi`), AMD64)).rejects.toMatchObject({
+    await expect(
+      connect().resolve(parseReference(`${registry.host}/team/app:multi`), AMD64),
+    ).rejects.toMatchObject({
       code: 'E_NO_PLATFORM',
       message: expect.stringMatching(/it has: linux\/s390x$/),
     });
@@ -260,7 +333,9 @@ describe('pulling', () => {
     registry.misbehave('HEAD', /manifests/, (_request, response) => void response.writeHead(200).end());
     expect(await connect().resolveDigest(reference)).toBe(image.manifestDescriptor.digest);
     registry.misbehave('HEAD', /manifests/, (_request, response) => void response.writeHead(403).end());
-    registry.misbehave('GET', /manifests/, (_request, response) => fail(response, 403, 'DENIED', 'your plan does not include this'));
+    registry.misbehave('GET', /manifests/, (_request, response) =>
+      fail(response, 403, 'DENIED', 'your plan does not include this'),
+    );
     await expect(connect().resolveDigest(reference)).rejects.toMatchObject({
       code: 'E_AUTH',
       ociCodes: ['DENIED'],
@@ -296,18 +371,35 @@ describe('pulling', () => {
     const writer = await store.openWrite({ expected: descriptor });
     await writer.write(LAYER.subarray(0, 1000));
     await writer.abort({ keep: true });
-    registry.misbehave('GET', /blobs/, (_request, response) => {
-      response.writeHead(206, { 'content-range': `bytes 0-${LAYER.length - 1}/${LAYER.length}` }).end(LAYER);
-    }, 99);
-    await expect(connect().fetchBlob(reference, descriptor, store)).rejects.toMatchObject({ code: 'E_REGISTRY', status: 206 });
+    registry.misbehave(
+      'GET',
+      /blobs/,
+      (_request, response) => {
+        response
+          .writeHead(206, { 'content-range': `bytes 0-${LAYER.length - 1}/${LAYER.length}` })
+          .end(LAYER);
+      },
+      99,
+    );
+    await expect(connect().fetchBlob(reference, descriptor, store)).rejects.toMatchObject({
+      code: 'E_REGISTRY',
+      status: 206,
+    });
     expect(await store.has(descriptor.digest)).toBe(false);
   });
 
   it('36: refuses a body that a proxy encoded', async () => {
     const registry = await start();
     const { descriptor, reference } = bigBlob(registry);
-    registry.misbehave('GET', /blobs/, (_request, response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end(LAYER));
-    await expect(connect().fetchBlob(reference, descriptor, store)).rejects.toMatchObject({ code: 'E_REGISTRY', message: expect.stringContaining("'gzip'") });
+    registry.misbehave(
+      'GET',
+      /blobs/,
+      (_request, response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end(LAYER),
+    );
+    await expect(connect().fetchBlob(reference, descriptor, store)).rejects.toMatchObject({
+      code: 'E_REGISTRY',
+      message: expect.stringContaining("'gzip'"),
+    });
   });
 
   it('a damaged partial file costs a new download, not a wrong blob', async () => {
@@ -332,7 +424,11 @@ describe('pulling', () => {
     await connect().resolve(reference, AMD64);
     expect(performance.now() - began).toBeGreaterThan(990);
     registry.misbehave('GET', /manifests/, busy('0'), 99);
-    await expect(connect({ attempts: 3 }).resolve(reference, AMD64)).rejects.toMatchObject({ status: 429, attempts: 3, retryable: true });
+    await expect(connect({ attempts: 3 }).resolve(reference, AMD64)).rejects.toMatchObject({
+      status: 429,
+      attempts: 3,
+      retryable: true,
+    });
   });
 
   it('38, 39: tries mirrors in order and the registry last', async () => {
@@ -347,7 +443,9 @@ describe('pulling', () => {
       { host: origin.host, url: digests.origin, pull: 'digest-only' as const },
       { host: origin.host, url: `${mirror.origin}/cache` },
     ];
-    const found = await connect({ mirrors }).resolve(parseReference(`${origin.host}/team/app:v1`), AMD64, { store });
+    const found = await connect({ mirrors }).resolve(parseReference(`${origin.host}/team/app:v1`), AMD64, {
+      store,
+    });
     expect(found.manifestDescriptor.digest).toBe(image.manifestDescriptor.digest);
     expect(digests.count('GET', /manifests\/v1/) + digests.count('HEAD', /manifests\/v1/)).toBe(0);
     expect(mirror.requests.at(-1)?.url).toContain(`ns=${encodeURIComponent(origin.host)}`);
@@ -359,10 +457,15 @@ describe('pulling', () => {
     const registry = await start();
     const { reference } = await seeded(registry);
     const warnings: string[] = [];
-    registry.misbehave('GET', /./, async (_request, response, serve) => {
-      response.setHeader('Warning', '299 - "this registry closes soon"');
-      await serve();
-    }, 99);
+    registry.misbehave(
+      'GET',
+      /./,
+      async (_request, response, serve) => {
+        response.setHeader('Warning', '299 - "this registry closes soon"');
+        await serve();
+      },
+      99,
+    );
     await connect({ onWarning: (text) => warnings.push(text) }).resolve(reference, AMD64);
     expect(warnings).toEqual([expect.stringContaining('this registry closes soon')]);
   });
@@ -410,15 +513,25 @@ describe('pushing', () => {
   it('17: refuses an upload location at a metadata service', async () => {
     const registry = await start();
     const image = await makeImage([await makeLayer({ a: 'a' })]);
-    registry.misbehave('POST', /uploads/, (_request, response) => void response.writeHead(202, { location: 'http://169.254.169.254/up' }).end(), 99);
-    await expect(connect().push(toPush(image), parseReference(`${registry.host}/team/app:v1`))).rejects.toMatchObject({ code: 'E_REFUSED_URL' });
+    registry.misbehave(
+      'POST',
+      /uploads/,
+      (_request, response) => void response.writeHead(202, { location: 'http://169.254.169.254/up' }).end(),
+      99,
+    );
+    await expect(
+      connect().push(toPush(image), parseReference(`${registry.host}/team/app:v1`)),
+    ).rejects.toMatchObject({ code: 'E_REFUSED_URL' });
   });
 
   it('20, 23: mounts from the same registry only', async () => {
     const registry = await start();
     const { image } = await seeded(registry, 'base/image');
     await connect().push(toPush(image), parseReference(`${registry.host}/team/app:v1`), {
-      mountFromReferences: [parseReference('other.example/base/other'), parseReference(`${registry.host}/base/image`)],
+      mountFromReferences: [
+        parseReference('other.example/base/other'),
+        parseReference(`${registry.host}/base/image`),
+      ],
     });
     expect(registry.count('PUT', /uploads/)).toBe(0);
     expect(registry.count('POST', /base%2Fother/)).toBe(0);
@@ -427,7 +540,9 @@ describe('pushing', () => {
   it('21: goes on in the session of a refused mount', async () => {
     const registry = await start({ refuseMounts: true });
     const { image } = await seeded(registry, 'base/image');
-    await connect().push(toPush(image), parseReference(`${registry.host}/team/app:v1`), { mountFrom: ['base/image'] });
+    await connect().push(toPush(image), parseReference(`${registry.host}/team/app:v1`), {
+      mountFrom: ['base/image'],
+    });
     expect(registry.count('POST', /uploads/)).toBe(2);
     expect(registry.openUploads).toBe(0);
   });
@@ -436,7 +551,9 @@ describe('pushing', () => {
     const registry = await start();
     const { image } = await seeded(registry, 'base/image');
     registry.misbehave('POST', /mount=/, (_request, response) => fail(response, status, 'DENIED', 'no'), 99);
-    await connect().push(toPush(image), parseReference(`${registry.host}/team/app:v1`), { mountFrom: ['base/image'] });
+    await connect().push(toPush(image), parseReference(`${registry.host}/team/app:v1`), {
+      mountFrom: ['base/image'],
+    });
     expect(registry.repository('team/app').tags.get('v1')).toBe(image.manifestDescriptor.digest);
   });
 
@@ -460,7 +577,13 @@ describe('pushing', () => {
     const [one, two] = [await makeImage([shared]), await makeImage([shared, await makeLayer({ b: 'b' })])];
     const nest = (children: readonly PushImage[]): PushImage => {
       const { indexBytes, indexDescriptor } = buildIndex(children.map((child) => child.manifestDescriptor));
-      return { manifestDescriptor: indexDescriptor, manifestBytes: indexBytes, blobs: [], open: () => Buffer.alloc(0), children };
+      return {
+        manifestDescriptor: indexDescriptor,
+        manifestBytes: indexBytes,
+        blobs: [],
+        open: () => Buffer.alloc(0),
+        children,
+      };
     };
     const top = nest([nest([nest([toPush(one), toPush(two)])]), toPush(one)]);
     await connect().push(top, parseReference(`${registry.host}/team/app:v1`));
@@ -472,8 +595,17 @@ describe('pushing', () => {
     const registry = await start();
     const image = await makeImage([await makeLayer({ a: 'a' })]);
     const push = toPush(image);
-    const foreign = { ...push, blobs: push.blobs.map((blob, index) => (index === 0 ? blob : { ...blob, mediaType: 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip' })) };
-    await connect().push(foreign, parseReference(`${registry.host}/team/app:v1`)).catch(() => {});
+    const foreign = {
+      ...push,
+      blobs: push.blobs.map((blob, index) =>
+        index === 0
+          ? blob
+          : { ...blob, mediaType: 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip' },
+      ),
+    };
+    await connect()
+      .push(foreign, parseReference(`${registry.host}/team/app:v1`))
+      .catch(() => {});
     expect(registry.count('PUT', /uploads/)).toBe(1);
     await connect().push(foreign, parseReference(`${registry.host}/team/app:v1`), { foreignLayers: true });
     expect(registry.count('PUT', /uploads/)).toBe(2);

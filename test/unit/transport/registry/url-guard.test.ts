@@ -24,24 +24,35 @@ describe('guardUrl', () => {
     'file:///etc/passwd',
     'https://:::/',
   ])('17: refuses %s from a public registry', (url) => {
-    expect(() => guardUrl(url, registry, registry, 'a test')).toThrow(expect.objectContaining({ code: 'E_REFUSED_URL' }));
+    expect(() => guardUrl(url, registry, registry, 'a test')).toThrow(
+      expect.objectContaining({ code: 'E_REFUSED_URL' }),
+    );
   });
 
-  it.each(['https://cdn.example/x?sig=1', '/v2/x', '?a=b', 'https://registry.example:8443/x'])('lets %s pass', (url) => {
-    expect(guardUrl(url, registry, registry, 'a test').protocol).toBe('https:');
-  });
+  it.each(['https://cdn.example/x?sig=1', '/v2/x', '?a=b', 'https://registry.example:8443/x'])(
+    'lets %s pass',
+    (url) => {
+      expect(guardUrl(url, registry, registry, 'a test').protocol).toBe('https:');
+    },
+  );
 
   it('a local registry may lead to this machine, and never to link-local addresses', () => {
     const local = new URL('http://127.0.0.1:5000/');
     expect(guardUrl('http://127.0.0.1:6000/x', local, local, 'a test').port).toBe('6000');
-    expect(() => guardUrl('http://169.254.169.254/x', local, local, 'a test')).toThrow(expect.objectContaining({ code: 'E_REFUSED_URL' }));
+    expect(() => guardUrl('http://169.254.169.254/x', local, local, 'a test')).toThrow(
+      expect.objectContaining({ code: 'E_REFUSED_URL' }),
+    );
   });
 });
 
 describe('parseChallenges', () => {
   it('5: reads quotes, commas, odd case and tokens', () => {
     expect(
-      parseChallenges(['Negotiate a87421000492aa874209af8bc028==,  BASIC realm="a, \\"b\\"" , Bearer Realm="https://x/t",scope="a:b,c"', 'Digest', '=,,']),
+      parseChallenges([
+        'Negotiate a87421000492aa874209af8bc028==,  BASIC realm="a, \\"b\\"" , Bearer Realm="https://x/t",scope="a:b,c"',
+        'Digest',
+        '=,,',
+      ]),
     ).toEqual([
       { scheme: 'negotiate', parameters: {} },
       { scheme: 'basic', parameters: { realm: 'a, "b"' } },
@@ -52,7 +63,10 @@ describe('parseChallenges', () => {
 });
 
 describe('proxyFor', () => {
-  const environment = { https_proxy: 'http://proxy:3128', NO_PROXY: '.corp.example,10.0.0.0/8,host.example:8443' };
+  const environment = {
+    https_proxy: 'http://proxy:3128',
+    NO_PROXY: '.corp.example,10.0.0.0/8,host.example:8443',
+  };
   it.each([
     ['https://registry.example/', 'http://proxy:3128'],
     ['https://a.corp.example/', undefined],
