@@ -1,3 +1,6 @@
+/** A value that JSON can carry without loss. */
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+
 /**
  * JSON with one spelling: keys sorted by code unit, no white space, no HTML escaping, `undefined` members left out.
  * What is digested is what is sent.

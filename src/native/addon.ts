@@ -120,6 +120,8 @@ export interface CopyEntry {
   /** Nanoseconds since the epoch as a string; absent keeps the source's. */
   readonly mtimeNs?: string;
   readonly follow?: boolean;
+  /** Whether `user.*` attributes and file capabilities come along; from other images, never from the user's disk. */
+  readonly xattrs?: boolean;
   /** The source must still have these, before and after it was copied; otherwise `SOURCE_CHANGED`. */
   readonly expect?: { readonly sizeBytes: number; readonly mtimeNs: string; readonly ctimeNs: string };
 }
@@ -175,18 +177,26 @@ export interface NativeAddon {
   // crates/debian
   /**
    * Unpacks `.deb` files into `root` in parallel and registers them with dpkg as unpacked: `data.tar` below `root`,
-   * maintainer scripts and lists below `var/lib/dpkg/info`, stanzas in `var/lib/dpkg/status`.
+   * maintainer scripts and lists below `var/lib/dpkg/info`, stanzas in `var/lib/dpkg/status`. No script is run. Links
+   * that are in `root` already (merged /usr) are followed. Where several packages hold a directory, the first in the
+   * list decides its mode and owner. Rejects with `FILE_CONFLICT` when two hold the same file and neither replaces the
+   * other. A package that `mayDefer` and whose preinst must run before its files are there is only laid down in
+   * `var/tmp/tsbuild-deferred`, for dpkg to unpack.
    */
   unpackDebs(
     options: {
       root: string;
-      packages: readonly { path: string; sha256: string }[];
+      packages: readonly { path: string; sha256: string; mayDefer?: boolean }[];
       threads?: number;
       singleId?: boolean;
     },
     cancel?: CancelToken,
     progress?: NativeProgress,
-  ): Promise<{ readonly entryCount: number }>;
+  ): Promise<{
+    readonly entryCount: number;
+    /** Names of the packages that were laid down only. */
+    readonly deferred: readonly string[];
+  }>;
 
   // crates/sys
   hashFile(path: string, cancel?: CancelToken): Promise<FileFacts>;
@@ -207,6 +217,11 @@ export interface NativeAddon {
   readInRoot(root: string, path: string, maxBytes: number): Promise<Buffer>;
   /** What the path is after resolving links inside the root; undefined where nothing is. */
   statInRoot(root: string, path: string): ScanEntry | undefined;
+  /** Removes what is at `path` below `root`, never following a link in the last place. False when nothing was there. */
+  removeInRoot(root: string, path: string, cancel?: CancelToken): Promise<boolean>;
+  /** Makes a directory look like another: owner, mode, attributes, times. */
+  copyAttributes(source: string, target: string): void;
+  setXattr(path: string, name: string, value: Buffer): void;
   /** Removes a tree, whatever its modes, never following links. Missing is fine. */
   removeTree(path: string, cancel?: CancelToken): Promise<void>;
   mountOverlay(mount: OverlayMount): void;

@@ -1,1 +1,325 @@
-//! Placeholder until written.
+//! `crates/layer` for JavaScript.
+
+use std::{path::PathBuf, sync::atomic::AtomicBool, thread};
+
+use napi::{
+    Env,
+    bindgen_prelude::{Buffer, Function, Object},
+};
+use napi_derive::napi;
+use tsbuild_layer::{
+    Compression, DiffOptions, Encoding, Error, ExpandLimits, OverlayXattrs, ReconcileOptions,
+    UnpackOptions, UnpackedLayer as Unpacked, Watch, WriteOptions, WrittenLayer as Written,
+};
+
+use crate::{
+    cancel::CancelToken,
+    error::Failure,
+    work::{Progress, flag, promise},
+};
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure {
+            code: error.code.as_str(),
+            errno: error.errno_name(),
+            path: error.path.as_deref().map(|path| String::from_utf8_lossy(path).into_owned()),
+            message: error.message,
+        }
+    }
+}
+
+fn bad_argument(message: String) -> napi::Error {
+    napi::Error::new(napi::Status::InvalidArg, message)
+}
+
+fn overlay_xattrs(name: &str) -> napi::Result<OverlayXattrs> {
+    match name {
+        "user" => Ok(OverlayXattrs::User),
+        "trusted" => Ok(OverlayXattrs::Trusted),
+        other => Err(bad_argument(format!("overlayXattrs is 'user' or 'trusted', not '{other}'"))),
+    }
+}
+
+fn paths(list: Vec<String>) -> Vec<PathBuf> {
+    list.into_iter().map(PathBuf::from).collect()
+}
+
+#[napi(object)]
+pub struct WriteLayerOptions {
+    pub root: String,
+    pub lowers: Vec<String>,
+    pub output: String,
+    pub compression: String,
+    pub level: u32,
+    pub threads: Option<u32>,
+    pub clamp_mtime_seconds: Option<f64>,
+}
+
+#[napi(object)]
+pub struct WrittenLayer {
+    pub digest: String,
+    pub size_bytes: f64,
+    pub diff_id: String,
+    pub uncompressed_size_bytes: f64,
+    pub entry_count: f64,
+    pub skipped_sockets: f64,
+}
+
+#[napi]
+pub fn write_layer<'env>(
+    env: &'env Env,
+    options: WriteLayerOptions,
+    cancel: Option<&CancelToken>,
+    progress: Option<Function<'_, f64, ()>>,
+) -> napi::Result<Object<'env>> {
+    let level = options.level;
+    let compression = match options.compression.as_str() {
+        "zstd" if (1..=19).contains(&level) => Compression::Zstd(level.cast_signed()),
+        "gzip" if (1..=9).contains(&level) => Compression::Gzip(level),
+        "none" => Compression::None,
+        other => return Err(bad_argument(format!("no compression '{other}' of level {level}"))),
+    };
+    let options = WriteOptions {
+        root: options.root.into(),
+        lowers: paths(options.lowers),
+        output: options.output.into(),
+        compression,
+        threads: options.threads.map_or_else(
+            || thread::available_parallelism().map_or(1, usize::from),
+            |count| count as usize,
+        ),
+        clamp_mtime_seconds: options.clamp_mtime_seconds.map(|seconds| seconds as i64),
+    };
+    let (flag, progress) = (flag(cancel), Progress::new(progress)?);
+    promise(
+        env,
+        move || {
+            let written = tsbuild_layer::write_layer(
+                &options,
+                Watch::new(&flag, &|done| progress.report(done)),
+            )?;
+            progress.finish();
+            Ok(written)
+        },
+        |written: Written| WrittenLayer {
+            digest: written.digest,
+            size_bytes: written.size as f64,
+            diff_id: written.diff_id,
+            uncompressed_size_bytes: written.uncompressed_size as f64,
+            entry_count: written.entries as f64,
+            skipped_sockets: written.skipped_sockets as f64,
+        },
+    )
+}
+
+#[napi(object)]
+pub struct UnpackLayerOptions {
+    pub blob: String,
+    pub compression: String,
+    pub root: String,
+    pub expected_digest: Option<String>,
+    pub expected_diff_id: Option<String>,
+    pub max_uncompressed_bytes: Option<f64>,
+    pub max_ratio: Option<f64>,
+    pub max_entries: Option<f64>,
+    pub overlay_xattrs: String,
+    pub devices: String,
+    pub single_id: Option<bool>,
+}
+
+#[napi(object)]
+pub struct UnpackedLayer {
+    pub digest: String,
+    pub diff_id: String,
+    pub uncompressed_size_bytes: f64,
+    pub entry_count: f64,
+    pub implicit_directories: Vec<Buffer>,
+    pub recorded_devices: Vec<Buffer>,
+}
+
+const MAX_UNCOMPRESSED_BYTES: f64 = 1_099_511_627_776.0;
+const MAX_RATIO: f64 = 1000.0;
+const MAX_ENTRIES: f64 = 10_000_000.0;
+
+#[napi]
+pub fn unpack_layer<'env>(
+    env: &'env Env,
+    options: UnpackLayerOptions,
+    cancel: Option<&CancelToken>,
+    progress: Option<Function<'_, f64, ()>>,
+) -> napi::Result<Object<'env>> {
+    let options = UnpackOptions {
+        blob: options.blob.into(),
+        encoding: match options.compression.as_str() {
+            "auto" => Encoding::Auto,
+            "zstd" => Encoding::Zstd,
+            "gzip" => Encoding::Gzip,
+            "none" => Encoding::None,
+            other => return Err(bad_argument(format!("no compression '{other}'"))),
+        },
+        root: options.root.into(),
+        expected_digest: options.expected_digest,
+        expected_diff_id: options.expected_diff_id,
+        limits: ExpandLimits {
+            bytes: options.max_uncompressed_bytes.unwrap_or(MAX_UNCOMPRESSED_BYTES) as u64,
+            ratio: options.max_ratio.unwrap_or(MAX_RATIO) as u64,
+        },
+        max_entries: options.max_entries.unwrap_or(MAX_ENTRIES) as u64,
+        overlay_xattrs: overlay_xattrs(&options.overlay_xattrs)?,
+        create_devices: match options.devices.as_str() {
+            "create" => true,
+            "record" => false,
+            other => {
+                return Err(bad_argument(format!(
+                    "devices is 'create' or 'record', not '{other}'"
+                )));
+            }
+        },
+        single_id: options.single_id.unwrap_or(false),
+    };
+    let (flag, progress) = (flag(cancel), Progress::new(progress)?);
+    promise(
+        env,
+        move || {
+            let unpacked = tsbuild_layer::unpack_layer(
+                &options,
+                Watch::new(&flag, &|done| progress.report(done)),
+            )?;
+            progress.finish();
+            Ok(unpacked)
+        },
+        |unpacked: Unpacked| UnpackedLayer {
+            digest: unpacked.digest,
+            diff_id: unpacked.diff_id,
+            uncompressed_size_bytes: unpacked.uncompressed_size as f64,
+            entry_count: unpacked.entries as f64,
+            implicit_directories: unpacked
+                .implicit_directories
+                .into_iter()
+                .map(Buffer::from)
+                .collect(),
+            recorded_devices: unpacked.recorded_devices.into_iter().map(Buffer::from).collect(),
+        },
+    )
+}
+
+/// Work that reports nothing.
+fn quiet(flag: &AtomicBool) -> Watch<'_> {
+    Watch::new(flag, &|_| {})
+}
+
+#[napi(object)]
+pub struct ReconcileLayerOptions {
+    pub root: String,
+    pub lowers: Vec<String>,
+    pub implicit_directories: Vec<Buffer>,
+    pub overlay_xattrs: String,
+}
+
+#[napi(object)]
+pub struct ReconciledLayer {
+    pub changed: f64,
+}
+
+#[napi]
+pub fn reconcile_layer<'env>(
+    env: &'env Env,
+    options: ReconcileLayerOptions,
+) -> napi::Result<Object<'env>> {
+    let options = ReconcileOptions {
+        root: options.root.into(),
+        lowers: paths(options.lowers),
+        implicit_directories: options
+            .implicit_directories
+            .iter()
+            .map(|path| path.to_vec())
+            .collect(),
+        overlay_xattrs: overlay_xattrs(&options.overlay_xattrs)?,
+    };
+    promise(
+        env,
+        move || Ok(tsbuild_layer::reconcile_layer(&options)?),
+        |changed: u64| ReconciledLayer { changed: changed as f64 },
+    )
+}
+
+#[napi]
+pub fn tree_digest<'env>(
+    env: &'env Env,
+    root: String,
+    cancel: Option<&CancelToken>,
+) -> napi::Result<Object<'env>> {
+    let flag = flag(cancel);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    promise(
+        env,
+        move || Ok(tsbuild_layer::tree_digest(root.as_ref(), threads, quiet(&flag))?),
+        |digest: String| digest,
+    )
+}
+
+#[napi]
+pub fn clamp_times<'env>(
+    env: &'env Env,
+    root: String,
+    epoch_seconds: f64,
+    cancel: Option<&CancelToken>,
+) -> napi::Result<Object<'env>> {
+    let flag = flag(cancel);
+    promise(
+        env,
+        move || Ok(tsbuild_layer::clamp_times(root.as_ref(), epoch_seconds as i64, quiet(&flag))?),
+        |changed: u64| changed as f64,
+    )
+}
+
+#[napi(object)]
+pub struct FlattenLayersOptions {
+    pub lowers: Vec<String>,
+    pub target: String,
+}
+
+#[napi]
+pub fn flatten_layers<'env>(
+    env: &'env Env,
+    options: FlattenLayersOptions,
+    cancel: Option<&CancelToken>,
+) -> napi::Result<Object<'env>> {
+    let flag = flag(cancel);
+    promise(
+        env,
+        move || {
+            Ok(tsbuild_layer::flatten_layers(
+                &paths(options.lowers),
+                options.target.as_ref(),
+                quiet(&flag),
+            )?)
+        },
+        |done: ()| done,
+    )
+}
+
+#[napi(object)]
+pub struct DiffTreeOptions {
+    pub lowers: Vec<String>,
+    pub changed: String,
+    pub upper: String,
+    pub overlay_xattrs: String,
+}
+
+#[napi]
+pub fn diff_tree<'env>(
+    env: &'env Env,
+    options: DiffTreeOptions,
+    cancel: Option<&CancelToken>,
+) -> napi::Result<Object<'env>> {
+    let flag = flag(cancel);
+    let options = DiffOptions {
+        lowers: paths(options.lowers),
+        changed: options.changed.into(),
+        upper: options.upper.into(),
+        overlay_xattrs: overlay_xattrs(&options.overlay_xattrs)?,
+    };
+    promise(env, move || Ok(tsbuild_layer::diff_tree(&options, quiet(&flag))?), |done: ()| done)
+}

@@ -1,0 +1,318 @@
+//! Frames of a tar stream, compressed in parallel, written in order.
+//!
+//! ```text
+//! producer ─► frame ─┬─► hasher (diffID)
+//!    ▲               └─► compressors ─► writer (blob digest, file)
+//!    └────────── buffers come back ◄───────┘
+//! ```
+//!
+//! Every frame is compressed by itself, so neither the number of threads nor their timing can show in the bytes, and a
+//! frame whose input did not change compresses to the bytes that it had before. The number of buffers is fixed and
+//! they go round: that bounds the memory, whatever the input.
+//!
+//! - zstd: one frame each, with content size and checksum. Any reader takes a sequence of frames.
+//! - gzip: one member for all, each frame a run of deflate blocks that ends in a sync flush and refers to nothing
+//!   before it (as pigz does with `--independent`). One member, since not every reader goes on after the first.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use flate2::{Compress, Compression as GzipLevel, Crc, FlushCompress};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::{Code, Error, Result},
+    frame::FRAME_CAPACITY,
+    hex::digest_text,
+};
+
+/// How a layer blob is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// `zstd`, level 1 to 19.
+    Zstd(i32),
+    /// `gzip`, level 1 to 9.
+    Gzip(u32),
+    /// Not at all.
+    None,
+}
+
+/// Input and output of one frame. Both are as long as they can ever be needed, and only touched as far as they are.
+pub(crate) struct Buffers {
+    pub input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+/// A frame on its way; when the last user drops it, its buffers go home.
+struct Frame {
+    input: Vec<u8>,
+    length: usize,
+    output: Mutex<Vec<u8>>,
+    home: Sender<Buffers>,
+}
+
+impl Frame {
+    fn bytes(&self) -> &[u8] {
+        &self.input[..self.length]
+    }
+
+    fn output(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        let buffers = Buffers {
+            input: std::mem::take(&mut self.input),
+            output: std::mem::take(&mut *self.output()),
+        };
+        // Fails when the producer has gone; then nobody needs them.
+        let _ = self.home.try_send(buffers);
+    }
+}
+
+struct Compressed {
+    index: u64,
+    frame: Arc<Frame>,
+    /// Bytes of the frame's output that count.
+    length: usize,
+    crc: Option<Crc>,
+}
+
+/// What came out.
+pub(crate) struct Written {
+    pub digest: String,
+    pub size: u64,
+    pub diff_id: String,
+    pub uncompressed_size: u64,
+}
+
+/// Where the producer gets buffers and hands in frames.
+pub(crate) struct Feed {
+    free: Receiver<Buffers>,
+    home: Sender<Buffers>,
+    hasher: Sender<Arc<Frame>>,
+    compressors: Sender<(u64, Arc<Frame>)>,
+    next: u64,
+}
+
+/// The other end has stopped; its own error says why.
+pub(crate) struct Stopped;
+
+impl Feed {
+    /// An empty buffer; waits until one is free.
+    pub fn buffers(&self) -> std::result::Result<Buffers, Stopped> {
+        self.free.recv().map_err(|_| Stopped)
+    }
+
+    /// Hands in a frame: the first `length` bytes of the input.
+    pub fn submit(&mut self, buffers: Buffers, length: usize) -> std::result::Result<(), Stopped> {
+        let frame = Arc::new(Frame {
+            input: buffers.input,
+            length,
+            output: Mutex::new(buffers.output),
+            home: self.home.clone(),
+        });
+        self.hasher.send(Arc::clone(&frame)).map_err(|_| Stopped)?;
+        self.compressors.send((self.next, frame)).map_err(|_| Stopped)?;
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// Runs `produce` and writes what it feeds to `file`.
+pub(crate) fn run(
+    file: &File,
+    path: &[u8],
+    compression: Compression,
+    threads: usize,
+    produce: impl FnOnce(Feed) -> Result<()> + Send,
+) -> Result<Written> {
+    let threads = threads.clamp(1, max_threads(compression));
+    // Each thread has one in work and one waiting; producer, hasher and writer hold one each.
+    let circulating = threads * 2 + 3;
+    let (home, free) = bounded(circulating);
+    for _ in 0..circulating {
+        // Zeroed memory costs nothing before it is touched.
+        let output = if compression == Compression::None { 0 } else { output_capacity() };
+        let _ = home.send(Buffers { input: vec![0; FRAME_CAPACITY], output: vec![0; output] });
+    }
+    let (to_hasher, hasher_input) = bounded::<Arc<Frame>>(circulating);
+    let (to_compressors, compressor_input) = bounded::<(u64, Arc<Frame>)>(circulating);
+    let (to_writer, writer_input) = bounded::<Compressed>(circulating);
+    let feed = Feed { free, home, hasher: to_hasher, compressors: to_compressors, next: 0 };
+
+    thread::scope(|scope| {
+        let hasher = scope.spawn(move || {
+            let mut hash = Sha256::new();
+            let mut size = 0_u64;
+            for frame in hasher_input {
+                hash.update(frame.bytes());
+                size += frame.bytes().len() as u64;
+            }
+            (digest_text(hash), size)
+        });
+        let mut workers = Vec::new();
+        for _ in 0..threads {
+            let (input, output) = (compressor_input.clone(), to_writer.clone());
+            workers.push(scope.spawn(move || compress_frames(compression, &input, &output)));
+        }
+        drop((compressor_input, to_writer));
+        let writer = scope.spawn(move || write_frames(file, path, compression, writer_input));
+        // Directories nest as deep as they like, and the walk is recursive.
+        let producer = thread::Builder::new()
+            .stack_size(PRODUCER_STACK)
+            .spawn_scoped(scope, move || produce(feed))
+            .map_err(|error| Error::std_io("cannot start a thread for", path, &error))?;
+
+        let produced = join(producer.join())?;
+        for worker in workers {
+            join(worker.join())?
+                .map_err(|error| Error::std_io("cannot compress to", path, &error))?;
+        }
+        let written = join(writer.join())?;
+        let (diff_id, uncompressed_size) = join(hasher.join())?;
+        // When the writer failed the producer only knows that it was stopped.
+        let (digest, size) = written?;
+        produced?;
+        Ok(Written { digest, size, diff_id, uncompressed_size })
+    })
+}
+
+/// Virtual; touched as deep as the tree is.
+const PRODUCER_STACK: usize = 64 << 20;
+
+/// A panic in one of our threads is a bug; it must reach the caller as what it is.
+fn join<T>(result: thread::Result<T>) -> Result<T> {
+    result.or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Bounds the memory: each thread costs two frames in and out, and zstd's tables, which are small at low levels and
+/// up to 80 MiB each at high ones.
+fn max_threads(compression: Compression) -> usize {
+    match compression {
+        Compression::Zstd(level) if level > 12 => 2,
+        _ => 8,
+    }
+}
+
+/// What a frame can become at worst, with room for deflate's stored blocks and flush.
+fn output_capacity() -> usize {
+    zstd::zstd_safe::compress_bound(FRAME_CAPACITY)
+        .max(FRAME_CAPACITY + FRAME_CAPACITY / 1000 + 1024)
+}
+
+fn compress_frames(
+    compression: Compression,
+    input: &Receiver<(u64, Arc<Frame>)>,
+    output: &Sender<Compressed>,
+) -> io::Result<()> {
+    let mut zstd = match compression {
+        Compression::Zstd(level) => {
+            let mut compressor = zstd::bulk::Compressor::new(level)?;
+            compressor.include_checksum(true)?;
+            compressor.include_contentsize(true)?;
+            Some(compressor)
+        }
+        _ => None,
+    };
+    let mut deflate = match compression {
+        Compression::Gzip(level) => Some(Compress::new(GzipLevel::new(level), false)),
+        _ => None,
+    };
+    for (index, frame) in input {
+        let mut crc = None;
+        let length = if let Some(compressor) = &mut zstd {
+            compressor.compress_to_buffer(frame.bytes(), frame.output().as_mut_slice())?
+        } else if let Some(deflate) = &mut deflate {
+            let mut sum = Crc::new();
+            sum.update(frame.bytes());
+            crc = Some(sum);
+            deflate_frame(deflate, frame.bytes(), frame.output().as_mut_slice())?
+        } else {
+            frame.length
+        };
+        if output.send(Compressed { index, frame, length, crc }).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn deflate_frame(deflate: &mut Compress, input: &[u8], output: &mut [u8]) -> io::Result<usize> {
+    deflate.reset();
+    loop {
+        let (read, written) = (deflate.total_in() as usize, deflate.total_out() as usize);
+        deflate
+            .compress(&input[read..], &mut output[written..], FlushCompress::Sync)
+            .map_err(io::Error::other)?;
+        // Complete once everything is read and a call left room behind it.
+        if deflate.total_in() as usize == input.len()
+            && (deflate.total_out() as usize) < output.len()
+        {
+            return Ok(deflate.total_out() as usize);
+        }
+        if deflate.total_out() as usize == written && deflate.total_in() as usize == read {
+            return Err(io::Error::other("deflate makes no progress"));
+        }
+    }
+}
+
+/// Magic, deflate, no flags, no time, no extra flags, unknown operating system (RFC 1952, 2.3).
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+/// A last block with nothing in it: fixed Huffman codes, end of block.
+const DEFLATE_END: [u8; 2] = [0x03, 0x00];
+
+fn write_frames(
+    file: &File,
+    path: &[u8],
+    compression: Compression,
+    input: Receiver<Compressed>,
+) -> Result<(String, u64)> {
+    let mut hash = Sha256::new();
+    let mut size = 0_u64;
+    let mut put = |bytes: &[u8]| -> Result<()> {
+        let mut file = file;
+        file.write_all(bytes).map_err(|error| Error::std_io("cannot write", path, &error))?;
+        hash.update(bytes);
+        size += bytes.len() as u64;
+        Ok(())
+    };
+    let gzip = matches!(compression, Compression::Gzip(_));
+    if gzip {
+        put(&GZIP_HEADER)?;
+    }
+    let mut crc = Crc::new();
+    let mut waiting = BTreeMap::new();
+    let mut next = 0_u64;
+    for compressed in input {
+        waiting.insert(compressed.index, compressed);
+        while let Some(ready) = waiting.remove(&next) {
+            if compression == Compression::None {
+                put(ready.frame.bytes())?;
+            } else {
+                put(&ready.frame.output()[..ready.length])?;
+            }
+            if let Some(sum) = &ready.crc {
+                crc.combine(sum);
+            }
+            next += 1;
+        }
+    }
+    if !waiting.is_empty() {
+        return Err(Error::new(Code::Cancelled, path, "a compressor stopped early"));
+    }
+    if gzip {
+        put(&DEFLATE_END)?;
+        put(&crc.sum().to_le_bytes())?;
+        put(&crc.amount().to_le_bytes())?;
+    }
+    Ok((digest_text(hash), size))
+}

@@ -1,0 +1,700 @@
+//! A layer blob to a directory in overlayfs form.
+//!
+//! An archive is a stranger's. It is extracted into a directory of its own: entries act on that directory only, parents
+//! that are links are followed inside of it only, and no operation follows a link in the last component.
+
+use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf};
+
+use rustix::{
+    fs::{
+        AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chownat,
+        fchmod, fchown, ftruncate, futimens, linkat, makedev, mkdirat, mknodat, openat, symlinkat,
+        utimensat,
+    },
+    io::Errno,
+};
+use tsbuild_tar::{Entry, EntryKind, Reader, Timestamp};
+
+use crate::{
+    decompress::{self, Encoding, ExpandLimits, TarStream, check_digest},
+    disk,
+    error::{Code, Error, Result, show},
+    inside::{self, Place},
+    remove,
+    watch::Watch,
+    whiteout::{self, META_PREFIX, PREFIX, Whiteout},
+    xattr::{self, OverlayXattrs},
+};
+
+/// What to unpack, and what to allow.
+#[derive(Clone, Debug)]
+pub struct UnpackOptions {
+    /// The compressed layer.
+    pub blob: PathBuf,
+    /// How it is compressed.
+    pub encoding: Encoding,
+    /// An existing empty directory.
+    pub root: PathBuf,
+    /// `sha256:…` that the blob must have.
+    pub expected_digest: Option<String>,
+    /// `sha256:…` that the tar must have.
+    pub expected_diff_id: Option<String>,
+    /// Bounds on what it may become.
+    pub limits: ExpandLimits,
+    /// Bound on the number of entries.
+    pub max_entries: u64,
+    /// How opaque directories are marked.
+    pub overlay_xattrs: OverlayXattrs,
+    /// Make device nodes where that is permitted.
+    pub create_devices: bool,
+    /// Refuse every owner but 0:0.
+    pub single_id: bool,
+}
+
+/// What was unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnpackedLayer {
+    /// Of the blob.
+    pub digest: String,
+    /// Of the tar.
+    pub diff_id: String,
+    /// Of the tar.
+    pub uncompressed_size: u64,
+    /// Tar entries.
+    pub entries: u64,
+    /// Directories made for their children only, shallowest first.
+    pub implicit_directories: Vec<Vec<u8>>,
+    /// Device nodes that became empty files, sorted.
+    pub recorded_devices: Vec<Vec<u8>>,
+}
+
+/// Unpacks a blob. Reports the bytes of blob read so far.
+///
+/// # Errors
+/// `BAD_ARCHIVE`, `ARCHIVE_LIMIT`, `DIGEST_MISMATCH`, `NEEDS_IDS`, `IO`, `CANCELLED`. The directory is empty then.
+pub fn unpack_layer(options: &UnpackOptions, watch: Watch<'_>) -> Result<UnpackedLayer> {
+    let root_path = options.root.as_os_str().as_encoded_bytes();
+    let root = disk::open_root(root_path)?;
+    let result = unpack(options, &root, watch);
+    if result.is_err() {
+        // The first error is the one that matters; what cannot be removed is swept with the store's `tmp`.
+        let _ = remove::remove_contents(&root);
+    }
+    result
+}
+
+fn unpack(options: &UnpackOptions, root: &OwnedFd, watch: Watch<'_>) -> Result<UnpackedLayer> {
+    let expected = options.expected_digest.as_deref();
+    let size = std::fs::metadata(&options.blob).map_or(0, |facts| facts.len());
+    let (extraction, digests) = decompress::run(
+        &options.blob,
+        options.encoding,
+        options.limits,
+        watch,
+        expected,
+        |stream| {
+            let mut extraction = Extraction::new(options, root, watch, size);
+            extraction.all(stream)?;
+            Ok(extraction)
+        },
+    )?;
+    let blob = options.blob.as_os_str().as_encoded_bytes();
+    check_digest(
+        "uncompressed layer",
+        options.expected_diff_id.as_deref(),
+        &digests.diff_id,
+        blob,
+    )?;
+    let mut implicit: Vec<Vec<u8>> = extraction
+        .directories
+        .into_iter()
+        .filter(|(_, own)| own.is_none())
+        .map(|(path, _)| path)
+        .collect();
+    implicit.sort_by_key(|path| (path.iter().filter(|byte| **byte == b'/').count(), path.clone()));
+    let mut recorded = extraction.recorded_devices;
+    recorded.sort();
+    Ok(UnpackedLayer {
+        digest: digests.blob,
+        diff_id: digests.diff_id,
+        uncompressed_size: digests.uncompressed_size,
+        entries: extraction.entries,
+        implicit_directories: implicit,
+        recorded_devices: recorded,
+    })
+}
+
+/// Longer paths cannot be opened by any program anyway (PATH_MAX).
+const MAX_PATH: usize = 4096;
+
+struct Extraction<'a> {
+    options: &'a UnpackOptions,
+    root: &'a OwnedFd,
+    watch: Watch<'a>,
+    blob_size: u64,
+    entries: u64,
+    /// Bytes of file content with holes counted, which the decompressor cannot see.
+    content: u64,
+    /// Modification time of each directory, set at the end; `None` for one without an entry of its own.
+    directories: BTreeMap<Vec<u8>, Option<Timestamp>>,
+    recorded_devices: Vec<Vec<u8>>,
+    /// The parent of the last entry: entries of one directory come together.
+    parent: Option<(Vec<u8>, Place)>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Extraction<'a> {
+    fn new(
+        options: &'a UnpackOptions,
+        root: &'a OwnedFd,
+        watch: Watch<'a>,
+        blob_size: u64,
+    ) -> Self {
+        Self {
+            options,
+            root,
+            watch,
+            blob_size,
+            entries: 0,
+            content: 0,
+            directories: BTreeMap::new(),
+            recorded_devices: Vec::new(),
+            parent: None,
+            buffer: vec![0; 256 * 1024],
+        }
+    }
+
+    fn all(&mut self, stream: &mut TarStream) -> Result<()> {
+        let blob = self.options.blob.as_os_str().as_encoded_bytes().to_vec();
+        let mut reader = Reader::new(stream);
+        while let Some(entry) = reader.next_entry().map_err(|error| archive_error(&error, &blob))? {
+            self.watch.poll()?;
+            self.entries += 1;
+            if self.entries > self.options.max_entries {
+                return Err(Error::new(
+                    Code::ArchiveLimit,
+                    &blob,
+                    format!("the archive has more than {} entries", self.options.max_entries),
+                ));
+            }
+            self.content = self.content.saturating_add(entry.size);
+            self.options.limits.check(self.content, self.blob_size, &entry.path)?;
+            self.entry(&entry, &mut reader)?;
+        }
+        self.parent = None;
+        self.set_directory_times()
+    }
+
+    fn entry(&mut self, entry: &Entry, reader: &mut Reader<&mut TarStream>) -> Result<()> {
+        if entry.path.len() > MAX_PATH {
+            return Err(Error::new(
+                Code::ArchiveLimit,
+                &entry.path[..100],
+                format!("a path in the archive has {} bytes", entry.path.len()),
+            ));
+        }
+        let parts = inside::components(&entry.path)
+            .map_err(|()| bad(&entry.path, "has '..' in its path"))?;
+        let Some((base, parents)) = parts.split_last() else { return self.root_entry(entry) };
+        if parts.iter().any(|part| part.len() > 255) {
+            return Err(Error::new(
+                Code::ArchiveLimit,
+                &entry.path,
+                format!("a name in '{}' has more than 255 bytes", show(&entry.path)),
+            ));
+        }
+        if parents.iter().any(|part| part.starts_with(META_PREFIX)) {
+            return Ok(());
+        }
+        if parents.iter().any(|part| part.starts_with(PREFIX)) {
+            return Err(bad(&entry.path, "lies in a directory that means a deletion"));
+        }
+        let parent = parents.join(&b'/');
+        let whiteout = whiteout::classify(base, &entry.path)?;
+        if whiteout == Some(Whiteout::Ignored) {
+            return Ok(());
+        }
+        let place = self.take_parent(parent.clone(), &entry.path)?;
+        let result = match whiteout {
+            Some(Whiteout::Opaque) => self.mark_opaque(&place.fd, &place.path),
+            Some(Whiteout::Plain(hidden)) => self.hide(&place.fd, hidden, &place.path),
+            _ => self.make(entry, base, &place, reader),
+        };
+        // Replacing something may have changed where paths lead.
+        if result? != Outcome::Replaced {
+            self.parent = Some((parent, place));
+        }
+        Ok(())
+    }
+
+    /// The root's metadata; never its type.
+    fn root_entry(&mut self, entry: &Entry) -> Result<()> {
+        if entry.kind != EntryKind::Directory {
+            return Err(bad(&entry.path, "would replace the root"));
+        }
+        let root = rustix::io::fcntl_dupfd_cloexec(self.root, 0)
+            .map_err(|errno| Error::io("cannot open", b"/", errno))?;
+        self.set_metadata(entry, &root, b"/")?;
+        self.directories.insert(Vec::new(), Some(entry.mtime));
+        Ok(())
+    }
+
+    /// The directory that the entry goes into, from the cache where it can be.
+    fn take_parent(&mut self, parent: Vec<u8>, path: &[u8]) -> Result<Place> {
+        if let Some((cached, place)) = self.parent.take()
+            && cached == parent
+        {
+            return Ok(place);
+        }
+        // A whiteout on the way means: gone below, and here again.
+        self.revive_hidden_parents(&parent)?;
+        let directories = &mut self.directories;
+        let mut made = |made: &[u8]| {
+            directories.insert(made.to_vec(), None);
+        };
+        inside::open(self.root, &parent, Some(&mut made)).map_err(|errno| match errno {
+            Errno::NOTDIR => bad(path, "lies in something that is not a directory"),
+            Errno::LOOP => bad(path, "lies behind a loop of links"),
+            errno => Error::io("cannot open the directory of", path, errno),
+        })
+    }
+
+    fn revive_hidden_parents(&mut self, parent: &[u8]) -> Result<()> {
+        if parent.is_empty() || inside::open(self.root, parent, None).is_ok() {
+            return Ok(());
+        }
+        let ends = parent.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([parent.len()]) {
+            let (above, name) = disk::split(&parent[..end]);
+            let Ok(place) = inside::open(self.root, above, None) else { return Ok(()) };
+            let facts = disk::facts(&place.fd, name)
+                .map_err(|errno| Error::io("cannot examine", parent, errno))?;
+            if facts.is_some_and(|facts| facts.is_whiteout()) {
+                let path = disk::join(&place.path, name);
+                remove::remove(&place.fd, name)
+                    .map_err(|errno| Error::io("cannot remove", &path, errno))?;
+                let fd = self.make_directory(&place.fd, name, &path)?;
+                fchmod(&fd, Mode::from_raw_mode(0o755))
+                    .map_err(|errno| Error::io("cannot set the mode of", &path, errno))?;
+                // It is new here, so it takes nothing from what was there below.
+                self.directories.insert(path.clone(), Some(Timestamp::default()));
+                self.mark_opaque(&fd, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mark_opaque(&mut self, directory: &OwnedFd, path: &[u8]) -> Result<Outcome> {
+        xattr::set(directory, b"", self.options.overlay_xattrs.opaque(), b"y")
+            .map_err(|errno| Error::io("cannot mark as opaque", path, errno))?;
+        Ok(Outcome::Added)
+    }
+
+    fn hide(&mut self, directory: &OwnedFd, name: &[u8], parent: &[u8]) -> Result<Outcome> {
+        let path = disk::join(parent, name);
+        match disk::facts(directory, name)
+            .map_err(|errno| Error::io("cannot examine", &path, errno))?
+        {
+            // A whiteout acts on the layers below only, wherever in the archive it stands.
+            Some(facts) if facts.is_directory() => {
+                let inner = disk::open_directory(directory, name)
+                    .map_err(|errno| Error::io("cannot open directory", &path, errno))?;
+                // It is new here, so it takes nothing from what was there below.
+                self.directories.entry(path.clone()).or_default().get_or_insert_default();
+                self.mark_opaque(&inner, &path)
+            }
+            Some(_) => Ok(Outcome::Added),
+            None => {
+                let mode = Mode::from_raw_mode(0o600);
+                mknodat(directory, name, FileType::CharacterDevice, mode, makedev(0, 0))
+                    .map_err(|errno| Error::io("cannot make a whiteout at", &path, errno))?;
+                Ok(Outcome::Added)
+            }
+        }
+    }
+
+    fn make(
+        &mut self,
+        entry: &Entry,
+        name: &[u8],
+        place: &Place,
+        reader: &mut Reader<&mut TarStream>,
+    ) -> Result<Outcome> {
+        let path = disk::join(&place.path, name);
+        match self.try_make(entry, name, place, &path, reader)? {
+            Made::Yes => Ok(Outcome::Added),
+            Made::Exists => {
+                let hidden = self.make_way(entry, name, place, &path)?;
+                if let Made::Exists = self.try_make(entry, name, place, &path, reader)? {
+                    return Err(Error::io("cannot replace", &path, Errno::EXIST));
+                }
+                if hidden && entry.kind == EntryKind::Directory {
+                    let fd = disk::open_directory(&place.fd, name)
+                        .map_err(|errno| Error::io("cannot open directory", &path, errno))?;
+                    self.mark_opaque(&fd, &path)?;
+                }
+                Ok(Outcome::Replaced)
+            }
+        }
+    }
+
+    /// Removes what is in the way of a second entry with one path: the last one counts. True when it was a whiteout.
+    fn make_way(&mut self, entry: &Entry, name: &[u8], place: &Place, path: &[u8]) -> Result<bool> {
+        let facts = disk::facts(&place.fd, name)
+            .map_err(|errno| Error::io("cannot examine", path, errno))?;
+        let Some(facts) = facts else { return Ok(false) };
+        if facts.is_directory() && entry.kind == EntryKind::Directory {
+            return Ok(false);
+        }
+        if entry.kind == EntryKind::HardLink && self.names_itself(entry, place, name)? {
+            return Err(bad(path, "is a hard link to itself"));
+        }
+        remove::remove(&place.fd, name)
+            .map_err(|errno| Error::io("cannot replace", path, errno))?;
+        if facts.is_directory() {
+            let below = [path, b"/"].concat();
+            self.directories.retain(|known, _| known != path && !known.starts_with(&below));
+        }
+        self.recorded_devices.retain(|known| known != path);
+        Ok(facts.is_whiteout())
+    }
+
+    fn names_itself(&self, entry: &Entry, place: &Place, name: &[u8]) -> Result<bool> {
+        let (target, target_name) = self.link_target(entry)?;
+        Ok(target.path == place.path && target_name == name)
+    }
+
+    /// Where a hard link leads: resolved inside the root, whether it was written absolute or not.
+    fn link_target(&self, entry: &Entry) -> Result<(Place, Vec<u8>)> {
+        let parts = inside::components(&entry.link)
+            .map_err(|()| bad(&entry.path, "is a hard link with '..' in its target"))?;
+        let Some((base, parents)) = parts.split_last() else {
+            return Err(bad(&entry.path, "is a hard link to the root"));
+        };
+        let place =
+            inside::open(self.root, &parents.join(&b'/'), None).map_err(|errno| match errno {
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP => missing_target(entry),
+                errno => Error::io("cannot open the directory of", &entry.link, errno),
+            })?;
+        Ok((place, base.to_vec()))
+    }
+
+    fn try_make(
+        &mut self,
+        entry: &Entry,
+        name: &[u8],
+        place: &Place,
+        path: &[u8],
+        reader: &mut Reader<&mut TarStream>,
+    ) -> Result<Made> {
+        let parent = &place.fd;
+        self.check_owner(entry, path)?;
+        let made = |result: std::result::Result<(), Errno>, doing: &str| match result {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(Error::io(doing, path, errno)),
+        };
+        match entry.kind {
+            EntryKind::File => {
+                let Some(file) = self.create_file(parent, name, path)? else {
+                    return Ok(Made::Exists);
+                };
+                self.fill(&file, entry, path, reader)?;
+                self.set_metadata(entry, &file, path)?;
+                set_time(&file, entry.mtime)
+                    .map_err(|errno| Error::io("cannot set the time of", path, errno))?;
+            }
+            EntryKind::Directory => {
+                if !made(
+                    mkdirat(parent, name, Mode::from_raw_mode(0o700)),
+                    "cannot make directory",
+                )? {
+                    // Two entries for a directory are one directory.
+                    let facts = disk::facts(parent, name)
+                        .map_err(|errno| Error::io("cannot examine", path, errno))?;
+                    if !facts.is_some_and(|facts| facts.is_directory()) {
+                        return Ok(Made::Exists);
+                    }
+                }
+                let fd = disk::open_directory(parent, name)
+                    .map_err(|errno| Error::io("cannot open directory", path, errno))?;
+                self.set_metadata(entry, &fd, path)?;
+                self.directories.insert(path.to_vec(), Some(entry.mtime));
+            }
+            EntryKind::Symlink => {
+                if entry.link.is_empty() {
+                    return Err(bad(path, "is a link to nothing"));
+                }
+                if !made(symlinkat(entry.link.as_slice(), parent, name), "cannot make link")? {
+                    return Ok(Made::Exists);
+                }
+                self.set_owner_and_time(entry, parent, name, path)?;
+            }
+            EntryKind::HardLink => {
+                let (target, target_name) = self.link_target(entry)?;
+                let facts = disk::facts(&target.fd, &target_name)
+                    .map_err(|errno| Error::io("cannot examine", &entry.link, errno))?
+                    .ok_or_else(|| missing_target(entry))?;
+                if facts.is_directory() || facts.is_whiteout() {
+                    return Err(bad(path, "is a hard link to something that cannot have one"));
+                }
+                let linked =
+                    linkat(&target.fd, target_name.as_slice(), parent, name, AtFlags::empty());
+                if !made(linked, "cannot make hard link")? {
+                    return Ok(Made::Exists);
+                }
+                if self.recorded_devices.contains(&disk::join(&target.path, &target_name)) {
+                    self.recorded_devices.push(path.to_vec());
+                }
+            }
+            EntryKind::Fifo => {
+                if !made(
+                    mknodat(parent, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0),
+                    "cannot make FIFO",
+                )? {
+                    return Ok(Made::Exists);
+                }
+                self.set_node_metadata(entry, parent, name, path)?;
+            }
+            EntryKind::CharDevice | EntryKind::BlockDevice => {
+                return self.make_device(entry, parent, name, path);
+            }
+        }
+        Ok(Made::Yes)
+    }
+
+    fn make_device(
+        &mut self,
+        entry: &Entry,
+        parent: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<Made> {
+        if entry.kind == EntryKind::CharDevice && (entry.device_major, entry.device_minor) == (0, 0)
+        {
+            // In overlayfs form it would delete what is below, without the archive saying so.
+            return Err(bad(path, "is the device 0:0, which means a deletion to overlayfs"));
+        }
+        if self.options.create_devices {
+            let kind = if entry.kind == EntryKind::CharDevice {
+                FileType::CharacterDevice
+            } else {
+                FileType::BlockDevice
+            };
+            let device = makedev(entry.device_major, entry.device_minor);
+            match mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device) {
+                Ok(()) => {
+                    self.set_node_metadata(entry, parent, name, path)?;
+                    return Ok(Made::Yes);
+                }
+                Err(Errno::EXIST) => return Ok(Made::Exists),
+                // Not permitted here: recorded.
+                Err(Errno::PERM) => {}
+                Err(errno) => return Err(Error::io("cannot make device", path, errno)),
+            }
+        }
+        let Some(file) = self.create_file(parent, name, path)? else { return Ok(Made::Exists) };
+        self.set_metadata(entry, &file, path)?;
+        set_time(&file, entry.mtime)
+            .map_err(|errno| Error::io("cannot set the time of", path, errno))?;
+        self.recorded_devices.push(path.to_vec());
+        Ok(Made::Yes)
+    }
+
+    fn create_file(&self, parent: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Option<OwnedFd>> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(parent, name, flags, Mode::from_raw_mode(0o600)) {
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::EXIST) => Ok(None),
+            Err(errno) => Err(Error::io("cannot create", path, errno)),
+        }
+    }
+
+    fn make_directory(&self, parent: &OwnedFd, name: &[u8], path: &[u8]) -> Result<OwnedFd> {
+        mkdirat(parent, name, Mode::from_raw_mode(0o700))
+            .map_err(|errno| Error::io("cannot make directory", path, errno))?;
+        disk::open_directory(parent, name)
+            .map_err(|errno| Error::io("cannot open directory", path, errno))
+    }
+
+    fn fill(
+        &mut self,
+        file: &OwnedFd,
+        entry: &Entry,
+        path: &[u8],
+        reader: &mut Reader<&mut TarStream>,
+    ) -> Result<()> {
+        let mut end = 0;
+        loop {
+            let next = reader.read_segment(&mut self.buffer).map_err(|error| {
+                Error::new(
+                    Code::BadArchive,
+                    path,
+                    format!("'{}' is not complete: {error}", show(path)),
+                )
+            })?;
+            let Some((offset, count)) = next else { break };
+            let mut written = 0;
+            while written < count {
+                let at = offset + written as u64;
+                match rustix::io::pwrite(file, &self.buffer[written..count], at) {
+                    Ok(more) => written += more,
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Err(Error::io("cannot write", path, errno)),
+                }
+            }
+            end = offset + count as u64;
+            self.watch.poll()?;
+        }
+        if end < entry.size {
+            ftruncate(file, entry.size).map_err(|errno| Error::io("cannot extend", path, errno))?;
+        }
+        Ok(())
+    }
+
+    fn check_owner(&self, entry: &Entry, path: &[u8]) -> Result<()> {
+        // The highest is "no change" to chown.
+        const LAST: u64 = u32::MAX as u64 - 1;
+        if entry.uid > LAST || entry.gid > LAST {
+            return Err(bad(path, "has an owner that no system has"));
+        }
+        if self.options.single_id && (entry.uid, entry.gid) != (0, 0) {
+            return Err(needs_ids(entry, path));
+        }
+        Ok(())
+    }
+
+    /// Owner, then mode (changing the owner clears set-user-id), then attributes (it clears capabilities too).
+    fn set_metadata(&self, entry: &Entry, fd: &OwnedFd, path: &[u8]) -> Result<()> {
+        let (uid, gid) = owner(entry);
+        fchown(fd, Some(uid), Some(gid)).map_err(|errno| chown_error(entry, path, errno))?;
+        fchmod(fd, Mode::from_raw_mode(entry.mode))
+            .map_err(|errno| Error::io("cannot set the mode of", path, errno))?;
+        for (key, value) in &entry.xattrs {
+            let Some(key) = xattr::name_on_disk(key, self.options.overlay_xattrs) else { continue };
+            rustix::fs::fsetxattr(fd, key.as_slice(), value, rustix::fs::XattrFlags::empty())
+                .map_err(|errno| {
+                    Error::io(&format!("cannot set the attribute '{}' of", show(&key)), path, errno)
+                })?;
+        }
+        Ok(())
+    }
+
+    /// For what cannot be opened. Linux has no `user.` attributes there.
+    fn set_node_metadata(
+        &self,
+        entry: &Entry,
+        parent: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<()> {
+        let (uid, gid) = owner(entry);
+        chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| chown_error(entry, path, errno))?;
+        // It follows links, but we made this a moment ago and nobody else writes here.
+        rustix::fs::chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())
+            .map_err(|errno| Error::io("cannot set the mode of", path, errno))?;
+        utimensat(parent, name, &timestamps(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| Error::io("cannot set the time of", path, errno))
+    }
+
+    fn set_owner_and_time(
+        &self,
+        entry: &Entry,
+        parent: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<()> {
+        let (uid, gid) = owner(entry);
+        chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| chown_error(entry, path, errno))?;
+        utimensat(parent, name, &timestamps(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| Error::io("cannot set the time of", path, errno))
+    }
+
+    /// Deepest first, now that nothing is made in them any more.
+    fn set_directory_times(&mut self) -> Result<()> {
+        for (path, time) in self.directories.iter().rev() {
+            // Directories without an entry get the epoch, so that a layer unpacks to the same tree every time.
+            let time = time.unwrap_or_default();
+            let place = inside::open(self.root, path, None)
+                .map_err(|errno| Error::io("cannot open directory", path, errno))?;
+            set_time(&place.fd, time)
+                .map_err(|errno| Error::io("cannot set the time of", path, errno))?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Added,
+    Replaced,
+}
+
+enum Made {
+    Yes,
+    Exists,
+}
+
+fn owner(entry: &Entry) -> (Uid, Gid) {
+    // `check_owner` has seen that they fit.
+    (Uid::from_raw(entry.uid as u32), Gid::from_raw(entry.gid as u32))
+}
+
+pub(crate) fn timestamps(mtime: Timestamp) -> Timestamps {
+    // No filesystem goes further, and the kernel clamps to what this one has. Keeps nonsense from overflowing there.
+    const FARTHEST: i64 = 1 << 40;
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec {
+            tv_sec: mtime.seconds.clamp(-FARTHEST, FARTHEST),
+            tv_nsec: mtime.nanoseconds.into(),
+        },
+    }
+}
+
+fn set_time(fd: &OwnedFd, mtime: Timestamp) -> std::result::Result<(), Errno> {
+    futimens(fd, &timestamps(mtime))
+}
+
+fn bad(path: &[u8], what: &str) -> Error {
+    Error::new(Code::BadArchive, path, format!("'{}' in the archive {what}", show(path)))
+}
+
+fn missing_target(entry: &Entry) -> Error {
+    bad(
+        &entry.path,
+        &format!("is a hard link to '{}', which is not in the same layer", show(&entry.link)),
+    )
+}
+
+fn needs_ids(entry: &Entry, path: &[u8]) -> Error {
+    Error::new(
+        Code::NeedsIds,
+        path,
+        format!(
+            "'{}' belongs to {}:{}, which cannot be mapped here",
+            show(path),
+            entry.uid,
+            entry.gid
+        ),
+    )
+}
+
+/// An id without a mapping is EINVAL in a user namespace; outside of one, without privilege, every other id is EPERM.
+fn chown_error(entry: &Entry, path: &[u8], errno: Errno) -> Error {
+    match errno {
+        Errno::INVAL | Errno::PERM => needs_ids(entry, path),
+        errno => Error::io("cannot set the owner of", path, errno),
+    }
+}
+
+fn archive_error(error: &tsbuild_tar::Error, path: &[u8]) -> Error {
+    let code = match error {
+        tsbuild_tar::Error::Limit { .. } => Code::ArchiveLimit,
+        _ => Code::BadArchive,
+    };
+    Error::new(code, path, error.to_string())
+}

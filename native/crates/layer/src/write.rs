@@ -1,0 +1,440 @@
+//! A layer directory to a blob, in one pass.
+//!
+//! The walk is sorted by the bytes of the names, a directory comes before what it holds, and whiteouts come first in
+//! their directory. A directory that did not change itself is written when the first changed entry below it is, and
+//! otherwise not at all.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    os::fd::OwnedFd,
+    path::PathBuf,
+};
+
+use rustix::fs::FileType;
+use tsbuild_tar::{END_OF_ARCHIVE, Entry, EntryKind, Timestamp, encode_header, padding};
+
+use crate::{
+    compress::{self, Compression},
+    disk::{self, Facts},
+    error::{Code, Error, Result, show},
+    frame::{Framer, LARGE_CUT, LARGE_FILE},
+    same,
+    union::Union,
+    watch::Watch,
+    whiteout::{OPAQUE, PREFIX},
+    xattr::{self, Attributes},
+};
+
+/// What to write, and how.
+#[derive(Clone, Debug)]
+pub struct WriteOptions {
+    /// The directory of changed files, in overlayfs form.
+    pub root: PathBuf,
+    /// What is below it, topmost first.
+    pub lowers: Vec<PathBuf>,
+    /// The file to make.
+    pub output: PathBuf,
+    /// Algorithm and level.
+    pub compression: Compression,
+    /// Compressor threads; the bytes do not depend on it.
+    pub threads: usize,
+    /// Later modification times become this.
+    pub clamp_mtime_seconds: Option<i64>,
+}
+
+/// The blob that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenLayer {
+    /// Of the file.
+    pub digest: String,
+    /// Of the file.
+    pub size: u64,
+    /// Digest of the uncompressed tar.
+    pub diff_id: String,
+    /// Of the tar.
+    pub uncompressed_size: u64,
+    /// Tar entries.
+    pub entries: u64,
+    /// Sockets have no tar form.
+    pub skipped_sockets: u64,
+}
+
+/// Writes the layer. Reports the bytes of tar made so far.
+///
+/// # Errors
+/// `LAYER_UNREPRESENTABLE`, `SOURCE_CHANGED`, `IO`, `CANCELLED`. The output file is removed then.
+pub fn write_layer(options: &WriteOptions, watch: Watch<'_>) -> Result<WrittenLayer> {
+    let output = options.output.as_os_str().as_encoded_bytes();
+    let file = File::create(&options.output)
+        .map_err(|error| Error::std_io("cannot create", output, &error))?;
+    let result = write_to(options, &file, output, watch);
+    if result.is_err() {
+        let _ = fs::remove_file(&options.output);
+    }
+    result
+}
+
+fn write_to(
+    options: &WriteOptions,
+    file: &File,
+    output: &[u8],
+    watch: Watch<'_>,
+) -> Result<WrittenLayer> {
+    let mut counts = (0, 0);
+    let written = compress::run(file, output, options.compression, options.threads, |feed| {
+        let mut walk = Walk {
+            framer: Framer::new(feed),
+            watch,
+            clamp: options.clamp_mtime_seconds,
+            links: HashMap::new(),
+            pending: Vec::new(),
+            header: Vec::new(),
+            entries: 0,
+            skipped_sockets: 0,
+        };
+        walk.root(options)?;
+        counts = (walk.entries, walk.skipped_sockets);
+        Ok(())
+    })?;
+    watch.report(written.uncompressed_size);
+    Ok(WrittenLayer {
+        digest: written.digest,
+        size: written.size,
+        diff_id: written.diff_id,
+        uncompressed_size: written.uncompressed_size,
+        entries: counts.0,
+        skipped_sockets: counts.1,
+    })
+}
+
+struct Walk<'a> {
+    framer: Framer,
+    watch: Watch<'a>,
+    clamp: Option<i64>,
+    /// First path of each file that has more names.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// Unchanged directories on the way to where we are, not written yet.
+    pending: Vec<Entry>,
+    header: Vec<u8>,
+    entries: u64,
+    skipped_sockets: u64,
+}
+
+impl Walk<'_> {
+    fn root(&mut self, options: &WriteOptions) -> Result<()> {
+        let path = options.root.as_os_str().as_encoded_bytes();
+        let fd = disk::open_root(path)?;
+        let below = Union::open(&options.lowers)?;
+        let facts =
+            disk::facts_of(&fd).map_err(|errno| Error::io("cannot examine", path, errno))?;
+        let attributes = xattr::read(&fd, b"", path)?;
+        self.refuse_elsewhere(&attributes, b"/")?;
+        // The modification time of the root is no change of its own: whatever is made in it changes it. Without
+        // anything below, a root is expected to be what every runtime makes it.
+        let changed = match below.top() {
+            Some(top) => {
+                let old = disk::facts_of(top)
+                    .map_err(|errno| Error::io("cannot examine", b"/", errno))?;
+                let old_attributes = xattr::read(top, b"", b"/")?;
+                (facts.mode, facts.uid, facts.gid) != (old.mode, old.uid, old.gid)
+                    || attributes.kept != old_attributes.kept
+            }
+            None => {
+                (facts.mode, facts.uid, facts.gid) != (0o755, 0, 0) || !attributes.kept.is_empty()
+            }
+        };
+        if changed {
+            let entry = self.entry(b".", EntryKind::Directory, &facts, attributes.kept.clone());
+            self.emit(&entry)?;
+        }
+        let depth = self.pending.len();
+        self.directory(&fd, b"", &attributes, below)?;
+        self.pending.truncate(depth);
+        self.framer.put(&END_OF_ARCHIVE)?;
+        self.framer.cut()
+    }
+
+    /// What a directory holds. `below` is the same directory in the lowers.
+    fn directory(
+        &mut self,
+        fd: &OwnedFd,
+        path: &[u8],
+        own: &Attributes,
+        below: Union,
+    ) -> Result<()> {
+        let names =
+            disk::names(fd).map_err(|errno| Error::io("cannot list directory", path, errno))?;
+        let mut rest = Vec::with_capacity(names.len());
+        let opaque = own.opaque;
+        if opaque && !below.is_empty() {
+            self.whiteout(&disk::join(path, OPAQUE))?;
+        }
+        // In an opaque directory everything is new, and a whiteout would hide what is hidden.
+        let below = if opaque { Union::default() } else { below };
+        for name in names {
+            let full = disk::join(path, &name);
+            let facts = disk::facts(fd, &name)
+                .map_err(|errno| Error::io("cannot examine", &full, errno))?
+                .ok_or_else(|| changed(&full, "vanished"))?;
+            let marked = own.holds_marked_whiteouts
+                && facts.is_file()
+                && facts.size == 0
+                && xattr::read(fd, &name, &full)?.whiteout;
+            if !facts.is_whiteout() && !marked {
+                rest.push((name, full, facts));
+            } else if below.lookup(&name, &full)?.is_some() {
+                self.whiteout(&disk::join(path, &[PREFIX, &name].concat()))?;
+            }
+        }
+        for (name, full, facts) in rest {
+            self.watch.poll()?;
+            self.child(fd, &name, &full, &facts, &below)?;
+        }
+        Ok(())
+    }
+
+    fn child(
+        &mut self,
+        fd: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+        facts: &Facts,
+        below: &Union,
+    ) -> Result<()> {
+        if name.starts_with(PREFIX) {
+            return Err(Error::new(
+                Code::LayerUnrepresentable,
+                path,
+                format!(
+                    "'{}' cannot be in a layer: names that begin with '.wh.' mean deletions there",
+                    show(path)
+                ),
+            ));
+        }
+        if facts.kind == FileType::Socket {
+            self.skipped_sockets += 1;
+            return Ok(());
+        }
+        let attributes = xattr::read(fd, name, path)?;
+        self.refuse_elsewhere(&attributes, path)?;
+        let found = below.lookup(name, path)?;
+        if facts.is_directory() {
+            let merged = match &found {
+                Some(found) => below.descend(name, found, path)?,
+                None => Union::default(),
+            };
+            let unchanged = !attributes.opaque
+                && match &found {
+                    Some(found) => same::metadata(facts, &attributes, found, name, path)?,
+                    None => false,
+                };
+            let entry = self.entry(path, EntryKind::Directory, facts, attributes.kept.clone());
+            let depth = self.pending.len();
+            if unchanged {
+                self.pending.push(entry);
+            } else {
+                self.emit(&entry)?;
+            }
+            let inner = disk::open_directory(fd, name)
+                .map_err(|errno| Error::io("cannot open directory", path, errno))?;
+            self.directory(&inner, path, &attributes, merged)?;
+            // Shorter when a change inside wrote it.
+            self.pending.truncate(depth);
+            return Ok(());
+        }
+        // A file with several names in this layer was linked here; leaving one name out would break that.
+        if facts.links <= 1
+            && let Some(found) = &found
+            && same::metadata(facts, &attributes, found, name, path)?
+            && same::content(fd, name, facts, found, path, self.watch)?
+        {
+            return Ok(());
+        }
+        self.leaf(fd, name, path, facts, attributes)
+    }
+
+    fn leaf(
+        &mut self,
+        fd: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+        facts: &Facts,
+        attributes: Attributes,
+    ) -> Result<()> {
+        if facts.links > 1 {
+            if let Some(first) = self.links.get(&(facts.dev, facts.ino)) {
+                let link = first.clone();
+                // The metadata of a link is the file's; readers differ in whether they look at it.
+                let mut entry = self.entry(path, EntryKind::HardLink, facts, Vec::new());
+                entry.link = link;
+                return self.emit(&entry);
+            }
+            self.links.insert((facts.dev, facts.ino), path.to_vec());
+        }
+        let kind = match facts.kind {
+            FileType::RegularFile => EntryKind::File,
+            FileType::Symlink => EntryKind::Symlink,
+            FileType::CharacterDevice => EntryKind::CharDevice,
+            FileType::BlockDevice => EntryKind::BlockDevice,
+            FileType::Fifo => EntryKind::Fifo,
+            _ => {
+                return Err(Error::new(
+                    Code::LayerUnrepresentable,
+                    path,
+                    format!("'{}' is of a type that a layer cannot hold", show(path)),
+                ));
+            }
+        };
+        let mut entry = self.entry(path, kind, facts, attributes.kept);
+        match kind {
+            EntryKind::Symlink => {
+                entry.link = disk::link_target(fd, name)
+                    .map_err(|errno| Error::io("cannot read link", path, errno))?;
+                entry.mode = 0o777;
+            }
+            EntryKind::CharDevice | EntryKind::BlockDevice => {
+                entry.device_major = rustix::fs::major(facts.device);
+                entry.device_minor = rustix::fs::minor(facts.device);
+            }
+            EntryKind::File => {
+                entry.size = facts.size;
+                return self.file(fd, name, path, facts, &entry);
+            }
+            _ => {}
+        }
+        self.emit(&entry)
+    }
+
+    fn file(
+        &mut self,
+        fd: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+        facts: &Facts,
+        entry: &Entry,
+    ) -> Result<()> {
+        self.emit(entry)?;
+        if facts.size == 0 {
+            return Ok(());
+        }
+        let file =
+            disk::open_file(fd, name).map_err(|errno| Error::io("cannot open", path, errno))?;
+        let mut done = 0_u64;
+        while done < facts.size {
+            let mut wanted = facts.size - done;
+            if facts.size >= LARGE_FILE {
+                // Up to the next cut, or to the end where what would remain is not worth a frame.
+                let to_cut = LARGE_CUT - done % LARGE_CUT;
+                if wanted - to_cut.min(wanted) >= LARGE_FILE {
+                    wanted = to_cut;
+                }
+            }
+            let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+            let space = self.framer.space(wanted.min(READ_AT_ONCE))?;
+            let count = disk::read_some(&file, space)
+                .map_err(|errno| Error::io("cannot read", path, errno))?;
+            if count == 0 {
+                return Err(changed(path, "became shorter"));
+            }
+            self.framer.advance(count);
+            done += count as u64;
+            if facts.size >= LARGE_FILE
+                && done.is_multiple_of(LARGE_CUT)
+                && facts.size - done >= LARGE_FILE
+            {
+                self.framer.cut()?;
+            }
+            if count >= READ_AT_ONCE {
+                self.watch.poll()?;
+                self.watch.report(self.framer.total());
+            }
+        }
+        let after =
+            disk::facts_of(&file).map_err(|errno| Error::io("cannot examine", path, errno))?;
+        if !after.is_untouched_since(facts) {
+            return Err(changed(path, "was written to"));
+        }
+        self.framer.put_zeros(padding(facts.size))?;
+        if facts.size >= LARGE_FILE {
+            self.framer.cut()?;
+        }
+        Ok(())
+    }
+
+    fn whiteout(&mut self, path: &[u8]) -> Result<()> {
+        let mut entry = Entry::new(path, EntryKind::File);
+        // Nobody looks at a whiteout's metadata, so that it is always the same.
+        entry.mode = 0o600;
+        self.emit(&entry)
+    }
+
+    fn entry(
+        &self,
+        path: &[u8],
+        kind: EntryKind,
+        facts: &Facts,
+        xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Entry {
+        let seconds = facts.mtime.0;
+        Entry {
+            path: path.to_vec(),
+            kind,
+            mode: facts.mode,
+            uid: u64::from(facts.uid),
+            gid: u64::from(facts.gid),
+            size: 0,
+            mtime: Timestamp {
+                // `stat` rounds toward minus infinity already; the nanoseconds are dropped.
+                seconds: self.clamp.map_or(seconds, |clamp| seconds.min(clamp)),
+                nanoseconds: 0,
+            },
+            link: Vec::new(),
+            device_major: 0,
+            device_minor: 0,
+            xattrs,
+        }
+    }
+
+    fn emit(&mut self, entry: &Entry) -> Result<()> {
+        for parent in std::mem::take(&mut self.pending) {
+            self.emit_one(&parent)?;
+        }
+        self.emit_one(entry)
+    }
+
+    fn emit_one(&mut self, entry: &Entry) -> Result<()> {
+        self.header.clear();
+        encode_header(entry, &mut self.header).map_err(|error| {
+            Error::new(Code::LayerUnrepresentable, &entry.path, error.to_string())
+        })?;
+        self.framer.begin(&entry.path, entry.size, &self.header)?;
+        self.entries += 1;
+        if self.entries.is_multiple_of(256) {
+            self.watch.report(self.framer.total());
+        }
+        Ok(())
+    }
+
+    fn refuse_elsewhere(&self, attributes: &Attributes, path: &[u8]) -> Result<()> {
+        match &attributes.elsewhere {
+            None => Ok(()),
+            Some(name) => Err(Error::new(
+                Code::LayerUnrepresentable,
+                path,
+                format!(
+                    "'{}' has the attribute '{}': its data or its children are in another layer (overlay mounted with metacopy or redirect_dir)",
+                    show(path),
+                    show(name)
+                ),
+            )),
+        }
+    }
+}
+
+/// Small enough that a cancel is noticed soon.
+const READ_AT_ONCE: usize = 1 << 20;
+
+fn changed(path: &[u8], how: &str) -> Error {
+    Error::new(Code::SourceChanged, path, format!("'{}' {how} while it was read", show(path)))
+}

@@ -1,0 +1,152 @@
+/**
+ * The one intermediate representation. A vertex is an operation and the edges that it reads; its digest covers both, so
+ * that equal work has equal digests and is done once.
+ */
+import { canonicalJson } from '../base/canonical-json.ts';
+import { sha256Hex } from '../base/sha256.ts';
+import { type Digest, sha256Digest } from '../oci/digest.ts';
+import type { Platform } from '../oci/platform.ts';
+import type { Action } from './action.ts';
+
+export type Operation =
+  | SourceImage
+  | SourceOciLayout
+  | SourceDebian
+  | SourceLocal
+  | SourceTool
+  | { readonly kind: 'scratch' }
+  | { readonly kind: 'build'; readonly actions: readonly Action[] };
+
+/** An image of a registry. The frontend resolved the tag, so that the content is named by digest. */
+export interface SourceImage {
+  readonly kind: 'source-image';
+  /** As the user wrote it, for display. Not part of the key. */
+  readonly reference: string;
+  /** Of the manifest for the wanted platform. */
+  readonly manifestDigest: Digest;
+}
+
+/** An image of an OCI layout that was handed to the build under `layout`. */
+export interface SourceOciLayout {
+  readonly kind: 'source-oci-layout';
+  /** Which of the build's layouts; not part of the key. */
+  readonly layout: string;
+  readonly manifestDigest: Digest;
+}
+
+/** A root filesystem assembled from Debian's archive. */
+export interface SourceDebian {
+  readonly kind: 'source-debian';
+  readonly suite: string;
+  readonly components: readonly string[];
+  /** Beyond the essential set and apt; sorted. */
+  readonly packages: readonly string[];
+  /** `20261015T000000Z`, or the archive as it is now. */
+  readonly snapshot?: string;
+  readonly architecture: string;
+}
+
+/** Files of the user's machine, handed to the build under `input`; keyed by content. */
+export interface SourceLocal {
+  readonly kind: 'source-local';
+  /** Which of the build's local inputs; not part of the key. */
+  readonly input: string;
+}
+
+/** A tool that the engine provides as a small tree of files, such as uv. */
+export interface SourceTool {
+  readonly kind: 'source-tool';
+  readonly tool: 'uv';
+  /** `latest` or an exact version. */
+  readonly version: string;
+  readonly architecture: string;
+}
+
+export interface Edge {
+  readonly vertex: Vertex;
+  /** Which output of the vertex. 0 is its root filesystem. */
+  readonly output: number;
+}
+
+export interface VertexOptions {
+  readonly platform: Platform;
+  /** What progress calls it, for example `aptInstall git`. Not part of the digest. */
+  readonly label: string;
+  /** Where the user asked for it. Not part of the digest. */
+  readonly origin?: VertexOrigin;
+  /** Run it even if a result is known (B3 of the Image API). Not part of the digest. */
+  readonly force?: boolean;
+}
+
+export interface VertexOrigin {
+  readonly method: string;
+  /** Position of the call in the chain; 0 is the base. */
+  readonly layer: number;
+  /** Which definition it belongs to, so that an explanation can find the last run of the same step. */
+  readonly definition?: string;
+}
+
+export interface Vertex extends VertexOptions {
+  readonly operation: Operation;
+  readonly inputs: readonly Edge[];
+  /** Of the canonical encoding of operation, platform and the inputs' digests. */
+  readonly digest: Digest;
+}
+
+const ENCODING_VERSION = 1;
+
+export function vertex(operation: Operation, inputs: readonly Edge[], options: VertexOptions): Vertex {
+  const encoded = canonicalJson({
+    v: ENCODING_VERSION,
+    operation,
+    platform: options.platform,
+    inputs: inputs.map((edge) => [edge.vertex.digest, edge.output]),
+  });
+  return deepFreeze({
+    ...options,
+    operation,
+    inputs: [...inputs],
+    digest: sha256Digest(sha256Hex(encoded)),
+  });
+}
+
+export function firstOutput(of: Vertex): Edge {
+  return Object.freeze({ vertex: of, output: 0 });
+}
+
+/** Every vertex that `tips` need, inputs before those who read them, each once. */
+export function topologicalOrder(tips: readonly Vertex[]): Vertex[] {
+  const order: Vertex[] = [];
+  const seen = new Set<Digest>();
+  const stack: { vertex: Vertex; next: number }[] = [];
+  for (const tip of tips) {
+    stack.push({ vertex: tip, next: 0 });
+    while (stack.length > 0) {
+      const frame = stack[stack.length - 1] as { vertex: Vertex; next: number };
+      if (seen.has(frame.vertex.digest)) {
+        stack.pop();
+        continue;
+      }
+      const input = frame.vertex.inputs[frame.next];
+      if (input !== undefined) {
+        frame.next += 1;
+        stack.push({ vertex: input.vertex, next: 0 });
+        continue;
+      }
+      seen.add(frame.vertex.digest);
+      order.push(frame.vertex);
+      stack.pop();
+    }
+  }
+  return order;
+}
+
+function deepFreeze<T>(value: T): T {
+  if (value !== null && typeof value === 'object' && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const part of Object.values(value)) {
+      deepFreeze(part);
+    }
+  }
+  return value;
+}

@@ -1,0 +1,264 @@
+/**
+ * What front and worker say to each other: JSON messages, each after its length as four big-endian bytes, over the
+ * worker's standard input and output. Bulk bytes never cross; they are files in the store.
+ *
+ * A request has an id; the worker answers with a result or an error of the same id, and may send `event` messages for
+ * it before. `cancel` asks for the end of a request, which then fails with reason `cancelled`. When standard input ends,
+ * the worker ends.
+ */
+import type { ErrorCode } from '../errors.ts';
+import type { Action } from '../graph/action.ts';
+import type { Activity } from '../solver/event.ts';
+import type { LayerId } from '../solver/op.ts';
+
+export const PROTOCOL_VERSION = 1;
+/** A longer message is a bug or an attack. */
+export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+
+export type ToWorker =
+  | {
+      readonly kind: 'request';
+      readonly id: number;
+      readonly method: keyof WorkerMethods;
+      readonly params: unknown;
+    }
+  | { readonly kind: 'cancel'; readonly id: number };
+
+export type FromWorker =
+  | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
+  | { readonly kind: 'error'; readonly id: number; readonly error: WireError }
+  | { readonly kind: 'event'; readonly id: number; readonly event: WorkerEvent };
+
+/** One of our errors as data; the front makes the class again. */
+export interface WireError {
+  readonly class: string;
+  readonly message: string;
+  readonly code: ErrorCode | 'CANCELLED';
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+export type WorkerEvent =
+  | {
+      readonly kind: 'log';
+      readonly timeMs: number;
+      readonly stream: 'stdout' | 'stderr';
+      readonly text: string;
+    }
+  | {
+      readonly kind: 'progress';
+      readonly id: string;
+      readonly activity: Activity;
+      readonly subject: string;
+      readonly doneBytes: number;
+      readonly totalBytes?: number;
+      readonly state: 'running' | 'done' | 'exists' | 'failed';
+    }
+  | { readonly kind: 'warning'; readonly code: string; readonly message: string }
+  /** What a container of `run` writes, as it is; a step's output comes as `log` lines. */
+  | { readonly kind: 'output'; readonly stream: 'stdout' | 'stderr'; readonly base64: string };
+
+/** Every method: its parameters and what it resolves to. */
+export interface WorkerMethods {
+  /** First message. Opens the store, checks the user id map against the store's, sweeps what a killed process left. */
+  hello: { params: HelloParams; result: HelloResult };
+  /** Makes a layer: the stack below is prepared, the actions are run in order, what changed is committed as `layer`. */
+  step: { params: StepParams; result: StepResult };
+  /**
+   * A blob becomes a layer's snapshot. Requests for the layers below must have been sent before; they may still be
+   * running, and this one waits for them before it mends the layer by them.
+   */
+  unpack: { params: UnpackParams; result: UnpackResult };
+  /** A layer's snapshot becomes a blob file in `tmp/`; the front moves it into the blob store. */
+  compress: { params: CompressParams; result: CompressResult };
+  /** A blob is written again with another compression; its tar, and so its diffId, stays. */
+  recompress: { params: RecompressParams; result: CompressResult };
+  /** Debian packages become a layer's snapshot: unpacked, configured in the sandbox, cleaned, clamped. */
+  assembleDebian: { params: AssembleDebianParams; result: StepResult };
+  /** Digest of a layer's snapshot without times. */
+  treeDigest: { params: { readonly layer: LayerId }; result: { readonly digest: string } };
+  /** Runs a container on a stack and throws its changes away. */
+  run: { params: RunParams; result: RunResult };
+  readFile: {
+    params: { readonly layers: readonly LayerId[]; readonly path: string; readonly maxBytes: number };
+    result: { readonly base64: string };
+  };
+  exists: {
+    params: { readonly layers: readonly LayerId[]; readonly path: string };
+    result: { readonly exists: boolean };
+  };
+  listFiles: {
+    params: { readonly layers: readonly LayerId[]; readonly prefix: string };
+    result: { readonly paths: readonly string[] };
+  };
+  /** The merged root filesystem as a directory or a tar file outside of the store. */
+  exportTree: {
+    params: {
+      readonly layers: readonly LayerId[];
+      readonly destination: string;
+      readonly form: 'directory' | 'tar';
+    };
+    result: { readonly sizeBytes: number };
+  };
+  /** Removes snapshots; those that are missing are fine. */
+  removeLayers: { params: { readonly layers: readonly LayerId[] }; result: { readonly removed: number } };
+  /** Sizes on disk of snapshots and of cache mounts. */
+  usage: {
+    params: Record<string, never>;
+    result: {
+      readonly layers: Readonly<Record<string, number>>;
+      readonly mounts: Readonly<Record<string, number>>;
+    };
+  };
+  /** Removes cache mounts by id; all when absent. */
+  removeMounts: { params: { readonly ids?: readonly string[] }; result: { readonly removed: number } };
+}
+
+export interface HelloParams {
+  readonly protocol: number;
+  readonly storeDir: string;
+  readonly snapshotter: 'auto' | 'overlay' | 'copy';
+  readonly hostTrust: HostTrust;
+}
+
+/** What is lent to steps so that they reach the network as the host does. It enters no key, no layer, no history. */
+export interface HostTrust {
+  /** PEM file on the host that steps see read-only; absent lends none. */
+  readonly caBundle?: string;
+  /** Proxy variables as the host has them. */
+  readonly proxies: Readonly<Record<string, string>>;
+  /** Mirrors of A5.2 of the Image API, as environment variables of the tools. */
+  readonly mirrors: Readonly<Record<string, string>>;
+}
+
+export interface HelloResult {
+  readonly protocol: number;
+  readonly pid: number;
+  /** `root`: no user namespace. `multi`: subordinate ids. `single`: one id only. */
+  readonly idMode: 'root' | 'multi' | 'single';
+  readonly snapshotter: 'overlay' | 'copy';
+  /** Why it is not the better one, for `doctor`. */
+  readonly notes: readonly string[];
+}
+
+/** Where a copy action or bind mount reads from, by input number of the vertex. */
+export type StepInput =
+  | { readonly kind: 'layers'; readonly layers: readonly LayerId[] }
+  | { readonly kind: 'files'; readonly files: readonly InputFile[] }
+  | { readonly kind: 'none' };
+
+/** A file of the user's machine that the front has hashed. */
+export interface InputFile {
+  /** Path in the input, `/`-rooted. */
+  readonly path: string;
+  readonly kind: 'file' | 'directory' | 'symlink';
+  /** Absolute path on the host; of files and directories. */
+  readonly hostPath?: string;
+  readonly link?: string;
+  readonly mode: number;
+  /** What it was when it was hashed; a file that differs now fails the step with E_FILE_CHANGED_DURING_BUILD. */
+  readonly expect?: { readonly sizeBytes: number; readonly mtimeNs: string; readonly ctimeNs: string };
+}
+
+export interface StepParams {
+  /** The name of the layer to commit. If it is there already, the step is not run and `existed` is true. */
+  readonly layer: LayerId;
+  /** The stack below, bottom first. */
+  readonly parents: readonly LayerId[];
+  readonly actions: readonly Action[];
+  /** By input number; 0 is the root itself and is `none`. */
+  readonly inputs: readonly StepInput[];
+  /** Values of the secrets that the actions name. In memory only. */
+  readonly secrets: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** Complete output of the step, secrets masked, `TIME STREAM TEXT` a line. Below the store's `logs/`. */
+  readonly logPath: string;
+  /** Variables that every exec of this step sees and that are in no key: TSBUILD_IS_BUILD and the like. */
+  readonly lentEnv: Readonly<Record<string, string>>;
+}
+
+export interface StepResult {
+  readonly existed: boolean;
+  /** Whether the upper directory stayed empty. */
+  readonly empty: boolean;
+}
+
+export interface UnpackParams {
+  readonly layer: LayerId;
+  readonly blobPath: string;
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly diffId: string;
+  readonly parents: readonly LayerId[];
+}
+
+export interface UnpackResult {
+  readonly existed: boolean;
+  readonly uncompressedSizeBytes: number;
+}
+
+export interface CompressParams {
+  readonly layer: LayerId;
+  readonly parents: readonly LayerId[];
+  /** Absolute, below the store's `tmp/`. */
+  readonly output: string;
+  readonly compression: 'zstd' | 'gzip' | 'none';
+  readonly level: number;
+  readonly clampMtimeSeconds?: number;
+}
+
+export interface RecompressParams {
+  readonly blobPath: string;
+  /** Checked while the blob is read. */
+  readonly diffId: string;
+  /** Absolute, below the store's `tmp/`. */
+  readonly output: string;
+  readonly compression: 'zstd' | 'gzip' | 'none';
+  readonly level: number;
+}
+
+export interface CompressResult {
+  readonly digest: string;
+  readonly sizeBytes: number;
+  readonly diffId: string;
+  readonly uncompressedSizeBytes: number;
+}
+
+export interface AssembleDebianParams {
+  readonly layer: LayerId;
+  readonly packages: readonly { readonly path: string; readonly sha256: string }[];
+  /** What `src/debian` made of the plan: see `AssemblySteps` there. */
+  readonly steps: unknown;
+  readonly logPath: string;
+}
+
+export interface RunParams {
+  readonly layers: readonly LayerId[];
+  readonly argv: readonly string[];
+  readonly env: readonly (readonly [string, string])[];
+  readonly cwd: string;
+  readonly user: string;
+  readonly network: 'host' | 'none';
+  readonly timeoutMs?: number;
+  /** Files put above the image for this run (pending mounts), in order. */
+  readonly files: readonly InputFile[];
+  readonly secretValues: readonly string[];
+  /** Written to the program's standard input, which is closed otherwise. */
+  readonly stdinBase64?: string;
+}
+
+export interface RunResult {
+  readonly reason: 'exit' | 'signal' | 'timeout' | 'not-started';
+  readonly exitCode?: number;
+  readonly signal?: string;
+}
+
+/** The half that the front holds. Every call may be cancelled; events arrive while it runs. */
+export interface Worker {
+  call<M extends keyof WorkerMethods>(
+    method: M,
+    params: WorkerMethods[M]['params'],
+    options: { readonly signal: AbortSignal; readonly onEvent?: (event: WorkerEvent) => void },
+  ): Promise<WorkerMethods[M]['result']>;
+  readonly hello: HelloResult;
+  /** Ends the worker and waits for it. */
+  close(): Promise<void>;
+}
