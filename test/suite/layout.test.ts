@@ -103,7 +103,6 @@ describe('layouts and archives', () => {
     await expect(importOciLayout(layout, { tag: 'v1', platform }, other)).rejects.toMatchObject({
       code: 'E_DIGEST_MISMATCH',
     });
-<<<<<<< HEAD
   });
 
   it('refuses an archive that is damaged or cut', async () => {
@@ -123,8 +122,6 @@ describe('layouts and archives', () => {
     await expect(importOciArchive(archive, { tag: 'v1', platform }, other)).rejects.toMatchObject({
       exitStatus: 5,
     });
-=======
->>>>>>> main
   });
 
   it('writes Docker archives that both kinds of loaders read', async () => {
