@@ -115,7 +115,7 @@ export function isLoopbackHost(host: string): boolean {
 function splitHost(text: string, name: string): { host: string; path: string } {
   const slash = name.indexOf('/');
   const first = slash < 0 ? '' : name.slice(0, slash);
-  const isHost = /[.:]/.test(first) || first === 'localhost' || first !== first.toLowerCase();
+  const isHost = /[.:]/.test(first) || first === 'localhost';
   if (!isHost) {
     return { host: DOCKER_HUB, path: name };
   }

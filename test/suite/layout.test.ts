@@ -105,6 +105,25 @@ describe('layouts and archives', () => {
     });
   });
 
+  it('refuses an archive that is damaged or cut', async () => {
+    const archive = join(directory, 'one.tar');
+    await writeOciArchive(archive, exported, { tags: ['v1'] });
+    const bytes = await readFile(archive);
+    const layerBytes = await readFile(exported.path(image.layers[0] ?? image.configDescriptor));
+    const at = bytes.indexOf(layerBytes);
+    const damaged = Buffer.from(bytes);
+    damaged.writeUInt8(damaged.readUInt8(at + 20) ^ 1, at + 20);
+    await writeFile(archive, damaged);
+    const other = new BlobStore(join(directory, 'other'));
+    await expect(importOciArchive(archive, { tag: 'v1', platform }, other)).rejects.toMatchObject({
+      code: 'E_DIGEST_MISMATCH',
+    });
+    await writeFile(archive, bytes.subarray(0, at + 30));
+    await expect(importOciArchive(archive, { tag: 'v1', platform }, other)).rejects.toMatchObject({
+      exitStatus: 5,
+    });
+  });
+
   it('writes Docker archives that both kinds of loaders read', async () => {
     const archive = join(directory, 'docker.tar');
     await writeDockerArchive(archive, exported, { tags: ['app:1.0', 'registry.example/team/app:1.0'] });

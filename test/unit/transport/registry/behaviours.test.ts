@@ -299,6 +299,37 @@ describe('pulling', () => {
     expect(JSON.stringify([String(error), error])).not.toContain('signed-secret');
   });
 
+  it('15: asks a second host that challenges for an anonymous token only', async () => {
+    const storage = await start({ auth: { kind: 'bearer', users: USERS } });
+    const registry = await start({ auth: { kind: 'basic', users: USERS }, redirectBlobsTo: storage.origin });
+    const { descriptor, reference } = bigBlob(registry);
+    storage.addBlob('team/app', LAYER);
+    await connect({ credentials: fixedCredentials(registry.host, ANNA) }).fetchBlob(
+      reference,
+      descriptor,
+      store,
+    );
+    const sent = storage.requests.map(({ headers }) => headers.authorization ?? '');
+    expect(sent.some((value) => value.startsWith('Basic'))).toBe(false);
+    expect(sent.at(-1)).toMatch(/^Bearer /);
+  });
+
+  it('48: one transfer at a time still gets its tokens', async () => {
+    const registry = await start({ auth: { kind: 'bearer', users: USERS } });
+    const blobs = Array.from({ length: 6 }, (_, index) => Buffer.alloc(1000, String(index)));
+    const descriptors = blobs.map((bytes) => {
+      registry.addBlob('team/app', bytes);
+      return descriptorOf(bytes, OCI_LAYER_GZIP);
+    });
+    await connect({ concurrency: 1 }).fetchBlobs(
+      parseReference(`${registry.host}/team/app`),
+      descriptors,
+      store,
+    );
+    expect(registry.count('GET', /^\/token/)).toBe(1);
+    expect(registry.count('GET', /blobs/)).toBe(6);
+  });
+
   it('29: refuses a manifest of another digest than asked for', async () => {
     const registry = await start();
     const { image } = await seeded(registry);
@@ -352,7 +383,10 @@ describe('pulling', () => {
     });
     await connect().fetchBlob(reference, descriptor, store);
     await store.verify(descriptor.digest);
-    expect(registry.requests.at(-1)?.headers.range).toBe('bytes=70000-');
+    // A reset may take the last bytes with it, so the exact number is the network's.
+    const from = Number(/^bytes=(\d+)-$/.exec(registry.requests.at(-1)?.headers.range ?? '')?.[1]);
+    expect(from).toBeGreaterThan(0);
+    expect(from).toBeLessThanOrEqual(70_000);
   });
 
   it('34: throws away what a server without Range sends again', async () => {
