@@ -5,6 +5,7 @@ import { availableParallelism } from 'node:os';
 import { SqliteCache } from './cache/sqlite-cache.ts';
 import { BlobSources } from './engine/blob-sources.ts';
 import { type BuildImagesOptions, buildImages, solveImages } from './engine/build-images.ts';
+import { readConfigFiles } from './engine/config-files.ts';
 import {
   ImageLibrary,
   type InspectedImage,
@@ -98,7 +99,8 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
    */
   static async open(options: EngineOptions = {}): Promise<Engine> {
     const environment = options.env ?? process.env;
-    const settings = withOptions(readSettings(environment), options);
+    const { project, user } = readConfigFiles(process.cwd(), environment);
+    const settings = withOptions(readSettings(environment, project, user), options);
     const now = Date.now;
     const store = Store.open(options.storeDir ?? settings.home, now);
     const onEvent = options.onEvent ?? (() => undefined);
@@ -181,26 +183,21 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       for (const tag of tags) {
         await this.#library.name(tag, only?.id ?? '');
       }
-      if (outputs.length > 0) {
+      if (outputs.length > 0 && only !== undefined && images[0] !== undefined) {
         // Outputs carry pending local files as a last layer; the image itself does not.
-        const whole = await buildImages(this.#parts, images, {
-          ...shared,
-          forceBuild: false,
-          ignoreCache: false,
-          materialise: true,
-        });
+        const whole =
+          images[0].mounts.length === 0
+            ? only
+            : (
+                await buildImages(this.#parts, images, {
+                  ...shared,
+                  forceBuild: false,
+                  ignoreCache: false,
+                  materialise: true,
+                })
+              )[0];
         for (const spec of outputs) {
-          const named = spec.name === undefined && tags.length > 0 ? tags : [spec.name];
-          for (const name of spec.type === 'registry' || spec.type === 'docker' || spec.type === 'oci'
-            ? named
-            : [undefined]) {
-            await writeOutput(
-              this.#parts,
-              whole[0]?.id ?? '',
-              { ...spec, ...(name === undefined ? {} : { name }) },
-              this.#context(options),
-            );
-          }
+          await writeOutput(this.#parts, whole?.id ?? '', spec, tags, this.#context(options));
         }
       }
       return built.map((record) => record.image);
@@ -390,7 +387,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       if (options.secret !== undefined && spec.name !== undefined) {
         await this.#parts.registries.clientFor(parseReference(spec.name), options.secret);
       }
-      return await writeOutput(this.#parts, id, spec, this.#context(options));
+      return await writeOutput(this.#parts, id, spec, [], this.#context(options));
     });
   }
 

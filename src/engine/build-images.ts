@@ -5,7 +5,7 @@
  * nobody.
  */
 import { randomUUID } from 'node:crypto';
-import { InternalError } from '../errors.ts';
+import { InternalError, StepError } from '../errors.ts';
 import { BuiltImage, type BuiltLayer } from '../frontend/fluent/built-image.ts';
 import type { Diagnostic } from '../frontend/fluent/diagnostic.ts';
 import { type Image, imageParts, recordAttempt } from '../frontend/fluent/image.ts';
@@ -93,6 +93,7 @@ export async function solveImages(
     ),
   );
   const tips = graphs.map((graph) => graph.tip.vertex);
+  let failing: readonly (readonly string[])[] = [];
   const solution = await solve(tips, {
     ops: makeOps(parts, graphs, inputs),
     cache: parts.cache,
@@ -102,11 +103,28 @@ export async function solveImages(
     now: parts.now,
     generation: randomUUID,
     cacheMode: mode,
+    onKeys: (resultIds) => {
+      // A failed attempt has ids too: logs are found by them.
+      failing = images.map((image, index) => {
+        const ids = layerIds(image, graphs[index] as ImageGraph, resultIds);
+        const calls = imageParts(image).layers;
+        const layers = ids.map((id, layer) => ({
+          id,
+          method: calls[layer]?.method ?? '',
+          cached: false,
+          durationMs: 0,
+        }));
+        recordAttempt(image, { id: ids.at(-1) ?? '', layers });
+        return ids;
+      });
+    },
     onResult: (_vertex, { result }) => {
       if (result.kind === 'rootfs') {
         onLayers?.(result.layers);
       }
     },
+  }).catch((error: unknown) => {
+    throw withImageId(error, failing);
   });
   for (const { diagnostics } of graphs) {
     for (const { code, message } of diagnostics) {
@@ -224,26 +242,45 @@ function describe(source: Image, graph: ImageGraph, { solved, resultIds }: Solut
     throw new InternalError('the tip of an image has no root filesystem');
   }
   const calls = imageParts(source).layers;
-  const builtLayers: BuiltLayer[] = [];
-  let id = '';
-  for (const [index, vertices] of graph.layerVertices.entries()) {
-    const outcomes = vertices.map((each) => solved.get(each.digest));
-    id = imageId(id, {
-      results: vertices.map((each) => resultIds.get(each.digest) ?? ''),
-      config: configLines(calls[index]),
-    });
-    builtLayers.push({
-      id,
+  const ids = layerIds(source, graph, resultIds);
+  const builtLayers = graph.layerVertices.map((vertices, index): BuiltLayer => {
+    const ran = vertices
+      .map((each) => solved.get(each.digest))
+      .filter((outcome) => outcome?.cached === false);
+    return {
+      id: ids[index] ?? '',
       method: calls[index]?.method ?? 'addLocal',
-      cached: outcomes.every((outcome) => outcome?.cached !== false),
-      durationMs: outcomes.reduce(
-        (sum, outcome) => sum + (outcome?.cached === false ? outcome.durationMs : 0),
-        0,
-      ),
-    });
-  }
+      cached: ran.length === 0,
+      durationMs: ran.reduce((sum, outcome) => sum + (outcome?.durationMs ?? 0), 0),
+    };
+  });
+  const id = ids.at(-1) ?? '';
   recordAttempt(source, { id, layers: builtLayers });
   return { source, graph, id, layers: tip.result.layers, builtLayers };
+}
+
+/** Of every call of the chain, the base's first. */
+function layerIds(
+  source: Image,
+  graph: ImageGraph,
+  resultIds: ReadonlyMap<Digest, string>,
+): readonly string[] {
+  const calls = imageParts(source).layers;
+  const ids: string[] = [];
+  for (const [index, vertices] of graph.layerVertices.entries()) {
+    const results = vertices.map((each) => resultIds.get(each.digest) ?? '');
+    ids.push(imageId(ids.at(-1) ?? '', { results, config: configLines(calls[index]) }));
+  }
+  return ids;
+}
+
+/** Says which image a failed step belongs to. The op knows the layer, not the image. */
+function withImageId(error: unknown, ids: readonly (readonly string[])[]): unknown {
+  if (!(error instanceof StepError) || error.layer === undefined || error.imageId !== undefined) {
+    return error;
+  }
+  const imageId = ids.find((each) => each.length > (error.layer ?? 0))?.[error.layer];
+  return new StepError(error.message, { ...error, code: error.code, imageId, cause: error.cause });
 }
 
 /** What a call changes in the configuration; its steps on the root filesystem are covered by their results. */

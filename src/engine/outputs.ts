@@ -28,7 +28,7 @@ export interface OutputSpec {
   readonly compression?: 'zstd' | 'gzip' | 'uncompressed';
   /** @defaultValue 3 for zstd, 6 for gzip */
   readonly compressionLevel?: number;
-  /** The name that the image gets there; for `registry` where it is pushed. */
+  /** The name that the image gets there; for `registry` where it is pushed. @defaultValue the image's tags */
   readonly name?: string;
   readonly push?: boolean;
   /** Modification times in our layers are at most SOURCE_DATE_EPOCH. @defaultValue false */
@@ -37,29 +37,44 @@ export interface OutputSpec {
 
 const DEFAULT_LEVELS = { zstd: 3, gzip: 6, none: 0 } as const;
 
-/** @returns The digest of the manifest; of bare root filesystems that of the image they are from. */
+/**
+ * @param tags - Names for outputs that bring none themselves.
+ * @returns The digest of the manifest; of bare root filesystems that of the image they are from.
+ */
 export async function writeOutput(
   parts: EngineParts,
   imageId: string,
   spec: OutputSpec,
+  tags: readonly string[],
   context: LayerContext,
 ): Promise<{ readonly digest: Digest }> {
+  const names = spec.name === undefined ? tags : [spec.name];
   const record = parts.store.images.get(imageId);
   if (record === undefined) {
     throw new InternalError(`the image '${imageId}' that was just built is not in the store`);
   }
   if (spec.type === 'tar' || spec.type === 'local') {
     await writeTree(parts, record, spec, context);
-    return announce(record.manifestDigest, spec, context);
+    return announce(record.manifestDigest, spec, spec.dest ?? '', context);
   }
   const blobs = await parts.layers.ensureBlobs(record.layers, wishOf(parts, spec), context);
   const manifest = manifestOf(record, blobs);
-  if (spec.type === 'registry') {
-    await pushImage(parts, manifest, blobs, spec, context);
-  } else {
-    await writeArchive(parts, record, manifest, spec, context);
+  const { digest } = manifest.manifestDescriptor;
+  if (spec.type !== 'registry') {
+    await writeArchive(parts, record, manifest, spec, names, context);
+    return announce(digest, spec, spec.dest ?? '', context);
   }
-  return announce(manifest.manifestDescriptor.digest, spec, context);
+  if (names.length === 0) {
+    throw new UsageError('nothing says where to push the image', {
+      code: 'E_USAGE',
+      hint: 'give it a --tag, or name= in the output',
+    });
+  }
+  for (const name of names) {
+    await pushImage(parts, manifest, blobs, name, context);
+    announce(digest, spec, name, context);
+  }
+  return { digest };
 }
 
 function wishOf({ environment }: EngineParts, spec: OutputSpec): BlobWish {
@@ -105,15 +120,9 @@ async function pushImage(
   { store, registries }: EngineParts,
   manifest: BuiltManifest,
   blobs: readonly LayerBlob[],
-  { name }: OutputSpec,
+  name: string,
   { signal, emit }: LayerContext,
 ): Promise<void> {
-  if (name === undefined) {
-    throw new UsageError('nothing says where to push the image', {
-      code: 'E_USAGE',
-      hint: 'give it a --tag, or name= in the output',
-    });
-  }
   const reference = parseReference(name);
   const client = await registries.clientFor(reference);
   const sources = new Set(blobs.flatMap(({ digest }) => store.layers.sources(digest)));
@@ -151,6 +160,7 @@ async function writeArchive(
   { platform }: ImageRecord,
   manifest: BuiltManifest,
   spec: OutputSpec,
+  names: readonly string[],
   { signal, emit }: LayerContext,
 ): Promise<void> {
   const dest = destinationOf(spec);
@@ -161,7 +171,7 @@ async function writeArchive(
   };
   const options = {
     signal,
-    ...(spec.name === undefined ? {} : { tags: [spec.name] }),
+    ...(names.length === 0 ? {} : { tags: names }),
     onProgress: ({ doneBytes, totalBytes }: { readonly doneBytes: number; readonly totalBytes: number }) =>
       emit({
         kind: 'progress',
@@ -225,7 +235,12 @@ function standardOutput(): Writable {
   return process.stdout;
 }
 
-function announce(digest: Digest, spec: OutputSpec, { emit }: LayerContext): { readonly digest: Digest } {
-  emit({ kind: 'output', type: spec.type, destination: spec.name ?? spec.dest ?? '', digest });
+function announce(
+  digest: Digest,
+  { type }: OutputSpec,
+  destination: string,
+  { emit }: LayerContext,
+): { readonly digest: Digest } {
+  emit({ kind: 'output', type, destination, digest });
   return { digest };
 }

@@ -6,8 +6,6 @@ import { promisify } from 'node:util';
 import { HostError, RemoteError } from '../errors.ts';
 import type { SourceTool } from '../graph/vertex.ts';
 import type { OpContext } from '../solver/op.ts';
-import { fetchUv } from '../tools/uv.ts';
-import { HttpClient } from '../transport/registry/http-client.ts';
 import type { EngineParts } from './parts.ts';
 
 const PYPI = 'https://pypi.org/simple/';
@@ -32,6 +30,10 @@ export async function fetchTool(
       hint: 'build once without --offline, or set TSBUILD_UV_SOURCE=host',
     });
   }
+  const [{ HttpClient }, { fetchUv }] = await Promise.all([
+    import('../http/http-client.ts'),
+    import('../tools/uv.ts'),
+  ]);
   const http = new HttpClient({ environment });
   try {
     return await fetchUv({

@@ -114,7 +114,10 @@ export class Lent {
         lent.set(name, `${LENT_DIR}/${CA_BUNDLE}`);
       }
     }
-    for (const [name, value] of [...Object.entries(hostTrust.proxies), ...Object.entries(hostTrust.mirrors)]) {
+    for (const [name, value] of [
+      ...Object.entries(hostTrust.proxies),
+      ...Object.entries(hostTrust.mirrors),
+    ]) {
       lent.set(name, value);
     }
     const caches = request.lend.map((tool) => {

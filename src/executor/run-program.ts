@@ -71,7 +71,11 @@ const ALWAYS_MOUNTED: readonly Mountpoint[] = [
 let count = 0;
 
 /** @throws {HostError} `E_SUBUID_MISSING`; and what {@link runInSandbox} throws. */
-export async function runProgram(executor: Executor, prepared: Prepared, spec: ProgramSpec): Promise<Outcome> {
+export async function runProgram(
+  executor: Executor,
+  prepared: Prepared,
+  spec: ProgramSpec,
+): Promise<Outcome> {
   count += 1;
   const stepDir = join(executor.memoryDir, `program-${count}`);
   const held: HeldCacheMount[] = [];
@@ -80,10 +84,13 @@ export async function runProgram(executor: Executor, prepared: Prepared, spec: P
     const root = prepared.root();
     const user = lookupUser(root, spec.user);
     if (executor.idMode === 'single' && (user.uid !== 0 || user.gid !== 0)) {
-      throw new HostError(`a step runs as user '${spec.user}' (${user.uid}:${user.gid}), and only one user id is available`, {
-        code: 'E_SUBUID_MISSING',
-        hint: subuidHint(),
-      });
+      throw new HostError(
+        `a step runs as user '${spec.user}' (${user.uid}:${user.gid}), and only one user id is available`,
+        {
+          code: 'E_SUBUID_MISSING',
+          hint: subuidHint(),
+        },
+      );
     }
     const env = new Map<string, string>(spec.env);
     const lent = executor.lent.toStep({ ...spec, stepDir, env, uid: user.uid, gid: user.gid });
@@ -104,7 +111,9 @@ export async function runProgram(executor: Executor, prepared: Prepared, spec: P
     const requests = all.flatMap((mount) => (mount.kind === 'cache' ? [mount] : []));
     const cacheDirs = new Map<ProgramMount, string>();
     for (const mount of requests.toSorted((left, right) => (left.request.id < right.request.id ? -1 : 1))) {
-      const twin = [...cacheDirs].find(([other]) => other.kind === 'cache' && other.request.id === mount.request.id);
+      const twin = [...cacheDirs].find(
+        ([other]) => other.kind === 'cache' && other.request.id === mount.request.id,
+      );
       if (twin !== undefined) {
         cacheDirs.set(mount, twin[1]);
         continue;
@@ -124,8 +133,15 @@ export async function runProgram(executor: Executor, prepared: Prepared, spec: P
       const at = (path: string) => targets.get(path) ?? path;
       const mounts: SandboxMount[] = [
         { kind: 'bind', source: lent.dir, target: at(LENT_DIR), readOnly: true },
-        ...lent.files.map(({ source, target }) => ({ kind: 'bind' as const, source, target: at(target), readOnly: false })),
-        ...all.map((mount, index) => sandboxMount(mount, at(mount.target), cacheDirs, join(stepDir, `secret-${index}`))),
+        ...lent.files.map(({ source, target }) => ({
+          kind: 'bind' as const,
+          source,
+          target: at(target),
+          readOnly: false,
+        })),
+        ...all.map((mount, index) =>
+          sandboxMount(mount, at(mount.target), cacheDirs, join(stepDir, `secret-${index}`)),
+        ),
       ];
       return runInSandbox(
         {

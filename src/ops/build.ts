@@ -1,7 +1,7 @@
 /** Actions on a root filesystem, committed as one layer. */
 import { join } from 'node:path';
 import type { Json } from '../base/canonical-json.ts';
-import { InternalError } from '../errors.ts';
+import { InternalError, StepError } from '../errors.ts';
 import type { Action, ExecAction, Mount } from '../graph/action.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { KeyField, LayerId, Op, OpContext, Result } from '../solver/op.ts';
@@ -46,21 +46,37 @@ async function execute(
   const stacks = inputs.flatMap((input) => (input.kind === 'rootfs' ? [input.layers] : []));
   await Promise.all(stacks.map((stack) => options.layers.ensureSnapshots(stack, context)));
   const worker = await options.worker();
-  await worker.call(
-    'step',
-    {
-      layer,
-      parents,
-      actions,
-      inputs: stepInputs,
-      secrets,
-      logPath: join(options.storeDir, 'logs', `${resultId}.log`),
-      lentEnv: options.lentEnv,
-    },
-    { signal, onEvent: workerEvents(emit, vertex.digest) },
-  );
+  try {
+    await worker.call(
+      'step',
+      {
+        layer,
+        parents,
+        actions,
+        inputs: stepInputs,
+        secrets,
+        logPath: join(options.storeDir, 'logs', `${resultId}.log`),
+        lentEnv: options.lentEnv,
+      },
+      { signal, onEvent: workerEvents(emit, vertex.digest) },
+    );
+  } catch (error) {
+    throw atLayer(error, vertex);
+  }
   options.records.put(layer, parents, true);
   return { kind: 'rootfs', layers: [...parents, layer] };
+}
+
+/** Says which call of the chain a failed step belongs to. */
+function atLayer(error: unknown, vertex: Vertex): unknown {
+  return error instanceof StepError
+    ? new StepError(error.message, {
+        ...error,
+        code: error.code,
+        layer: vertex.origin?.layer,
+        cause: error.cause,
+      })
+    : error;
 }
 
 /** What the key sees of an action, field by field. Absent: time limits, lent tools, secret values, secret ids. */

@@ -1,9 +1,6 @@
 /** A root filesystem assembled from Debian's signed archive. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { assemblySteps } from '../debian/assembly.ts';
-import { type ArchiveFetch, createArchiveFetch } from '../debian/fetch.ts';
-import { downloadPackages, resolveDebian } from '../debian/resolve.ts';
 import { RemoteError } from '../errors.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { EventDraft } from '../solver/event.ts';
@@ -44,11 +41,17 @@ async function assemble(options: SourceDebianOptions, vertex: Vertex, context: O
       hint: 'build once without --offline',
     });
   }
+  // Most builds find their base in the cache; those need none of this.
+  const [{ createArchiveFetch }, { downloadPackages, resolveDebian }, { assemblySteps }] = await Promise.all([
+    import('../debian/fetch.ts'),
+    import('../debian/resolve.ts'),
+    import('../debian/assembly.ts'),
+  ]);
   const directory = join(options.storeDir, 'archives', 'debian');
   await mkdir(directory, { recursive: true });
   const progress = (event: Omit<Extract<EventDraft, { kind: 'progress' }>, 'kind' | 'vertex'>) =>
     emit({ kind: 'progress', vertex: vertex.digest, ...event });
-  const fetch: ArchiveFetch = createArchiveFetch();
+  const fetch = createArchiveFetch();
   try {
     // The worker takes as long to start as the release file takes to come.
     const starting = options.worker();

@@ -56,7 +56,14 @@ export class OverlayDriver implements SnapshotDriver {
     }
     writeFileSync(join(lower, 'a/old'), 'old');
     try {
-      mountOverlay({ lowers: [lower], upper, work, target: root, userXattr: this.#userXattr, volatile: true });
+      mountOverlay({
+        lowers: [lower],
+        upper,
+        work,
+        target: root,
+        userXattr: this.#userXattr,
+        volatile: true,
+      });
       await native().removeTree(join(root, 'a'));
       mkdirSync(join(root, 'a'));
       if (readdirSync(join(root, 'a')).length > 0) {

@@ -34,6 +34,8 @@ export interface SolveOptions {
    * (Image API, B3).
    */
   readonly cacheMode: 'use' | 'force' | 'ignore';
+  /** Called before anything runs, with the id that each vertex's result is going to have unless it is found by content. */
+  readonly onKeys?: (resultIds: ReadonlyMap<Digest, string>) => void;
   /** Called as soon as a vertex has its result, so that work on it can begin while others run. */
   readonly onResult?: (vertex: Vertex, solved: Solved) => void;
 }
@@ -109,6 +111,12 @@ class Solver {
         ...(vertex.origin?.definition === undefined ? {} : { definition: vertex.origin.definition }),
       })),
     });
+    if (this.#options.onKeys !== undefined) {
+      const keyed = await Promise.all(
+        this.#order.map(async (vertex) => [vertex.digest, await this.#keyOf(vertex)] as const),
+      );
+      this.#options.onKeys(new Map(keyed.map(([digest, { expectedId }]) => [digest, expectedId])));
+    }
     await Promise.allSettled(tips.map((tip) => this.#demand(tip)));
     this.#options.signal.throwIfAborted();
     if (this.#failure !== undefined) {

@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { DefinitionError, IntegrityError, RemoteError } from '../errors.ts';
+import { type HttpClient, header, readBody } from '../http/http-client.ts';
 import { withRetries } from '../http/retry.ts';
 import type { Emit } from '../solver/event.ts';
-import { type HttpClient, header, readBody } from '../transport/registry/http-client.ts';
 import { type IndexFile, parseProjectPage, SIMPLE_ACCEPT } from './simple-index.ts';
 
 export interface UvOptions {

@@ -30,7 +30,11 @@ export function toWire(error: unknown): WireError {
     return { class: error.name, message: error.message, code: error.code, details };
   }
   const { message, code } = error as NodeJS.ErrnoException;
-  if (typeof code === 'string' && code.startsWith('E') && (error as NodeJS.ErrnoException).syscall !== undefined) {
+  if (
+    typeof code === 'string' &&
+    code.startsWith('E') &&
+    (error as NodeJS.ErrnoException).syscall !== undefined
+  ) {
     const { path, syscall } = error as NodeJS.ErrnoException;
     const full = code === 'ENOSPC' || code === 'EDQUOT';
     return {

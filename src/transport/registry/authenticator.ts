@@ -6,10 +6,10 @@
  */
 import { joinShared } from '../../base/abort.ts';
 import { RemoteError } from '../../errors.ts';
+import { discardBody, type HttpResponse, header, readBody } from '../../http/http-client.ts';
 import { isObject } from '../../oci/json-document.ts';
 import type { Challenge } from './challenge.ts';
 import type { Credentials } from './credentials.ts';
-import { discardBody, type HttpResponse, header, readBody } from './http-client.ts';
 import { registryError } from './registry-error.ts';
 import { guardUrl } from './url-guard.ts';
 

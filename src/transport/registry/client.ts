@@ -2,6 +2,7 @@
 import { forEachLimited, Limiter } from '../../base/limiter.ts';
 import type { BlobStore } from '../../content/blob-store.ts';
 import { IntegrityError, RemoteError } from '../../errors.ts';
+import { discardBody, HttpClient } from '../../http/http-client.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { type ImageConfig, parseImageConfig } from '../../oci/image-config.ts';
@@ -10,7 +11,6 @@ import { type Manifest, parseManifestDocument } from '../../oci/manifest.ts';
 import { choosePlatform, formatPlatform, type Platform, platformDistance } from '../../oci/platform.ts';
 import { apiHost, canonicalHost, formatReference, type Reference } from '../../oci/reference.ts';
 import { ANONYMOUS, type CredentialSource } from './credentials.ts';
-import { discardBody, HttpClient } from './http-client.ts';
 import type { Mirror } from './mirrors.ts';
 import {
   type FetchedDocument,

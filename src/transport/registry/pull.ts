@@ -6,13 +6,13 @@ import { backoffMs } from '../../base/retry.ts';
 import type { BlobStore } from '../../content/blob-store.ts';
 import type { BlobWriter } from '../../content/blob-writer.ts';
 import { HostError, IntegrityError, RemoteError } from '../../errors.ts';
+import { discardBody, type HttpResponse, header, readBody } from '../../http/http-client.ts';
 import { describe } from '../../image/manifest.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { type Digest, isDigest } from '../../oci/digest.ts';
 import { MAX_DOCUMENT_BYTES } from '../../oci/json-document.ts';
 import { parseManifestDocument } from '../../oci/manifest.ts';
 import { isForeignLayer, MANIFEST_ACCEPT } from '../../oci/media-type.ts';
-import { discardBody, type HttpResponse, header, readBody } from './http-client.ts';
 import { registryError } from './registry-error.ts';
 import type { RegistrySession } from './session.ts';
 

@@ -11,10 +11,10 @@ import { forEachLimited, type Limiter } from '../../base/limiter.ts';
 import { redactText, redactUrl } from '../../base/redact.ts';
 import { backoffMs } from '../../base/retry.ts';
 import { IntegrityError, RemoteError } from '../../errors.ts';
+import { discardBody, type HttpResponse, header } from '../../http/http-client.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { isForeignLayer } from '../../oci/media-type.ts';
-import { discardBody, type HttpResponse, header } from './http-client.ts';
 import { pullScope, type TransferOptions, type TransferProgress } from './pull.ts';
 import type { RegistrySession, RequestBody } from './session.ts';
 

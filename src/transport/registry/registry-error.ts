@@ -1,8 +1,8 @@
 /** Answers that are not what we asked for → `RemoteError`. */
 import { redactText, redactUrl } from '../../base/redact.ts';
 import { RemoteError } from '../../errors.ts';
+import { type HttpResponse, header, readBody } from '../../http/http-client.ts';
 import { isObject } from '../../oci/json-document.ts';
-import { type HttpResponse, header, readBody } from './http-client.ts';
 
 const MAX_ERROR_BODY_BYTES = 64 * 1024;
 const RETRYABLE_STATUS: ReadonlySet<number> = new Set([408, 425, 429, 499, 500, 502, 503, 504, 522]);

@@ -7,10 +7,6 @@ import { delay, joinShared } from '../../base/abort.ts';
 import { redactText, redactUrl } from '../../base/redact.ts';
 import { backoffMs, parseRetryAfter } from '../../base/retry.ts';
 import { RemoteError } from '../../errors.ts';
-import { apiHost, isLoopbackHost } from '../../oci/reference.ts';
-import { Authenticator, type PlainSend, type Scopes } from './authenticator.ts';
-import { type Challenge, parseChallenges } from './challenge.ts';
-import type { CredentialSource } from './credentials.ts';
 import {
   ConnectionError,
   discardBody,
@@ -19,7 +15,11 @@ import {
   type HttpResponse,
   header,
   headerList,
-} from './http-client.ts';
+} from '../../http/http-client.ts';
+import { apiHost, isLoopbackHost } from '../../oci/reference.ts';
+import { Authenticator, type PlainSend, type Scopes } from './authenticator.ts';
+import { type Challenge, parseChallenges } from './challenge.ts';
+import type { CredentialSource } from './credentials.ts';
 import { isRetryableStatus, registryError } from './registry-error.ts';
 import { guardUrl } from './url-guard.ts';
 

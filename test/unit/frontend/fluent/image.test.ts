@@ -1,10 +1,11 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the shell expands them, not JavaScript.
-import { sha256Digest } from '../../../../src/oci/digest.ts';
-import { OCI_MANIFEST } from '../../../../src/oci/media-type.ts';
+
 import { describe, expect, test } from 'vitest';
 import { BuiltImage } from '../../../../src/frontend/fluent/built-image.ts';
 import { Image, imageParts, recordAttempt } from '../../../../src/frontend/fluent/image.ts';
 import { type ImageEngine, provideDefaultEngine } from '../../../../src/frontend/fluent/image-engine.ts';
+import { sha256Digest } from '../../../../src/oci/digest.ts';
+import { OCI_MANIFEST } from '../../../../src/oci/media-type.ts';
 import { Secret } from '../../../../src/secret/secret.ts';
 import { baseImageConfig } from '../../../support/image-surroundings.ts';
 

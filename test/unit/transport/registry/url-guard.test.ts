@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { proxyFor } from '../../../../src/http/proxy.ts';
 import { parseChallenges } from '../../../../src/transport/registry/challenge.ts';
-import { proxyFor } from '../../../../src/transport/registry/proxy.ts';
 import { guardUrl } from '../../../../src/transport/registry/url-guard.ts';
 
 const registry = new URL('https://registry.example/');

@@ -1,6 +1,6 @@
 /** Which proxy a URL goes through, by the usual variables. undici's own reader knows no address ranges in `NO_PROXY`. */
 import { BlockList, isIP } from 'node:net';
-import { isLoopbackHost } from '../../oci/reference.ts';
+import { isLoopbackHost } from '../oci/reference.ts';
 
 /** The proxy's URL, or undefined for a direct connection. Loopback is always direct, as in Go's clients. */
 export function proxyFor(url: URL, environment: NodeJS.ProcessEnv = process.env): string | undefined {

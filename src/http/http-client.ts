@@ -3,8 +3,8 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
-import { redactText, redactUrl } from '../../base/redact.ts';
-import { RemoteError } from '../../errors.ts';
+import { redactText, redactUrl } from '../base/redact.ts';
+import { RemoteError } from '../errors.ts';
 import { proxyFor } from './proxy.ts';
 import { trustedCertificates } from './trust.ts';
 
@@ -30,13 +30,14 @@ export interface HttpResponse {
 export interface HttpClientOptions {
   readonly userAgent?: string | undefined;
   readonly environment?: NodeJS.ProcessEnv | undefined;
+  /** To each server. @defaultValue 8: more is seldom faster, and gets clients throttled */
+  readonly connections?: number | undefined;
   /** @defaultValue 30 s */
   readonly connectTimeoutMs?: number | undefined;
   /** Without a byte of the answer for so long, the connection counts as broken. @defaultValue 5 min */
   readonly idleTimeoutMs?: number | undefined;
 }
 
-/** More would not be faster against one server and gets clients throttled. */
 const CONNECTIONS_PER_ORIGIN = 8;
 /** Registries carry their state in upload URLs; a location of some kilobytes is real. */
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -131,7 +132,7 @@ export class HttpClient {
       ...(this.#secureContext === undefined ? {} : { secureContext: this.#secureContext }),
     };
     const common = {
-      connections: CONNECTIONS_PER_ORIGIN,
+      connections: this.#options.connections ?? CONNECTIONS_PER_ORIGIN,
       headersTimeout: idle,
       bodyTimeout: idle,
       maxHeaderSize: MAX_HEADER_BYTES,
