@@ -87,7 +87,7 @@ export async function runProgram(executor: Executor, prepared: Prepared, spec: P
     }
     const env = new Map<string, string>(spec.env);
     const lent = executor.lent.toStep({ ...spec, stepDir, env, uid: user.uid, gid: user.gid });
-    const defaults: [string, string][] = [['PATH', DEFAULT_PATH], ['HOME', user.home], ...lent.env];
+    const defaults: (readonly [string, string])[] = [['PATH', DEFAULT_PATH], ['HOME', user.home], ...lent.env];
     for (const [name, value] of [...defaults, ...Object.entries(spec.lentEnv)]) {
       if (!env.has(name) || name === 'APT_CONFIG') {
         env.set(name, value);

@@ -84,7 +84,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       stdio: ['pipe', 'pipe', 'pipe'],
       // A session of its own: Ctrl-C on the terminal is for the front, which ends its builds in order.
       detached: true,
-      env: { ...process.env, TSBUILD_LAUNCHER_PATH: launcher, NODE_OPTIONS: '', NODE_COMPILE_CACHE: undefined },
+      env: { ...process.env, TSBUILD_STEP_LAUNCHER: launcher, NODE_OPTIONS: '', NODE_COMPILE_CACHE: undefined },
     },
   );
   const connection = new Connection(child);

@@ -51,7 +51,7 @@ export async function sayHello(
       executor: {
         lent: new Lent({
           memoryDir,
-          launcherPath: environment.TSBUILD_LAUNCHER_PATH ?? '',
+          launcherPath: environment.TSBUILD_STEP_LAUNCHER ?? '',
           hostTrust: params.hostTrust,
           singleId: idMode === 'single',
         }),
