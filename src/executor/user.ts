@@ -58,7 +58,9 @@ export function lookupUser(root: string, wanted: string): StepUser {
   }
   const gid = entry?.gid ?? 0;
   const supplementary =
-    entry === undefined ? [] : groups.filter(({ members }) => members.includes(entry.name)).map((group) => group.gid);
+    entry === undefined
+      ? []
+      : groups.filter(({ members }) => members.includes(entry.name)).map((group) => group.gid);
   return { uid, gid, groups: [...new Set(supplementary)].filter((id) => id !== gid), home };
 }
 

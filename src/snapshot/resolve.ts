@@ -47,7 +47,12 @@ export function resolveInTree(root: string, path: string): Resolved {
         done.length = 0;
         existing = 0;
       }
-      pending.push(...target.split('/').filter((part) => part !== '' && part !== '.').reverse());
+      pending.push(
+        ...target
+          .split('/')
+          .filter((part) => part !== '' && part !== '.')
+          .reverse(),
+      );
       continue;
     }
     done.push(name);

@@ -2,7 +2,15 @@
  * Cache mounts: `mounts/NAME/data`, with the lock beside the data and not in it, where a step's `rm -rf` would take it.
  */
 import { createHash } from 'node:crypto';
-import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type NativeLock, native } from '../native/addon.ts';
 

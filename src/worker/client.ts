@@ -1,8 +1,8 @@
 /** The front's half: starts the worker through the launcher and talks to it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
 import { HostError, InternalError } from '../errors.ts';
 import { encodeFrame, FrameReader } from './framing.ts';
 import {
@@ -84,7 +84,12 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       stdio: ['pipe', 'pipe', 'pipe'],
       // A session of its own: Ctrl-C on the terminal is for the front, which ends its builds in order.
       detached: true,
-      env: { ...process.env, TSBUILD_STEP_LAUNCHER: launcher, NODE_OPTIONS: '', NODE_COMPILE_CACHE: undefined },
+      env: {
+        ...process.env,
+        TSBUILD_STEP_LAUNCHER: launcher,
+        NODE_OPTIONS: '',
+        NODE_COMPILE_CACHE: undefined,
+      },
     },
   );
   const connection = new Connection(child);

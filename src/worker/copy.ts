@@ -66,7 +66,8 @@ export async function copyFromInput(
     kind === 'directory' ||
     asked.endsWith('/') ||
     native().statInRoot(root, destination)?.kind === 'directory';
-  const base = kind === 'file' && asDirectory ? posix.join(destination, basename(action.source)) : destination;
+  const base =
+    kind === 'file' && asDirectory ? posix.join(destination, basename(action.source)) : destination;
   const wanted = [
     ...missingParents(root, kind === 'directory' ? base : posix.dirname(base), action),
     ...entries
@@ -92,7 +93,9 @@ function copyEntry(entry: SourceEntry, base: string, action: CopyAction, xattrs:
   return {
     source: entry.hostPath,
     destination:
-      entry.path.length === 0 ? base : Buffer.concat([Buffer.from(base === '/' ? '/' : `${base}/`), entry.path]),
+      entry.path.length === 0
+        ? base
+        : Buffer.concat([Buffer.from(base === '/' ? '/' : `${base}/`), entry.path]),
     kind: entry.kind,
     uid: action.uid,
     gid: action.gid,
@@ -133,7 +136,11 @@ function nowNs(): string {
   return `${Date.now()}000000`;
 }
 
-async function entriesOfTree(root: string, source: string, { signal }: RequestContext): Promise<SourceEntries> {
+async function entriesOfTree(
+  root: string,
+  source: string,
+  { signal }: RequestContext,
+): Promise<SourceEntries> {
   const found = native().statInRoot(root, source);
   if (found === undefined) {
     throw notFound(source);
@@ -149,12 +156,22 @@ async function entriesOfTree(root: string, source: string, { signal }: RequestCo
     });
   }
   const prefix = Buffer.from(`${real}/`);
-  const scanned = await callNative(signal, `cannot list '${source}'`, (cancel) => native().scanTree(real, cancel));
+  const scanned = await callNative(signal, `cannot list '${source}'`, (cancel) =>
+    native().scanTree(real, cancel),
+  );
   const entries = scanned.flatMap((entry): SourceEntry[] => {
     const { kind, path, mode, link } = entry;
     // Devices, sockets and FIFOs of an image are not copied, as Docker does not.
     return kind === 'file' || kind === 'directory' || kind === 'symlink'
-      ? [{ path, kind, mode, hostPath: Buffer.concat([prefix, path]), ...(link === undefined ? {} : { link }) }]
+      ? [
+          {
+            path,
+            kind,
+            mode,
+            hostPath: Buffer.concat([prefix, path]),
+            ...(link === undefined ? {} : { link }),
+          },
+        ]
       : [];
   });
   return { kind: 'directory', entries, xattrs: true };
@@ -228,5 +245,7 @@ function fileEntry(file: InputFile, prefix: string): SourceEntry {
 }
 
 function notFound(source: string): DefinitionError {
-  return new DefinitionError(`cannot copy '${source}': no such file in the input`, { code: 'E_FILE_NOT_FOUND' });
+  return new DefinitionError(`cannot copy '${source}': no such file in the input`, {
+    code: 'E_FILE_NOT_FOUND',
+  });
 }

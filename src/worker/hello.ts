@@ -126,7 +126,10 @@ function checkIdMap(storeDir: string, map: IdMap): void {
   if (stored !== undefined && JSON.stringify(stored) === JSON.stringify(map)) {
     return;
   }
-  if (stored !== undefined && !(extendsRanges(map.uids, stored.uids) && extendsRanges(map.gids, stored.gids))) {
+  if (
+    stored !== undefined &&
+    !(extendsRanges(map.uids, stored.uids) && extendsRanges(map.gids, stored.gids))
+  ) {
     const show = (ranges: readonly IdRange[]) => ranges.map((range) => range.join(':')).join(' ');
     throw new HostError(
       `the store '${storeDir}' was written with user ids '${show(stored.uids)}', this process has '${show(map.uids)}'`,

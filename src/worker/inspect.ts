@@ -129,7 +129,9 @@ async function exportDirectory(
     throw error;
   }
   const entries = await native().scanTree(destination);
-  return { sizeBytes: entries.reduce((sum, { kind, sizeBytes }) => sum + (kind === 'file' ? sizeBytes : 0), 0) };
+  return {
+    sizeBytes: entries.reduce((sum, { kind, sizeBytes }) => sum + (kind === 'file' ? sizeBytes : 0), 0),
+  };
 }
 
 export async function usage(context: WorkerContext, request: RequestContext): Promise<Result<'usage'>> {
@@ -139,7 +141,10 @@ export async function usage(context: WorkerContext, request: RequestContext): Pr
     // One that is removed meanwhile has no size.
     if (context.snapshots.has(layer)) {
       const entries = await native().scanTree(context.snapshots.layerDir(layer));
-      layers[layer] = entries.reduce((sum, { kind, sizeBytes }) => sum + (kind === 'file' ? sizeBytes : 0), 0);
+      layers[layer] = entries.reduce(
+        (sum, { kind, sizeBytes }) => sum + (kind === 'file' ? sizeBytes : 0),
+        0,
+      );
     }
   }
   return { layers, mounts: await context.executor.caches.usage() };

@@ -4,12 +4,7 @@ import { join } from 'node:path';
 import { native, type UnpackLayerOptions } from '../native/addon.ts';
 import type { LayerId } from '../solver/op.ts';
 import { callNative, type RequestContext, type WorkerContext } from './context.ts';
-import type {
-  CompressParams,
-  CompressResult,
-  UnpackParams,
-  UnpackResult,
-} from './protocol.ts';
+import type { CompressParams, CompressResult, UnpackParams, UnpackResult } from './protocol.ts';
 
 /** Layers that are being unpacked now: those above wait for them before they are mended. */
 const unpacking = new Map<LayerId, Promise<unknown>>();

@@ -80,13 +80,21 @@ async function answer(message: Extract<ToWorker, { kind: 'request' }>): Promise<
     send({ kind: 'result', id, value });
   } catch (error) {
     const cancelled = signal.aborted && error === signal.reason;
-    send({ kind: 'error', id, error: cancelled ? cancelledWire() : toWire(fromNative(error, `worker: ${method}`)) });
+    send({
+      kind: 'error',
+      id,
+      error: cancelled ? cancelledWire() : toWire(fromNative(error, `worker: ${method}`)),
+    });
   } finally {
     running.delete(id);
   }
 }
 
-async function dispatch(method: keyof WorkerMethods, params: unknown, request: RequestContext): Promise<unknown> {
+async function dispatch(
+  method: keyof WorkerMethods,
+  params: unknown,
+  request: RequestContext,
+): Promise<unknown> {
   if (method === 'hello') {
     const hello = await sayHello(params as Params<'hello'>, process.env);
     context = hello.context;

@@ -23,7 +23,16 @@ export async function runContainer(
       const input = await openInput(context, { kind: 'files', files: params.files }, request.signal);
       try {
         await copyFromInput(
-          { kind: 'copy', input: 0, source: '/', destination: '/', uid: 0, gid: 0, modes: 'keep', times: 'keep' },
+          {
+            kind: 'copy',
+            input: 0,
+            source: '/',
+            destination: '/',
+            uid: 0,
+            gid: 0,
+            modes: 'keep',
+            times: 'keep',
+          },
           input,
           prepared.root(),
           request,

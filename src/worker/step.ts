@@ -2,7 +2,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DefinitionError, HostError, InternalError, StepError } from '../errors.ts';
-import { runProgram, subuidHint, type ProgramMount } from '../executor/run-program.ts';
+import { type ProgramMount, runProgram, subuidHint } from '../executor/run-program.ts';
 import type { Outcome } from '../executor/sandbox.ts';
 import { StepOutput } from '../executor/step-output.ts';
 import type { ExecAction, Mount } from '../graph/action.ts';
@@ -280,7 +280,9 @@ async function remove({ prepared, request }: Step, path: string, allowMissing: b
     native().removeInRoot(prepared.root(), path, cancel),
   );
   if (!removed && !allowMissing) {
-    throw new DefinitionError(`cannot remove '${path}': no such file in the image`, { code: 'E_FILE_NOT_FOUND' });
+    throw new DefinitionError(`cannot remove '${path}': no such file in the image`, {
+      code: 'E_FILE_NOT_FOUND',
+    });
   }
 }
 

@@ -30,7 +30,11 @@ export function toWire(error: unknown): WireError {
     return { class: error.name, message: error.message, code: error.code, details };
   }
   const { message, code } = error as NodeJS.ErrnoException;
-  if (typeof code === 'string' && code.startsWith('E') && (error as NodeJS.ErrnoException).syscall !== undefined) {
+  if (
+    typeof code === 'string' &&
+    code.startsWith('E') &&
+    (error as NodeJS.ErrnoException).syscall !== undefined
+  ) {
     const { path, syscall } = error as NodeJS.ErrnoException;
     const full = code === 'ENOSPC' || code === 'EDQUOT';
     return {
@@ -54,9 +58,9 @@ export function cancelledWire(): WireError {
 }
 
 export function fromWire(wire: WireError): Error {
-  const constructor = CLASSES[wire.class];
-  if (constructor === undefined || wire.code === 'CANCELLED') {
+  const Class = CLASSES[wire.class];
+  if (Class === undefined || wire.code === 'CANCELLED') {
     return new InternalError(wire.message);
   }
-  return new constructor(wire.message, { ...wire.details, code: wire.code });
+  return new Class(wire.message, { ...wire.details, code: wire.code });
 }

@@ -63,7 +63,9 @@ export function busyboxBase(): { actions: readonly Action[]; files: readonly Inp
   const files: InputFile[] = [
     { path: '/bin', kind: 'directory', mode: 0o755 },
     { path: '/bin/busybox', kind: 'file', mode: 0o755, hostPath: busybox() },
-    ...APPLETS.map((name): InputFile => ({ path: `/bin/${name}`, kind: 'symlink', link: 'busybox', mode: 0o777 })),
+    ...APPLETS.map(
+      (name): InputFile => ({ path: `/bin/${name}`, kind: 'symlink', link: 'busybox', mode: 0o777 }),
+    ),
   ];
   const actions: Action[] = [
     { kind: 'copy', input: 1, source: '/', destination: '/', ...own, modes: 'keep', times: 'epoch' },
