@@ -35,6 +35,7 @@ if $want_tests; then
   need umoci umoci
   need zstd zstd
   need runc runc
+  need busybox busybox-static
   need jq jq
   need setfattr attr
   need setfacl acl

@@ -45,6 +45,10 @@ export const ERROR_CODES = {
     meaning: 'A local directory that the definition names does not exist.',
   },
   E_LOCAL_NOT_DIR: { who: 'definition', meaning: 'A directory is expected where there is something else.' },
+  E_REQUIREMENTS_NESTED: {
+    who: 'definition',
+    meaning: 'A requirements file names other local files, which do not travel with it.',
+  },
   E_FILE_CHANGED_DURING_BUILD: {
     who: 'definition',
     meaning: 'An input file changed while the build read it.',
@@ -75,6 +79,10 @@ export const ERROR_CODES = {
   E_PACKAGE_NOT_FOUND: {
     who: 'definition',
     meaning: 'A Debian package that the suite does not have, or whose dependencies it does not have.',
+  },
+  E_PACKAGE_CONFLICT: {
+    who: 'definition',
+    meaning: 'Debian packages that cannot be installed together.',
   },
   E_LAYER_UNREPRESENTABLE: {
     who: 'definition',
@@ -118,6 +126,7 @@ export const ERROR_CODES = {
   E_DISK_FULL: { who: 'host', meaning: 'No space is left on a device.' },
   E_IO: { who: 'host', meaning: 'A system call failed.' },
   E_NATIVE_MISSING: { who: 'host', meaning: 'The native helper is not built for this platform.' },
+  E_TOOL_MISSING: { who: 'host', meaning: 'A program that the settings ask for is not on this machine.' },
   E_CA_BUNDLE: { who: 'host', meaning: 'The certificate bundle of this machine cannot be read.' },
 
   // Remote.

@@ -39,18 +39,21 @@ export function waitWith<T>(promise: Promise<T>, signal: AbortSignal | undefined
   });
 }
 
+/** So often in a row another caller may leave before we take its error for ours. */
+const MAX_JOINS = 8;
+
 /**
  * Waits for work that several callers share and that runs under the signal of whoever began it. When that one was
  * aborted and we were not, `begin` is called again.
  */
 export async function joinShared<T>(begin: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  for (;;) {
+  for (let join = 1; ; join += 1) {
     try {
       return await waitWith(begin(), signal);
     } catch (error) {
       signal?.throwIfAborted();
-      // Our own errors tell of the work; anything else is the reason of somebody else's signal.
-      if (error instanceof TsbuildError || error instanceof TypeError) {
+      // Our own errors tell of the work; anything else may be the reason of somebody else's signal.
+      if (error instanceof TsbuildError || join >= MAX_JOINS) {
         throw error;
       }
     }

@@ -32,9 +32,12 @@ export interface OutputSpec {
   readonly rewriteTimestamp?: boolean;
 }
 
-/** An image of a definition. Only what the command line itself calls. */
-export interface DefinedImage {
-  plan(options?: { readonly platform?: 'linux/amd64' | 'linux/arm64' }): Promise<DefinedPlan>;
+/** An image of a definition: the engine's business alone, so all that counts here is that it is one. */
+export type DefinedImage = object;
+
+export interface PlanOptions {
+  readonly platform?: 'linux/amd64' | 'linux/arm64';
+  readonly lint?: boolean;
 }
 
 export interface DefinedPlan {
@@ -55,9 +58,8 @@ export interface Diagnostic {
 
 export interface BuiltImage {
   readonly id: string;
-  readonly digest: Digest;
-  readonly configDigest: Digest;
-  readonly manifestDescriptor: Descriptor;
+  /** Of the manifest. */
+  readonly digest: string;
   readonly layers: readonly {
     readonly id: string;
     readonly method: string;
@@ -70,7 +72,7 @@ export interface BuiltImage {
 export interface BuildOptions {
   readonly signal?: AbortSignal;
   /** Look nothing up and record nothing. */
-  readonly noCache?: boolean;
+  readonly ignoreCache?: boolean;
   /** Look nothing up, and replace what is recorded. */
   readonly forceBuild?: boolean;
   /** Ask the registries again what the tags of base images mean. */
@@ -111,6 +113,11 @@ export interface StoredImage {
   readonly createdMs: number;
 }
 
+export interface InspectedImage {
+  readonly configDigest: Digest;
+  readonly manifestDescriptor: Descriptor;
+}
+
 export interface UsageLine {
   readonly kind: string;
   readonly count: number;
@@ -132,6 +139,8 @@ export interface PruneResult {
 }
 
 export interface EngineLike extends AsyncDisposable {
+  /** Without network and without executing anything. */
+  plan(image: DefinedImage, options?: PlanOptions): Promise<DefinedPlan>;
   build(images: readonly DefinedImage[], options?: BuildOptions): Promise<readonly BuiltImage[]>;
   run(
     image: DefinedImage | string,
@@ -146,11 +155,11 @@ export interface EngineLike extends AsyncDisposable {
     name: string,
     destination: string,
     options?: { readonly signal?: AbortSignal },
-  ): Promise<{ readonly digest: Digest }>;
+  ): Promise<{ readonly digest: string }>;
   tag(source: string, target: string): StoredImage | Promise<StoredImage>;
   images(): readonly StoredImage[] | Promise<readonly StoredImage[]>;
-  /** Plain data: manifest, config and what else the store knows. */
-  inspect(name: string): object | Promise<object>;
+  /** By name or id. Plain data: manifest, config and what else the store knows. */
+  inspect(name: string): Promise<InspectedImage>;
   /** What was removed: a name, or the image as well when it was its last name. */
   removeImage(name: string): RemovedImage | Promise<RemovedImage>;
   usage(): Promise<readonly UsageLine[]>;
@@ -185,7 +194,11 @@ export interface EngineModule {
   readonly Image: { readonly prototype: DefinedImage };
   probeHost(options?: { readonly env?: NodeJS.ProcessEnv }): Promise<readonly HostCheck[]>;
   /** Asks the registry whether the login is good. @throws {RemoteError} `E_AUTH`. */
-  checkLogin(server: string, login: RegistryLogin, options: { signal: AbortSignal }): Promise<void>;
+  checkLogin(
+    server: string,
+    login: RegistryLogin,
+    options: { readonly environment: NodeJS.ProcessEnv; readonly signal: AbortSignal },
+  ): Promise<void>;
   /** @returns Where it is kept now: the path of a file or the name of a helper. */
   saveLogin(server: string, login: RegistryLogin, env: NodeJS.ProcessEnv): Promise<string>;
   /** @returns Whether there was one. */

@@ -1,3 +1,15 @@
 /** The engine as commands get it, loaded when a command first needs it. */
-// @ts-expect-error: the composition root is written beside this file and replaces this line.
-export { checkLogin, Engine, eraseLogin, Image, probeHost, saveLogin } from '../engine.ts';
+import type { HostCheck } from './engine-api.ts';
+
+export { checkLogin, eraseLogin, saveLogin } from '../engine/login.ts';
+export { Engine } from '../engine.ts';
+export { Image } from '../frontend/fluent/image.ts';
+
+/** Only `doctor` needs it, so only `doctor` loads it. */
+export async function probeHost(options: {
+  readonly env?: NodeJS.ProcessEnv;
+}): Promise<readonly HostCheck[]> {
+  // @ts-expect-error: the probes are written beside this file; this line goes when they are there.
+  const probes = await import('../executor/probe.ts');
+  return await probes.probeHost(options);
+}

@@ -22,6 +22,8 @@ export interface LoadOptions {
   readonly cwd: string;
   /** Tells an image from other values. */
   readonly Image: { readonly prototype: DefinedImage };
+  /** What `import … from 'tsbuild'` gives. @defaultValue the index of this very tsbuild */
+  readonly ownIndex?: string;
 }
 
 /** `path`, and the exports that were named after `::`; none means all. */
@@ -31,6 +33,9 @@ export interface DefinitionName {
 }
 
 const SEPARATOR = '::';
+const OWN_INDEX = new URL(import.meta.url.endsWith('.ts') ? '../index.ts' : '../index.js', import.meta.url)
+  .href;
+const TYPESCRIPT_FILE = /^file:.*\.m?ts$/;
 const DEFINITION_FILE = /\.[cm]?[jt]s$/;
 
 /** @throws {UsageError} `E_USAGE` */
@@ -59,7 +64,7 @@ export function looksLikeDefinition(text: string): boolean {
 export async function loadDefinition(name: DefinitionName, options: LoadOptions): Promise<LoadedImage[]> {
   const path = resolve(options.cwd, name.path);
   await checkFile(path, name.path);
-  const namespace = await importModule(path, name.path);
+  const namespace = await importModule(path, name.path, options.ownIndex ?? OWN_INDEX);
   return collect(namespace, path, name, options.Image);
 }
 
@@ -78,8 +83,12 @@ async function checkFile(path: string, shown: string): Promise<void> {
   throw failed(`'${shown}' is not a file`, undefined);
 }
 
-async function importModule(path: string, shown: string): Promise<Readonly<Record<string, unknown>>> {
-  hookOwnPackage();
+async function importModule(
+  path: string,
+  shown: string,
+  ownIndex: string,
+): Promise<Readonly<Record<string, unknown>>> {
+  hookOwnPackage(ownIndex);
   const loads = followLoads();
   try {
     return await import(pathToFileURL(path).href);
@@ -100,26 +109,29 @@ let ownPackageHooked = false;
  * installation beside it, and there is one Image class, by which images are recognised. Stays for the life of the
  * process, because a definition may import lazily.
  */
-function hookOwnPackage(): void {
+function hookOwnPackage(ownIndex: string): void {
   if (ownPackageHooked) {
     return;
   }
   ownPackageHooked = true;
-  const ownIndex = new URL(import.meta.url.endsWith('.ts') ? '../index.ts' : '../index.js', import.meta.url)
-    .href;
   registerHooks({
     resolve: (specifier, context, nextResolve) =>
       specifier === 'tsbuild' ? { url: ownIndex, shortCircuit: true } : nextResolve(specifier, context),
   });
 }
 
-/** Remembers which module was read last: when a module cannot be compiled, it is that one. */
+/**
+ * Remembers which module was read last: when a module cannot be compiled, it is that one. TypeScript files are modules
+ * here even where a package.json above them says CommonJS: a definition lies in all kinds of projects.
+ */
 function followLoads(): { last(): string | undefined; stop(): void } {
   let last: string | undefined;
   const hooks = registerHooks({
     load: (url, context, nextLoad) => {
       last = url;
-      return nextLoad(url, context);
+      return TYPESCRIPT_FILE.test(url) && !url.includes('/node_modules/')
+        ? nextLoad(url, { ...context, format: 'module-typescript' })
+        : nextLoad(url, context);
     },
   });
   return { last: () => last, stop: () => hooks.deregister() };
@@ -189,7 +201,7 @@ function collect(
   name: DefinitionName,
   Image: LoadOptions['Image'],
 ): LoadedImage[] {
-  const all = Object.keys(namespace).sort((left, right) => rank(left) - rank(right));
+  const all = Object.keys(namespace).sort(byRank);
   const wanted = name.exports.length > 0 ? name.exports : all;
   const found = new Map<DefinedImage, LoadedImage>();
   for (const exportName of wanted) {
@@ -230,9 +242,12 @@ function notAnImage(
   return failed(`export '${exportName}' of '${shown}' is not an image`, undefined);
 }
 
-/** `default` first, then as the module object has them, which is alphabetical. */
-function rank(exportName: string): number {
-  return exportName === 'default' ? 0 : 1;
+/** `default` first, then by name: the order in which a module object has them, whoever loaded it. */
+function byRank(left: string, right: string): number {
+  if (left === 'default' || right === 'default') {
+    return left === right ? 0 : left === 'default' ? -1 : 1;
+  }
+  return left < right ? -1 : left > right ? 1 : 0;
 }
 
 /** What an export is called in lists: the default one by its file. */

@@ -70,8 +70,10 @@ async function entryHelp(entry: CommandEntry): Promise<string> {
 }
 
 /** Runs this process's command line and ends the process. */
-export async function runProcess(): Promise<never> {
-  dropExperimentalWarnings();
+export async function runProcess(
+  loadEngine: () => Promise<EngineModule> = () => import('./engine-module.ts'),
+): Promise<never> {
+  dropNodeWarnings();
   surviveClosedPipes();
   const controller = new AbortController();
   listenToSignals(controller);
@@ -82,7 +84,7 @@ export async function runProcess(): Promise<never> {
     env: process.env,
     cwd: process.cwd(),
     signal: controller.signal,
-    loadEngine: () => import('./engine-module.ts') as Promise<EngineModule>,
+    loadEngine,
   });
   // A socket that is kept alive for reuse must not keep the process: writes to pipes, files and terminals are
   // synchronous on Linux, so nothing is lost.
@@ -113,12 +115,15 @@ function surviveClosedPipes(): void {
   }
 }
 
-/** That a built-in module of Node is experimental is our decision to make and nothing that a user can act on. */
-function dropExperimentalWarnings(): void {
+/**
+ * What Node says about itself and nothing that a user of ours can act on: that a built-in module is experimental, and
+ * that a definition's folder does not say that its files are modules.
+ */
+function dropNodeWarnings(): void {
   const listeners = process.listeners('warning');
   process.removeAllListeners('warning');
-  process.on('warning', (warning) => {
-    if (warning.name !== 'ExperimentalWarning') {
+  process.on('warning', (warning: Error & { readonly code?: string }) => {
+    if (warning.name !== 'ExperimentalWarning' && warning.code !== 'MODULE_TYPELESS_PACKAGE_JSON') {
       for (const listener of listeners) {
         listener(warning);
       }

@@ -223,7 +223,7 @@ function checkOperands(
       `'tsbuild ${name}' has no use for '${extra}'`,
       command.rest === undefined
         ? `see 'tsbuild ${name} --help'`
-        : `a ${lowerFirst(command.rest.name)} goes after '--'`,
+        : `a ${command.rest.name.toLowerCase()} goes after '--'`,
     );
   }
   if (rest !== undefined && rest.length === 0) {

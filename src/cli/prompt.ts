@@ -9,7 +9,7 @@ const LONGEST_INPUT = 64 * 1024;
 export async function readToEnd(context: CliContext): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of context.stdin) {
+  for await (const chunk of chunksOf(context)) {
     const bytes = Buffer.from(chunk);
     size += bytes.length;
     if (size > LONGEST_INPUT) {
@@ -62,7 +62,29 @@ export async function readSecret(context: CliContext, question: string): Promise
   }
 }
 
-/** A line is read and the stream stays usable: a second question may follow. */
-function chunksOf(context: CliContext): AsyncIterable<Uint8Array | string> {
-  return context.stdin.iterator?.({ destroyOnReturn: false }) ?? context.stdin;
+/** A line is read and the stream stays usable: a second question may follow. Ends with the reason of a cancellation. */
+async function* chunksOf(context: CliContext): AsyncGenerator<Uint8Array | string> {
+  const source = context.stdin.iterator?.({ destroyOnReturn: false }) ?? context.stdin;
+  const iterator = source[Symbol.asyncIterator]();
+  const { promise: cancelled, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(context.signal.reason);
+  // Nobody may be waiting when it is rejected.
+  cancelled.catch(() => undefined);
+  context.signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    for (;;) {
+      const next = await Promise.race([iterator.next(), cancelled]);
+      if (next.done === true) {
+        return;
+      }
+      yield next.value;
+    }
+  } finally {
+    context.signal.removeEventListener('abort', onAbort);
+    // Not awaited after a cancellation: a read that never ends would hold us.
+    const ending = iterator.return?.();
+    if (!context.signal.aborted) {
+      await ending;
+    }
+  }
 }

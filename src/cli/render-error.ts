@@ -46,7 +46,8 @@ function headline(message: string, style: ErrorStyle): string {
 
 function facts(error: TsbuildError): string[] {
   if (error instanceof DefinitionError) {
-    const excerpt = definitionExcerpt(error);
+    // A file that cannot be loaded has its place in the message; the stack only tells how we came to load it.
+    const excerpt = error.code === 'E_DEFINITION_LOAD' ? undefined : definitionExcerpt(error);
     return excerpt === undefined ? [] : [bounded(excerpt)];
   }
   if (error instanceof RemoteError && error.url !== undefined) {

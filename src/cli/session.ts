@@ -24,6 +24,9 @@ export async function withEngine<T>(
   onEvent?: (event: BuildEvent) => void,
 ): Promise<T> {
   const progress = await openProgress(resolveProgress(typed), context.stderr, context.env);
+  // Drawn with the progress: a line written past it would be drawn over.
+  const onAbort = () => progress.notice('cancelling; once more ends at once');
+  context.signal.addEventListener('abort', onAbort);
   try {
     await using engine = await module.Engine.open({
       ...resolveEngine(typed, context),
@@ -34,6 +37,7 @@ export async function withEngine<T>(
     });
     return await action({ engine, endProgress: () => progress.close() });
   } finally {
+    context.signal.removeEventListener('abort', onAbort);
     progress.close();
   }
 }

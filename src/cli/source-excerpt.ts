@@ -11,7 +11,7 @@ export interface SourcePlace {
 }
 
 /** Our own files: frames in them are how tsbuild got there, not what the user wrote. */
-const OWN_ROOT = new URL('..', import.meta.url).href;
+const OWN_ROOTS = [new URL('..', import.meta.url).href, new URL('../../bin/', import.meta.url).href];
 
 const FRAME = /(?:\(|\s)((?:file:\/\/|\/)[^\s()]+):(\d+):(\d+)\)?$/;
 
@@ -24,7 +24,7 @@ export function placeOf(error: Error): SourcePlace | undefined {
     }
     const [, file = '', row, column] = match;
     const url = file.startsWith('file:') ? file : `file://${file}`;
-    if (url.startsWith(OWN_ROOT) || url.includes('/node_modules/')) {
+    if (OWN_ROOTS.some((root) => url.startsWith(root)) || url.includes('/node_modules/')) {
       continue;
     }
     try {

@@ -109,6 +109,10 @@ export class ImageRecords {
     this.#meta.db.prepare('INSERT OR REPLACE INTO names VALUES (?, ?, ?)').run(name, id, this.#meta.now());
   }
 
+  hasName(name: string): boolean {
+    return this.#meta.db.prepare('SELECT 1 FROM names WHERE name = ?').get(name) !== undefined;
+  }
+
   /** @returns Whether there was such a name. */
   removeName(name: string): boolean {
     return this.#meta.db.prepare('DELETE FROM names WHERE name = ?').run(name).changes > 0;

@@ -1,11 +1,11 @@
 /**
- * Remembers content digests of local files by device, inode, size and both times, so that an unchanged tree costs a stat
- * walk and no read. The racy-timestamp rule of git's index applies: see `local/scan-input.ts`.
+ * Content digests of local files in the store's database, by device, inode, size and both times. Implements `StatCache` of
+ * `local/stat-cache.ts`.
  */
 import type { StatementSync } from 'node:sqlite';
 import type { MetaDb } from './meta-db.ts';
 
-export interface StatKey {
+interface Facts {
   readonly dev: string;
   readonly ino: string;
   readonly sizeBytes: number;
@@ -13,13 +13,7 @@ export interface StatKey {
   readonly ctimeNs: string;
 }
 
-export interface StatCache {
-  /** Hex SHA-256, or undefined when the file is not known in exactly this state. */
-  lookup(key: StatKey): string | undefined;
-  store(entries: readonly { readonly key: StatKey; readonly sha256: string }[]): void;
-}
-
-export class SqliteStatCache implements StatCache {
+export class SqliteStatCache {
   readonly #meta: MetaDb;
   readonly #lookup: StatementSync;
   readonly #store: StatementSync;
@@ -32,16 +26,22 @@ export class SqliteStatCache implements StatCache {
     this.#store = meta.db.prepare('INSERT OR REPLACE INTO stat_cache VALUES (?, ?, ?, ?, ?, ?, ?)');
   }
 
-  lookup(key: StatKey): string | undefined {
-    const row = this.#lookup.get(key.dev, key.ino, key.sizeBytes, key.mtimeNs, key.ctimeNs);
-    return row === undefined ? undefined : String(row.sha256);
+  lookup(facts: readonly Facts[]): readonly (string | undefined)[] {
+    return facts.map(({ dev, ino, sizeBytes, mtimeNs, ctimeNs }) => {
+      const row = this.#lookup.get(dev, ino, sizeBytes, mtimeNs, ctimeNs);
+      return row === undefined ? undefined : String(row.sha256);
+    });
   }
 
-  store(entries: readonly { readonly key: StatKey; readonly sha256: string }[]): void {
+  store(entries: readonly { readonly facts: Facts; readonly sha256: string }[]): void {
+    if (entries.length === 0) {
+      return;
+    }
     const now = this.#meta.now();
     this.#meta.transaction(() => {
-      for (const { key, sha256 } of entries) {
-        this.#store.run(key.dev, key.ino, key.sizeBytes, key.mtimeNs, key.ctimeNs, sha256, now);
+      for (const { facts, sha256 } of entries) {
+        const { dev, ino, sizeBytes, mtimeNs, ctimeNs } = facts;
+        this.#store.run(dev, ino, sizeBytes, mtimeNs, ctimeNs, sha256, now);
       }
     });
   }

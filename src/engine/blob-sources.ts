@@ -1,19 +1,9 @@
-/** Brings missing blobs from where they are known to be: registries, or OCI layouts on this machine. */
-import { createReadStream } from 'node:fs';
-import { join } from 'node:path';
+/** Brings missing blobs from the registries that are known to have them. */
 import type { BlobStore } from '../content/blob-store.ts';
 import { RemoteError } from '../errors.ts';
 import type { BlobFetcher, LayerContext } from '../layer/layer-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { encodedPart } from '../oci/digest.ts';
 import { type Registries, repositoryReference } from './registries.ts';
-
-const LAYOUT_PREFIX = 'oci-layout:';
-
-/** How a layer record names a layout directory as a source of its blob. */
-export function layoutSource(directory: string): string {
-  return `${LAYOUT_PREFIX}${directory}`;
-}
 
 export class BlobSources implements BlobFetcher {
   readonly #blobs: BlobStore;
@@ -26,15 +16,9 @@ export class BlobSources implements BlobFetcher {
 
   async fetch(descriptor: Descriptor, sources: readonly string[], context: LayerContext): Promise<void> {
     let failure: unknown;
-    // A layout of this machine is nearer than any registry.
-    const nearestFirst = sources.toSorted((a, b) => Number(isRemote(a)) - Number(isRemote(b)));
-    for (const source of nearestFirst) {
+    for (const source of sources) {
       try {
-        if (isRemote(source)) {
-          await this.#fromRegistry(descriptor, source, context);
-        } else {
-          await this.#fromLayout(descriptor, source.slice(LAYOUT_PREFIX.length));
-        }
+        await this.#fromRegistry(descriptor, source, context);
         return;
       } catch (error) {
         context.signal.throwIfAborted();
@@ -67,23 +51,4 @@ export class BlobSources implements BlobFetcher {
         }),
     });
   }
-
-  async #fromLayout(descriptor: Descriptor, directory: string): Promise<void> {
-    const path = join(directory, 'blobs', 'sha256', encodedPart(descriptor.digest));
-    const { digest, size } = descriptor;
-    const writer = await this.#blobs.openWrite({ expected: { digest, size } });
-    try {
-      for await (const chunk of createReadStream(path, { start: writer.offset, highWaterMark: 1 << 20 })) {
-        await writer.write(chunk as Buffer);
-      }
-      await writer.commit();
-    } catch (error) {
-      await writer.abort();
-      throw error;
-    }
-  }
-}
-
-function isRemote(source: string): boolean {
-  return !source.startsWith(LAYOUT_PREFIX);
 }

@@ -6,12 +6,13 @@
  */
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BlobStore } from '../content/blob-store.ts';
 import { ImageRecords } from '../content/image-records.ts';
 import { LayerRecords } from '../content/layer-records.ts';
 import { MetaDb } from '../content/meta-db.ts';
-import { SqliteStatCache, type StatCache } from '../content/stat-cache.ts';
+import { SqliteStatCache } from '../content/stat-cache.ts';
 import { HostError, InternalError } from '../errors.ts';
 import { type NativeLock, native } from '../native/addon.ts';
 
@@ -21,7 +22,7 @@ export class Store {
   readonly blobs: BlobStore;
   readonly layers: LayerRecords;
   readonly images: ImageRecords;
-  readonly stats: StatCache;
+  readonly stats: SqliteStatCache;
   readonly #engineId: string;
   readonly #lock: NativeLock;
 
@@ -70,26 +71,61 @@ export class Store {
    * Call it within the transaction that removes what was last used before.
    */
   oldestOtherEngineMs(): number {
-    let oldest = Number.POSITIVE_INFINITY;
-    for (const row of this.meta.db.prepare('SELECT id, started_ms FROM engines').all()) {
+    this.#forgetDeadEngines();
+    const row = this.meta.db
+      .prepare('SELECT min(started_ms) AS oldest FROM engines WHERE id <> ?')
+      .get(this.#engineId);
+    return row?.oldest === null || row === undefined ? Number.POSITIVE_INFINITY : Number(row.oldest);
+  }
+
+  #forgetDeadEngines(): string[] {
+    const dead: string[] = [];
+    for (const row of this.meta.db.prepare('SELECT id FROM engines WHERE id <> ?').all(this.#engineId)) {
       const id = String(row.id);
-      if (id === this.#engineId) {
-        continue;
-      }
       const path = engineLockPath(this.dir, id);
       const free = native().tryLock(path, false);
-      if (free === undefined) {
-        oldest = Math.min(oldest, Number(row.started_ms));
-      } else {
+      if (free !== undefined) {
         this.meta.db.prepare('DELETE FROM engines WHERE id = ?').run(id);
         rmSync(path, { force: true });
         free.release();
+        dead.push(id);
       }
     }
-    return oldest;
+    return dead;
+  }
+
+  /**
+   * Removes what engines that are gone left in `tmp/`.
+   *
+   * @returns Whether something is left that only a worker can remove.
+   */
+  async sweep(): Promise<boolean> {
+    const dead = this.meta.transaction(() => this.#forgetDeadEngines());
+    if (dead.length === 0) {
+      return false;
+    }
+    const tmp = join(this.dir, 'tmp');
+    for (const id of dead) {
+      await rm(join(tmp, `engine-${id}`), { recursive: true, force: true });
+    }
+    await this.blobs.sweep();
+    return (await readdir(tmp)).some((name) => name.startsWith('work-'));
+  }
+
+  /** A directory below `tmp/` for unfinished things of this engine, not made yet. */
+  scratchDir(name: string): string {
+    return join(this.dir, 'tmp', `engine-${this.#engineId}`, name);
+  }
+
+  /** The path of a file in a directory for unfinished things, which is made. */
+  scratchFile(name: string): string {
+    const directory = this.scratchDir('');
+    mkdirSync(directory, { recursive: true });
+    return join(directory, name);
   }
 
   close(): void {
+    rmSync(join(this.dir, 'tmp', `engine-${this.#engineId}`), { recursive: true, force: true });
     this.meta.db.prepare('DELETE FROM engines WHERE id = ?').run(this.#engineId);
     rmSync(engineLockPath(this.dir, this.#engineId), { force: true });
     this.#lock.release();

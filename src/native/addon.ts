@@ -177,18 +177,26 @@ export interface NativeAddon {
   // crates/debian
   /**
    * Unpacks `.deb` files into `root` in parallel and registers them with dpkg as unpacked: `data.tar` below `root`,
-   * maintainer scripts and lists below `var/lib/dpkg/info`, stanzas in `var/lib/dpkg/status`.
+   * maintainer scripts and lists below `var/lib/dpkg/info`, stanzas in `var/lib/dpkg/status`. No script is run. Links
+   * that are in `root` already (merged /usr) are followed. Where several packages hold a directory, the first in the
+   * list decides its mode and owner. Rejects with `FILE_CONFLICT` when two hold the same file and neither replaces the
+   * other. A package that `mayDefer` and whose preinst must run before its files are there is only laid down in
+   * `var/tmp/tsbuild-deferred`, for dpkg to unpack.
    */
   unpackDebs(
     options: {
       root: string;
-      packages: readonly { path: string; sha256: string }[];
+      packages: readonly { path: string; sha256: string; mayDefer?: boolean }[];
       threads?: number;
       singleId?: boolean;
     },
     cancel?: CancelToken,
     progress?: NativeProgress,
-  ): Promise<{ readonly entryCount: number }>;
+  ): Promise<{
+    readonly entryCount: number;
+    /** Names of the packages that were laid down only. */
+    readonly deferred: readonly string[];
+  }>;
 
   // crates/sys
   hashFile(path: string, cancel?: CancelToken): Promise<FileFacts>;

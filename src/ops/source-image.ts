@@ -28,16 +28,16 @@ export function sourceImageOp(options: SourceImageOptions, repositoryOf: (refere
   };
 }
 
-/** `sourceOf` gives where the blobs of a layout are, as `BlobFetcher` understands it. */
-export function sourceOciLayoutOp(options: SourceImageOptions, sourceOf: (layout: string) => string): Op {
+/** The blobs of a layout were put into the store when it was read. */
+export function sourceOciLayoutOp(options: SourceImageOptions): Op {
   return {
     version: 1,
     cacheKeyFields: (vertex) => [
       { name: 'manifest', value: operationOf(vertex, 'source-oci-layout').manifestDigest },
     ],
     execute: async (vertex) => {
-      const { manifestDigest, layout } = operationOf(vertex, 'source-oci-layout');
-      return await recordImage(options, manifestDigest, sourceOf(layout));
+      const { manifestDigest } = operationOf(vertex, 'source-oci-layout');
+      return await recordImage(options, manifestDigest, undefined);
     },
   };
 }
@@ -45,7 +45,7 @@ export function sourceOciLayoutOp(options: SourceImageOptions, sourceOf: (layout
 async function recordImage(
   { blobs, layers }: SourceImageOptions,
   digest: Digest,
-  source: string,
+  source: string | undefined,
 ): Promise<Result> {
   const manifest = parseManifest(await blobs.read(digest, MAX_DOCUMENT_BYTES));
   const config = parseImageConfig(await blobs.read(manifest.config.digest, MAX_DOCUMENT_BYTES));

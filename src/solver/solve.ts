@@ -60,10 +60,7 @@ export interface Solution {
  * When a step fails, the others are cancelled and waited for; the first failure is thrown. On cancellation
  * `signal.reason` is thrown. Either way nothing of an unfinished step stays.
  */
-export async function solve(
-  tips: readonly Vertex[],
-  options: SolveOptions,
-): Promise<Solution> {
+export async function solve(tips: readonly Vertex[], options: SolveOptions): Promise<Solution> {
   const solver = new Solver(tips, options);
   return await solver.run(tips);
 }

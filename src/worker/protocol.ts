@@ -53,7 +53,9 @@ export type WorkerEvent =
       readonly totalBytes?: number;
       readonly state: 'running' | 'done' | 'exists' | 'failed';
     }
-  | { readonly kind: 'warning'; readonly code: string; readonly message: string };
+  | { readonly kind: 'warning'; readonly code: string; readonly message: string }
+  /** What a container of `run` writes, as it is; a step's output comes as `log` lines. */
+  | { readonly kind: 'output'; readonly stream: 'stdout' | 'stderr'; readonly base64: string };
 
 /** Every method: its parameters and what it resolves to. */
 export interface WorkerMethods {
@@ -243,8 +245,9 @@ export interface RunParams {
   readonly stdinBase64?: string;
 }
 
+/** A program that cannot be started is a StepError, not a result. */
 export interface RunResult {
-  readonly reason: 'exit' | 'signal' | 'timeout' | 'not-started';
+  readonly reason: 'exit' | 'signal' | 'timeout';
   readonly exitCode?: number;
   readonly signal?: string;
 }

@@ -1,8 +1,9 @@
 /** Runs a container on a stack and throws its changes away. */
-import { DefinitionError } from '../errors.ts';
+import { TsbuildError } from '../errors.ts';
 import { runProgram } from '../executor/run-program.ts';
 import { StepOutput } from '../executor/step-output.ts';
 import { fromNative } from '../native/error.ts';
+import { SecretMask } from '../secret/mask.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput, openInput } from './copy.ts';
 import type { RunParams, RunResult } from './protocol.ts';
@@ -14,10 +15,14 @@ export async function runContainer(
   request: RequestContext,
 ): Promise<RunResult> {
   const prepared = await context.driver.prepare(params.layers, request.signal);
-  const output = new StepOutput({
-    secrets: params.secretValues,
-    onText: (stream, text, timeMs) => request.emit({ kind: 'log', timeMs, stream, text }),
-  });
+  // Its bytes go out as they are; the lines are only kept for an error's last words.
+  const output = new StepOutput({ secrets: params.secretValues, onText: () => undefined });
+  const masks = { stdout: new SecretMask(params.secretValues), stderr: new SecretMask(params.secretValues) };
+  const send = (stream: 'stdout' | 'stderr', masked: string) => {
+    if (masked !== '') {
+      request.emit({ kind: 'output', stream, base64: Buffer.from(masked, 'latin1').toString('base64') });
+    }
+  };
   try {
     if (params.files.length > 0) {
       const input = await openInput(context, { kind: 'files', files: params.files }, request.signal);
@@ -53,24 +58,22 @@ export async function runContainer(
       ...(params.timeoutMs === undefined ? {} : { timeoutMs: params.timeoutMs }),
       ...(params.stdinBase64 === undefined ? {} : { stdin: Buffer.from(params.stdinBase64, 'base64') }),
       signal: request.signal,
-      onOutput: (stream, chunk) => output.write(stream, chunk),
+      onOutput: (stream, chunk) => {
+        output.write(stream, chunk);
+        send(stream, masks[stream].push(chunk.toString('latin1')));
+      },
       pressure: request.pressure,
     });
+    send('stdout', masks.stdout.end());
+    send('stderr', masks.stderr.end());
     if (outcome.reason === 'not-started') {
       output.endExec();
-      const error = stepError(
-        { argv: params.argv, cwd: params.cwd, user: params.user },
-        outcome,
-        output,
-        undefined,
-        context.executor.idMode,
-      );
-      request.emit({ kind: 'log', timeMs: Date.now(), stream: 'stderr', text: error.message });
-      return { reason: 'not-started' };
+      const { argv, cwd, user } = params;
+      throw stepError({ argv, cwd, user }, outcome, output, undefined, context.executor.idMode);
     }
     return outcome;
   } catch (error) {
-    throw error instanceof DefinitionError ? error : fromNative(error, 'cannot run the container');
+    throw error instanceof TsbuildError ? error : fromNative(error, 'cannot run the container');
   } finally {
     output.close();
     await prepared.discard();

@@ -14,6 +14,9 @@ export function workerEvents(emit: Emit, vertex?: Digest): (event: WorkerEvent) 
       case 'progress':
         emit({ ...event, ...(vertex === undefined ? {} : { vertex }) });
         break;
+      case 'output':
+        // Only `run` gets these, and its caller looks for them itself.
+        break;
       case 'warning':
         emit({ ...event, ...(vertex === undefined ? {} : { vertex }) });
         break;

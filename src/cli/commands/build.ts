@@ -1,15 +1,15 @@
 import { UsageError } from '../../errors.ts';
 import { command } from '../command.ts';
 import type { CliContext } from '../context.ts';
-import type { BuildOptions, BuiltImage, OutputSpec } from '../engine-api.ts';
+import type { BuildOptions, BuiltImage, InspectedImage, OutputSpec } from '../engine-api.ts';
 import { missCollector } from '../explain.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
 import { flag, list, nonEmpty, type Values, value } from '../option.ts';
 import { parseOutput } from '../output-spec.ts';
-import { isSet } from '../resolve.ts';
 import { withEngine } from '../session.ts';
 import { ENGINE_OPTIONS, PLATFORM_OPTION } from '../shared-options.ts';
 import { formatTable } from '../table.ts';
+import { neutralise } from '../terminal-text.ts';
 import { writeResult } from '../write-file.ts';
 
 const options = {
@@ -142,21 +142,32 @@ export default command({
     const outputs = outputsOf(options);
     checkRequest(options, outputs, images, context);
     const misses = missCollector();
-    const built = await withEngine(
+    const warned = new Set<string>();
+    const { built, inspected } = await withEngine(
       context,
       module,
       options,
-      ({ engine }) =>
-        engine.build(
+      async ({ engine }) => {
+        const built = await engine.build(
           images.map((loaded) => loaded.image),
           buildOptions(options, outputs, images, context),
-        ),
-      misses.onEvent,
+        );
+        const wanted = options.iidfile !== undefined || options.metadataFile !== undefined;
+        const inspected = wanted ? await Promise.all(built.map(({ id }) => engine.inspect(id))) : [];
+        return { built, inspected };
+      },
+      (event) => {
+        misses.onEvent(event);
+        if (event.kind === 'warning') {
+          warned.add(warningKey(event));
+        }
+      },
     );
+    context.stderr.write(diagnosticsText(built, warned));
     if (options.explain) {
       context.stderr.write(misses.text());
     }
-    await writeFiles(options, images, built, context.cwd);
+    await writeFiles(options, images, inspected, context.cwd);
     if (!outputs.some((output) => output.dest === '-')) {
       context.stdout.write(results(images, built));
     }
@@ -220,8 +231,8 @@ function buildOptions(
 ): BuildOptions {
   return {
     signal: context.signal,
-    noCache: typed.ignoreCache || isSet(context.env.TSBUILD_IGNORE_CACHE),
-    forceBuild: typed.noCache || typed.forceBuild || isSet(context.env.TSBUILD_FORCE_BUILD),
+    ...(typed.ignoreCache ? { ignoreCache: true } : {}),
+    ...(typed.noCache || typed.forceBuild ? { forceBuild: true } : {}),
     pull: typed.pull,
     ...(typed.platform === undefined ? {} : { platform: typed.platform }),
     tags: typed.tag,
@@ -233,15 +244,15 @@ function buildOptions(
 async function writeFiles(
   typed: BuildValues,
   images: readonly LoadedImage[],
-  built: readonly BuiltImage[],
+  inspected: readonly InspectedImage[],
   cwd: string,
 ): Promise<void> {
-  const [first] = built;
+  const [first] = inspected;
   if (typed.iidfile !== undefined && first !== undefined) {
     await writeResult(cwd, typed.iidfile, first.configDigest);
   }
   if (typed.metadataFile !== undefined) {
-    const all = built.map((image) => metadata(image, typed.tag));
+    const all = inspected.map((image) => metadata(image, typed.tag));
     const content =
       all.length === 1
         ? all[0]
@@ -250,12 +261,29 @@ async function writeFiles(
   }
 }
 
+/** What the definition was warned about, but for what the progress has shown already. */
+function diagnosticsText(built: readonly BuiltImage[], warned: Set<string>): string {
+  const lines: string[] = [];
+  for (const diagnostic of built.flatMap((image) => image.diagnostics)) {
+    if (!warned.has(warningKey(diagnostic))) {
+      warned.add(warningKey(diagnostic));
+      const where = diagnostic.layer === undefined ? '' : ` (layer ${diagnostic.layer + 1})`;
+      lines.push(neutralise(`warning${where}: ${diagnostic.message} (${diagnostic.code})`));
+    }
+  }
+  return lines.map((line) => `${line}\n`).join('');
+}
+
+function warningKey(warning: { readonly code: string; readonly message: string }): string {
+  return `${warning.code} ${warning.message}`;
+}
+
 /** The keys that buildx writes. */
-function metadata(image: BuiltImage, tags: readonly string[]): object {
+function metadata(image: InspectedImage, tags: readonly string[]): object {
   return {
     'containerimage.config.digest': image.configDigest,
     'containerimage.descriptor': image.manifestDescriptor,
-    'containerimage.digest': image.digest,
+    'containerimage.digest': image.manifestDescriptor.digest,
     ...(tags.length === 0 ? {} : { 'image.name': tags.join(',') }),
   };
 }

@@ -53,7 +53,7 @@ export default command({
       throw new UsageError(`the ${username === '' ? 'user name' : 'password'} is empty`, { code: 'E_USAGE' });
     }
     const { checkLogin, saveLogin } = await context.loadEngine();
-    await checkLogin(server, { username, password }, { signal: context.signal });
+    await checkLogin(server, { username, password }, { environment: context.env, signal: context.signal });
     const where = await saveLogin(server, { username, password }, context.env);
     context.stderr.write(`logged in to ${server}; the login is kept in ${where}\n`);
     return 0;

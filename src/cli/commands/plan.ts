@@ -2,6 +2,7 @@ import { command } from '../command.ts';
 import type { DefinedPlan } from '../engine-api.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
 import { choice, flag } from '../option.ts';
+import { withEngine } from '../session.ts';
 import { neutraliseLines } from '../terminal-text.ts';
 
 export default command({
@@ -20,6 +21,11 @@ export default command({
       summary: 'Print the whole plan as JSON',
       detail: 'Prints one JSON object, with the plan of each export under its name.',
     }),
+    lint: flag({
+      long: 'lint',
+      summary: 'Add warnings about style',
+      detail: 'Adds the warnings about style, such as packages without a version.',
+    }),
     platform: choice({
       long: 'platform',
       valueName: 'OS/ARCH',
@@ -36,16 +42,24 @@ export default command({
     { purpose: 'Compare two plans', command: 'tsbuild plan --json image.ts > plan.json' },
   ],
   async run({ options, operands }, context) {
-    const { Image } = await context.loadEngine();
-    const plans: [loaded: LoadedImage, plan: DefinedPlan][] = [];
+    const module = await context.loadEngine();
+    const loaded: LoadedImage[] = [];
     for (const operand of operands) {
-      for (const loaded of await loadDefinition(parseDefinitionName(operand), { cwd: context.cwd, Image })) {
-        const plan = await loaded.image.plan(
-          options.platform === undefined ? {} : { platform: options.platform },
-        );
-        plans.push([loaded, plan]);
-      }
+      loaded.push(
+        ...(await loadDefinition(parseDefinitionName(operand), { cwd: context.cwd, Image: module.Image })),
+      );
     }
+    const plans = await withEngine(context, module, { quiet: true }, async ({ engine }) => {
+      const all: [loaded: LoadedImage, plan: DefinedPlan][] = [];
+      for (const each of loaded) {
+        const plan = await engine.plan(each.image, {
+          lint: options.lint,
+          ...(options.platform === undefined ? {} : { platform: options.platform }),
+        });
+        all.push([each, plan]);
+      }
+      return all;
+    });
     context.stdout.write(
       options.json
         ? `${JSON.stringify(Object.fromEntries(plans.map(([loaded, plan]) => [loaded.exportName, plan])), undefined, 2)}\n`

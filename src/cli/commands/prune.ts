@@ -1,7 +1,10 @@
 import { command } from '../command.ts';
-import { flag, list, nonEmpty, value } from '../option.ts';
+import { BadValue, flag, list, value } from '../option.ts';
 import { formatBytes, parseBytes, parseDuration } from '../quantity.ts';
 import { withEngine } from '../session.ts';
+
+/** What the store holds, as `tsbuild du` lists it. */
+const KINDS: readonly string[] = ['images', 'layers', 'blobs', 'cache-mounts', 'logs'];
 
 export default command({
   operands: [],
@@ -9,8 +12,8 @@ export default command({
     all: flag({
       long: 'all',
       short: 'a',
-      summary: 'Remove all that is not in use and has no name',
-      detail: 'Removes everything that no named image needs and no running build uses, the cache included.',
+      summary: 'Also images with names, and cache mounts',
+      detail: 'Removes also images that have names and what they need, and the directories of cache mounts.',
     }),
     olderThan: value({
       long: 'older-than',
@@ -30,8 +33,15 @@ export default command({
       long: 'kind',
       valueName: 'KIND',
       summary: 'Only things of this kind',
-      detail: 'Removes only things of this kind, as `tsbuild du` names them.',
-      parse: nonEmpty,
+      detail:
+        'Removes only things of this kind, as `tsbuild du` names them: `images`, `layers`, `blobs`, `cache-mounts`, `logs`.',
+      completion: KINDS,
+      parse: (given) => {
+        if (!KINDS.includes(given)) {
+          throw new BadValue(`'${given}' is not one of ${KINDS.join(', ')}`, KINDS);
+        }
+        return given;
+      },
     }),
     dryRun: flag({
       long: 'dry-run',
@@ -44,7 +54,8 @@ export default command({
       detail: 'Prints one JSON object with what was removed.',
     }),
   },
-  detail: 'Removes what is no longer needed from the store. What a running build uses is never touched.',
+  detail:
+    'Removes what is no longer needed from the store: cached results that no named image needs, and the blobs and logs that go with them. What a running build uses is never touched.',
   examples: [
     { purpose: 'Remove what was not used for a week', command: 'tsbuild prune --older-than 7d' },
     { purpose: 'Hold the store below a size', command: 'tsbuild prune --all --keep-bytes 20GB' },

@@ -20,11 +20,15 @@ export interface FrameOptions {
 
 /** Lines of output shown below a running vertex when there is room. */
 const TAIL_SHOWN = 6;
+/** ` 12.3s`: what is left of the times stands in columns. */
+const TIME_WIDTH = 7;
 
 type Tone = 'plain' | 'cached' | 'failed' | 'faint' | 'done';
 
 interface Line {
   readonly left: string;
+  /** Given up first where there is little room. */
+  readonly middle?: string;
   readonly right: string;
   readonly tone: Tone;
 }
@@ -49,8 +53,9 @@ export function frame(model: ProgressModel, options: FrameOptions): string[] {
 
 function header(model: ProgressModel, options: FrameOptions): Line {
   const { finished, total } = model.count();
-  const elapsedMs = options.nowMs - (model.startedMs ?? options.nowMs);
-  const over = options.final && finished === total;
+  const endMs = model.idle ? (model.lastMs ?? options.nowMs) : options.nowMs;
+  const elapsedMs = endMs - (model.startedMs ?? endMs);
+  const over = (options.final || model.idle) && finished === total;
   return {
     left: `[+] Building ${formatDuration(elapsedMs)} (${finished}/${total})${over ? ' FINISHED' : ''}`,
     right: '',
@@ -75,6 +80,7 @@ function vertexBlock(model: ProgressModel, progress: VertexProgress, options: Fr
   const work = runningLines(progress.works.values(), options.nowMs).map(
     (line): Line => ({
       left: ` => => ${line.text}`,
+      middle: line.amounts,
       right: formatDuration(options.nowMs - line.startedMs),
       tone: 'plain',
     }),
@@ -189,16 +195,22 @@ function toneOf(progress: VertexProgress): Tone {
   }
 }
 
+/** Less than this of what a line is about says nothing. */
+const LEAST_LEFT = 14;
+
 /** One column stays free: a terminal that wraps at the last cell would otherwise count one row more than we do. */
 function layOut(line: Line, columns: number, color: boolean): string {
   const width = Math.max(1, columns - 1);
   const right = line.right === '' ? '' : ` ${line.right}`;
-  const room = width - displayWidth(right);
-  // Where the time would take the place of what it is about, the time goes.
-  const text =
-    room < 8
-      ? truncate(line.left, width)
-      : `${pad(truncate(line.left, room), right === '' ? 0 : room)}${right}`;
+  const middle = line.middle === undefined || line.middle === '' ? '' : ` ${line.middle}`;
+  // Where numbers would take the place of what they are about, the numbers go.
+  const tail = [middle + right.padStart(middle === '' ? 0 : TIME_WIDTH), right, ''].find(
+    (candidate) =>
+      candidate === '' || width - displayWidth(candidate) >= Math.min(LEAST_LEFT, line.left.length),
+  );
+  const room = width - displayWidth(tail ?? '');
+  const left = truncate(line.left, room);
+  const text = tail === undefined || tail === '' ? left : `${pad(left, room)}${tail}`;
   return color ? paint(text, line.tone) : text;
 }
 

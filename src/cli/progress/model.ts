@@ -44,6 +44,8 @@ export interface OutputDone {
 
 /** More lines than any terminal is high would never be seen. */
 const TAIL_LINES = 50;
+/** Nor would the rest of a line longer than any terminal is wide. */
+const LONGEST_LINE = 2000;
 /** The rate is that of the last five seconds: quick to follow, slow enough to read. */
 const RATE_WINDOW_MS = 5000;
 const SAMPLE_EVERY_MS = 250;
@@ -56,9 +58,14 @@ export class ProgressModel {
   readonly outputs: OutputDone[] = [];
   startedMs: number | undefined;
   builtMs: number | undefined;
+  /** Of the newest event. */
+  lastMs: number | undefined;
+  /** The highest layer of each definition. */
+  readonly #lastLayers = new Map<string | undefined, number>();
 
   apply(event: BuildEvent): void {
     this.startedMs ??= event.timeMs;
+    this.lastMs = event.timeMs;
     switch (event.kind) {
       case 'plan':
         for (const vertex of event.vertices) {
@@ -80,7 +87,7 @@ export class ProgressModel {
       }
       case 'log': {
         const { tail } = this.#vertex(event.vertex, event.timeMs);
-        tail.push(event.text);
+        tail.push(event.text.slice(0, LONGEST_LINE));
         if (tail.length > TAIL_LINES) {
           tail.shift();
         }
@@ -116,6 +123,13 @@ export class ProgressModel {
     return { finished, total: this.vertices.size };
   }
 
+  /** Everything is built and nothing is written out: what goes on now, such as a container, is not our story. */
+  get idle(): boolean {
+    return (
+      this.builtMs !== undefined && ![...this.outputWorks.values()].some((work) => work.state === 'running')
+    );
+  }
+
   get(digest: Digest): VertexProgress | undefined {
     return this.vertices.get(digest);
   }
@@ -126,21 +140,16 @@ export class ProgressModel {
     if (layer === undefined) {
       return label;
     }
-    let last = layer;
-    const definitions = new Set<string | undefined>();
-    for (const { vertex } of this.vertices.values()) {
-      if (vertex.layer !== undefined) {
-        definitions.add(vertex.definition);
-        if (vertex.definition === definition) {
-          last = Math.max(last, vertex.layer);
-        }
-      }
-    }
-    const name = definitions.size > 1 && definition !== undefined ? `${shortName(definition)} ` : '';
+    const last = this.#lastLayers.get(definition) ?? layer;
+    const name = this.#lastLayers.size > 1 && definition !== undefined ? `${shortName(definition)} ` : '';
     return `[${name}${layer + 1}/${last + 1}] ${label}`;
   }
 
   #plan(vertex: EventVertex, timeMs: number): void {
+    const { layer, definition } = vertex;
+    if (layer !== undefined) {
+      this.#lastLayers.set(definition, Math.max(layer, this.#lastLayers.get(definition) ?? 0));
+    }
     const known = this.vertices.get(vertex.digest);
     if (known === undefined) {
       this.vertices.set(vertex.digest, newVertex(this.vertices.size + 1, vertex, timeMs));

@@ -40,12 +40,16 @@ class PlainProgress {
   readonly #saidMs = new Map<VertexProgress, number>();
   #current: VertexProgress | 'outputs' | undefined;
   #wroteAnything = false;
+  #closed = false;
 
   constructor(stream: OutputStream) {
     this.#stream = stream;
   }
 
   event(event: BuildEvent): void {
+    if (this.#closed) {
+      return;
+    }
     this.#model.apply(event);
     switch (event.kind) {
       case 'vertex-started':
@@ -81,8 +85,12 @@ class PlainProgress {
           ...finishedLines(this.#model.outputWorks.values()),
           `${event.type} ${neutralise(event.destination)} ${event.digest} DONE`,
         ]);
-        // Said; the next output starts with its own work.
-        this.#model.outputWorks.clear();
+        // Said; what another output does at the same time goes on.
+        for (const work of this.#model.outputWorks.values()) {
+          if (work.state !== 'running') {
+            this.#model.outputWorks.delete(work.id);
+          }
+        }
         return;
       case 'plan':
       case 'progress':
@@ -117,6 +125,7 @@ class PlainProgress {
   }
 
   close(): void {
+    this.#closed = true;
     if (this.#wroteAnything) {
       this.#stream.write('\n');
       this.#wroteAnything = false;
@@ -124,7 +133,11 @@ class PlainProgress {
   }
 
   #workLines(works: Iterable<WorkProgress>, nowMs: number): string[] {
-    return runningLines(works, nowMs).map((line) => `${line.text} ${formatDuration(nowMs - line.startedMs)}`);
+    return runningLines(works, nowMs).map((line) =>
+      [line.text, line.amounts, formatDuration(nowMs - line.startedMs)]
+        .filter((part) => part !== '')
+        .join(' '),
+    );
   }
 
   #aboutVertex(digest: VertexProgress['vertex']['digest'], timeMs: number, lines: readonly string[]): void {

@@ -40,6 +40,8 @@ class TtyProgress implements ProgressRenderer {
   #drawn: readonly number[] = [];
   /** Printed above the next picture. */
   #pending: string[] = [];
+  /** The picture that is on the screen, and for how many columns it was drawn. */
+  #shown = '';
   #closed = false;
 
   constructor(stream: OutputStream, ticker: Ticker, options: TtyOptions) {
@@ -85,6 +87,11 @@ class TtyProgress implements ProgressRenderer {
     if (lines.length === 0 && this.#pending.length === 0) {
       return;
     }
+    const picture = `${size.columns} ${lines.join('\n')}`;
+    if (picture === this.#shown && this.#pending.length === 0 && !final) {
+      return;
+    }
+    this.#shown = picture;
     const up = this.#rowsOnScreen(size.columns);
     const body = [...this.#pending, ...lines].map((line) => `${line}${ERASE_LINE_END}\n`).join('');
     const start = up === 0 ? '\r' : `\r${ESC}${up}A`;

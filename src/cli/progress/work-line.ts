@@ -7,7 +7,10 @@ import { rate, type WorkProgress } from './model.ts';
 export const MOST_WORK_LINES = 4;
 
 export interface WorkLine {
+  /** What is done to what. */
   readonly text: string;
+  /** `12.3MB / 45.1MB 3.2MB/s`; empty while there is nothing to count. */
+  readonly amounts: string;
   readonly startedMs: number;
   readonly state: WorkProgress['state'];
 }
@@ -18,7 +21,8 @@ export function runningLines(works: Iterable<WorkProgress>, nowMs: number): Work
   const running = all.filter((work) => work.state === 'running');
   if (running.length <= MOST_WORK_LINES) {
     return running.map((work) => ({
-      text: `${work.activity} ${neutralise(work.subject)} ${amounts([work], nowMs)}`.trimEnd(),
+      text: `${work.activity} ${neutralise(work.subject)}`.trimEnd(),
+      amounts: amounts([work], nowMs),
       startedMs: work.startedMs,
       state: work.state,
     }));
@@ -27,7 +31,8 @@ export function runningLines(works: Iterable<WorkProgress>, nowMs: number): Work
   return groups(all.filter((work) => active.has(work.activity))).map(([activity, group]) => {
     const finished = group.filter((work) => work.state !== 'running').length;
     return {
-      text: `${activity} ${finished}/${group.length} ${amounts(group, nowMs)}`.trimEnd(),
+      text: `${activity} ${finished}/${group.length}`,
+      amounts: amounts(group, nowMs),
       startedMs: earliest(group),
       state: 'running',
     };

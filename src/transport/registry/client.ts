@@ -10,7 +10,7 @@ import { type Manifest, parseManifestDocument } from '../../oci/manifest.ts';
 import { choosePlatform, formatPlatform, type Platform, platformDistance } from '../../oci/platform.ts';
 import { apiHost, canonicalHost, formatReference, type Reference } from '../../oci/reference.ts';
 import { ANONYMOUS, type CredentialSource } from './credentials.ts';
-import { HttpClient } from './http-client.ts';
+import { discardBody, HttpClient } from './http-client.ts';
 import type { Mirror } from './mirrors.ts';
 import {
   type FetchedDocument,
@@ -255,7 +255,7 @@ export class RegistryClient {
       doing: `log in to ${host}`,
       signal: options.signal,
     });
-    response.body.destroy();
+    await discardBody(response);
   }
 
   /** Ends all connections. */

@@ -91,6 +91,8 @@ export class HttpClient {
         ...(request.body === undefined ? {} : { body: request.body }),
         ...(request.signal === undefined ? {} : { signal: request.signal }),
       });
+      // Destroying a body before its end is an error to undici; readers get theirs from the iteration.
+      body.on('error', () => {});
       return { method: request.method, url: request.url, status: statusCode, headers, body };
     } catch (cause) {
       request.signal?.throwIfAborted();

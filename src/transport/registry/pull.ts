@@ -12,7 +12,7 @@ import { type Digest, isDigest } from '../../oci/digest.ts';
 import { MAX_DOCUMENT_BYTES } from '../../oci/json-document.ts';
 import { parseManifestDocument } from '../../oci/manifest.ts';
 import { isForeignLayer, MANIFEST_ACCEPT } from '../../oci/media-type.ts';
-import { type HttpResponse, header, readBody } from './http-client.ts';
+import { discardBody, type HttpResponse, header, readBody } from './http-client.ts';
 import { registryError } from './registry-error.ts';
 import type { RegistrySession } from './session.ts';
 
@@ -61,7 +61,7 @@ export async function headManifest(
     doing: `look up ${session.host}/${session.repository}:${tagOrDigest}`,
     ...options,
   });
-  response.body.destroy();
+  await discardBody(response);
   const digest = header(response.headers, 'docker-content-digest');
   const size = Number(header(response.headers, 'content-length') ?? Number.NaN);
   const mediaType = contentType(response);

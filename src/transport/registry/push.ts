@@ -140,7 +140,7 @@ class Push {
       doing: `push to ${session.host}/${session.repository}`,
       signal: this.#options.signal,
     });
-    response.body.destroy();
+    await discardBody(response);
     return response.status === 200 && header(response.headers, 'docker-content-digest') === digest;
   }
 
@@ -217,7 +217,7 @@ class Push {
       doing: `push to ${session.host}/${session.repository}`,
       signal,
     });
-    response.body.destroy();
+    await discardBody(response);
     return response.status === 200;
   }
 

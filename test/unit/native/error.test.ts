@@ -31,7 +31,10 @@ test('a full disk is told apart, and keeps errno and path', () => {
 test('a digest error carries both digests', () => {
   const [actual, expected] = [`sha256:${'a'.repeat(64)}`, `sha256:${'b'.repeat(64)}`];
   const message = `the blob of 'x' has digest ${actual}, expected ${expected}`;
-  expect(fromNative(failure('DIGEST_MISMATCH', { message }), 'cannot unpack')).toMatchObject({ actual, expected });
+  expect(fromNative(failure('DIGEST_MISMATCH', { message }), 'cannot unpack')).toMatchObject({
+    actual,
+    expected,
+  });
 });
 
 test('other errors pass through, and only ours are cancellations', () => {
