@@ -45,6 +45,8 @@ export interface ProgramSpec {
   readonly user: string;
   readonly network: 'host' | 'none';
   readonly lend: readonly ToolSupport[];
+  /** False lends no variables at all: the program sees `env`, PATH and HOME. @defaultValue true */
+  readonly lendHost?: boolean;
   readonly mounts: readonly ProgramMount[];
   readonly timeoutMs?: number;
   readonly stdin?: Uint8Array;
@@ -122,7 +124,7 @@ async function runMounted(
   const lentVariables = [
     ['PATH', DEFAULT_PATH],
     ['HOME', user.home],
-    ...lent.env,
+    ...(spec.lendHost === false ? [] : lent.env),
     ...Object.entries(spec.lentEnv),
   ];
   for (const [name = '', value = ''] of lentVariables) {

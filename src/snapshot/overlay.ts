@@ -117,6 +117,11 @@ class PreparedOverlay implements Prepared {
     return this.#root;
   }
 
+  changes(): string {
+    this.#unmount();
+    return this.#upper;
+  }
+
   async withMountpoints<T>(
     mountpoints: readonly Mountpoint[],
     use: (root: string, targets: ReadonlyMap<string, string>) => Promise<T>,
