@@ -9,7 +9,6 @@ export { Image } from '../frontend/fluent/image.ts';
 export async function probeHost(options: {
   readonly env?: NodeJS.ProcessEnv;
 }): Promise<readonly HostCheck[]> {
-  // @ts-expect-error: the probes are written beside this file; this line goes when they are there.
   const probes = await import('../executor/probe.ts');
   return await probes.probeHost(options);
 }

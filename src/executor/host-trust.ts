@@ -1,4 +1,144 @@
+/**
+ * What this machine trusts and how it reaches the network, to be lent to steps: a company's own certificate authority,
+ * proxies, mirrors. Only looks at files and the environment; no network, no process.
+ */
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { rootCertificates } from 'node:tls';
+import { HostError } from '../errors.ts';
 import type { HostTrust } from '../worker/protocol.ts';
-export function discoverHostTrust(_mode: string, _env: NodeJS.ProcessEnv, _settings: unknown): HostTrust {
-  return { caBundle: '/etc/ssl/certs/ca-certificates.crt', proxies: {}, mirrors: {} };
+
+export type HostCaMode = 'auto' | 'always' | 'never';
+
+export interface Mirrors {
+  readonly pipIndexUrl?: string;
+  readonly npmRegistry?: string;
+  readonly aptMirror?: string;
+}
+
+/** Where distributions keep the bundle that their tools read: Debian, Fedora, openSUSE, Alpine, older Red Hat. */
+const SYSTEM_BUNDLES = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
+  '/etc/ssl/ca-bundle.pem',
+  '/etc/ssl/cert.pem',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+];
+/** The public certificates as Debian packages them, one a file. */
+const PUBLIC_SET_DIR = '/usr/share/ca-certificates/mozilla';
+const NAMED_BUNDLES = ['SSL_CERT_FILE', 'NODE_EXTRA_CA_CERTS'];
+const PROXY_VARIABLES = ['http_proxy', 'https_proxy', 'ftp_proxy', 'all_proxy', 'no_proxy'];
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----([\s\S]*?)-----END CERTIFICATE-----/g;
+
+/**
+ * @param mode - `auto` lends the host's bundle only when it holds certificates beyond the public set, because otherwise the
+ * image's own serve as well.
+ * @throws {HostError} `E_CA_BUNDLE` when `always` finds no bundle, or one that the environment names cannot be read.
+ */
+export function discoverHostTrust(
+  mode: HostCaMode,
+  env: Readonly<Record<string, string | undefined>>,
+  mirrors: Mirrors = {},
+): HostTrust {
+  const caBundle = mode === 'never' ? undefined : findBundle(mode, env);
+  return {
+    ...(caBundle === undefined ? {} : { caBundle }),
+    proxies: proxiesOf(env),
+    mirrors: mirrorVariables(mirrors),
+  };
+}
+
+function findBundle(
+  mode: Exclude<HostCaMode, 'never'>,
+  env: Readonly<Record<string, string | undefined>>,
+): string | undefined {
+  const named = NAMED_BUNDLES.map((name) => env[name]).find((path) => path !== undefined && path !== '');
+  const text = named === undefined ? undefined : readBundle(named);
+  if (named !== undefined && text === undefined) {
+    throw new HostError(`cannot read the certificate bundle '${named}' that the environment names`, {
+      code: 'E_CA_BUNDLE',
+      path: named,
+      hint: 'mend SSL_CERT_FILE or NODE_EXTRA_CA_CERTS, or use --host-ca never',
+    });
+  }
+  const candidates = [...(named === undefined ? [] : [named]), ...SYSTEM_BUNDLES];
+  // A file of extra certificates alone would replace the public ones in the step: the largest bundle that has extras wins.
+  const bundles = candidates.flatMap((path) => {
+    const content = readBundle(path);
+    return content === undefined ? [] : [{ path, certificates: fingerprints(content) }];
+  });
+  if (bundles.length === 0) {
+    if (mode === 'always') {
+      throw new HostError('no certificate bundle is found on this machine', {
+        code: 'E_CA_BUNDLE',
+        hint: 'name a PEM file with SSL_CERT_FILE',
+      });
+    }
+    return undefined;
+  }
+  if (mode === 'always') {
+    return largest(bundles).path;
+  }
+  const known = publicSet();
+  const withExtras = bundles.filter(({ certificates }) => [...certificates].some((one) => !known.has(one)));
+  return withExtras.length === 0 ? undefined : largest(withExtras).path;
+}
+
+function largest<T extends { readonly certificates: ReadonlySet<string> }>(bundles: readonly T[]): T {
+  return bundles.reduce((best, one) => (one.certificates.size > best.certificates.size ? one : best));
+}
+
+function readBundle(path: string): string | undefined {
+  try {
+    const text = readFileSync(path, 'latin1');
+    return text.includes('-----BEGIN CERTIFICATE-----') ? text : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Of each certificate's bytes, whatever the line breaks. */
+function fingerprints(pem: string): Set<string> {
+  const prints = new Set<string>();
+  for (const [, base64 = ''] of pem.matchAll(CERTIFICATE)) {
+    prints.add(createHash('sha1').update(base64.replace(/\s+/g, '')).digest('base64'));
+  }
+  return prints;
+}
+
+function publicSet(): Set<string> {
+  const known = fingerprints(rootCertificates.join('\n'));
+  try {
+    for (const name of readdirSync(PUBLIC_SET_DIR)) {
+      for (const print of fingerprints(readFileSync(join(PUBLIC_SET_DIR, name), 'latin1'))) {
+        known.add(print);
+      }
+    }
+  } catch {
+    // Not a Debian, or without the package: Node's own list decides.
+  }
+  return known;
+}
+
+/** Both spellings, because tools differ in which one they read. */
+function proxiesOf(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const proxies: Record<string, string> = {};
+  for (const name of PROXY_VARIABLES) {
+    const upper = name.toUpperCase();
+    const value = env[name] || env[upper];
+    if (value !== undefined && value !== '') {
+      proxies[name] = value;
+      proxies[upper] = value;
+    }
+  }
+  return proxies;
+}
+
+function mirrorVariables({ pipIndexUrl, npmRegistry, aptMirror }: Mirrors): Record<string, string> {
+  return {
+    ...(pipIndexUrl === undefined ? {} : { PIP_INDEX_URL: pipIndexUrl, UV_DEFAULT_INDEX: pipIndexUrl }),
+    ...(npmRegistry === undefined ? {} : { npm_config_registry: npmRegistry }),
+    ...(aptMirror === undefined ? {} : { TSBUILD_APT_MIRROR: aptMirror }),
+  };
 }

@@ -3,7 +3,7 @@
  * package managers. All of it lies in `/run/tsbuild`, outside of the image's paths, or in the step's environment.
  */
 import { copyFileSync, linkSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { HostError } from '../errors.ts';
 import type { ToolSupport } from '../graph/action.ts';
 import type { CacheMountRequest } from '../volume/cache-mounts.ts';
@@ -12,6 +12,8 @@ import { HOSTNAME } from './sandbox.ts';
 
 /** In the sandbox. */
 export const LENT_DIR = '/run/tsbuild';
+/** Mounted, not captured. */
+export const NETWORK_FILES = ['/etc/hosts', '/etc/resolv.conf', '/etc/hostname'] as const;
 const LAUNCHER = 'launcher';
 const CA_BUNDLE = 'ca-certificates.crt';
 const APT_CONFIG = 'apt.conf';
@@ -214,13 +216,10 @@ function networkFiles({ stepDir, network }: LentRequest): LentToStep['files'] {
       ? `${hostFile('/etc/hosts').trimEnd()}\n127.0.0.1 ${HOSTNAME}\n`
       : `127.0.0.1 localhost ${HOSTNAME}\n::1 localhost\n`;
   const resolver = network === 'host' ? hostFile('/etc/resolv.conf') : '# This step has no network.\n';
-  return [
-    ['hosts', hosts, '/etc/hosts'],
-    ['resolv.conf', resolver, '/etc/resolv.conf'],
-    ['hostname', `${HOSTNAME}\n`, '/etc/hostname'],
-  ].map(([name = '', text = '', target = '']) => {
-    const source = join(stepDir, name);
-    writeFileSync(source, text, { mode: 0o644 });
+  const texts = [hosts, resolver, `${HOSTNAME}\n`];
+  return NETWORK_FILES.map((target, index) => {
+    const source = join(stepDir, basename(target));
+    writeFileSync(source, texts[index] ?? '', { mode: 0o644 });
     return { source, target };
   });
 }

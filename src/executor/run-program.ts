@@ -9,7 +9,7 @@ import type { ToolSupport } from '../graph/action.ts';
 import { native } from '../native/addon.ts';
 import type { Mountpoint, Prepared } from '../snapshot/driver.ts';
 import type { CacheMountRequest, CacheMounts, HeldCacheMount } from '../volume/cache-mounts.ts';
-import { LENT_DIR, type Lent } from './lent.ts';
+import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
 import { type Outcome, runInSandbox, type SandboxMount } from './sandbox.ts';
 import { lookupUser } from './user.ts';
 
@@ -45,6 +45,8 @@ export interface ProgramSpec {
   readonly user: string;
   readonly network: 'host' | 'none';
   readonly lend: readonly ToolSupport[];
+  /** False lends no variables at all: the program sees `env`, PATH and HOME. @defaultValue true */
+  readonly lendHost?: boolean;
   readonly mounts: readonly ProgramMount[];
   readonly timeoutMs?: number;
   readonly stdin?: Uint8Array;
@@ -81,81 +83,14 @@ export async function runProgram(
   const held: HeldCacheMount[] = [];
   try {
     mkdirSync(stepDir, { mode: 0o700 });
-    const root = prepared.root();
-    const user = lookupUser(root, spec.user);
-    if (executor.idMode === 'single' && (user.uid !== 0 || user.gid !== 0)) {
-      throw new HostError(
-        `a step runs as user '${spec.user}' (${user.uid}:${user.gid}), and only one user id is available`,
-        {
-          code: 'E_SUBUID_MISSING',
-          hint: subuidHint(),
-        },
-      );
-    }
-    const env = new Map<string, string>(spec.env);
-    const lent = executor.lent.toStep({ ...spec, stepDir, env, uid: user.uid, gid: user.gid });
-    const defaults: [string, string][] = [['PATH', DEFAULT_PATH], ['HOME', user.home], ...lent.env];
-    for (const [name, value] of [...defaults, ...Object.entries(spec.lentEnv)]) {
-      if (!env.has(name) || name === 'APT_CONFIG') {
-        env.set(name, value);
-      }
-    }
-    // WORKDIR makes what is missing; that is part of the layer.
-    native().mkdirInRoot(root, spec.cwd, 0o755, 0, 0);
-
-    const all: ProgramMount[] = [
-      ...lent.caches.map(({ request, target }) => ({ kind: 'cache' as const, request, target })),
-      ...spec.mounts,
-    ];
-    // Locks in one order for everybody, so that two steps never wait for each other.
-    const requests = all.flatMap((mount) => (mount.kind === 'cache' ? [mount] : []));
-    const cacheDirs = new Map<ProgramMount, string>();
-    for (const mount of requests.toSorted((left, right) => (left.request.id < right.request.id ? -1 : 1))) {
-      const twin = [...cacheDirs].find(
-        ([other]) => other.kind === 'cache' && other.request.id === mount.request.id,
-      );
-      if (twin !== undefined) {
-        cacheDirs.set(mount, twin[1]);
-        continue;
-      }
-      const cache = await executor.caches.acquire(mount.request, spec.signal);
-      held.push(cache);
-      cacheDirs.set(mount, cache.dir);
-    }
-
     const mountpoints: Mountpoint[] = [
       ...ALWAYS_MOUNTED,
-      ...lent.files.map(({ target }) => ({ path: target, kind: 'file' as const })),
-      // What lies in the lent directory has its mountpoint there.
-      ...all.filter(({ target }) => !isLent(target)).map(mountpointOf),
+      ...NETWORK_FILES.map((path) => ({ path, kind: 'file' as const })),
+      ...spec.mounts.map(mountpointOf),
     ];
-    return await prepared.withMountpoints(mountpoints, async (mounted, targets) => {
-      const at = (path: string) => targets.get(path) ?? path;
-      const mounts: SandboxMount[] = [
-        { kind: 'bind', source: lent.dir, target: at(LENT_DIR), readOnly: true },
-        ...lent.files.map(({ source, target }) => ({
-          kind: 'bind' as const,
-          source,
-          target: at(target),
-          readOnly: false,
-        })),
-        ...all.map((mount, index) =>
-          sandboxMount(mount, at(mount.target), cacheDirs, join(stepDir, `secret-${index}`)),
-        ),
-      ];
-      return runInSandbox(
-        {
-          ...spec,
-          root: mounted,
-          env: [...env],
-          uid: user.uid,
-          gid: user.gid,
-          groups: executor.idMode === 'single' ? undefined : user.groups,
-          mounts,
-        },
-        { launcher: executor.lent.launcher, pidNamespace: executor.pidNamespace },
-      );
-    });
+    return await prepared.withMountpoints(mountpoints, (root, targets) =>
+      runMounted(executor, spec, { root, targets, stepDir, held }),
+    );
   } finally {
     for (const cache of held) {
       cache.release();
@@ -164,8 +99,96 @@ export async function runProgram(
   }
 }
 
-function isLent(target: string): boolean {
-  return target.startsWith(`${LENT_DIR}/`);
+interface Mounted {
+  readonly root: string;
+  readonly targets: ReadonlyMap<string, string>;
+  readonly stepDir: string;
+  /** Released by the caller. */
+  readonly held: HeldCacheMount[];
+}
+
+async function runMounted(
+  executor: Executor,
+  spec: ProgramSpec,
+  { root, targets, stepDir, held }: Mounted,
+): Promise<Outcome> {
+  const user = lookupUser(root, spec.user);
+  if (executor.idMode === 'single' && (user.uid !== 0 || user.gid !== 0)) {
+    throw new HostError(
+      `a step runs as user '${spec.user}' (${user.uid}:${user.gid}), and only one user id is available`,
+      { code: 'E_SUBUID_MISSING', hint: subuidHint() },
+    );
+  }
+  const env = new Map<string, string>(spec.env);
+  const lent = executor.lent.toStep({ ...spec, stepDir, env, uid: user.uid, gid: user.gid });
+  const lentVariables = [
+    ['PATH', DEFAULT_PATH],
+    ['HOME', user.home],
+    ...(spec.lendHost === false ? [] : lent.env),
+    ...Object.entries(spec.lentEnv),
+  ];
+  for (const [name = '', value = ''] of lentVariables) {
+    // Ours includes an existing APT_CONFIG.
+    if (!env.has(name) || name === 'APT_CONFIG') {
+      env.set(name, value);
+    }
+  }
+  // WORKDIR makes what is missing; that is part of the layer.
+  native().mkdirInRoot(root, spec.cwd, 0o755, 0, 0);
+
+  const all: ProgramMount[] = [
+    ...lent.caches.map(({ request, target }) => ({ kind: 'cache' as const, request, target })),
+    ...spec.mounts,
+  ];
+  const cacheDirs = await acquireCaches(executor.caches, all, held, spec.signal);
+  const at = (path: string) => targets.get(path) ?? path;
+  const mounts: SandboxMount[] = [
+    { kind: 'bind', source: lent.dir, target: at(LENT_DIR), readOnly: true },
+    ...lent.files.map(({ source, target }) => ({
+      kind: 'bind' as const,
+      source,
+      target: at(target),
+      readOnly: false,
+    })),
+    ...all.map((mount, index) =>
+      sandboxMount(mount, at(mount.target), cacheDirs, join(stepDir, `secret-${index}`)),
+    ),
+  ];
+  return runInSandbox(
+    {
+      ...spec,
+      root,
+      env: [...env],
+      uid: user.uid,
+      gid: user.gid,
+      groups: executor.idMode === 'single' ? undefined : user.groups,
+      mounts,
+    },
+    { launcher: executor.lent.launcher, pidNamespace: executor.pidNamespace },
+  );
+}
+
+/** In one order for everybody, so that two steps never wait for each other. */
+async function acquireCaches(
+  caches: CacheMounts,
+  mounts: readonly ProgramMount[],
+  held: HeldCacheMount[],
+  signal: AbortSignal,
+): Promise<ReadonlyMap<ProgramMount, string>> {
+  const dirs = new Map<ProgramMount, string>();
+  const byId = new Map<string, string>();
+  const wanted = mounts.flatMap((mount) => (mount.kind === 'cache' ? [mount] : []));
+  for (const mount of wanted.toSorted((left, right) => (left.request.id < right.request.id ? -1 : 1))) {
+    let dir = byId.get(mount.request.id);
+    if (dir === undefined) {
+      const cache = await caches.acquire(mount.request, signal);
+      held.push(cache);
+      dir = cache.dir;
+      byId.set(mount.request.id, dir);
+    }
+    dirs.set(mount, dir);
+  }
+  return dirs;
 }
 
 function mountpointOf(mount: ProgramMount): Mountpoint {

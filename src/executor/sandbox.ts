@@ -173,9 +173,11 @@ export async function runInSandbox(spec: SandboxSpec, options: SandboxOptions): 
     env: { PATH: process.env.PATH ?? '/usr/bin:/bin' },
     stdio: [spec.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
   });
-  const status = collect(child.stdio[STATUS_FD] as Readable);
-  const info = collect(child.stdio[INFO_FD] as Readable);
-  writeAll(child.stdio[SPEC_FD] as Writable, encodeSpec(spec));
+  // The types know of five at most.
+  const pipes = child.stdio as readonly unknown[];
+  const status = collect(pipes[STATUS_FD] as Readable);
+  const info = collect(pipes[INFO_FD] as Readable);
+  writeAll(pipes[SPEC_FD] as Writable, encodeSpec(spec));
   if (spec.stdin !== undefined) {
     writeAll(child.stdin as Writable, spec.stdin);
   }

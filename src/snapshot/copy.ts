@@ -90,6 +90,10 @@ class PreparedCopy implements Prepared {
     return this.#root;
   }
 
+  changes(): string {
+    return this.#root;
+  }
+
   async withMountpoints<T>(
     mountpoints: readonly Mountpoint[],
     use: (root: string, targets: ReadonlyMap<string, string>) => Promise<T>,

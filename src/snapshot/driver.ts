@@ -25,6 +25,11 @@ export interface Prepared {
    */
   root(): string;
   /**
+   * The changes themselves, unmounted. Where the stack below is empty they are all of the tree, and writing much into them
+   * is faster than through a mount.
+   */
+  changes(): string;
+  /**
    * Calls `use` with a root in which every mountpoint exists, and with where each of them really is: links of the image
    * are resolved inside the root. What had to be made for that is in no layer, and changes no directory's times.
    *

@@ -1,9 +1,19 @@
 /**
  * Mountpoints that the image lacks. Making them in the changed tree would leave them in the layer and change the times of
- * their parents; so they come as one more layer directly below the changes (overlay), or are taken away again (copying).
+ * their parents. So they come as one more layer at the very bottom, where whatever the image has goes before it; where the
+ * image's links lead elsewhere, as one directly below the changes; and without overlay they are taken away again afterwards.
  */
-import { lstatSync, mkdirSync, rmdirSync, type Stats, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
-import { join, posix } from 'node:path';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  rmdirSync,
+  type Stats,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, posix } from 'node:path';
 import { DefinitionError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 import type { Mountpoint } from './driver.ts';
@@ -27,6 +37,17 @@ export function locate(root: string, mountpoints: readonly Mountpoint[]): readon
     }
     return { mountpoint, resolved };
   });
+}
+
+/** A layer that goes below all others and holds nothing but mountpoints. */
+export function makeBottomSkeleton(mountpoints: readonly Mountpoint[], skeleton: string): void {
+  for (const { path, kind } of mountpoints) {
+    const place = join(skeleton, posix.normalize(`/${path}`));
+    mkdirSync(kind === 'directory' ? place : dirname(place), { recursive: true, mode: 0o755 });
+    if (kind === 'file' && !existsSync(place)) {
+      writeFileSync(place, '', { mode: 0o644 });
+    }
+  }
 }
 
 /** The missing ones as a directory to be laid below the changes. Their existing parents look as they do in `root`. */

@@ -5,7 +5,7 @@ import { HostError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { CommitResult, Mountpoint, Prepared, SnapshotDriver, View } from './driver.ts';
-import { locate, makeInPlace, makeSkeleton } from './mountpoints.ts';
+import { type Located, locate, makeInPlace, makeSkeleton } from './mountpoints.ts';
 import type { SnapshotStore } from './snapshot-store.ts';
 
 export class OverlayDriver implements SnapshotDriver {
@@ -89,6 +89,7 @@ class PreparedOverlay implements Prepared {
   readonly #start: Stats;
   #mounts = 0;
   #mounted: 'no' | 'plain' | 'skeleton' = 'no';
+  #mountedLowers: readonly string[] = [];
   #ended = false;
 
   constructor(store: SnapshotStore, userXattr: boolean, lowers: readonly string[]) {
@@ -116,32 +117,44 @@ class PreparedOverlay implements Prepared {
     return this.#root;
   }
 
+  changes(): string {
+    this.#unmount();
+    return this.#upper;
+  }
+
   async withMountpoints<T>(
     mountpoints: readonly Mountpoint[],
     use: (root: string, targets: ReadonlyMap<string, string>) => Promise<T>,
   ): Promise<T> {
-    const located = locate(this.root(), mountpoints);
+    this.#unmount();
+    this.#mount([...this.#lowers, this.#store.skeleton(mountpoints)]);
+    this.#mounted = 'skeleton';
+    const located = locate(this.#root, mountpoints);
     const targets = new Map(located.map(({ mountpoint, resolved }) => [mountpoint.path, resolved.path]));
     const missing = located.filter(({ resolved }) => resolved.stat === undefined);
-    if (missing.length === 0) {
-      return use(this.#root, targets);
-    }
-    const skeleton = join(this.#dir, `skeleton-${this.#mounts}`);
-    mkdirSync(skeleton);
-    makeSkeleton(this.#root, missing, skeleton);
-    this.#unmount();
-    this.#mount([skeleton, ...this.#lowers]);
-    this.#mounted = 'skeleton';
-    // A whiteout or an opaque directory of this very step hides what lies below.
-    const hidden = missing.filter(
-      ({ resolved }) => lstatSync(join(this.#root, resolved.path), { throwIfNoEntry: false }) === undefined,
-    );
-    const takeAway = hidden.length === 0 ? undefined : makeInPlace(this.#root, hidden);
+    // Seldom: links of the image, whiteouts and opaque directories lead elsewhere than where the skeleton is.
+    const takeAway = missing.length === 0 ? undefined : this.#mountAbove(missing);
     try {
       return await use(this.#root, targets);
     } finally {
       takeAway?.();
     }
+  }
+
+  /** The same as a layer between the image and the changes, its directories made to look like the image's. */
+  #mountAbove(missing: readonly Located[]): (() => void) | undefined {
+    const skeleton = join(this.#dir, `skeleton-${this.#mounts}`);
+    mkdirSync(skeleton);
+    makeSkeleton(this.#root, missing, skeleton);
+    const lowers = this.#mountedLowers;
+    this.#unmount();
+    this.#mount([skeleton, ...lowers]);
+    this.#mounted = 'skeleton';
+    // What this very step has removed before hides even that.
+    const hidden = missing.filter(
+      ({ resolved }) => lstatSync(join(this.#root, resolved.path), { throwIfNoEntry: false }) === undefined,
+    );
+    return hidden.length === 0 ? undefined : makeInPlace(this.#root, hidden);
   }
 
   async commit(layer: LayerId): Promise<CommitResult> {
@@ -153,7 +166,12 @@ class PreparedOverlay implements Prepared {
       end.uid === this.#start.uid &&
       end.gid === this.#start.gid;
     const existed = !this.#store.publish(join(this.#dir, 'layer'), layer);
-    await this.discard();
+    if (existed) {
+      await this.discard();
+    } else {
+      this.#ended = true;
+      this.#store.removeLater(this.#dir);
+    }
     return { existed, empty };
   }
 
@@ -174,6 +192,7 @@ class PreparedOverlay implements Prepared {
     const work = join(this.#dir, `work-${this.#mounts}`);
     this.#mounts += 1;
     mkdirSync(work);
+    this.#mountedLowers = lowers;
     mountOverlay({
       lowers,
       upper: this.#upper,

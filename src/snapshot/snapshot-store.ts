@@ -9,8 +9,12 @@ import { join } from 'node:path';
 import { HostError, InternalError } from '../errors.ts';
 import { type NativeLock, native } from '../native/addon.ts';
 import type { LayerId } from '../solver/op.ts';
+import type { Mountpoint } from './driver.ts';
+import { makeBottomSkeleton } from './mountpoints.ts';
 
 const LAYER_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$/;
+/** About ten inodes each. */
+const RUBBISH_LIMIT = 256;
 const WORK_PREFIX = 'worker-';
 
 export class SnapshotStore {
@@ -18,6 +22,8 @@ export class SnapshotStore {
   /** `tmp/worker-ID`: what a killed process leaves here is swept by the next. */
   readonly workDir: string;
   readonly #lock: NativeLock;
+  readonly #skeletons = new Map<string, string>();
+  readonly #rubbish: string[] = [];
   #count = 0;
 
   private constructor(storeDir: string, workDir: string, lock: NativeLock) {
@@ -99,6 +105,33 @@ export class SnapshotStore {
   /** An empty directory that nobody writes to. */
   get emptyDir(): string {
     return join(this.workDir, 'empty');
+  }
+
+  /** A bottom layer with these mountpoints; the same ones share it. */
+  skeleton(mountpoints: readonly Mountpoint[]): string {
+    const key = JSON.stringify(mountpoints);
+    const known = this.#skeletons.get(key);
+    if (known !== undefined) {
+      return known;
+    }
+    const dir = this.scratch('skeleton');
+    makeBottomSkeleton(mountpoints, dir);
+    this.#skeletons.set(key, dir);
+    return dir;
+  }
+
+  /**
+   * Removes a few small directories when there are many, or at the end. ext4 passes over inodes that were freed less than
+   * five seconds ago, one by one: a step that cleans up at once makes the next ones' mounts ten times slower.
+   */
+  removeLater(dir: string): void {
+    this.#rubbish.push(dir);
+    if (this.#rubbish.length >= RUBBISH_LIMIT) {
+      const dirs = this.#rubbish.splice(0);
+      void Promise.all(dirs.map((path) => native().removeTree(path))).catch(() => {
+        // Swept at the end, or by the next worker.
+      });
+    }
   }
 
   /** Moves `dir`, which holds `fs`, into place. False when the layer was there already; `dir` then stays. */

@@ -1,12 +1,11 @@
-/** Debian packages become a layer: unpacked by the native helper, configured in the sandbox. */
-import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+/** Debian packages become a layer: unpacked by the native helper, configured in the sandbox, with fixed times. */
+import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AssemblyStep } from '../debian/assembly.ts';
+import type { AssemblyStep, SkeletonEntry } from '../debian/assembly.ts';
 import { InternalError } from '../errors.ts';
 import { runProgram } from '../executor/run-program.ts';
 import { StepOutput } from '../executor/step-output.ts';
 import { native } from '../native/addon.ts';
-import { fromNative } from '../native/error.ts';
 import type { Prepared } from '../snapshot/driver.ts';
 import { callNative, type RequestContext, type WorkerContext } from './context.ts';
 import type { AssembleDebianParams, StepResult } from './protocol.ts';
@@ -29,7 +28,22 @@ export async function assembleDebian(
   try {
     for (const step of params.steps) {
       request.signal.throwIfAborted();
-      await perform(context, step, params, prepared, output, request);
+      switch (step.kind) {
+        case 'skeleton':
+          makeSkeleton(prepared.changes(), step.entries);
+          break;
+        case 'unpack':
+          await unpackPackages(context, params, step.packages, prepared, request);
+          break;
+        case 'exec':
+          await configure(context, params, step, { prepared, output, request });
+          break;
+        case 'clamp':
+          await callNative(request.signal, 'cannot set the times of the base', (cancel) =>
+            native().clampTimes(prepared.changes(), step.epochSeconds, cancel),
+          );
+          break;
+      }
     }
     return await prepared.commit(params.layer);
   } finally {
@@ -38,63 +52,48 @@ export async function assembleDebian(
   }
 }
 
-async function perform(
-  context: WorkerContext,
-  step: AssemblyStep,
-  params: AssembleDebianParams,
-  prepared: Prepared,
-  output: StepOutput,
-  request: RequestContext,
-): Promise<void> {
-  switch (step.kind) {
-    case 'skeleton':
-      makeSkeleton(step.entries, prepared.root());
-      return;
-    case 'unpack':
-      await unpack(context, step.packages, params, prepared, request);
-      return;
-    case 'exec':
-      await exec(context, step, params, prepared, output, request);
-      return;
-    case 'clamp':
-      await callNative(request.signal, 'cannot set the times of files', (cancel) =>
-        native().clampTimes(prepared.root(), step.epochSeconds, cancel),
-      );
-  }
-}
-
-/** The root is empty and ours: nothing in it can lead anywhere else yet. */
-function makeSkeleton(entries: Extract<AssemblyStep, { kind: 'skeleton' }>['entries'], root: string): void {
+/** Into an empty directory of ours: nothing is there that a path could be led astray by. */
+function makeSkeleton(root: string, entries: readonly SkeletonEntry[]): void {
   for (const { path, kind, mode, content } of entries) {
-    const target = join(root, path);
+    const place = join(root, path);
+    if (!place.startsWith(`${root}/`)) {
+      throw new InternalError(`a skeleton entry outside of the root: '${path}'`);
+    }
     switch (kind) {
       case 'directory':
-        mkdirSync(target);
-        chmodSync(target, mode);
+        mkdirSync(place);
         break;
       case 'symlink':
-        symlinkSync(content, target);
-        break;
+        symlinkSync(content, place);
+        continue;
       case 'file':
-        writeFileSync(target, content, { flag: 'wx' });
-        chmodSync(target, mode);
+        writeFileSync(place, content, { flag: 'wx' });
         break;
     }
+    chmodSync(place, mode);
+    chownSync(place, 0, 0);
   }
 }
 
-async function unpack(
+async function unpackPackages(
   context: WorkerContext,
-  packages: Extract<AssemblyStep, { kind: 'unpack' }>['packages'],
   params: AssembleDebianParams,
+  wanted: readonly { readonly name: string; readonly sha256: string; readonly mayDefer: boolean }[],
   prepared: Prepared,
   request: RequestContext,
 ): Promise<void> {
-  const paths = new Map(params.packages.map(({ path, sha256 }) => [sha256, path]));
-  const progress = (doneBytes: number, state: 'running' | 'done') =>
+  const paths = new Map(params.packages.map(({ sha256, path }) => [sha256, path]));
+  const packages = wanted.map(({ name, sha256, mayDefer }) => {
+    const path = paths.get(sha256);
+    if (path === undefined) {
+      throw new InternalError(`package '${name}' was not fetched`);
+    }
+    return { path, sha256, mayDefer };
+  });
+  const report = (state: 'running' | 'done', doneBytes: number) =>
     request.emit({
       kind: 'progress',
-      id: 'unpack',
+      id: `unpack ${params.layer}`,
       activity: 'unpack',
       subject: `${packages.length} packages`,
       doneBytes,
@@ -103,60 +102,50 @@ async function unpack(
   let last = 0;
   await callNative(request.signal, 'cannot unpack the packages', (cancel) =>
     native().unpackDebs(
-      {
-        root: prepared.root(),
-        packages: packages.map(({ sha256, mayDefer }) => {
-          const path = paths.get(sha256);
-          if (path === undefined) {
-            throw new InternalError(`no file for the package with SHA-256 ${sha256}`);
-          }
-          return { path, sha256, mayDefer };
-        }),
-        singleId: context.executor.idMode === 'single',
-      },
+      { root: prepared.changes(), packages, singleId: context.executor.idMode === 'single' },
       cancel,
       (doneBytes) => {
         last = doneBytes;
-        progress(doneBytes, 'running');
+        report('running', doneBytes);
       },
     ),
   );
-  progress(last, 'done');
+  report('done', last);
 }
 
-async function exec(
+async function configure(
   context: WorkerContext,
-  step: Extract<AssemblyStep, { kind: 'exec' }>,
   params: AssembleDebianParams,
-  prepared: Prepared,
-  output: StepOutput,
-  request: RequestContext,
+  step: Extract<AssemblyStep, { kind: 'exec' }>,
+  { prepared, output, request }: { prepared: Prepared; output: StepOutput; request: RequestContext },
 ): Promise<void> {
-  try {
-    const outcome = await runProgram(context.executor, prepared, {
-      argv: step.argv,
-      env: Object.entries(step.env),
-      lentEnv: {},
-      cwd: '/',
-      user: '',
-      network: 'none',
-      lend: [],
-      mounts: [],
-      signal: request.signal,
-      onOutput: (stream, chunk) => output.write(stream, chunk),
-      pressure: request.pressure,
-    });
-    output.endExec();
-    if (outcome.reason !== 'exit' || outcome.exitCode !== 0) {
-      throw stepError(
-        { argv: [step.description], cwd: '/', user: '' },
-        outcome,
-        output,
-        params.logPath,
-        context.executor.idMode,
-      );
-    }
-  } catch (error) {
-    throw fromNative(error, `cannot ${step.description}`);
+  const progress = {
+    kind: 'progress',
+    id: step.description,
+    activity: 'configure',
+    subject: step.description,
+  } as const;
+  request.emit({ ...progress, doneBytes: 0, state: 'running' });
+  const outcome = await runProgram(context.executor, prepared, {
+    argv: step.argv,
+    env: Object.entries(step.env),
+    // The result depends on the plan alone.
+    lentEnv: {},
+    lendHost: false,
+    cwd: '/',
+    user: '',
+    network: 'none',
+    lend: [],
+    mounts: [],
+    signal: request.signal,
+    onOutput: (stream, chunk) => output.write(stream, chunk),
+    pressure: request.pressure,
+  });
+  output.endExec();
+  const failed = outcome.reason !== 'exit' || outcome.exitCode !== 0;
+  request.emit({ ...progress, doneBytes: 0, state: failed ? 'failed' : 'done' });
+  if (failed) {
+    const action = { argv: step.argv, cwd: '/', user: '' };
+    throw stepError(action, outcome, output, params.logPath, context.executor.idMode);
   }
 }

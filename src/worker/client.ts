@@ -1,9 +1,9 @@
 /** The front's half: starts the worker through the launcher and talks to it. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { HostError, InternalError } from '../errors.ts';
+import { launcherPath } from '../native/launcher-path.ts';
 import { encodeFrame, FrameReader } from './framing.ts';
 import {
   type FromWorker,
@@ -40,20 +40,6 @@ interface Pending {
   readonly onEvent: ((event: WorkerEvent) => void) | undefined;
   readonly signal: AbortSignal;
   readonly onAbort: () => void;
-}
-
-/** Where the launcher lies. @throws {HostError} `E_NATIVE_MISSING` */
-export function launcherPath(): string {
-  const arch = process.arch === 'arm64' ? 'arm64' : 'x64';
-  const path = fileURLToPath(new URL(`../../native/dist/tsbuild-launcher.linux-${arch}`, import.meta.url));
-  if (!existsSync(path)) {
-    throw new HostError(`the launcher '${path}' is missing`, {
-      code: 'E_NATIVE_MISSING',
-      path,
-      hint: 'in a checkout, run `npm run build:native`; tsbuild needs Linux on x64 or arm64',
-    });
-  }
-  return path;
 }
 
 /**

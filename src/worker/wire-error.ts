@@ -58,9 +58,9 @@ export function cancelledWire(): WireError {
 }
 
 export function fromWire(wire: WireError): Error {
-  const constructor = CLASSES[wire.class];
-  if (constructor === undefined || wire.code === 'CANCELLED') {
+  const Class = CLASSES[wire.class];
+  if (Class === undefined || wire.code === 'CANCELLED') {
     return new InternalError(wire.message);
   }
-  return new constructor(wire.message, { ...wire.details, code: wire.code });
+  return new Class(wire.message, { ...wire.details, code: wire.code });
 }

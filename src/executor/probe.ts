@@ -1,0 +1,237 @@
+/** What `doctor` shows: each thing that builds need is tried, not read about, and each failure comes with what mends it. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, statfsSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import { TsbuildError } from '../errors.ts';
+import { launcherPath } from '../native/launcher-path.ts';
+
+export interface HostCheck {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail: string;
+  /** The one command or setting that mends it. */
+  readonly fix?: string;
+  /** False: builds work without it. */
+  readonly required: boolean;
+}
+
+interface LauncherProbe {
+  readonly mode?: 'root' | 'multi' | 'single';
+  readonly pidNamespace?: boolean;
+  readonly notes?: readonly string[];
+  readonly message?: string;
+  readonly hint?: string;
+}
+
+const MIN_FREE_BYTES = 2 * 1024 ** 3;
+const PROBE_TIMEOUT_MS = 10_000;
+
+export async function probeHost({
+  env = process.env,
+}: {
+  env?: NodeJS.ProcessEnv;
+} = {}): Promise<readonly HostCheck[]> {
+  const checks: HostCheck[] = [];
+  const launcher = probeNative(checks);
+  if (launcher !== undefined) {
+    const found = runLauncher(launcher, 'auto');
+    probeNamespaces(checks, found);
+    if (found.mode !== undefined) {
+      if (found.mode !== 'root') {
+        probeSubordinateIds(checks, runLauncher(launcher, 'multi'));
+      }
+      probeSandbox(checks, launcher);
+      probeOverlay(checks, launcher, storeDirOf(env));
+    }
+  }
+  probeRunc(checks);
+  probeDisk(checks, storeDirOf(env));
+  return checks;
+}
+
+function probeNative(checks: HostCheck[]): string | undefined {
+  try {
+    const path = launcherPath();
+    checks.push({ name: 'native helper', ok: true, detail: path, required: true });
+    return path;
+  } catch (error) {
+    const fix = error instanceof TsbuildError ? error.hint : undefined;
+    checks.push({
+      name: 'native helper',
+      ok: false,
+      detail: (error as Error).message,
+      required: true,
+      ...(fix === undefined ? {} : { fix }),
+    });
+    return undefined;
+  }
+}
+
+function runLauncher(launcher: string, mode: string): LauncherProbe {
+  const { stdout, stderr, error } = spawnSync(launcher, ['--mode', mode, '--probe'], {
+    encoding: 'utf8',
+    timeout: PROBE_TIMEOUT_MS,
+  });
+  const line = (stdout?.trim() || stderr?.trim() || '').split('\n').at(-1) ?? '';
+  try {
+    return JSON.parse(line) as LauncherProbe;
+  } catch {
+    return { message: error?.message ?? line };
+  }
+}
+
+function probeNamespaces(checks: HostCheck[], found: LauncherProbe): void {
+  const notes = (found.notes ?? []).join('; ');
+  checks.push(
+    found.mode === undefined
+      ? {
+          name: 'user namespace',
+          ok: false,
+          detail: found.message ?? 'the launcher said nothing',
+          required: true,
+          ...(found.hint === undefined ? {} : { fix: found.hint }),
+        }
+      : {
+          name: 'user namespace',
+          ok: true,
+          detail: `${found.mode === 'root' ? 'root: none is needed' : `mode ${found.mode}`}${notes === '' ? '' : ` (${notes})`}`,
+          required: true,
+        },
+  );
+  if (found.mode !== undefined) {
+    const ok = found.pidNamespace === true;
+    checks.push({
+      name: 'fresh /proc',
+      ok,
+      detail: ok ? 'a pid namespace with a /proc of its own' : notes,
+      required: false,
+      ...(ok ? {} : { fix: 'start the container with --security-opt systempaths=unconfined' }),
+    });
+  }
+}
+
+function probeSubordinateIds(checks: HostCheck[], found: LauncherProbe): void {
+  const ok = found.mode === 'multi';
+  checks.push({
+    name: 'subordinate ids',
+    ok,
+    detail: ok ? 'newuidmap and newgidmap map them' : (found.message ?? 'they cannot be mapped'),
+    required: false,
+    ...(ok ? {} : { fix: fixOfIds(found) }),
+  });
+}
+
+function fixOfIds({ message = '', hint }: LauncherProbe): string {
+  if (message.includes('package uidmap')) {
+    return 'sudo apt-get install uidmap';
+  }
+  if (message.includes('not setuid root')) {
+    return 'sudo chmod u+s /usr/bin/newuidmap /usr/bin/newgidmap';
+  }
+  return (
+    hint ?? `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${userInfo().username}`
+  );
+}
+
+function probeSandbox(checks: HostCheck[], launcher: string): void {
+  const inside = ['bwrap', '--ro-bind', '/', '/', '--dev', '/dev', '--unshare-ipc', '--unshare-uts', 'true'];
+  const version = spawnSync('bwrap', ['--version'], { encoding: 'utf8' });
+  if (version.error !== undefined) {
+    checks.push({
+      name: 'bubblewrap',
+      ok: false,
+      detail: 'not installed',
+      fix: 'sudo apt-get install bubblewrap',
+      required: true,
+    });
+    return;
+  }
+  const tried = spawnSync(launcher, ['--', '/usr/bin/env', ...inside], {
+    encoding: 'utf8',
+    timeout: PROBE_TIMEOUT_MS,
+  });
+  const ok = tried.status === 0;
+  checks.push({
+    name: 'bubblewrap',
+    ok,
+    detail: ok ? version.stdout.trim() : tried.stderr.trim().slice(-500),
+    required: true,
+    ...(ok ? {} : { fix: 'start the container with --security-opt seccomp=unconfined' }),
+  });
+}
+
+function probeOverlay(checks: HostCheck[], launcher: string, storeDir: string): void {
+  const script = `
+    d=$(mktemp -d "$1/tmp/probe-XXXXXX") && mkdir "$d/l" "$d/u" "$d/w" "$d/m" &&
+    mount -t overlay overlay -o "$2lowerdir=$d/l,upperdir=$d/u,workdir=$d/w" "$d/m"
+    status=$?; umount "$d/m" 2>/dev/null; rm -rf "$d"; exit $status`;
+  let tried: ReturnType<typeof spawnSync>;
+  try {
+    mkdirSync(join(storeDir, 'tmp'), { recursive: true, mode: 0o700 });
+    const options = process.getuid?.() === 0 ? '' : 'userxattr,';
+    tried = spawnSync(launcher, ['--', '/bin/sh', '-c', script, 'sh', storeDir, options], {
+      encoding: 'utf8',
+      timeout: PROBE_TIMEOUT_MS,
+    });
+  } catch (error) {
+    checks.push({ name: 'overlay', ok: false, detail: (error as Error).message, required: false });
+    return;
+  }
+  const ok = tried.status === 0;
+  checks.push({
+    name: 'overlay',
+    ok,
+    detail: ok ? `mounts on ${storeDir}` : String(tried.stderr).trim().slice(-500),
+    required: false,
+    ...(ok
+      ? {}
+      : { fix: 'set TSBUILD_HOME to a directory on ext4, xfs or btrfs; layers are copied otherwise' }),
+  });
+}
+
+function probeRunc(checks: HostCheck[]): void {
+  const { stdout, error } = spawnSync('runc', ['--version'], { encoding: 'utf8' });
+  checks.push(
+    error === undefined
+      ? { name: 'runc', ok: true, detail: stdout.split('\n')[0] ?? '', required: false }
+      : {
+          name: 'runc',
+          ok: false,
+          detail: 'not installed',
+          fix: 'sudo apt-get install runc',
+          required: false,
+        },
+  );
+}
+
+function probeDisk(checks: HostCheck[], storeDir: string): void {
+  try {
+    mkdirSync(storeDir, { recursive: true, mode: 0o700 });
+    const { bavail, bsize } = statfsSync(storeDir);
+    const free = bavail * bsize;
+    const ok = free >= MIN_FREE_BYTES;
+    checks.push({
+      name: 'disk space',
+      ok,
+      detail: `${(free / 1024 ** 3).toFixed(1)} GiB free for ${storeDir}`,
+      required: true,
+      ...(ok ? {} : { fix: '`tsbuild prune`, or set TSBUILD_HOME to a larger disk' }),
+    });
+  } catch (error) {
+    checks.push({
+      name: 'disk space',
+      ok: false,
+      detail: (error as Error).message,
+      fix: 'set TSBUILD_HOME to a directory that you may write to',
+      required: true,
+    });
+  }
+}
+
+function storeDirOf(env: NodeJS.ProcessEnv): string {
+  return (
+    env.TSBUILD_HOME ||
+    join(env.XDG_DATA_HOME || join(env.HOME || userInfo().homedir, '.local/share'), 'tsbuild')
+  );
+}
