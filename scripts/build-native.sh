@@ -7,7 +7,10 @@ case "$(uname -m)" in
   aarch64) arch=arm64 ;;
   *) echo "tsbuild: no native helper for $(uname -m); needs x86_64 or aarch64" >&2; exit 1 ;;
 esac
-cargo build --release --locked --manifest-path native/Cargo.toml
+cargo build --release --locked --manifest-path native/Cargo.toml --package tsbuild-binding
+# Static: inside a sandbox it runs on a root filesystem that may hold no C library, or another one.
+cargo rustc --release --locked --manifest-path native/Cargo.toml --package tsbuild-launcher --bin tsbuild-launcher -- \
+  -C target-feature=+crt-static
 mkdir -p native/dist
 # Renamed into place: a running process keeps the file that it has mapped.
 install -m 0755 native/target/release/libtsbuild_binding.so "native/dist/.new.node"

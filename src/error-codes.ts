@@ -18,7 +18,7 @@ export const ERROR_CODES = {
   E_OPTION_VALUE_MISSING: { who: 'definition', meaning: 'An inline pip or uv option lacks its value.' },
   E_UNDEFINED_VARIABLE: {
     who: 'definition',
-    meaning: 'A `${NAME}` that no secret, step variable or image variable defines.',
+    meaning: 'A variable in braces that no secret, step variable or image variable defines.',
   },
   E_ENV_NOT_STRING: { who: 'definition', meaning: 'A value given to env() is not a string.' },
   E_PYTHON_VERSION_TYPE: { who: 'definition', meaning: 'A Python version that is not a string.' },
@@ -45,6 +45,10 @@ export const ERROR_CODES = {
     meaning: 'A local directory that the definition names does not exist.',
   },
   E_LOCAL_NOT_DIR: { who: 'definition', meaning: 'A directory is expected where there is something else.' },
+  E_REQUIREMENTS_NESTED: {
+    who: 'definition',
+    meaning: 'A requirements file names other local files, which do not travel with it.',
+  },
   E_FILE_CHANGED_DURING_BUILD: {
     who: 'definition',
     meaning: 'An input file changed while the build read it.',
@@ -52,6 +56,12 @@ export const ERROR_CODES = {
   E_SECRET_TYPE: { who: 'definition', meaning: 'Something that is not a Secret where a Secret belongs.' },
   E_SECRET_KEY: { who: 'definition', meaning: 'A variable name that is not one.' },
   E_SECRET_VALUE: { who: 'definition', meaning: 'A variable value that is not a string.' },
+  E_SECRET_MISSING: { who: 'definition', meaning: 'A secret that a step requires has no value.' },
+  E_FILE_TOO_LARGE: { who: 'definition', meaning: 'A file of the image is larger than what was asked for.' },
+  E_PATH_BLOCKED: {
+    who: 'definition',
+    meaning: 'A directory is where a file must go in the image, or the other way round.',
+  },
   E_ENVIRON_MISSING: {
     who: 'definition',
     meaning: 'An environment variable that a secret reads is not set.',
@@ -79,6 +89,13 @@ export const ERROR_CODES = {
     meaning: 'A file that a layer cannot represent, such as a real name beginning with `.wh.`.',
   },
 
+  E_MOUNT_TARGET: {
+    who: 'definition',
+    meaning: 'Something in the image is in the way of a mount, or its path cannot be resolved.',
+  },
+
+  E_UNKNOWN_USER: { who: 'definition', meaning: 'A user or group that the image does not have.' },
+
   // Command line.
   E_USAGE: { who: 'usage', meaning: 'The command line cannot be understood.' },
   E_OUTPUT_EXISTS: { who: 'usage', meaning: 'The destination of an output exists and is something else.' },
@@ -100,6 +117,7 @@ export const ERROR_CODES = {
   },
   E_STORE_MAP: { who: 'host', meaning: 'The store was written with another mapping of user ids.' },
   E_STORE_VERSION: { who: 'host', meaning: 'The store was written by a newer tsbuild.' },
+  E_SNAPSHOT_MISSING: { who: 'host', meaning: 'A layer that the build needs was removed from the store.' },
   E_STORE_LOCKED: { who: 'host', meaning: 'Another process holds the store.' },
   E_OVERLAY_DENIED: { who: 'host', meaning: 'The kernel refuses an overlay mount.' },
   E_SANDBOX_MISSING: { who: 'host', meaning: 'bubblewrap is not installed or cannot run.' },
@@ -108,6 +126,7 @@ export const ERROR_CODES = {
   E_DISK_FULL: { who: 'host', meaning: 'No space is left on a device.' },
   E_IO: { who: 'host', meaning: 'A system call failed.' },
   E_NATIVE_MISSING: { who: 'host', meaning: 'The native helper is not built for this platform.' },
+  E_TOOL_MISSING: { who: 'host', meaning: 'A program that the settings ask for is not on this machine.' },
   E_CA_BUNDLE: { who: 'host', meaning: 'The certificate bundle of this machine cannot be read.' },
 
   // Remote.

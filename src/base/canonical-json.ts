@@ -2,22 +2,39 @@
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 /**
- * JSON with object keys sorted by code unit, arrays in order and no white space, so that equal values have equal bytes.
- * An object property that is `undefined` is left out.
+ * JSON with one spelling: keys sorted by code unit, no white space, no HTML escaping, `undefined` members left out.
+ * What is digested is what is sent.
+ *
+ * @throws {TypeError} for what JSON cannot say (functions, bigint, NaN, infinity) and for `undefined` in a list.
  */
 export function canonicalJson(value: unknown): string {
-  if (value === null || typeof value !== 'object') {
-    return JSON.stringify(value) ?? 'null';
+  switch (typeof value) {
+    case 'string':
+    case 'boolean':
+      return JSON.stringify(value);
+    case 'number':
+      if (!Number.isFinite(value)) {
+        throw new TypeError(`${value} has no JSON form`);
+      }
+      return JSON.stringify(value);
+    case 'object':
+      break;
+    default:
+      throw new TypeError(`a ${typeof value} has no JSON form`);
+  }
+  if (value === null) {
+    return 'null';
   }
   if (Array.isArray(value)) {
     return `[${value.map(canonicalJson).join(',')}]`;
   }
-  const record = value as Readonly<Record<string, unknown>>;
-  const parts: string[] = [];
-  for (const key of Object.keys(record).sort()) {
-    if (record[key] !== undefined) {
-      parts.push(`${JSON.stringify(key)}:${canonicalJson(record[key])}`);
+  // The text is put together by hand: an object made on the way would lose a member named `__proto__`.
+  const members: string[] = [];
+  for (const key of Object.keys(value).sort()) {
+    const member = (value as Record<string, unknown>)[key];
+    if (member !== undefined) {
+      members.push(`${JSON.stringify(key)}:${canonicalJson(member)}`);
     }
   }
-  return `{${parts.join(',')}}`;
+  return `{${members.join(',')}}`;
 }

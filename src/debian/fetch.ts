@@ -3,9 +3,8 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, mkdir, open, rename, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { getCACertificates } from 'node:tls';
-import type { Dispatcher } from 'undici';
 import { HostError, IntegrityError, RemoteError } from '../errors.ts';
+import { discardBody, HttpClient, type HttpResponse, header } from '../http/http-client.ts';
 
 export interface ArchiveFile {
   readonly url: string;
@@ -56,11 +55,7 @@ const MAX_REDIRECTS = 5;
 /** Proxies come from the environment (`http_proxy`, `https_proxy`, `no_proxy`), certificates from the system too. */
 export function createArchiveFetch(options: ArchiveFetchOptions = {}): ArchiveFetch {
   const { connections = 12, attempts = 5, backoffMs = 250 } = options;
-  let dispatcher: Promise<Dispatcher> | undefined;
-  const connect = () => {
-    dispatcher ??= openDispatcher(connections);
-    return dispatcher;
-  };
+  const http = new HttpClient({ connections, connectTimeoutMs: SILENCE_MS, idleTimeoutMs: SILENCE_MS });
 
   /** Tries again after an error that may pass; `attempt` says from where it can go on. */
   const retrying = async <T>(
@@ -100,7 +95,7 @@ export function createArchiveFetch(options: ArchiveFetchOptions = {}): ArchiveFe
   return {
     async text(url, { maxBytes, signal }) {
       return retrying(url, signal, async () => {
-        const { body } = await get(await connect(), url, {}, signal);
+        const { body } = await get(http, url, {}, signal);
         const chunks: Buffer[] = [];
         let size = 0;
         for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -132,9 +127,9 @@ export function createArchiveFetch(options: ArchiveFetchOptions = {}): ArchiveFe
         let written = 0;
         await retrying(file.url, signal, async () => {
           const range = written === 0 ? {} : { range: `bytes=${written}-` };
-          const { statusCode, headers, body } = await get(await connect(), file.url, range, signal);
+          const { status, headers, body } = await get(http, file.url, range, signal);
           // A server that ignores the range sends everything again; what we have is skipped, and checked by the digest.
-          let skip = written === 0 || (statusCode === 206 && startsAt(headers, written)) ? 0 : written;
+          let skip = written === 0 || (status === 206 && startsAt(headers, written)) ? 0 : written;
           for await (const chunk of body as AsyncIterable<Buffer>) {
             const fresh = chunk.subarray(Math.min(skip, chunk.length));
             skip -= chunk.length - fresh.length;
@@ -165,65 +160,44 @@ export function createArchiveFetch(options: ArchiveFetchOptions = {}): ArchiveFe
     },
 
     async close() {
-      await (await dispatcher)?.close();
+      await http.close();
     },
   };
 }
 
-async function openDispatcher(connections: number): Promise<Dispatcher> {
-  const { EnvHttpProxyAgent } = await import('undici');
-  // The system's store holds the certificates of a company's proxy; Node's own set does not.
-  const ca = [...new Set([...getCACertificates('default'), ...getCACertificates('system')])];
-  return new EnvHttpProxyAgent({
-    connections,
-    pipelining: 1,
-    headersTimeout: SILENCE_MS,
-    bodyTimeout: SILENCE_MS,
-    connect: { timeout: SILENCE_MS, ca },
-    requestTls: { ca },
-    proxyTls: { ca },
-  });
-}
-
+/** The server's answer behind redirects; the digests are of the stored bytes, so who redirects need not be trusted. */
 async function get(
-  dispatcher: Dispatcher,
+  http: HttpClient,
   url: string,
   headers: Readonly<Record<string, string>>,
   signal: AbortSignal | undefined,
-): Promise<Dispatcher.ResponseData> {
-  const { request } = await import('undici');
+): Promise<HttpResponse> {
   let target = new URL(url);
   for (let redirects = 0; ; redirects++) {
-    const response = await request(target, {
-      dispatcher,
-      // The digests are of the stored bytes.
-      headers: { ...headers, 'accept-encoding': 'identity', 'user-agent': 'tsbuild' },
-      ...(signal === undefined ? {} : { signal }),
-    });
-    const { statusCode } = response;
-    if (statusCode === 200 || statusCode === 206) {
+    const response = await http.send({ method: 'GET', url: target, headers, signal });
+    if (response.status === 200 || response.status === 206) {
       return response;
     }
-    await response.body.dump();
-    const location = response.headers.location;
-    if ([301, 302, 303, 307, 308].includes(statusCode) && typeof location === 'string') {
-      const next = new URL(location, target);
-      if (redirects < MAX_REDIRECTS && ['http:', 'https:'].includes(next.protocol)) {
+    await discardBody(response);
+    const location = header(response.headers, 'location');
+    if ([301, 302, 303, 307, 308].includes(response.status) && location !== undefined) {
+      const next = URL.canParse(location, target.href) ? new URL(location, target) : undefined;
+      if (redirects < MAX_REDIRECTS && next !== undefined && ['http:', 'https:'].includes(next.protocol)) {
         target = next;
         continue;
       }
     }
-    throw new RemoteError(`cannot fetch '${url}': the server answered ${statusCode}`, {
+    throw new RemoteError(`cannot fetch '${url}': the server answered ${response.status}`, {
       code: 'E_ARCHIVE_FETCH',
       method: 'GET',
       url,
-      status: statusCode,
-      retryable: statusCode >= 500 || statusCode === 408 || statusCode === 429 || statusCode === 416,
+      status: response.status,
+      retryable: response.status >= 500 || [408, 416, 429].includes(response.status),
     });
   }
 }
 
-function startsAt(headers: Dispatcher.ResponseData['headers'], offset: number): boolean {
+function startsAt(headers: HttpResponse['headers'], offset: number): boolean {
   const range = headers['content-range'];
   return typeof range === 'string' && range.startsWith(`bytes ${offset}-`);
 }

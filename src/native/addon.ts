@@ -120,6 +120,8 @@ export interface CopyEntry {
   /** Nanoseconds since the epoch as a string; absent keeps the source's. */
   readonly mtimeNs?: string;
   readonly follow?: boolean;
+  /** Whether `user.*` attributes and file capabilities come along; from other images, never from the user's disk. */
+  readonly xattrs?: boolean;
   /** The source must still have these, before and after it was copied; otherwise `SOURCE_CHANGED`. */
   readonly expect?: { readonly sizeBytes: number; readonly mtimeNs: string; readonly ctimeNs: string };
 }
@@ -215,6 +217,11 @@ export interface NativeAddon {
   readInRoot(root: string, path: string, maxBytes: number): Promise<Buffer>;
   /** What the path is after resolving links inside the root; undefined where nothing is. */
   statInRoot(root: string, path: string): ScanEntry | undefined;
+  /** Removes what is at `path` below `root`, never following a link in the last place. False when nothing was there. */
+  removeInRoot(root: string, path: string, cancel?: CancelToken): Promise<boolean>;
+  /** Makes a directory look like another: owner, mode, attributes, times. */
+  copyAttributes(source: string, target: string): void;
+  setXattr(path: string, name: string, value: Buffer): void;
   /** Removes a tree, whatever its modes, never following links. Missing is fine. */
   removeTree(path: string, cancel?: CancelToken): Promise<void>;
   mountOverlay(mount: OverlayMount): void;

@@ -1,18 +1,17 @@
 /** What the solver asks of the outside. Implemented in `ops/`, introduced by `engine.ts`. */
 import type { Json } from '../base/canonical-json.ts';
 import type { Vertex } from '../graph/vertex.ts';
-import type { Digest } from '../oci/digest.ts';
 import type { Emit } from './event.ts';
 
 /**
  * What a vertex results in: a stack of layers, bottom first. A layer is named by an id in the store; whether it is there
  * as a snapshot, as a blob or only in a registry is the store's business.
  *
- * Local sources give `files`: their content is named by digest and read from the user's disk when somebody copies it.
+ * Local sources give `files`: their content is named by a digest, and read from the user's disk when somebody copies it.
  */
 export type Result =
   | { readonly kind: 'rootfs'; readonly layers: readonly LayerId[] }
-  | { readonly kind: 'files'; readonly input: string; readonly contentDigest: Digest };
+  | { readonly kind: 'files'; readonly contentDigest: string };
 
 declare const layerIdBrand: unique symbol;
 
@@ -65,7 +64,7 @@ export interface CacheRecord {
 }
 
 /**
- * Where records are kept. Implemented in `cache/`. All calls are quick and synchronous but `contentOf`.
+ * Where records are kept. Implemented in `cache/`. All calls are quick and synchronous but `sameContent` and `lock`.
  */
 export interface CacheStore {
   /** Undefined too when the result's layers are no longer in the store. */
@@ -78,8 +77,10 @@ export interface CacheStore {
   everHad(key: string): boolean;
   /** Atomic and durable enough: a lost record costs a rebuild, never a wrong result. Replaces the key's record. */
   put(record: CacheRecord): void;
-  /** A digest of what a result holds but times; remembered. */
-  contentOf(result: Result, signal: AbortSignal): Promise<string>;
+  /** What a result id stands for, if that is still in the store. */
+  resultById(resultId: string): Result | undefined;
+  /** Whether two results hold the same but for times. Layers that both share are not looked at. */
+  sameContent(a: Result, b: Result, signal: AbortSignal): Promise<boolean>;
   /** Held while the step runs, so that another process that wants it waits and reuses. */
   lock(key: string, signal: AbortSignal): Promise<CacheLock>;
 }

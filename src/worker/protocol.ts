@@ -6,6 +6,7 @@
  * it before. `cancel` asks for the end of a request, which then fails with reason `cancelled`. When standard input ends,
  * the worker ends.
  */
+import type { AssemblyStep } from '../debian/assembly.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Action } from '../graph/action.ts';
 import type { Activity } from '../solver/event.ts';
@@ -53,7 +54,9 @@ export type WorkerEvent =
       readonly totalBytes?: number;
       readonly state: 'running' | 'done' | 'exists' | 'failed';
     }
-  | { readonly kind: 'warning'; readonly code: string; readonly message: string };
+  | { readonly kind: 'warning'; readonly code: string; readonly message: string }
+  /** What a container of `run` writes, as it is; a step's output comes as `log` lines. */
+  | { readonly kind: 'output'; readonly stream: 'stdout' | 'stderr'; readonly base64: string };
 
 /** Every method: its parameters and what it resolves to. */
 export interface WorkerMethods {
@@ -61,10 +64,15 @@ export interface WorkerMethods {
   hello: { params: HelloParams; result: HelloResult };
   /** Makes a layer: the stack below is prepared, the actions are run in order, what changed is committed as `layer`. */
   step: { params: StepParams; result: StepResult };
-  /** A blob becomes a layer's snapshot. */
+  /**
+   * A blob becomes a layer's snapshot. Requests for the layers below must have been sent before; they may still be
+   * running, and this one waits for them before it mends the layer by them.
+   */
   unpack: { params: UnpackParams; result: UnpackResult };
   /** A layer's snapshot becomes a blob file in `tmp/`; the front moves it into the blob store. */
   compress: { params: CompressParams; result: CompressResult };
+  /** A blob is written again with another compression; its tar, and so its diffId, stays. */
+  recompress: { params: RecompressParams; result: CompressResult };
   /** Debian packages become a layer's snapshot: unpacked, configured in the sandbox, cleaned, clamped. */
   assembleDebian: { params: AssembleDebianParams; result: StepResult };
   /** Digest of a layer's snapshot without times. */
@@ -198,6 +206,16 @@ export interface CompressParams {
   readonly clampMtimeSeconds?: number;
 }
 
+export interface RecompressParams {
+  readonly blobPath: string;
+  /** Checked while the blob is read. */
+  readonly diffId: string;
+  /** Absolute, below the store's `tmp/`. */
+  readonly output: string;
+  readonly compression: 'zstd' | 'gzip' | 'none';
+  readonly level: number;
+}
+
 export interface CompressResult {
   readonly digest: string;
   readonly sizeBytes: number;
@@ -208,8 +226,8 @@ export interface CompressResult {
 export interface AssembleDebianParams {
   readonly layer: LayerId;
   readonly packages: readonly { readonly path: string; readonly sha256: string }[];
-  /** What `src/debian` made of the plan: see `AssemblySteps` there. */
-  readonly steps: unknown;
+  /** To be done in this order on an empty root. */
+  readonly steps: readonly AssemblyStep[];
   readonly logPath: string;
 }
 
@@ -228,8 +246,9 @@ export interface RunParams {
   readonly stdinBase64?: string;
 }
 
+/** A program that cannot be started is a StepError, not a result. */
 export interface RunResult {
-  readonly reason: 'exit' | 'signal' | 'timeout' | 'not-started';
+  readonly reason: 'exit' | 'signal' | 'timeout';
   readonly exitCode?: number;
   readonly signal?: string;
 }

@@ -1,1 +1,357 @@
-//! Placeholder until written.
+//! `crates/sys` for JavaScript.
+
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use napi::{
+    Env, Error, Result, Status,
+    bindgen_prelude::{AsyncTask, Buffer, Either, Object},
+    threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode},
+};
+use napi_derive::napi;
+use tsbuild_sys as sys;
+
+use crate::{cancel::CancelToken, error::Failure, pooled::{Work, work}};
+
+/// A path that may hold bytes that are not UTF-8.
+type PathArgument = Either<String, Buffer>;
+/// Called with the number of bytes done.
+pub type Progress = ThreadsafeFunction<f64, (), f64, Status, false>;
+
+impl From<sys::Error> for Failure {
+    fn from(error: sys::Error) -> Self {
+        Self {
+            code: error.code,
+            errno: error.errno_name(),
+            path: error.path.as_ref().map(|path| path.display().to_string()),
+            message: error.message,
+        }
+    }
+}
+
+fn fail(error: sys::Error) -> Error {
+    Failure::from(error).into()
+}
+
+fn path_of(argument: PathArgument) -> PathBuf {
+    match argument {
+        Either::A(text) => PathBuf::from(text),
+        Either::B(bytes) => PathBuf::from(OsStr::from_bytes(&bytes)),
+    }
+}
+
+fn flag_of(cancel: Option<&CancelToken>) -> Arc<AtomicBool> {
+    cancel.map_or_else(|| Arc::new(AtomicBool::new(false)), CancelToken::flag)
+}
+
+fn number_of(text: &str) -> Result<i128> {
+    text.parse().map_err(|_| Error::new(Status::InvalidArg, format!("not a number: '{text}'")))
+}
+
+#[napi(object)]
+pub struct FileFacts {
+    pub sha256: String,
+    pub size_bytes: f64,
+    pub mode: u32,
+    pub dev: String,
+    pub ino: String,
+    pub mtime_ns: String,
+    pub ctime_ns: String,
+}
+
+impl From<sys::hash::FileFacts> for FileFacts {
+    fn from(facts: sys::hash::FileFacts) -> Self {
+        Self {
+            sha256: facts.sha256,
+            size_bytes: facts.size as f64,
+            mode: facts.mode,
+            dev: facts.dev.to_string(),
+            ino: facts.ino.to_string(),
+            mtime_ns: facts.mtime_ns.to_string(),
+            ctime_ns: facts.ctime_ns.to_string(),
+        }
+    }
+}
+
+#[napi(object)]
+pub struct ScanEntry {
+    pub path: Buffer,
+    pub kind: String,
+    pub mode: u32,
+    pub size_bytes: f64,
+    pub dev: String,
+    pub ino: String,
+    pub mtime_ns: String,
+    pub ctime_ns: String,
+    pub link: Option<Buffer>,
+}
+
+impl From<sys::scan::ScanEntry> for ScanEntry {
+    fn from(entry: sys::scan::ScanEntry) -> Self {
+        Self {
+            path: entry.path.into(),
+            kind: entry.kind.to_owned(),
+            mode: entry.mode,
+            size_bytes: entry.size as f64,
+            dev: entry.dev.to_string(),
+            ino: entry.ino.to_string(),
+            mtime_ns: entry.mtime_ns.to_string(),
+            ctime_ns: entry.ctime_ns.to_string(),
+            link: entry.link.map(Buffer::from),
+        }
+    }
+}
+
+#[napi(object)]
+pub struct Expectation {
+    pub size_bytes: f64,
+    pub mtime_ns: String,
+    pub ctime_ns: String,
+}
+
+#[napi(object)]
+pub struct CopyEntry {
+    pub source: PathArgument,
+    pub destination: PathArgument,
+    pub kind: String,
+    pub link: Option<PathArgument>,
+    pub mode: Option<u32>,
+    pub uid: u32,
+    pub gid: u32,
+    pub mtime_ns: Option<String>,
+    pub follow: Option<bool>,
+    pub xattrs: Option<bool>,
+    pub expect: Option<Expectation>,
+}
+
+impl TryFrom<CopyEntry> for sys::copy::CopyEntry {
+    type Error = Error;
+
+    fn try_from(entry: CopyEntry) -> Result<Self> {
+        let kind = match entry.kind.as_str() {
+            "file" => sys::copy::EntryKind::File,
+            "directory" => sys::copy::EntryKind::Directory,
+            "symlink" => sys::copy::EntryKind::Symlink,
+            other => return Err(Error::new(Status::InvalidArg, format!("not a kind of entry: '{other}'"))),
+        };
+        let expect = match entry.expect {
+            None => None,
+            Some(expect) => Some(sys::copy::Expectation {
+                size: expect.size_bytes as u64,
+                mtime_ns: number_of(&expect.mtime_ns)?,
+                ctime_ns: number_of(&expect.ctime_ns)?,
+            }),
+        };
+        Ok(Self {
+            source: path_of(entry.source),
+            destination: path_of(entry.destination),
+            kind,
+            link: entry.link.map(path_of),
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime_ns: entry.mtime_ns.as_deref().map(number_of).transpose()?,
+            follow: entry.follow.unwrap_or(false),
+            xattrs: entry.xattrs.unwrap_or(false),
+            expect,
+        })
+    }
+}
+
+#[napi(object)]
+pub struct OverlayMount {
+    pub lowers: Vec<String>,
+    pub upper: Option<String>,
+    pub work: Option<String>,
+    pub target: String,
+    #[napi(js_name = "userXattr")]
+    pub user_xattr: bool,
+    pub volatile: Option<bool>,
+}
+
+#[napi]
+pub fn hash_file(path: String, cancel: Option<&CancelToken>) -> AsyncTask<Work<FileFacts>> {
+    let cancel = flag_of(cancel);
+    work(move || sys::hash::hash_file(Path::new(&path), &cancel).map(FileFacts::from).map_err(fail))
+}
+
+#[napi]
+pub fn hash_files(paths: Vec<PathArgument>, cancel: Option<&CancelToken>) -> AsyncTask<Work<Vec<FileFacts>>> {
+    let cancel = flag_of(cancel);
+    let paths: Vec<PathBuf> = paths.into_iter().map(path_of).collect();
+    work(move || {
+        let facts = sys::hash::hash_files(&paths, &cancel).map_err(fail)?;
+        Ok(facts.into_iter().map(FileFacts::from).collect())
+    })
+}
+
+#[napi]
+pub fn scan_tree(root: String, cancel: Option<&CancelToken>) -> AsyncTask<Work<Vec<ScanEntry>>> {
+    let cancel = flag_of(cancel);
+    work(move || {
+        let entries = sys::scan::scan_tree(Path::new(&root), &cancel).map_err(fail)?;
+        Ok(entries.into_iter().map(ScanEntry::from).collect())
+    })
+}
+
+#[napi]
+pub fn copy_into(
+    root: String,
+    entries: Vec<CopyEntry>,
+    cancel: Option<&CancelToken>,
+    progress: Option<Progress>,
+) -> Result<AsyncTask<Work<()>>> {
+    let cancel = flag_of(cancel);
+    let entries = entries.into_iter().map(sys::copy::CopyEntry::try_from).collect::<Result<Vec<_>>>()?;
+    Ok(work(move || {
+        let mut meter = Meter::new(progress);
+        let result = sys::copy::copy_into(Path::new(&root), &entries, &cancel, &mut |done| meter.at(done));
+        meter.end();
+        result.map_err(fail)
+    }))
+}
+
+/// Calls back at most ten times a second, and at the end.
+struct Meter {
+    progress: Option<Progress>,
+    last: std::time::Instant,
+    done: u64,
+}
+
+impl Meter {
+    fn new(progress: Option<Progress>) -> Self {
+        Self { progress, last: std::time::Instant::now(), done: 0 }
+    }
+
+    fn at(&mut self, done: u64) {
+        self.done = done;
+        if self.last.elapsed() >= std::time::Duration::from_millis(100) {
+            self.last = std::time::Instant::now();
+            self.call();
+        }
+    }
+
+    fn end(&self) {
+        self.call();
+    }
+
+    fn call(&self) {
+        if let Some(progress) = &self.progress {
+            progress.call(self.done as f64, ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    }
+}
+
+#[napi]
+pub fn mkdir_in_root(root: String, path: String, mode: u32, uid: u32, gid: u32) -> Result<()> {
+    sys::root::Root::open(Path::new(&root))
+        .and_then(|root| root.make_directories(Path::new(&path), mode, uid, gid))
+        .map(drop)
+        .map_err(fail)
+}
+
+#[napi]
+pub fn read_in_root(root: String, path: String, max_bytes: f64) -> AsyncTask<Work<Buffer>> {
+    work(move || {
+        let root = sys::root::Root::open(Path::new(&root)).map_err(fail)?;
+        root.read(Path::new(&path), max_bytes as u64).map(Buffer::from).map_err(fail)
+    })
+}
+
+#[napi]
+pub fn stat_in_root(root: String, path: String) -> Result<Either<ScanEntry, ()>> {
+    let root = sys::root::Root::open(Path::new(&root)).map_err(fail)?;
+    let found = root.stat(Path::new(&path)).map_err(fail)?;
+    Ok(found.map_or(Either::B(()), |(path, stat)| {
+        Either::A(sys::scan::ScanEntry::of(path.into_os_string().into_encoded_bytes(), &stat).into())
+    }))
+}
+
+#[napi]
+pub fn remove_in_root(root: String, path: String, cancel: Option<&CancelToken>) -> AsyncTask<Work<bool>> {
+    let cancel = flag_of(cancel);
+    work(move || {
+        let root = sys::root::Root::open(Path::new(&root)).map_err(fail)?;
+        sys::remove::remove_in_root(&root, Path::new(&path), &cancel).map_err(fail)
+    })
+}
+
+#[napi]
+pub fn copy_attributes(source: String, target: String) -> Result<()> {
+    sys::copy::copy_attributes(Path::new(&source), Path::new(&target)).map_err(fail)
+}
+
+#[napi]
+pub fn set_xattr(path: String, name: String, value: Buffer) -> Result<()> {
+    sys::copy::set_xattr(Path::new(&path), &name, &value).map_err(fail)
+}
+
+#[napi]
+pub fn remove_tree(path: String, cancel: Option<&CancelToken>) -> AsyncTask<Work<()>> {
+    let cancel = flag_of(cancel);
+    work(move || sys::remove::remove_tree(Path::new(&path), &cancel).map_err(fail))
+}
+
+#[napi]
+pub fn mount_overlay(mount: OverlayMount) -> Result<()> {
+    sys::mount::mount_overlay(&sys::mount::Overlay {
+        lowers: mount.lowers.into_iter().map(PathBuf::from).collect(),
+        upper: mount.upper.map(PathBuf::from),
+        work: mount.work.map(PathBuf::from),
+        target: PathBuf::from(mount.target),
+        user_xattr: mount.user_xattr,
+        volatile: mount.volatile.unwrap_or(false),
+    })
+    .map_err(fail)
+}
+
+#[napi]
+pub fn mount_bind(source: String, target: String, read_only: bool, recursive: bool) -> Result<()> {
+    sys::mount::mount_bind(Path::new(&source), Path::new(&target), read_only, recursive).map_err(fail)
+}
+
+#[napi]
+pub fn mount_tmpfs(target: String, mode: u32, size_bytes: Option<f64>) -> Result<()> {
+    sys::mount::mount_tmpfs(Path::new(&target), mode, size_bytes.map(|size| size as u64)).map_err(fail)
+}
+
+#[napi]
+pub fn unmount(target: String, detach: bool) -> Result<()> {
+    sys::mount::unmount(Path::new(&target), detach).map_err(fail)
+}
+
+/// A lock that is held until it is released or the process ends.
+#[napi]
+pub struct NativeLock {
+    held: Option<sys::lock::Lock>,
+}
+
+#[napi]
+impl NativeLock {
+    #[napi]
+    pub fn release(&mut self) {
+        self.held = None;
+    }
+}
+
+#[napi]
+pub fn try_lock(path: String, shared: bool) -> Result<Either<NativeLock, ()>> {
+    let held = sys::lock::try_lock(Path::new(&path), shared).map_err(fail)?;
+    Ok(held.map_or(Either::B(()), |held| Either::A(NativeLock { held: Some(held) })))
+}
+
+/// Waits on a thread of its own: many waiting ones must not fill Node's pool.
+#[napi(ts_return_type = "Promise<NativeLock>")]
+pub fn lock<'env>(env: &'env Env, path: String, shared: bool, cancel: Option<&CancelToken>) -> Result<Object<'env>> {
+    let cancel = flag_of(cancel);
+    let (deferred, promise) = env.create_deferred()?;
+    std::thread::spawn(move || match sys::lock::lock(Path::new(&path), shared, &cancel) {
+        Ok(held) => deferred.resolve(move |_| Ok(NativeLock { held: Some(held) })),
+        Err(error) => deferred.reject(fail(error)),
+    });
+    Ok(promise)
+}

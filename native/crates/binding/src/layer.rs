@@ -8,8 +8,8 @@ use napi::{
 };
 use napi_derive::napi;
 use tsbuild_layer::{
-    Compression, Encoding, Error, ExpandLimits, OverlayXattrs, UnpackOptions, UnpackedLayer as Unpacked, Watch,
-    WriteOptions, WrittenLayer as Written,
+    Compression, DiffOptions, Encoding, Error, ExpandLimits, OverlayXattrs, ReconcileOptions,
+    UnpackOptions, UnpackedLayer as Unpacked, Watch, WriteOptions, WrittenLayer as Written,
 };
 
 use crate::{
@@ -85,17 +85,20 @@ pub fn write_layer<'env>(
         lowers: paths(options.lowers),
         output: options.output.into(),
         compression,
-        threads: options
-            .threads
-            .map_or_else(|| thread::available_parallelism().map_or(1, usize::from), |count| count as usize),
+        threads: options.threads.map_or_else(
+            || thread::available_parallelism().map_or(1, usize::from),
+            |count| count as usize,
+        ),
         clamp_mtime_seconds: options.clamp_mtime_seconds.map(|seconds| seconds as i64),
     };
     let (flag, progress) = (flag(cancel), Progress::new(progress)?);
     promise(
         env,
         move || {
-            let written =
-                tsbuild_layer::write_layer(&options, Watch::new(&flag, &|done| progress.report(done)))?;
+            let written = tsbuild_layer::write_layer(
+                &options,
+                Watch::new(&flag, &|done| progress.report(done)),
+            )?;
             progress.finish();
             Ok(written)
         },
@@ -167,7 +170,11 @@ pub fn unpack_layer<'env>(
         create_devices: match options.devices.as_str() {
             "create" => true,
             "record" => false,
-            other => return Err(bad_argument(format!("devices is 'create' or 'record', not '{other}'"))),
+            other => {
+                return Err(bad_argument(format!(
+                    "devices is 'create' or 'record', not '{other}'"
+                )));
+            }
         },
         single_id: options.single_id.unwrap_or(false),
     };
@@ -175,8 +182,10 @@ pub fn unpack_layer<'env>(
     promise(
         env,
         move || {
-            let unpacked =
-                tsbuild_layer::unpack_layer(&options, Watch::new(&flag, &|done| progress.report(done)))?;
+            let unpacked = tsbuild_layer::unpack_layer(
+                &options,
+                Watch::new(&flag, &|done| progress.report(done)),
+            )?;
             progress.finish();
             Ok(unpacked)
         },
@@ -185,7 +194,11 @@ pub fn unpack_layer<'env>(
             diff_id: unpacked.diff_id,
             uncompressed_size_bytes: unpacked.uncompressed_size as f64,
             entry_count: unpacked.entries as f64,
-            implicit_directories: unpacked.implicit_directories.into_iter().map(Buffer::from).collect(),
+            implicit_directories: unpacked
+                .implicit_directories
+                .into_iter()
+                .map(Buffer::from)
+                .collect(),
             recorded_devices: unpacked.recorded_devices.into_iter().map(Buffer::from).collect(),
         },
     )
@@ -194,4 +207,119 @@ pub fn unpack_layer<'env>(
 /// Work that reports nothing.
 fn quiet(flag: &AtomicBool) -> Watch<'_> {
     Watch::new(flag, &|_| {})
+}
+
+#[napi(object)]
+pub struct ReconcileLayerOptions {
+    pub root: String,
+    pub lowers: Vec<String>,
+    pub implicit_directories: Vec<Buffer>,
+    pub overlay_xattrs: String,
+}
+
+#[napi(object)]
+pub struct ReconciledLayer {
+    pub changed: f64,
+}
+
+#[napi]
+pub fn reconcile_layer<'env>(
+    env: &'env Env,
+    options: ReconcileLayerOptions,
+) -> napi::Result<Object<'env>> {
+    let options = ReconcileOptions {
+        root: options.root.into(),
+        lowers: paths(options.lowers),
+        implicit_directories: options
+            .implicit_directories
+            .iter()
+            .map(|path| path.to_vec())
+            .collect(),
+        overlay_xattrs: overlay_xattrs(&options.overlay_xattrs)?,
+    };
+    promise(
+        env,
+        move || Ok(tsbuild_layer::reconcile_layer(&options)?),
+        |changed: u64| ReconciledLayer { changed: changed as f64 },
+    )
+}
+
+#[napi]
+pub fn tree_digest<'env>(
+    env: &'env Env,
+    root: String,
+    cancel: Option<&CancelToken>,
+) -> napi::Result<Object<'env>> {
+    let flag = flag(cancel);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    promise(
+        env,
+        move || Ok(tsbuild_layer::tree_digest(root.as_ref(), threads, quiet(&flag))?),
+        |digest: String| digest,
+    )
+}
+
+#[napi]
+pub fn clamp_times<'env>(
+    env: &'env Env,
+    root: String,
+    epoch_seconds: f64,
+    cancel: Option<&CancelToken>,
+) -> napi::Result<Object<'env>> {
+    let flag = flag(cancel);
+    promise(
+        env,
+        move || Ok(tsbuild_layer::clamp_times(root.as_ref(), epoch_seconds as i64, quiet(&flag))?),
+        |changed: u64| changed as f64,
+    )
+}
+
+#[napi(object)]
+pub struct FlattenLayersOptions {
+    pub lowers: Vec<String>,
+    pub target: String,
+}
+
+#[napi]
+pub fn flatten_layers<'env>(
+    env: &'env Env,
+    options: FlattenLayersOptions,
+    cancel: Option<&CancelToken>,
+) -> napi::Result<Object<'env>> {
+    let flag = flag(cancel);
+    promise(
+        env,
+        move || {
+            Ok(tsbuild_layer::flatten_layers(
+                &paths(options.lowers),
+                options.target.as_ref(),
+                quiet(&flag),
+            )?)
+        },
+        |done: ()| done,
+    )
+}
+
+#[napi(object)]
+pub struct DiffTreeOptions {
+    pub lowers: Vec<String>,
+    pub changed: String,
+    pub upper: String,
+    pub overlay_xattrs: String,
+}
+
+#[napi]
+pub fn diff_tree<'env>(
+    env: &'env Env,
+    options: DiffTreeOptions,
+    cancel: Option<&CancelToken>,
+) -> napi::Result<Object<'env>> {
+    let flag = flag(cancel);
+    let options = DiffOptions {
+        lowers: paths(options.lowers),
+        changed: options.changed.into(),
+        upper: options.upper.into(),
+        overlay_xattrs: overlay_xattrs(&options.overlay_xattrs)?,
+    };
+    promise(env, move || Ok(tsbuild_layer::diff_tree(&options, quiet(&flag))?), |done: ()| done)
 }

@@ -2,10 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::AtomicBool,
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     thread,
     time::{Duration, Instant},
 };
@@ -29,33 +26,35 @@ where
     O: ToNapiValue + 'static,
 {
     let (deferred, promise) = env.create_deferred()?;
-    thread::Builder::new().name("tsbuild-native".into()).spawn(move || {
-        let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-            let text = panic
-                .downcast_ref::<String>()
-                .cloned()
-                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-                .unwrap_or_default();
-            Err(Failure {
-                code: "INTERNAL",
+    thread::Builder::new()
+        .name("tsbuild-native".into())
+        .spawn(move || {
+            let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .cloned()
+                    .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                    .unwrap_or_default();
+                Err(Failure {
+                    code: "INTERNAL",
+                    errno: None,
+                    path: None,
+                    message: format!("the native helper panicked: {text}"),
+                })
+            });
+            match result {
+                Ok(value) => deferred.resolve(move |_| Ok(convert(value))),
+                Err(failure) => deferred.reject(failure.into()),
+            }
+        })
+        .map_err(|error| {
+            napi::Error::from(Failure {
+                code: "IO",
                 errno: None,
                 path: None,
-                message: format!("the native helper panicked: {text}"),
+                message: format!("cannot start a thread: {error}"),
             })
-        });
-        match result {
-            Ok(value) => deferred.resolve(move |_| Ok(convert(value))),
-            Err(failure) => deferred.reject(failure.into()),
-        }
-    })
-    .map_err(|error| {
-        napi::Error::from(Failure {
-            code: "IO",
-            errno: None,
-            path: None,
-            message: format!("cannot start a thread: {error}"),
-        })
-    })?;
+        })?;
     Ok(promise)
 }
 

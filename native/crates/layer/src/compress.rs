@@ -69,8 +69,10 @@ impl Frame {
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        let buffers =
-            Buffers { input: std::mem::take(&mut self.input), output: std::mem::take(&mut *self.output()) };
+        let buffers = Buffers {
+            input: std::mem::take(&mut self.input),
+            output: std::mem::take(&mut *self.output()),
+        };
         // Fails when the producer has gone; then nobody needs them.
         let _ = self.home.try_send(buffers);
     }
@@ -172,7 +174,8 @@ pub(crate) fn run(
 
         let produced = join(producer.join())?;
         for worker in workers {
-            join(worker.join())?.map_err(|error| Error::std_io("cannot compress to", path, &error))?;
+            join(worker.join())?
+                .map_err(|error| Error::std_io("cannot compress to", path, &error))?;
         }
         let written = join(writer.join())?;
         let (diff_id, uncompressed_size) = join(hasher.join())?;
@@ -202,7 +205,8 @@ fn max_threads(compression: Compression) -> usize {
 
 /// What a frame can become at worst, with room for deflate's stored blocks and flush.
 fn output_capacity() -> usize {
-    zstd::zstd_safe::compress_bound(FRAME_CAPACITY).max(FRAME_CAPACITY + FRAME_CAPACITY / 1000 + 1024)
+    zstd::zstd_safe::compress_bound(FRAME_CAPACITY)
+        .max(FRAME_CAPACITY + FRAME_CAPACITY / 1000 + 1024)
 }
 
 fn compress_frames(
@@ -246,9 +250,13 @@ fn deflate_frame(deflate: &mut Compress, input: &[u8], output: &mut [u8]) -> io:
     deflate.reset();
     loop {
         let (read, written) = (deflate.total_in() as usize, deflate.total_out() as usize);
-        deflate.compress(&input[read..], &mut output[written..], FlushCompress::Sync).map_err(io::Error::other)?;
+        deflate
+            .compress(&input[read..], &mut output[written..], FlushCompress::Sync)
+            .map_err(io::Error::other)?;
         // Complete once everything is read and a call left room behind it.
-        if deflate.total_in() as usize == input.len() && (deflate.total_out() as usize) < output.len() {
+        if deflate.total_in() as usize == input.len()
+            && (deflate.total_out() as usize) < output.len()
+        {
             return Ok(deflate.total_out() as usize);
         }
         if deflate.total_out() as usize == written && deflate.total_in() as usize == read {

@@ -167,7 +167,12 @@ pub(crate) fn run<T>(
 }
 
 /// Compares with what was asked for, if anything was.
-pub(crate) fn check_digest(what: &str, expected: Option<&str>, actual: &str, path: &[u8]) -> Result<()> {
+pub(crate) fn check_digest(
+    what: &str,
+    expected: Option<&str>,
+    actual: &str,
+    path: &[u8],
+) -> Result<()> {
     match expected {
         Some(expected) if expected != actual => Err(Error::new(
             Code::DigestMismatch,
@@ -211,7 +216,9 @@ fn decode(
     };
     let mut decoder: Box<dyn Read> = match encoding {
         Encoding::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(CHUNK, stream)).map_err(bad)?;
+            let mut decoder =
+                zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(CHUNK, stream))
+                    .map_err(bad)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(bad)?;
             Box::new(decoder)
         }

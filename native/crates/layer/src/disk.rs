@@ -75,7 +75,10 @@ pub(crate) fn open_root(path: &[u8]) -> Result<OwnedFd> {
 }
 
 /// Opens a directory in a directory.
-pub(crate) fn open_directory(directory: &OwnedFd, name: &[u8]) -> std::result::Result<OwnedFd, Errno> {
+pub(crate) fn open_directory(
+    directory: &OwnedFd,
+    name: &[u8],
+) -> std::result::Result<OwnedFd, Errno> {
     openat(directory, name, DIRECTORY, Mode::empty())
 }
 
@@ -134,4 +137,12 @@ pub(crate) fn read_some(fd: &OwnedFd, buffer: &mut [u8]) -> std::result::Result<
 /// `directory/name`, or the name alone at the top.
 pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
+}
+
+/// The directory of a path, and the last name.
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
 }

@@ -102,10 +102,16 @@ fn plain_reason(error: &std::io::Error) -> String {
 
 /// For messages: what is not UTF-8 or not printable is escaped.
 pub(crate) fn show(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).chars().flat_map(|character| {
-        if character.is_control() { character.escape_default().collect::<Vec<_>>() } else { vec![character] }
-    })
-    .collect()
+    String::from_utf8_lossy(path)
+        .chars()
+        .flat_map(|character| {
+            if character.is_control() {
+                character.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![character]
+            }
+        })
+        .collect()
 }
 
 impl fmt::Display for Error {

@@ -50,7 +50,7 @@ impl Framer {
     pub fn begin(&mut self, path: &[u8], size: u64, header: &[u8]) -> Result<()> {
         let cut = size >= LARGE_FILE
             || self.length >= MAX_FRAME
-            || (self.length >= MIN_FRAME && path_hash(path) % CUT_ONE_IN == 0);
+            || (self.length >= MIN_FRAME && path_hash(path).is_multiple_of(CUT_ONE_IN));
         if cut {
             self.cut()?;
         }
@@ -99,8 +99,8 @@ impl Framer {
 
 /// FNV-1a, 64 bits, with its high bits folded in. Pinned: it decides the frames.
 fn path_hash(path: &[u8]) -> u64 {
-    let hash = path
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = path.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     hash ^ (hash >> 32)
 }

@@ -20,6 +20,9 @@ pub(crate) struct Place {
     pub path: Vec<u8>,
 }
 
+/// Told the path of each directory that is made.
+pub(crate) type Made<'a> = &'a mut dyn FnMut(&[u8]);
+
 /// Splits a path into its components. `Err` when one is `..`.
 pub(crate) fn components(path: &[u8]) -> Result<Vec<&[u8]>, ()> {
     path.split(|byte| *byte == b'/')
@@ -33,11 +36,7 @@ const DIRECTORY: OFlags =
 
 /// Opens the directory `path` (joined components, no `..`). Missing ones are made when `made` is given, which is told
 /// the path of each.
-pub(crate) fn open(
-    root: &OwnedFd,
-    path: &[u8],
-    made: Option<&mut dyn FnMut(&[u8])>,
-) -> Result<Place, Errno> {
+pub(crate) fn open(root: &OwnedFd, path: &[u8], made: Option<Made<'_>>) -> Result<Place, Errno> {
     if path.is_empty() {
         return Ok(Place { fd: rustix::io::fcntl_dupfd_cloexec(root, 0)?, path: Vec::new() });
     }
@@ -52,11 +51,7 @@ pub(crate) fn open(
 }
 
 /// Component by component. Nobody else writes below the root while we do, and no step trusts more than one component.
-fn walk(
-    root: &OwnedFd,
-    path: &[u8],
-    mut made: Option<&mut dyn FnMut(&[u8])>,
-) -> Result<Place, Errno> {
+fn walk(root: &OwnedFd, path: &[u8], mut made: Option<Made<'_>>) -> Result<Place, Errno> {
     let mut todo: Vec<Vec<u8>> = split_reversed(path);
     // Descriptors and names on the way down, so that `..` is a step back and never a call.
     let mut stack: Vec<(OwnedFd, Vec<u8>)> = Vec::new();
@@ -79,7 +74,11 @@ fn walk(
                 made(&joined(&stack));
             }
             Err(Errno::NOTDIR | Errno::LOOP) => {
-                let stat = rustix::fs::statat(here, part.as_slice(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+                let stat = rustix::fs::statat(
+                    here,
+                    part.as_slice(),
+                    rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+                )?;
                 if disk::Facts::new(&stat).kind != FileType::Symlink {
                     return Err(Errno::NOTDIR);
                 }
@@ -87,7 +86,8 @@ fn walk(
                 if links > MAX_LINKS {
                     return Err(Errno::LOOP);
                 }
-                let target = rustix::fs::readlinkat(here, part.as_slice(), Vec::new())?.into_bytes();
+                let target =
+                    rustix::fs::readlinkat(here, part.as_slice(), Vec::new())?.into_bytes();
                 if target.starts_with(b"/") {
                     stack.clear();
                 }

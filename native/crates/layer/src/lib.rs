@@ -2,13 +2,19 @@
 //!
 //! Directories are walked and filled by descriptor, never through a link; what an archive says is never believed.
 
+mod clamp;
 mod compress;
+mod copy;
 mod decompress;
+mod diff;
+mod digest;
 mod disk;
 mod error;
+mod flatten;
 mod frame;
 mod hex;
 mod inside;
+mod reconcile;
 mod remove;
 mod same;
 mod union;
@@ -18,9 +24,14 @@ mod whiteout;
 mod write;
 mod xattr;
 
+pub use clamp::clamp_times;
 pub use compress::Compression;
 pub use decompress::{Encoding, ExpandLimits};
+pub use diff::{DiffOptions, diff_tree};
+pub use digest::tree_digest;
 pub use error::{Code, Error, Result};
+pub use flatten::flatten_layers;
+pub use reconcile::{ReconcileOptions, reconcile_layer};
 pub use unpack::{UnpackOptions, UnpackedLayer, unpack_layer};
 pub use watch::Watch;
 pub use write::{WriteOptions, WrittenLayer, write_layer};

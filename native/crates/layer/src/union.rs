@@ -1,12 +1,7 @@
 //! The directories of a stack of layers seen as one, with overlayfs's rules: the topmost entry counts, directories
 //! merge with directories, a whiteout, an opaque mark or anything that is not a directory ends the merge.
 
-use std::{
-    collections::BTreeSet,
-    os::fd::OwnedFd,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use rustix::fs::FileType;
 
@@ -113,7 +108,8 @@ impl Union {
         let mut names = BTreeSet::new();
         for part in &self.parts {
             names.extend(
-                disk::names(&part.fd).map_err(|errno| Error::io("cannot list directory", path, errno))?,
+                disk::names(&part.fd)
+                    .map_err(|errno| Error::io("cannot list directory", path, errno))?,
             );
         }
         let mut entries = Vec::with_capacity(names.len());
@@ -134,8 +130,8 @@ enum Seen {
 
 impl Part {
     fn facts(&self, name: &[u8], path: &[u8]) -> Result<Seen> {
-        let facts =
-            disk::facts(&self.fd, name).map_err(|errno| Error::io("cannot examine", path, errno))?;
+        let facts = disk::facts(&self.fd, name)
+            .map_err(|errno| Error::io("cannot examine", path, errno))?;
         Ok(match facts {
             None => Seen::Nothing,
             Some(facts) if facts.is_whiteout() => Seen::Whiteout,

@@ -3,16 +3,13 @@
 //! An archive is a stranger's. It is extracted into a directory of its own: entries act on that directory only, parents
 //! that are links are followed inside of it only, and no operation follows a link in the last component.
 
-use std::{
-    collections::BTreeMap,
-    os::fd::OwnedFd,
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf};
 
 use rustix::{
     fs::{
-        AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chownat, fchmod,
-        fchown, ftruncate, futimens, linkat, makedev, mkdirat, mknodat, openat, symlinkat, utimensat,
+        AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chownat,
+        fchmod, fchown, ftruncate, futimens, linkat, makedev, mkdirat, mknodat, openat, symlinkat,
+        utimensat,
     },
     io::Errno,
 };
@@ -89,16 +86,31 @@ pub fn unpack_layer(options: &UnpackOptions, watch: Watch<'_>) -> Result<Unpacke
 fn unpack(options: &UnpackOptions, root: &OwnedFd, watch: Watch<'_>) -> Result<UnpackedLayer> {
     let expected = options.expected_digest.as_deref();
     let size = std::fs::metadata(&options.blob).map_or(0, |facts| facts.len());
-    let (extraction, digests) =
-        decompress::run(&options.blob, options.encoding, options.limits, watch, expected, |stream| {
+    let (extraction, digests) = decompress::run(
+        &options.blob,
+        options.encoding,
+        options.limits,
+        watch,
+        expected,
+        |stream| {
             let mut extraction = Extraction::new(options, root, watch, size);
             extraction.all(stream)?;
             Ok(extraction)
-        })?;
+        },
+    )?;
     let blob = options.blob.as_os_str().as_encoded_bytes();
-    check_digest("uncompressed layer", options.expected_diff_id.as_deref(), &digests.diff_id, blob)?;
-    let mut implicit: Vec<Vec<u8>> =
-        extraction.directories.into_iter().filter(|(_, own)| own.is_none()).map(|(path, _)| path).collect();
+    check_digest(
+        "uncompressed layer",
+        options.expected_diff_id.as_deref(),
+        &digests.diff_id,
+        blob,
+    )?;
+    let mut implicit: Vec<Vec<u8>> = extraction
+        .directories
+        .into_iter()
+        .filter(|(_, own)| own.is_none())
+        .map(|(path, _)| path)
+        .collect();
     implicit.sort_by_key(|path| (path.iter().filter(|byte| **byte == b'/').count(), path.clone()));
     let mut recorded = extraction.recorded_devices;
     recorded.sort();
@@ -132,7 +144,12 @@ struct Extraction<'a> {
 }
 
 impl<'a> Extraction<'a> {
-    fn new(options: &'a UnpackOptions, root: &'a OwnedFd, watch: Watch<'a>, blob_size: u64) -> Self {
+    fn new(
+        options: &'a UnpackOptions,
+        root: &'a OwnedFd,
+        watch: Watch<'a>,
+        blob_size: u64,
+    ) -> Self {
         Self {
             options,
             root,
@@ -217,7 +234,7 @@ impl<'a> Extraction<'a> {
         }
         let root = rustix::io::fcntl_dupfd_cloexec(self.root, 0)
             .map_err(|errno| Error::io("cannot open", b"/", errno))?;
-        self.set_metadata(entry, &root, b"", b"/")?;
+        self.set_metadata(entry, &root, b"/")?;
         self.directories.insert(Vec::new(), Some(entry.mtime));
         Ok(())
     }
@@ -248,17 +265,19 @@ impl<'a> Extraction<'a> {
         }
         let ends = parent.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for end in ends.chain([parent.len()]) {
-            let (above, name) = split(&parent[..end]);
+            let (above, name) = disk::split(&parent[..end]);
             let Ok(place) = inside::open(self.root, above, None) else { return Ok(()) };
             let facts = disk::facts(&place.fd, name)
                 .map_err(|errno| Error::io("cannot examine", parent, errno))?;
             if facts.is_some_and(|facts| facts.is_whiteout()) {
                 let path = disk::join(&place.path, name);
-                remove::remove(&place.fd, name).map_err(|errno| Error::io("cannot remove", &path, errno))?;
+                remove::remove(&place.fd, name)
+                    .map_err(|errno| Error::io("cannot remove", &path, errno))?;
                 let fd = self.make_directory(&place.fd, name, &path)?;
                 fchmod(&fd, Mode::from_raw_mode(0o755))
                     .map_err(|errno| Error::io("cannot set the mode of", &path, errno))?;
-                self.directories.insert(path.clone(), None);
+                // It is new here, so it takes nothing from what was there below.
+                self.directories.insert(path.clone(), Some(Timestamp::default()));
                 self.mark_opaque(&fd, &path)?;
             }
         }
@@ -273,11 +292,15 @@ impl<'a> Extraction<'a> {
 
     fn hide(&mut self, directory: &OwnedFd, name: &[u8], parent: &[u8]) -> Result<Outcome> {
         let path = disk::join(parent, name);
-        match disk::facts(directory, name).map_err(|errno| Error::io("cannot examine", &path, errno))? {
+        match disk::facts(directory, name)
+            .map_err(|errno| Error::io("cannot examine", &path, errno))?
+        {
             // A whiteout acts on the layers below only, wherever in the archive it stands.
             Some(facts) if facts.is_directory() => {
                 let inner = disk::open_directory(directory, name)
                     .map_err(|errno| Error::io("cannot open directory", &path, errno))?;
+                // It is new here, so it takes nothing from what was there below.
+                self.directories.entry(path.clone()).or_default().get_or_insert_default();
                 self.mark_opaque(&inner, &path)
             }
             Some(_) => Ok(Outcome::Added),
@@ -317,8 +340,8 @@ impl<'a> Extraction<'a> {
 
     /// Removes what is in the way of a second entry with one path: the last one counts. True when it was a whiteout.
     fn make_way(&mut self, entry: &Entry, name: &[u8], place: &Place, path: &[u8]) -> Result<bool> {
-        let facts =
-            disk::facts(&place.fd, name).map_err(|errno| Error::io("cannot examine", path, errno))?;
+        let facts = disk::facts(&place.fd, name)
+            .map_err(|errno| Error::io("cannot examine", path, errno))?;
         let Some(facts) = facts else { return Ok(false) };
         if facts.is_directory() && entry.kind == EntryKind::Directory {
             return Ok(false);
@@ -326,7 +349,8 @@ impl<'a> Extraction<'a> {
         if entry.kind == EntryKind::HardLink && self.names_itself(entry, place, name)? {
             return Err(bad(path, "is a hard link to itself"));
         }
-        remove::remove(&place.fd, name).map_err(|errno| Error::io("cannot replace", path, errno))?;
+        remove::remove(&place.fd, name)
+            .map_err(|errno| Error::io("cannot replace", path, errno))?;
         if facts.is_directory() {
             let below = [path, b"/"].concat();
             self.directories.retain(|known, _| known != path && !known.starts_with(&below));
@@ -347,10 +371,11 @@ impl<'a> Extraction<'a> {
         let Some((base, parents)) = parts.split_last() else {
             return Err(bad(&entry.path, "is a hard link to the root"));
         };
-        let place = inside::open(self.root, &parents.join(&b'/'), None).map_err(|errno| match errno {
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => missing_target(entry),
-            errno => Error::io("cannot open the directory of", &entry.link, errno),
-        })?;
+        let place =
+            inside::open(self.root, &parents.join(&b'/'), None).map_err(|errno| match errno {
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP => missing_target(entry),
+                errno => Error::io("cannot open the directory of", &entry.link, errno),
+            })?;
         Ok((place, base.to_vec()))
     }
 
@@ -371,13 +396,19 @@ impl<'a> Extraction<'a> {
         };
         match entry.kind {
             EntryKind::File => {
-                let Some(file) = self.create_file(parent, name, path)? else { return Ok(Made::Exists) };
+                let Some(file) = self.create_file(parent, name, path)? else {
+                    return Ok(Made::Exists);
+                };
                 self.fill(&file, entry, path, reader)?;
-                self.set_metadata(entry, &file, name, path)?;
-                set_time(&file, entry.mtime).map_err(|errno| Error::io("cannot set the time of", path, errno))?;
+                self.set_metadata(entry, &file, path)?;
+                set_time(&file, entry.mtime)
+                    .map_err(|errno| Error::io("cannot set the time of", path, errno))?;
             }
             EntryKind::Directory => {
-                if !made(mkdirat(parent, name, Mode::from_raw_mode(0o700)), "cannot make directory")? {
+                if !made(
+                    mkdirat(parent, name, Mode::from_raw_mode(0o700)),
+                    "cannot make directory",
+                )? {
                     // Two entries for a directory are one directory.
                     let facts = disk::facts(parent, name)
                         .map_err(|errno| Error::io("cannot examine", path, errno))?;
@@ -387,7 +418,7 @@ impl<'a> Extraction<'a> {
                 }
                 let fd = disk::open_directory(parent, name)
                     .map_err(|errno| Error::io("cannot open directory", path, errno))?;
-                self.set_metadata(entry, &fd, name, path)?;
+                self.set_metadata(entry, &fd, path)?;
                 self.directories.insert(path.to_vec(), Some(entry.mtime));
             }
             EntryKind::Symlink => {
@@ -407,7 +438,8 @@ impl<'a> Extraction<'a> {
                 if facts.is_directory() || facts.is_whiteout() {
                     return Err(bad(path, "is a hard link to something that cannot have one"));
                 }
-                let linked = linkat(&target.fd, target_name.as_slice(), parent, name, AtFlags::empty());
+                let linked =
+                    linkat(&target.fd, target_name.as_slice(), parent, name, AtFlags::empty());
                 if !made(linked, "cannot make hard link")? {
                     return Ok(Made::Exists);
                 }
@@ -431,8 +463,15 @@ impl<'a> Extraction<'a> {
         Ok(Made::Yes)
     }
 
-    fn make_device(&mut self, entry: &Entry, parent: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Made> {
-        if entry.kind == EntryKind::CharDevice && (entry.device_major, entry.device_minor) == (0, 0) {
+    fn make_device(
+        &mut self,
+        entry: &Entry,
+        parent: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<Made> {
+        if entry.kind == EntryKind::CharDevice && (entry.device_major, entry.device_minor) == (0, 0)
+        {
             // In overlayfs form it would delete what is below, without the archive saying so.
             return Err(bad(path, "is the device 0:0, which means a deletion to overlayfs"));
         }
@@ -455,14 +494,16 @@ impl<'a> Extraction<'a> {
             }
         }
         let Some(file) = self.create_file(parent, name, path)? else { return Ok(Made::Exists) };
-        self.set_metadata(entry, &file, name, path)?;
-        set_time(&file, entry.mtime).map_err(|errno| Error::io("cannot set the time of", path, errno))?;
+        self.set_metadata(entry, &file, path)?;
+        set_time(&file, entry.mtime)
+            .map_err(|errno| Error::io("cannot set the time of", path, errno))?;
         self.recorded_devices.push(path.to_vec());
         Ok(Made::Yes)
     }
 
     fn create_file(&self, parent: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Option<OwnedFd>> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match openat(parent, name, flags, Mode::from_raw_mode(0o600)) {
             Ok(file) => Ok(Some(file)),
             Err(Errno::EXIST) => Ok(None),
@@ -487,7 +528,11 @@ impl<'a> Extraction<'a> {
         let mut end = 0;
         loop {
             let next = reader.read_segment(&mut self.buffer).map_err(|error| {
-                Error::new(Code::BadArchive, path, format!("'{}' is not complete: {error}", show(path)))
+                Error::new(
+                    Code::BadArchive,
+                    path,
+                    format!("'{}' is not complete: {error}", show(path)),
+                )
             })?;
             let Some((offset, count)) = next else { break };
             let mut written = 0;
@@ -521,23 +566,29 @@ impl<'a> Extraction<'a> {
     }
 
     /// Owner, then mode (changing the owner clears set-user-id), then attributes (it clears capabilities too).
-    fn set_metadata(&self, entry: &Entry, fd: &OwnedFd, name: &[u8], path: &[u8]) -> Result<()> {
+    fn set_metadata(&self, entry: &Entry, fd: &OwnedFd, path: &[u8]) -> Result<()> {
         let (uid, gid) = owner(entry);
         fchown(fd, Some(uid), Some(gid)).map_err(|errno| chown_error(entry, path, errno))?;
         fchmod(fd, Mode::from_raw_mode(entry.mode))
             .map_err(|errno| Error::io("cannot set the mode of", path, errno))?;
-        let _ = name;
         for (key, value) in &entry.xattrs {
             let Some(key) = xattr::name_on_disk(key, self.options.overlay_xattrs) else { continue };
-            rustix::fs::fsetxattr(fd, key.as_slice(), value, rustix::fs::XattrFlags::empty()).map_err(
-                |errno| Error::io(&format!("cannot set the attribute '{}' of", show(&key)), path, errno),
-            )?;
+            rustix::fs::fsetxattr(fd, key.as_slice(), value, rustix::fs::XattrFlags::empty())
+                .map_err(|errno| {
+                    Error::io(&format!("cannot set the attribute '{}' of", show(&key)), path, errno)
+                })?;
         }
         Ok(())
     }
 
     /// For what cannot be opened. Linux has no `user.` attributes there.
-    fn set_node_metadata(&self, entry: &Entry, parent: &OwnedFd, name: &[u8], path: &[u8]) -> Result<()> {
+    fn set_node_metadata(
+        &self,
+        entry: &Entry,
+        parent: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<()> {
         let (uid, gid) = owner(entry);
         chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| chown_error(entry, path, errno))?;
@@ -548,7 +599,13 @@ impl<'a> Extraction<'a> {
             .map_err(|errno| Error::io("cannot set the time of", path, errno))
     }
 
-    fn set_owner_and_time(&self, entry: &Entry, parent: &OwnedFd, name: &[u8], path: &[u8]) -> Result<()> {
+    fn set_owner_and_time(
+        &self,
+        entry: &Entry,
+        parent: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<()> {
         let (uid, gid) = owner(entry);
         chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| chown_error(entry, path, errno))?;
@@ -579,13 +636,6 @@ enum Outcome {
 enum Made {
     Yes,
     Exists,
-}
-
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|byte| *byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (b"", path),
-    }
 }
 
 fn owner(entry: &Entry) -> (Uid, Gid) {
@@ -624,7 +674,12 @@ fn needs_ids(entry: &Entry, path: &[u8]) -> Error {
     Error::new(
         Code::NeedsIds,
         path,
-        format!("'{}' belongs to {}:{}, which cannot be mapped here", show(path), entry.uid, entry.gid),
+        format!(
+            "'{}' belongs to {}:{}, which cannot be mapped here",
+            show(path),
+            entry.uid,
+            entry.gid
+        ),
     )
 }
 

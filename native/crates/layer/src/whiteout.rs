@@ -37,9 +37,11 @@ pub(crate) fn classify<'a>(base_name: &'a [u8], path: &[u8]) -> Result<Option<Wh
     match base_name.strip_prefix(PREFIX) {
         None => Ok(None),
         // `.wh...` would hide a directory from itself.
-        Some(b"" | b"." | b"..") => {
-            Err(Error::new(Code::BadArchive, path, format!("'{}' is a whiteout of nothing", show(path))))
-        }
+        Some(b"" | b"." | b"..") => Err(Error::new(
+            Code::BadArchive,
+            path,
+            format!("'{}' is a whiteout of nothing", show(path)),
+        )),
         Some(hidden) => Ok(Some(Whiteout::Plain(hidden))),
     }
 }

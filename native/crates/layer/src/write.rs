@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::fs::FileType;
-use tsbuild_tar::{Entry, EntryKind, END_OF_ARCHIVE, Timestamp, encode_header, padding};
+use tsbuild_tar::{END_OF_ARCHIVE, Entry, EntryKind, Timestamp, encode_header, padding};
 
 use crate::{
     compress::{self, Compression},
@@ -66,8 +66,8 @@ pub struct WrittenLayer {
 /// `LAYER_UNREPRESENTABLE`, `SOURCE_CHANGED`, `IO`, `CANCELLED`. The output file is removed then.
 pub fn write_layer(options: &WriteOptions, watch: Watch<'_>) -> Result<WrittenLayer> {
     let output = options.output.as_os_str().as_encoded_bytes();
-    let file =
-        File::create(&options.output).map_err(|error| Error::std_io("cannot create", output, &error))?;
+    let file = File::create(&options.output)
+        .map_err(|error| Error::std_io("cannot create", output, &error))?;
     let result = write_to(options, &file, output, watch);
     if result.is_err() {
         let _ = fs::remove_file(&options.output);
@@ -75,7 +75,12 @@ pub fn write_layer(options: &WriteOptions, watch: Watch<'_>) -> Result<WrittenLa
     result
 }
 
-fn write_to(options: &WriteOptions, file: &File, output: &[u8], watch: Watch<'_>) -> Result<WrittenLayer> {
+fn write_to(
+    options: &WriteOptions,
+    file: &File,
+    output: &[u8],
+    watch: Watch<'_>,
+) -> Result<WrittenLayer> {
     let mut counts = (0, 0);
     let written = compress::run(file, output, options.compression, options.threads, |feed| {
         let mut walk = Walk {
@@ -121,19 +126,23 @@ impl Walk<'_> {
         let path = options.root.as_os_str().as_encoded_bytes();
         let fd = disk::open_root(path)?;
         let below = Union::open(&options.lowers)?;
-        let facts = disk::facts_of(&fd).map_err(|errno| Error::io("cannot examine", path, errno))?;
+        let facts =
+            disk::facts_of(&fd).map_err(|errno| Error::io("cannot examine", path, errno))?;
         let attributes = xattr::read(&fd, b"", path)?;
         self.refuse_elsewhere(&attributes, b"/")?;
         // The modification time of the root is no change of its own: whatever is made in it changes it. Without
         // anything below, a root is expected to be what every runtime makes it.
         let changed = match below.top() {
             Some(top) => {
-                let old = disk::facts_of(top).map_err(|errno| Error::io("cannot examine", b"/", errno))?;
+                let old = disk::facts_of(top)
+                    .map_err(|errno| Error::io("cannot examine", b"/", errno))?;
                 let old_attributes = xattr::read(top, b"", b"/")?;
                 (facts.mode, facts.uid, facts.gid) != (old.mode, old.uid, old.gid)
                     || attributes.kept != old_attributes.kept
             }
-            None => (facts.mode, facts.uid, facts.gid) != (0o755, 0, 0) || !attributes.kept.is_empty(),
+            None => {
+                (facts.mode, facts.uid, facts.gid) != (0o755, 0, 0) || !attributes.kept.is_empty()
+            }
         };
         if changed {
             let entry = self.entry(b".", EntryKind::Directory, &facts, attributes.kept.clone());
@@ -147,8 +156,15 @@ impl Walk<'_> {
     }
 
     /// What a directory holds. `below` is the same directory in the lowers.
-    fn directory(&mut self, fd: &OwnedFd, path: &[u8], own: &Attributes, below: Union) -> Result<()> {
-        let names = disk::names(fd).map_err(|errno| Error::io("cannot list directory", path, errno))?;
+    fn directory(
+        &mut self,
+        fd: &OwnedFd,
+        path: &[u8],
+        own: &Attributes,
+        below: Union,
+    ) -> Result<()> {
+        let names =
+            disk::names(fd).map_err(|errno| Error::io("cannot list directory", path, errno))?;
         let mut rest = Vec::with_capacity(names.len());
         let opaque = own.opaque;
         if opaque && !below.is_empty() {
@@ -178,12 +194,22 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn child(&mut self, fd: &OwnedFd, name: &[u8], path: &[u8], facts: &Facts, below: &Union) -> Result<()> {
+    fn child(
+        &mut self,
+        fd: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+        facts: &Facts,
+        below: &Union,
+    ) -> Result<()> {
         if name.starts_with(PREFIX) {
             return Err(Error::new(
                 Code::LayerUnrepresentable,
                 path,
-                format!("'{}' cannot be in a layer: names that begin with '.wh.' mean deletions there", show(path)),
+                format!(
+                    "'{}' cannot be in a layer: names that begin with '.wh.' mean deletions there",
+                    show(path)
+                ),
             ));
         }
         if facts.kind == FileType::Socket {
@@ -280,7 +306,14 @@ impl Walk<'_> {
         self.emit(&entry)
     }
 
-    fn file(&mut self, fd: &OwnedFd, name: &[u8], path: &[u8], facts: &Facts, entry: &Entry) -> Result<()> {
+    fn file(
+        &mut self,
+        fd: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+        facts: &Facts,
+        entry: &Entry,
+    ) -> Result<()> {
         self.emit(entry)?;
         if facts.size == 0 {
             return Ok(());
@@ -299,14 +332,17 @@ impl Walk<'_> {
             }
             let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
             let space = self.framer.space(wanted.min(READ_AT_ONCE))?;
-            let count =
-                disk::read_some(&file, space).map_err(|errno| Error::io("cannot read", path, errno))?;
+            let count = disk::read_some(&file, space)
+                .map_err(|errno| Error::io("cannot read", path, errno))?;
             if count == 0 {
                 return Err(changed(path, "became shorter"));
             }
             self.framer.advance(count);
             done += count as u64;
-            if facts.size >= LARGE_FILE && done % LARGE_CUT == 0 && facts.size - done >= LARGE_FILE {
+            if facts.size >= LARGE_FILE
+                && done.is_multiple_of(LARGE_CUT)
+                && facts.size - done >= LARGE_FILE
+            {
                 self.framer.cut()?;
             }
             if count >= READ_AT_ONCE {
@@ -314,7 +350,8 @@ impl Walk<'_> {
                 self.watch.report(self.framer.total());
             }
         }
-        let after = disk::facts_of(&file).map_err(|errno| Error::io("cannot examine", path, errno))?;
+        let after =
+            disk::facts_of(&file).map_err(|errno| Error::io("cannot examine", path, errno))?;
         if !after.is_untouched_since(facts) {
             return Err(changed(path, "was written to"));
         }
@@ -368,8 +405,9 @@ impl Walk<'_> {
 
     fn emit_one(&mut self, entry: &Entry) -> Result<()> {
         self.header.clear();
-        encode_header(entry, &mut self.header)
-            .map_err(|error| Error::new(Code::LayerUnrepresentable, &entry.path, error.to_string()))?;
+        encode_header(entry, &mut self.header).map_err(|error| {
+            Error::new(Code::LayerUnrepresentable, &entry.path, error.to_string())
+        })?;
         self.framer.begin(&entry.path, entry.size, &self.header)?;
         self.entries += 1;
         if self.entries.is_multiple_of(256) {

@@ -68,7 +68,9 @@ pub(crate) fn read(directory: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Attr
             Ok(value) => value,
             // Gone meanwhile, or not to be seen from this namespace.
             Err(Errno::NODATA) => continue,
-            Err(errno) => return Err(Error::io("cannot read an extended attribute of", path, errno)),
+            Err(errno) => {
+                return Err(Error::io("cannot read an extended attribute of", path, errno));
+            }
         };
         match wanted {
             Class::Kept => push_kept(&mut attributes.kept, key.to_vec(), value),
@@ -132,7 +134,9 @@ fn classify(key: &[u8]) -> Class {
             },
         };
     }
-    if key == b"security.capability" || (key.starts_with(b"user.") && !key.starts_with(b"user.containers.")) {
+    if key == b"security.capability"
+        || (key.starts_with(b"user.") && !key.starts_with(b"user.containers."))
+    {
         return Class::Kept;
     }
     Class::Dropped
@@ -215,12 +219,17 @@ mod tests {
         assert_eq!(classify(b"user.overlay.opaque"), Class::Opaque);
         assert_eq!(classify(b"trusted.overlay.redirect"), Class::Elsewhere);
         assert_eq!(classify(b"user.overlay.metacopy"), Class::Elsewhere);
-        assert_eq!(classify(b"user.overlay.overlay.opaque"), Class::Escaped(b"user.overlay.opaque".to_vec()));
+        assert_eq!(
+            classify(b"user.overlay.overlay.opaque"),
+            Class::Escaped(b"user.overlay.opaque".to_vec())
+        );
     }
 
     #[test]
     fn names_from_archives_cannot_act_on_our_overlay() {
-        for hostile in [&b"user.overlay.opaque"[..], b"user.overlay.redirect", b"user.overlay.whiteout"] {
+        for hostile in
+            [&b"user.overlay.opaque"[..], b"user.overlay.redirect", b"user.overlay.whiteout"]
+        {
             let name = name_on_disk(hostile, OverlayXattrs::User).unwrap();
             assert!(matches!(classify(&name), Class::Escaped(inner) if inner == hostile));
         }

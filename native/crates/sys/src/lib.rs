@@ -1,1 +1,24 @@
-//! Placeholder until the crate is written.
+//! What tsbuild asks of the kernel: paths that stay inside a root, mounts, locks, tree walks and copies, and the
+//! processes of the launcher. The only crate that may use `unsafe`.
+
+pub mod copy;
+pub mod error;
+pub mod hash;
+pub mod lock;
+pub mod mount;
+pub mod process;
+pub mod remove;
+pub mod root;
+pub mod scan;
+
+pub use error::{Error, Result};
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Fails with `CANCELLED` once `cancel` is set.
+///
+/// # Errors
+/// `CANCELLED`.
+pub fn check_cancel(cancel: &AtomicBool) -> Result<()> {
+    if cancel.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) }
+}

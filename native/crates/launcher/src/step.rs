@@ -1,0 +1,264 @@
+//! Pid 1 of a step's sandbox: becomes the step's user, starts its program, passes its output on, reaps orphans and says
+//! exactly how it ended. When it ends, the kernel kills whatever the step left running.
+//!
+//! What to run comes on descriptor 4, each string ended by a zero byte: uid, gid, supplementary groups (comma-separated;
+//! `keep` leaves them), working directory, umask in octal, number of arguments, the arguments, the environment. So
+//! neither arguments nor environment, which may be secret, show in the list of processes. The outcome is one line of
+//! JSON on descriptor 3:
+//! `{"exit":N}`, `{"signal":"SIGSEGV"}` or `{"failed":"exec","errno":"ENOENT","detail":"…"}`.
+//!
+//! The program gets pipes of its own for its output, not our descriptors: those may be sockets, which cannot be opened
+//! again through `/dev/stdout`.
+
+use std::{
+    ffi::{CString, OsStr},
+    fs::File,
+    io::{self, Read, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+use tsbuild_sys::{
+    error::errno_name,
+    process::{self, Ended, Fork},
+};
+
+use crate::json;
+
+const STATUS_FD: i32 = 3;
+const SPEC_FD: i32 = 4;
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+struct Spec {
+    uid: u32,
+    gid: u32,
+    groups: Option<Vec<u32>>,
+    cwd: CString,
+    umask: u32,
+    argv: Vec<CString>,
+    environment: Vec<CString>,
+}
+
+/// Runs the step. The status is 0 when the outcome was reported, whatever it is.
+pub fn run() -> i32 {
+    let (Ok(status), Ok(spec)) = (process::inherited(STATUS_FD), process::inherited(SPEC_FD)) else {
+        eprintln!("tsbuild-launcher: 'step' is for tsbuild's own use");
+        return 2;
+    };
+    process::close_from_on_exec(3);
+    let mut status = File::from(status);
+    let outcome = match read_spec(spec) {
+        Ok(spec) => supervise(&spec).unwrap_or_else(|error| failed("start", &error, None)),
+        Err(error) => failed("start", &error, None),
+    };
+    match writeln!(status, "{outcome}") {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+fn failed(stage: &str, error: &io::Error, detail: Option<&str>) -> String {
+    let errno = error.raw_os_error().map_or_else(|| "EINVAL".to_owned(), errno_name);
+    json::object(&[("failed", Some(stage)), ("errno", Some(&errno)), ("detail", detail)])
+}
+
+fn read_spec(fd: OwnedFd) -> io::Result<Spec> {
+    let mut bytes = Vec::new();
+    File::from(fd).read_to_end(&mut bytes)?;
+    let bad = || io::Error::from(io::ErrorKind::InvalidInput);
+    if bytes.pop() != Some(0) {
+        return Err(bad());
+    }
+    let mut strings = bytes.split(|byte| *byte == 0).map(|part| CString::new(part).expect("split at zero bytes"));
+    let mut text = || -> io::Result<String> { strings.next().ok_or_else(bad)?.into_string().map_err(|_| bad()) };
+    let uid = text()?.parse().map_err(|_| bad())?;
+    let gid = text()?.parse().map_err(|_| bad())?;
+    let groups = match text()?.as_str() {
+        "keep" => None,
+        "" => Some(Vec::new()),
+        list => Some(list.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?),
+    };
+    let cwd = CString::new(text()?).map_err(|_| bad())?;
+    let umask = u32::from_str_radix(&text()?, 8).map_err(|_| bad())?;
+    let count: usize = text()?.parse().map_err(|_| bad())?;
+    let argv: Vec<_> = strings.by_ref().take(count).collect();
+    if argv.is_empty() || argv.len() != count {
+        return Err(bad());
+    }
+    Ok(Spec { uid, gid, groups, cwd, umask, argv, environment: strings.collect() })
+}
+
+fn supervise(spec: &Spec) -> io::Result<String> {
+    let without_namespace = process::pid() != 1;
+    if without_namespace {
+        // No pid namespace: whatever the step leaves behind comes to us.
+        process::become_subreaper()?;
+    }
+    process::join_new_keyring();
+    process::set_limits();
+    process::set_umask(spec.umask);
+    let children = process::child_events()?;
+    let (out, out_write) = process::pipe()?;
+    let (err, err_write) = process::pipe()?;
+    let (trouble, trouble_write) = process::pipe()?;
+    process::give_to(&out_write, spec.uid, spec.gid);
+    process::give_to(&err_write, spec.uid, spec.gid);
+    let pid = match process::fork(0)? {
+        Fork::Child => {
+            let (stage, error, detail) = become_step(spec, &out_write, &err_write);
+            let _ = File::from(trouble_write).write_all(failed(stage, &error, detail).as_bytes());
+            process::exit_now(127);
+        }
+        Fork::Parent(pid) => pid,
+    };
+    drop((out_write, err_write, trouble_write));
+    let mut report = String::new();
+    File::from(trouble).read_to_string(&mut report)?;
+    if !report.is_empty() {
+        let _ = process::wait(pid);
+        return Ok(report);
+    }
+    let ended = pump(pid, out, err, &children)?;
+    if without_namespace {
+        kill_descendants();
+    }
+    Ok(match ended {
+        Ended::Exited(status) => format!("{{\"exit\":{status}}}"),
+        Ended::Signalled(signal) => json::object(&[("signal", Some(&process::signal_name(signal)))]),
+    })
+}
+
+/// In the child. Returns only with what failed.
+fn become_step(spec: &Spec, out: &OwnedFd, err: &OwnedFd) -> (&'static str, io::Error, Option<&'static str>) {
+    process::reset_signals();
+    if let Err(error) = process::duplicate_to(out, 1).and_then(|()| process::duplicate_to(err, 2)) {
+        return ("start", error, None);
+    }
+    if let Err(error) = process::become_user(spec.uid, spec.gid, spec.groups.as_deref()) {
+        return ("user", error, None);
+    }
+    if let Err(error) = std::env::set_current_dir(OsStr::from_bytes(spec.cwd.as_bytes())) {
+        return ("cwd", error, None);
+    }
+    exec_in_path(spec)
+}
+
+/// As execvp(3), with the step's own PATH, and without handing what cannot be executed to a shell.
+fn exec_in_path(spec: &Spec) -> (&'static str, io::Error, Option<&'static str>) {
+    let program = spec.argv[0].as_bytes();
+    if program.contains(&b'/') {
+        return exec_one(program, spec);
+    }
+    let path = spec.environment.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
+    let mut reason = ("exec", io::Error::from_raw_os_error(2), None);
+    for directory in path.split(|byte| *byte == b':') {
+        let directory = if directory.is_empty() { b"." } else { directory };
+        let file = [directory, b"/", program].concat();
+        let failure = exec_one(&file, spec);
+        match failure.1.kind() {
+            // The most telling one is kept: found but not executable.
+            io::ErrorKind::NotFound if failure.2.is_none() => {}
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
+                if failure.1.kind() != io::ErrorKind::NotADirectory && program_exists(&file) {
+                    reason = failure;
+                }
+            }
+            _ => return failure,
+        }
+    }
+    reason
+}
+
+fn program_exists(file: &[u8]) -> bool {
+    Path::new(OsStr::from_bytes(file)).metadata().is_ok_and(|facts| facts.is_file())
+}
+
+fn exec_one(file: &[u8], spec: &Spec) -> (&'static str, io::Error, Option<&'static str>) {
+    let error = process::exec(OsStr::from_bytes(file), &spec.argv, &spec.environment);
+    let detail = (error.kind() == io::ErrorKind::NotFound && program_exists(file)).then_some("interpreter");
+    ("exec", error, detail)
+}
+
+/// Passes output on until the program has ended and what it wrote has been read.
+///
+/// Daemons that it left may hold the pipes open for ever; what is in them when the program ends is the end.
+fn pump(pid: i32, out: OwnedFd, err: OwnedFd, children: &OwnedFd) -> io::Result<Ended> {
+    let mut sources = [Some((File::from(out), 1)), Some((File::from(err), 2))];
+    let mut ended = None;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let mut fds = vec![children.as_raw_fd()];
+        fds.extend(sources.iter().flatten().map(|(file, _)| file.as_raw_fd()));
+        let ready = process::poll_readable(&fds, if ended.is_some() { 0 } else { -1 })?;
+        let mut index = 1;
+        let mut read = false;
+        for source in &mut sources {
+            let Some((file, target)) = source else { continue };
+            let is_ready = ready[index];
+            index += 1;
+            if !is_ready {
+                continue;
+            }
+            match file.read(&mut buffer) {
+                Ok(0) => *source = None,
+                Ok(count) => {
+                    read = true;
+                    write_to(*target, &buffer[..count])?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if ready[0] {
+            drain(children);
+            while let Ok(Some((found, how))) = process::wait_nohang(-1) {
+                if found == pid {
+                    ended = Some(how);
+                }
+            }
+        }
+        if let Some(ended) = ended
+            && !read
+            && !ready[1..].iter().any(|ready| *ready)
+        {
+            return Ok(ended);
+        }
+    }
+}
+
+fn write_to(target: i32, bytes: &[u8]) -> io::Result<()> {
+    if target == 1 {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    } else {
+        io::stderr().lock().write_all(bytes)
+    }
+}
+
+fn drain(events: &OwnedFd) {
+    let Ok(copy) = events.try_clone() else { return };
+    let mut file = File::from(copy);
+    let mut buffer = [0; 1024];
+    while matches!(file.read(&mut buffer), Ok(1..)) {}
+}
+
+/// Without a pid namespace there is no pid 1 whose end ends all.
+fn kill_descendants() {
+    const SIGKILL: i32 = 9;
+    loop {
+        let path = format!("/proc/self/task/{}/children", process::pid());
+        let children = std::fs::read_to_string(path).unwrap_or_default();
+        let pids: Vec<i32> = children.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        if pids.is_empty() {
+            return;
+        }
+        for pid in pids {
+            process::kill(pid, SIGKILL);
+            let _ = process::wait(pid);
+        }
+    }
+}

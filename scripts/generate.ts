@@ -1,0 +1,76 @@
+/**
+ * Writes the documents that are made from tables in the source: `npm run generate`. With `--check` it writes nothing and
+ * fails when one of them is stale.
+ */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { COMMANDS } from '../src/cli/command-table.ts';
+import { cliReference } from '../src/cli/reference.ts';
+import { ERROR_CODES, type ErrorCodeFacts } from '../src/error-codes.ts';
+
+/** Path in the repository to what belongs there. */
+export async function generated(): Promise<ReadonlyMap<string, string>> {
+  return new Map([
+    ['docs/reference/cli.md', await cliReference(COMMANDS)],
+    ['docs/reference/errors.md', errorReference()],
+  ]);
+}
+
+const WHO: Readonly<
+  Record<ErrorCodeFacts['who'], readonly [className: string, status: number, acts: string]>
+> = {
+  step: ['StepError', 1, 'The author of the step acts: it ran and failed.'],
+  definition: ['DefinitionError', 2, 'The author of the definition acts.'],
+  usage: ['UsageError', 2, 'The author of the command line acts.'],
+  host: ['HostError', 3, 'The owner of the machine acts.'],
+  remote: ['RemoteError', 4, 'The owner of the registry or of the network acts.'],
+  integrity: ['IntegrityError', 5, 'Bytes are not what their digest or signature says.'],
+  internal: ['InternalError', 70, 'We act: it is a bug in tsbuild.'],
+};
+
+function errorReference(): string {
+  const parts = [
+    '# Error codes',
+    'Made by `npm run generate` from `src/error-codes.ts`; edit the table there.',
+    'Every error that tsbuild throws on purpose is a `TsbuildError` with a `code`. Codes are stable: match on them, never on messages.',
+  ];
+  for (const [who, [className, status, acts]] of Object.entries(WHO)) {
+    const rows = Object.entries(ERROR_CODES)
+      .filter(([, facts]) => facts.who === who)
+      .map(([code, facts]) => `| \`${code}\` | ${facts.meaning.replaceAll('|', '\\|')} |`);
+    if (rows.length > 0) {
+      parts.push(
+        `## ${className}, exit status ${status}`,
+        acts,
+        ['| code | meaning |', '|---|---|', ...rows].join('\n'),
+      );
+    }
+  }
+  return `${parts.join('\n\n')}\n`;
+}
+
+async function run(check: boolean): Promise<number> {
+  const root = new URL('../', import.meta.url);
+  let stale = 0;
+  for (const [path, text] of await generated()) {
+    const url = new URL(path, root);
+    const present = await readFile(url, 'utf8').catch(() => undefined);
+    if (present === text) {
+      continue;
+    }
+    stale += 1;
+    if (check) {
+      process.stderr.write(`${path} is stale: run 'npm run generate'\n`);
+    } else {
+      await mkdir(dirname(fileURLToPath(url)), { recursive: true });
+      await writeFile(url, text);
+      process.stdout.write(`wrote ${path}\n`);
+    }
+  }
+  return check && stale > 0 ? 1 : 0;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  process.exitCode = await run(process.argv.includes('--check'));
+}

@@ -1,0 +1,162 @@
+/** Cache records in the store's database. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { StatementSync } from 'node:sqlite';
+import type { LayerRecords } from '../content/layer-records.ts';
+import type { MetaDb } from '../content/meta-db.ts';
+import { native } from '../native/addon.ts';
+import type { CacheLock, CacheRecord, CacheStore, KeyField, LayerId, Result } from '../solver/op.ts';
+
+/** How many results of the same fields a look-up by content compares with. Older ones are hardly ever the right one. */
+const CONTENT_CANDIDATES = 8;
+
+/**
+ * Keys share lock files by their first digits, so that lock files (which cannot be removed without a race) stay few. Two
+ * steps that share one wait for each other, and nothing else: whoever holds a lock waits for no other.
+ */
+const LOCK_NAME_DIGITS = 3;
+
+export interface SqliteCacheOptions {
+  readonly meta: MetaDb;
+  readonly layers: LayerRecords;
+  readonly storeDir: string;
+  /** Digest of one layer's snapshot without times; asks the worker. */
+  readonly layerDigest: (layer: LayerId, signal: AbortSignal) => Promise<string>;
+}
+
+export class SqliteCache implements CacheStore {
+  readonly #options: SqliteCacheOptions;
+  readonly #lookup: StatementSync;
+  readonly #put: StatementSync;
+
+  constructor(options: SqliteCacheOptions) {
+    this.#options = options;
+    const { db } = options.meta;
+    this.#lookup = db.prepare('UPDATE cache SET used_ms = ? WHERE key = ? AND gone = 0 RETURNING *');
+    this.#put = db.prepare('INSERT OR REPLACE INTO cache VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
+  }
+
+  lookup(key: string): CacheRecord | undefined {
+    const row = this.#lookup.get(this.#options.meta.now(), key);
+    return row === undefined ? undefined : this.#present(fromRow(row));
+  }
+
+  lookupByFields(fieldsDigest: string): readonly CacheRecord[] {
+    return this.#options.meta.db
+      .prepare('SELECT * FROM cache WHERE fields_digest = ? AND gone = 0 ORDER BY created_ms DESC LIMIT ?')
+      .all(fieldsDigest, CONTENT_CANDIDATES)
+      .map(fromRow)
+      .filter((record) => this.#present(record) !== undefined);
+  }
+
+  lastAtSite(site: string): CacheRecord | undefined {
+    const row = this.#options.meta.db
+      .prepare('SELECT * FROM cache WHERE site = ? ORDER BY created_ms DESC LIMIT 1')
+      .get(site);
+    return row === undefined ? undefined : fromRow(row);
+  }
+
+  everHad(key: string): boolean {
+    return this.#options.meta.db.prepare('SELECT 1 FROM cache WHERE key = ?').get(key) !== undefined;
+  }
+
+  put(record: CacheRecord): void {
+    const now = this.#options.meta.now();
+    this.#put.run(
+      record.key,
+      record.resultId,
+      JSON.stringify(record.result),
+      record.fieldsDigest,
+      JSON.stringify(record.fields),
+      JSON.stringify(record.inputs),
+      record.site ?? null,
+      record.durationMs,
+      now,
+      now,
+    );
+  }
+
+  resultById(resultId: string): Result | undefined {
+    const row = this.#options.meta.db
+      .prepare('SELECT * FROM cache WHERE result_id = ? AND gone = 0 LIMIT 1')
+      .get(resultId);
+    return row === undefined ? undefined : this.#present(fromRow(row))?.result;
+  }
+
+  async sameContent(a: Result, b: Result, signal: AbortSignal): Promise<boolean> {
+    if (a.kind === 'files' || b.kind === 'files') {
+      return a.kind === 'files' && b.kind === 'files' && a.contentDigest === b.contentDigest;
+    }
+    if (a.layers.length !== b.layers.length) {
+      return false;
+    }
+    for (const [index, layer] of a.layers.entries()) {
+      const other = b.layers[index] as LayerId;
+      if (
+        layer !== other &&
+        (await this.#contentOf(layer, signal)) !== (await this.#contentOf(other, signal))
+      ) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  async lock(key: string, signal: AbortSignal): Promise<CacheLock> {
+    signal.throwIfAborted();
+    const directory = join(this.#options.storeDir, 'locks');
+    mkdirSync(directory, { recursive: true });
+    const path = join(directory, key.slice(0, LOCK_NAME_DIGITS));
+    const addon = native();
+    const atOnce = addon.tryLock(path, false);
+    if (atOnce !== undefined) {
+      return atOnce;
+    }
+    const cancel = new addon.CancelToken();
+    const onAbort = () => cancel.cancel();
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      return await addon.lock(path, false, cancel);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  async #contentOf(layer: LayerId, signal: AbortSignal): Promise<string> {
+    const { layers, layerDigest } = this.#options;
+    const known = layers.get(layer)?.contentDigest;
+    if (known !== undefined) {
+      return known;
+    }
+    const digest = await layerDigest(layer, signal);
+    layers.setContentDigest(layer, digest);
+    return digest;
+  }
+
+  /** The record, if all layers of its result are still known to the store. */
+  #present(record: CacheRecord): CacheRecord | undefined {
+    if (
+      record.result.kind === 'rootfs' &&
+      record.result.layers.some((id) => this.#options.layers.get(id) === undefined)
+    ) {
+      return undefined;
+    }
+    return record;
+  }
+}
+
+function fromRow(row: Record<string, unknown>): CacheRecord {
+  return {
+    key: String(row.key),
+    resultId: String(row.result_id),
+    result: JSON.parse(String(row.result)) as Result,
+    fieldsDigest: String(row.fields_digest),
+    fields: JSON.parse(String(row.fields)) as KeyField[],
+    inputs: JSON.parse(String(row.inputs)) as string[],
+    ...(row.site === null ? {} : { site: String(row.site) }),
+    durationMs: Number(row.duration_ms),
+  };
+}

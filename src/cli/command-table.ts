@@ -1,0 +1,33 @@
+/** Every command, in the order in which help shows them. Only the one that runs is loaded. */
+import type { Command, CommandEntry } from './command.ts';
+
+export const COMMANDS: readonly CommandEntry[] = [
+  entry('build', 'Build the images of a definition', () => import('./commands/build.ts')),
+  entry('run', 'Run a command in an image', () => import('./commands/run.ts')),
+  entry('plan', 'Show what a build would do', () => import('./commands/plan.ts')),
+  entry('push', 'Send an image to a registry', () => import('./commands/push.ts')),
+  entry('pull', 'Fetch an image from a registry', () => import('./commands/pull.ts')),
+  entry('tag', 'Give an image more names', () => import('./commands/tag.ts')),
+  entry('image list', 'List the images of the store', () => import('./commands/image-list.ts')),
+  entry(
+    'image inspect',
+    'Show the manifest and config of images',
+    () => import('./commands/image-inspect.ts'),
+  ),
+  entry('image rm', 'Remove names and images', () => import('./commands/image-rm.ts')),
+  entry('du', 'Show what the store takes on disk', () => import('./commands/du.ts')),
+  entry('prune', 'Remove what is no longer needed', () => import('./commands/prune.ts')),
+  entry('doctor', 'Try what builds need from this machine', () => import('./commands/doctor.ts')),
+  entry('login', 'Remember a login for a registry', () => import('./commands/login.ts')),
+  entry('logout', 'Forget the login for a registry', () => import('./commands/logout.ts')),
+  entry('completion', 'Print a completion script for a shell', () => import('./commands/completion.ts')),
+];
+
+/** A command module's one export is its default. */
+function entry(
+  name: string,
+  summary: string,
+  load: () => Promise<{ readonly default: Command }>,
+): CommandEntry {
+  return { name, summary, load: async () => (await load()).default };
+}

@@ -1,0 +1,302 @@
+import { UsageError } from '../../errors.ts';
+import { command } from '../command.ts';
+import type { CliContext } from '../context.ts';
+import type { BuildOptions, BuiltImage, InspectedImage, OutputSpec } from '../engine-api.ts';
+import { missCollector } from '../explain.ts';
+import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
+import { flag, list, nonEmpty, type Values, value } from '../option.ts';
+import { parseOutput } from '../output-spec.ts';
+import { withEngine } from '../session.ts';
+import { ENGINE_OPTIONS, PLATFORM_OPTION } from '../shared-options.ts';
+import { formatTable } from '../table.ts';
+import { neutralise } from '../terminal-text.ts';
+import { writeResult } from '../write-file.ts';
+
+const options = {
+  tag: list({
+    long: 'tag',
+    short: 't',
+    valueName: 'NAME',
+    summary: 'Name of the image',
+    detail:
+      'A name by which the store remembers the image, and under which `--push` sends it: `repository[:tag]`. Needs a definition with one image.',
+    parse: nonEmpty,
+  }),
+  output: list({
+    long: 'output',
+    short: 'o',
+    valueName: 'SPEC',
+    summary: 'Where to write the image besides the store',
+    detail:
+      'Comma-separated fields, with quotes as in CSV: `type=oci|docker|registry|tar|local`, `dest=PATH`, `tar=false` (a directory, for `oci`), `compression=zstd|gzip|uncompressed`, `compression-level=N`, `name=REFERENCE` (for `registry`), `rewrite-timestamp=true`. `tar` and `local` are the bare root file system. `dest=-` is standard output. Alone, a path means `type=local` and `-` means `type=tar,dest=-`.',
+    completion: [
+      'type=oci,dest=',
+      'type=docker,dest=',
+      'type=registry',
+      'type=tar,dest=',
+      'type=local,dest=',
+    ],
+    parse: parseOutput,
+  }),
+  push: flag({
+    long: 'push',
+    summary: 'Send the image to the registry of every --tag',
+    detail: 'The same as `--output=type=registry`: sends the image to the registry of every `--tag`.',
+  }),
+  noCache: flag({
+    long: 'no-cache',
+    summary: 'Run every step again',
+    detail: 'Runs every step again and replaces what the cache knows. The same as `--force-build`.',
+  }),
+  forceBuild: flag({
+    long: 'force-build',
+    summary: 'Run every step again and replace cached results',
+    detail: 'Runs every step again, looks the base up again, and replaces what the cache knows.',
+    environment: 'TSBUILD_FORCE_BUILD',
+  }),
+  ignoreCache: flag({
+    long: 'ignore-cache',
+    summary: 'Run every step again, leave the cache alone',
+    detail:
+      'Runs every step again and records nothing: the next build gets what was cached before. Stands over `--force-build`.',
+    environment: 'TSBUILD_IGNORE_CACHE',
+  }),
+  pull: flag({
+    long: 'pull',
+    summary: 'Look up what the tags of bases mean now',
+    detail:
+      'Asks the registries again what the tags of base images mean. Without it a base that the store knows is used without asking.',
+  }),
+  platform: PLATFORM_OPTION,
+  explain: flag({
+    long: 'explain',
+    summary: 'Say why steps were not cached',
+    detail: 'Says for each step that ran which field or which file differed from the last time.',
+  }),
+  metadataFile: value({
+    long: 'metadata-file',
+    valueName: 'FILE',
+    summary: 'Write digests and names as JSON',
+    detail:
+      'Writes a JSON object with the keys of buildx: `containerimage.digest`, `containerimage.config.digest`, `containerimage.descriptor`, `image.name`. With several images, one such object for each export.',
+    completion: 'file',
+    parse: nonEmpty,
+  }),
+  iidfile: value({
+    long: 'iidfile',
+    valueName: 'FILE',
+    summary: "Write the image's id to a file",
+    detail:
+      "Writes the digest of the image's config, which other tools call the image id. Needs a definition with one image.",
+    completion: 'file',
+    parse: nonEmpty,
+  }),
+  rewriteTimestamp: flag({
+    long: 'rewrite-timestamp',
+    summary: 'Clamp file times to SOURCE_DATE_EPOCH in outputs',
+    detail:
+      'File times in the layers that are written are at most `SOURCE_DATE_EPOCH`, so that the same tree gives the same bytes. The same as `rewrite-timestamp=true` in every `--output`.',
+  }),
+  ...ENGINE_OPTIONS,
+} as const;
+
+type BuildValues = Values<typeof options>;
+
+export default command({
+  operands: [
+    {
+      name: 'DEFINITION',
+      summary: 'A TypeScript or JavaScript file, with ::EXPORT for some of its images',
+      required: true,
+      repeatable: true,
+      completion: 'file',
+    },
+  ],
+  options,
+  detail:
+    "Builds the images that a definition file exports: all of them, or those named after '::'. Steps that ran before are not run again. The digest of each image is written to standard output, progress to standard error.",
+  examples: [
+    { purpose: 'Build every image that the file exports', command: 'tsbuild build image.ts' },
+    {
+      purpose: 'Build one export, name it and push it',
+      command: 'tsbuild build image.ts::web -t registry.example/web:1 --push',
+    },
+    {
+      purpose: 'Write an archive that docker load reads',
+      command: 'tsbuild build image.ts -t web:1 -o type=docker,dest=web.tar',
+    },
+    {
+      purpose: 'Write an OCI image layout as a directory',
+      command: 'tsbuild build image.ts -o type=oci,dest=layout,tar=false',
+    },
+    { purpose: 'See why steps ran again', command: 'tsbuild build image.ts --explain' },
+  ],
+  async run({ options, operands }, context) {
+    const module = await context.loadEngine();
+    const images: LoadedImage[] = [];
+    for (const operand of operands) {
+      images.push(
+        ...(await loadDefinition(parseDefinitionName(operand), { cwd: context.cwd, Image: module.Image })),
+      );
+    }
+    const outputs = outputsOf(options);
+    checkRequest(options, outputs, images, context);
+    const misses = missCollector();
+    const warned = new Set<string>();
+    const { built, inspected } = await withEngine(
+      context,
+      module,
+      options,
+      async ({ engine }) => {
+        const built = await engine.build(
+          images.map((loaded) => loaded.image),
+          buildOptions(options, outputs, images, context),
+        );
+        const wanted = options.iidfile !== undefined || options.metadataFile !== undefined;
+        const inspected = wanted ? await Promise.all(built.map(({ id }) => engine.inspect(id))) : [];
+        return { built, inspected };
+      },
+      (event) => {
+        misses.onEvent(event);
+        if (event.kind === 'warning') {
+          warned.add(warningKey(event));
+        }
+      },
+    );
+    context.stderr.write(diagnosticsText(built, warned));
+    if (options.explain) {
+      context.stderr.write(misses.text());
+    }
+    await writeFiles(options, images, inspected, context.cwd);
+    if (!outputs.some((output) => output.dest === '-')) {
+      context.stdout.write(results(images, built));
+    }
+    return 0;
+  },
+});
+
+function outputsOf(typed: BuildValues): OutputSpec[] {
+  const outputs = typed.output.filter((output) => output !== undefined);
+  const all: OutputSpec[] =
+    typed.push && !outputs.some((output) => output.type === 'registry')
+      ? [...outputs, { type: 'registry', push: true }]
+      : outputs;
+  return typed.rewriteTimestamp ? all.map((output) => ({ ...output, rewriteTimestamp: true })) : all;
+}
+
+function checkRequest(
+  typed: BuildValues,
+  outputs: readonly OutputSpec[],
+  images: readonly LoadedImage[],
+  context: CliContext,
+): void {
+  const single = [
+    typed.tag.length > 0 ? '--tag' : undefined,
+    outputs.length > 0 ? (typed.output.length > 0 ? '--output' : '--push') : undefined,
+    typed.iidfile === undefined ? undefined : '--iidfile',
+  ].find((name) => name !== undefined);
+  if (single !== undefined && images.length > 1) {
+    const names = images.map(shownName).join(', ');
+    throw new UsageError(`${single} needs one image, and the definition exports ${images.length}: ${names}`, {
+      code: 'E_USAGE',
+      hint: "name one with '::', such as image.ts::web",
+    });
+  }
+  if (
+    outputs.some((output) => output.type === 'registry' && output.name === undefined) &&
+    typed.tag.length === 0
+  ) {
+    throw new UsageError('nothing says where to push the image', {
+      code: 'E_USAGE',
+      hint: 'give it a --tag, or name= in the output',
+    });
+  }
+  const toStdout = outputs.filter((output) => output.dest === '-').length;
+  if (toStdout > 1) {
+    throw new UsageError('two outputs cannot both go to standard output', { code: 'E_USAGE' });
+  }
+  if (toStdout > 0 && context.stdout.isTTY === true) {
+    throw new UsageError('an archive would be written to the terminal', {
+      code: 'E_USAGE',
+      hint: 'redirect standard output, or give the output a dest=',
+    });
+  }
+}
+
+function buildOptions(
+  typed: BuildValues,
+  outputs: readonly OutputSpec[],
+  images: readonly LoadedImage[],
+  context: CliContext,
+): BuildOptions {
+  return {
+    signal: context.signal,
+    ...(typed.ignoreCache ? { ignoreCache: true } : {}),
+    ...(typed.noCache || typed.forceBuild ? { forceBuild: true } : {}),
+    pull: typed.pull,
+    ...(typed.platform === undefined ? {} : { platform: typed.platform }),
+    tags: typed.tag,
+    definitions: images.map((loaded) => loaded.definition),
+    outputs,
+  };
+}
+
+async function writeFiles(
+  typed: BuildValues,
+  images: readonly LoadedImage[],
+  inspected: readonly InspectedImage[],
+  cwd: string,
+): Promise<void> {
+  const [first] = inspected;
+  if (typed.iidfile !== undefined && first !== undefined) {
+    await writeResult(cwd, typed.iidfile, first.configDigest);
+  }
+  if (typed.metadataFile !== undefined) {
+    const all = inspected.map((image) => metadata(image, typed.tag));
+    const content =
+      all.length === 1
+        ? all[0]
+        : Object.fromEntries(all.map((entry, index) => [nameOf(images, index), entry]));
+    await writeResult(cwd, typed.metadataFile, `${JSON.stringify(content, undefined, 2)}\n`);
+  }
+}
+
+/** What the definition was warned about, but for what the progress has shown already. */
+function diagnosticsText(built: readonly BuiltImage[], warned: Set<string>): string {
+  const lines: string[] = [];
+  for (const diagnostic of built.flatMap((image) => image.diagnostics)) {
+    if (!warned.has(warningKey(diagnostic))) {
+      warned.add(warningKey(diagnostic));
+      const where = diagnostic.layer === undefined ? '' : ` (layer ${diagnostic.layer + 1})`;
+      lines.push(neutralise(`warning${where}: ${diagnostic.message} (${diagnostic.code})`));
+    }
+  }
+  return lines.map((line) => `${line}\n`).join('');
+}
+
+function warningKey(warning: { readonly code: string; readonly message: string }): string {
+  return `${warning.code} ${warning.message}`;
+}
+
+/** The keys that buildx writes. */
+function metadata(image: InspectedImage, tags: readonly string[]): object {
+  return {
+    'containerimage.config.digest': image.configDigest,
+    'containerimage.descriptor': image.manifestDescriptor,
+    'containerimage.digest': image.manifestDescriptor.digest,
+    ...(tags.length === 0 ? {} : { 'image.name': tags.join(',') }),
+  };
+}
+
+/** One image: its digest alone, for scripts. Several: a line for each. */
+function results(images: readonly LoadedImage[], built: readonly BuiltImage[]): string {
+  const [first] = built;
+  return built.length === 1 && first !== undefined
+    ? `${first.digest}\n`
+    : formatTable(built.map((image, index) => [nameOf(images, index), image.digest]));
+}
+
+function nameOf(images: readonly LoadedImage[], index: number): string {
+  const loaded = images[index];
+  return loaded === undefined ? '' : shownName(loaded);
+}

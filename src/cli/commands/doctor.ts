@@ -1,0 +1,41 @@
+import { command } from '../command.ts';
+import { flag } from '../option.ts';
+import { wantsColor } from '../progress/open.ts';
+import { neutralise } from '../terminal-text.ts';
+
+/** What `doctor` ends with when something that builds need is missing: the machine's owner acts. */
+const UNFIT = 3;
+
+export default command({
+  operands: [],
+  options: {
+    json: flag({
+      long: 'json',
+      summary: 'Print JSON',
+      detail: 'Prints a JSON array with one object for each check.',
+    }),
+  },
+  detail:
+    'Tries each thing that builds use: user namespaces, subordinate ids, overlay mounts, sandboxes, GPUs, disk space. For each failure it names the one command or setting that mends it. Ends with 3 when something is missing that builds cannot do without.',
+  examples: [{ purpose: 'See what this machine lacks', command: 'tsbuild doctor' }],
+  async run({ options }, context) {
+    const { probeHost } = await context.loadEngine();
+    const checks = await probeHost({ env: context.env });
+    if (options.json) {
+      context.stdout.write(`${JSON.stringify(checks, undefined, 2)}\n`);
+    } else {
+      const color = wantsColor(context.stdout, context.env);
+      const width = Math.max(...checks.map((check) => check.name.length));
+      for (const { name, ok, required, detail, fix } of checks) {
+        const word = ok ? 'ok' : required === false ? 'missing' : 'FAILED';
+        const painted = color ? `\x1b[${ok ? 32 : required === false ? 33 : 31}m${word}\x1b[0m` : word;
+        const gap = ' '.repeat(9 - word.length);
+        context.stdout.write(`${painted}${gap}${neutralise(name).padEnd(width)}  ${neutralise(detail)}\n`);
+        if (!ok && fix !== undefined) {
+          context.stdout.write(`${' '.repeat(9)}${' '.repeat(width)}  fix: ${neutralise(fix)}\n`);
+        }
+      }
+    }
+    return checks.every((check) => check.ok || check.required === false) ? 0 : UNFIT;
+  },
+});

@@ -1,0 +1,140 @@
+import { constants } from 'node:os';
+import { UsageError } from '../../errors.ts';
+import { command } from '../command.ts';
+import type { RunOptions } from '../engine-api.ts';
+import { loadDefinition, looksLikeDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
+import { BadValue, choice, flag, list, nonEmpty, value } from '../option.ts';
+import { parseDuration } from '../quantity.ts';
+import { withEngine } from '../session.ts';
+import { ENGINE_OPTIONS, PLATFORM_OPTION } from '../shared-options.ts';
+
+export default command({
+  operands: [
+    {
+      name: 'IMAGE',
+      summary: 'A definition file with or without ::EXPORT, or the name or id of an image',
+      required: true,
+      completion: 'file',
+    },
+  ],
+  rest: { name: 'COMMAND', summary: "What to run instead of the image's own command" },
+  options: {
+    env: list({
+      long: 'env',
+      short: 'e',
+      valueName: 'NAME=VALUE',
+      summary: 'Set an environment variable',
+      detail:
+        'Sets an environment variable of the command. Without `=VALUE` the value is taken from this environment.',
+      parse: (given) => {
+        if (!/^[A-Za-z_][A-Za-z0-9_]*(=|$)/.test(given)) {
+          throw new BadValue(`'${given}' is not NAME=VALUE`);
+        }
+        return given;
+      },
+    }),
+    workdir: value({
+      long: 'workdir',
+      short: 'w',
+      valueName: 'PATH',
+      summary: 'Directory to run in',
+      detail: 'The directory in the image in which the command starts.',
+      defaultText: "the image's own",
+      parse: nonEmpty,
+    }),
+    user: value({
+      long: 'user',
+      short: 'u',
+      valueName: 'USER',
+      summary: 'User to run as',
+      detail: 'User name or number, with or without `:GROUP`.',
+      defaultText: "the image's own",
+      parse: nonEmpty,
+    }),
+    network: choice({
+      long: 'network',
+      valueName: 'MODE',
+      words: ['host', 'none'],
+      summary: 'Network of the command',
+      detail: 'Network of the command: that of this machine, or none.',
+      defaultText: 'host',
+    }),
+    timeout: value({
+      long: 'timeout',
+      valueName: 'TIME',
+      summary: 'End the command after this time',
+      detail: 'Ends the command when it runs longer than this, such as `90s` or `1h`.',
+      defaultText: 'no limit',
+      parse: parseDuration,
+    }),
+    pull: flag({
+      long: 'pull',
+      summary: 'Look up what the tags of bases mean now',
+      detail: 'Asks the registries again what the tags of base images mean.',
+    }),
+    platform: PLATFORM_OPTION,
+    ...ENGINE_OPTIONS,
+  },
+  detail:
+    "Builds a definition's image if that is necessary, and runs a command in it: its entrypoint with what follows '--', or with its own command. What the command changes is thrown away. Ends with the command's status; 128 and the signal's number when a signal ended it.",
+  examples: [
+    { purpose: 'Run the image of a definition', command: 'tsbuild run image.ts' },
+    { purpose: 'Run another command in it', command: 'tsbuild run image.ts::web -- python3 --version' },
+    { purpose: 'Run an image of the store', command: 'tsbuild run web:1 -e DEBUG=1 -- env' },
+  ],
+  async run({ options, operands: [operand = ''], rest }, context) {
+    const module = await context.loadEngine();
+    const runOptions: RunOptions = {
+      signal: context.signal,
+      env: environment(options.env, context.env),
+      pull: options.pull,
+      ...(options.workdir === undefined ? {} : { workdir: options.workdir }),
+      ...(options.user === undefined ? {} : { user: options.user }),
+      ...(options.network === undefined ? {} : { network: options.network }),
+      ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
+      ...(options.platform === undefined ? {} : { platform: options.platform }),
+    };
+    const loaded = looksLikeDefinition(operand)
+      ? await loadDefinition(parseDefinitionName(operand), { cwd: context.cwd, Image: module.Image })
+      : [];
+    if (loaded.length > 1) {
+      throw new UsageError(
+        `'${operand}' exports ${loaded.length} images: ${loaded.map(shownName).join(', ')}`,
+        {
+          code: 'E_USAGE',
+          hint: `name one, such as ${operand}::${loaded[0]?.exportName}`,
+        },
+      );
+    }
+    const [only] = loaded;
+    const result = await withEngine(context, module, options, ({ engine, endProgress }) =>
+      engine.run(only?.image ?? operand, rest, {
+        ...runOptions,
+        ...(only === undefined ? {} : { definition: only.definition }),
+        onOutput: (stream, chunk) => {
+          // From the first byte on the terminal is the command's.
+          endProgress();
+          (stream === 'stdout' ? context.stdout : context.stderr).write(chunk);
+        },
+      }),
+    );
+    return result.signal === undefined ? result.exitCode : 128 + signalNumber(result.signal);
+  },
+});
+
+function environment(given: readonly string[], own: NodeJS.ProcessEnv): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const text of given) {
+    const equals = text.indexOf('=');
+    const name = equals < 0 ? text : text.slice(0, equals);
+    const found = equals < 0 ? own[name] : text.slice(equals + 1);
+    if (found !== undefined) {
+      result[name] = found;
+    }
+  }
+  return result;
+}
+
+function signalNumber(name: string): number {
+  return (constants.signals as Readonly<Record<string, number>>)[name] ?? 0;
+}

@@ -1,0 +1,206 @@
+/**
+ * What the command line asks of the engine. The engine's own classes satisfy these shapes; they stand here so that a
+ * command can be tested without an engine, and so that nothing is loaded for its types.
+ */
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { Platform } from '../oci/platform.ts';
+import type { BuildEvent } from '../solver/event.ts';
+
+export interface EngineOptions {
+  readonly storeDir?: string;
+  readonly jobs?: number;
+  readonly onEvent?: (event: BuildEvent) => void;
+  readonly hostCa?: 'auto' | 'always' | 'never';
+  readonly offline?: boolean;
+  readonly snapshotter?: 'auto' | 'overlay' | 'copy';
+  readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
+  readonly env?: NodeJS.ProcessEnv;
+  readonly signal?: AbortSignal;
+}
+
+export interface OutputSpec {
+  readonly type: 'oci' | 'docker' | 'registry' | 'tar' | 'local';
+  /** `-` is standard output, for archives. */
+  readonly dest?: string;
+  /** False: a directory instead of an archive. */
+  readonly tar?: boolean;
+  readonly compression?: 'zstd' | 'gzip' | 'uncompressed';
+  readonly compressionLevel?: number;
+  readonly name?: string;
+  readonly push?: boolean;
+  readonly rewriteTimestamp?: boolean;
+}
+
+/** An image of a definition: the engine's business alone, so all that counts here is that it is one. */
+export type DefinedImage = object;
+
+export interface PlanOptions {
+  readonly platform?: 'linux/amd64' | 'linux/arm64';
+  readonly lint?: boolean;
+}
+
+export interface DefinedPlan {
+  readonly platform: string;
+  readonly layers: readonly {
+    readonly method: string;
+    readonly commands: readonly string[];
+    readonly forceBuild: boolean;
+  }[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export interface Diagnostic {
+  readonly code: string;
+  readonly message: string;
+  readonly layer?: number;
+}
+
+export interface BuiltImage {
+  readonly id: string;
+  /** Of the manifest. */
+  readonly digest: string;
+  readonly layers: readonly {
+    readonly id: string;
+    readonly method: string;
+    readonly cached: boolean;
+    readonly durationMs: number;
+  }[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export interface BuildOptions {
+  readonly signal?: AbortSignal;
+  /** Look nothing up and record nothing. */
+  readonly ignoreCache?: boolean;
+  /** Look nothing up, and replace what is recorded. */
+  readonly forceBuild?: boolean;
+  /** Ask the registries again what the tags of base images mean. */
+  readonly pull?: boolean;
+  readonly platform?: Platform;
+  /** Names that the store remembers the image by. Only with one image. */
+  readonly tags?: readonly string[];
+  /** One for each image: names it between runs, so that a miss can be compared with the last time. */
+  readonly definitions?: readonly string[];
+  readonly outputs?: readonly OutputSpec[];
+}
+
+export interface RunOptions {
+  readonly signal?: AbortSignal;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly workdir?: string;
+  readonly user?: string;
+  readonly network?: 'host' | 'none';
+  readonly timeoutMs?: number;
+  readonly platform?: Platform;
+  readonly pull?: boolean;
+  readonly definition?: string;
+  readonly onOutput?: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
+}
+
+export interface RunResult {
+  readonly exitCode: number;
+  /** `SIGKILL`, … when a signal ended the command. */
+  readonly signal?: string | undefined;
+}
+
+export interface StoredImage {
+  readonly names: readonly string[];
+  readonly id: string;
+  readonly digest: Digest;
+  readonly platform: Platform;
+  readonly sizeBytes: number;
+  readonly createdMs: number;
+}
+
+export interface InspectedImage {
+  readonly configDigest: Digest;
+  readonly manifestDescriptor: Descriptor;
+}
+
+export interface UsageLine {
+  readonly kind: string;
+  readonly count: number;
+  readonly sizeBytes: number;
+  readonly reclaimableBytes: number;
+}
+
+export interface PruneOptions {
+  readonly all?: boolean;
+  readonly olderThanMs?: number;
+  readonly keepBytes?: number;
+  readonly kinds?: readonly string[];
+  readonly dryRun?: boolean;
+}
+
+export interface PruneResult {
+  readonly freedBytes: number;
+  readonly removed: readonly { readonly kind: string; readonly id: string; readonly sizeBytes: number }[];
+}
+
+export interface EngineLike extends AsyncDisposable {
+  /** Without network and without executing anything. */
+  plan(image: DefinedImage, options?: PlanOptions): Promise<DefinedPlan>;
+  build(images: readonly DefinedImage[], options?: BuildOptions): Promise<readonly BuiltImage[]>;
+  run(
+    image: DefinedImage | string,
+    command: readonly string[] | undefined,
+    options?: RunOptions,
+  ): Promise<RunResult>;
+  pull(
+    reference: string,
+    options?: { readonly platform?: Platform; readonly signal?: AbortSignal },
+  ): Promise<StoredImage>;
+  push(
+    name: string,
+    destination: string,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<{ readonly digest: string }>;
+  tag(source: string, target: string): StoredImage | Promise<StoredImage>;
+  images(): readonly StoredImage[] | Promise<readonly StoredImage[]>;
+  /** By name or id. Plain data: manifest, config and what else the store knows. */
+  inspect(name: string): Promise<InspectedImage>;
+  /** What was removed: a name, or the image as well when it was its last name. */
+  removeImage(name: string): RemovedImage | Promise<RemovedImage>;
+  usage(): Promise<readonly UsageLine[]>;
+  prune(options?: PruneOptions): Promise<PruneResult>;
+}
+
+export interface RemovedImage {
+  readonly untagged: readonly string[];
+  readonly deleted?: string | undefined;
+}
+
+/** One thing that `doctor` tried. */
+export interface HostCheck {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail: string;
+  /** The one command or setting that mends it. */
+  readonly fix?: string | undefined;
+  /** False: builds work without it. */
+  readonly required?: boolean;
+}
+
+export interface RegistryLogin {
+  readonly username: string;
+  readonly password: string;
+}
+
+/** What `src/cli/engine-module.ts` hands to the commands. */
+export interface EngineModule {
+  readonly Engine: { open(options?: EngineOptions): Promise<EngineLike> };
+  /** The class by which an exported value is recognised as an image. Its constructor is nobody's business. */
+  readonly Image: { readonly prototype: DefinedImage };
+  probeHost(options?: { readonly env?: NodeJS.ProcessEnv }): Promise<readonly HostCheck[]>;
+  /** Asks the registry whether the login is good. @throws {RemoteError} `E_AUTH`. */
+  checkLogin(
+    server: string,
+    login: RegistryLogin,
+    options: { readonly environment: NodeJS.ProcessEnv; readonly signal: AbortSignal },
+  ): Promise<void>;
+  /** @returns Where it is kept now: the path of a file or the name of a helper. */
+  saveLogin(server: string, login: RegistryLogin, env: NodeJS.ProcessEnv): Promise<string>;
+  /** @returns Whether there was one. */
+  eraseLogin(server: string, env: NodeJS.ProcessEnv): Promise<boolean>;
+}

@@ -1,0 +1,34 @@
+/** Chooses how progress is drawn. */
+import type { OutputStream } from '../context.ts';
+import type { ProgressRenderer } from './renderer.ts';
+import { systemTicker } from './renderer.ts';
+
+export const PROGRESS_KINDS = ['auto', 'tty', 'plain', 'json', 'quiet'] as const;
+export type ProgressKind = (typeof PROGRESS_KINDS)[number];
+
+export async function openProgress(
+  kind: ProgressKind,
+  stream: OutputStream,
+  env: NodeJS.ProcessEnv,
+): Promise<ProgressRenderer> {
+  switch (kind === 'auto' ? automatic(stream, env) : kind) {
+    case 'tty':
+      return (await import('./tty.ts')).ttyProgress(stream, systemTicker, { color: wantsColor(stream, env) });
+    case 'json':
+      return (await import('./json.ts')).jsonProgress(stream);
+    case 'quiet':
+      return { event: () => undefined, notice: () => undefined, close: () => undefined };
+    default:
+      return (await import('./plain.ts')).plainProgress(stream, systemTicker);
+  }
+}
+
+/** A terminal that can move its cursor gets the picture, everything else gets lines. */
+export function automatic(stream: OutputStream, env: NodeJS.ProcessEnv): 'tty' | 'plain' {
+  return stream.isTTY === true && env.TERM !== 'dumb' ? 'tty' : 'plain';
+}
+
+/** Source: no-color.org; an empty value does not count. */
+export function wantsColor(stream: OutputStream, env: NodeJS.ProcessEnv): boolean {
+  return stream.isTTY === true && env.TERM !== 'dumb' && (env.NO_COLOR ?? '') === '';
+}

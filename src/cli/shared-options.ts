@@ -1,0 +1,75 @@
+/** Flags that several commands have, so that they mean the same everywhere. */
+import type { Platform } from '../oci/platform.ts';
+import { BadValue, choice, flag, value, wholeNumber } from './option.ts';
+import { PROGRESS_KINDS } from './progress/open.ts';
+
+export const PROGRESS_OPTION = choice({
+  long: 'progress',
+  valueName: 'KIND',
+  words: PROGRESS_KINDS,
+  summary: 'How progress is drawn',
+  detail:
+    'How progress is drawn, on standard error. `tty` draws live lines, `plain` writes lines that fit a log, `json` writes one event on each line, `quiet` writes nothing. `auto` is `tty` on a terminal and `plain` elsewhere; `TERM=dumb` is no terminal, and `NO_COLOR` removes colours.',
+  defaultText: 'auto',
+});
+
+export const QUIET_OPTION = flag({
+  long: 'quiet',
+  short: 'q',
+  summary: 'Draw no progress',
+  detail: 'Draws no progress; results and errors are still written. The same as `--progress=quiet`.',
+});
+
+export const OFFLINE_OPTION = flag({
+  long: 'offline',
+  summary: 'Fail instead of using the network',
+  detail:
+    'Fails with `E_OFFLINE` where tsbuild itself would use the network, such as for a base image that is not in the store. Steps keep the network that they ask for.',
+  environment: 'TSBUILD_OFFLINE',
+});
+
+export const PLATFORM_OPTION = value({
+  long: 'platform',
+  valueName: 'OS/ARCH',
+  summary: 'Which variant of an image to use',
+  detail: 'The platform of base images and of the result, such as `linux/amd64` or `linux/arm64`.',
+  defaultText: 'that of this machine',
+  completion: ['linux/amd64', 'linux/arm64'],
+  parse: parsePlatform,
+});
+
+/** Flags of every command that runs steps. */
+export const ENGINE_OPTIONS = {
+  progress: PROGRESS_OPTION,
+  quiet: QUIET_OPTION,
+  jobs: value({
+    long: 'jobs',
+    short: 'j',
+    valueName: 'N',
+    summary: 'How many steps run at once',
+    detail: 'How many steps run at the same time, at most.',
+    defaultText: 'the number of processors',
+    parse: wholeNumber(1),
+  }),
+  hostCa: choice({
+    long: 'host-ca',
+    valueName: 'WHEN',
+    words: ['auto', 'always', 'never'],
+    summary: "Lend this machine's certificates to steps",
+    detail:
+      'Whether steps trust the certificate authorities that this machine trusts. They are lent to the step only and enter no layer. `auto` lends them when this machine trusts authorities beyond the public ones, as behind a proxy that inspects TLS.',
+    defaultText: 'auto',
+  }),
+  offline: OFFLINE_OPTION,
+} as const;
+
+const PART = /^[a-z0-9][a-z0-9._-]*$/;
+
+export function parsePlatform(given: string): Platform {
+  const [os = '', architecture = '', variant, ...more] = given.split('/');
+  const parts = variant === undefined ? [os, architecture] : [os, architecture, variant];
+  if (more.length > 0 || !parts.every((part) => PART.test(part))) {
+    throw new BadValue(`'${given}' is not a platform such as linux/amd64`);
+  }
+  return { os, architecture, ...(variant === undefined ? {} : { variant }) };
+}

@@ -1,0 +1,132 @@
+import { createHash, type Hash } from 'node:crypto';
+import * as fs from 'node:fs/promises';
+import { HostError, IntegrityError, InternalError } from '../errors.ts';
+import { type Digest, sha256Digest } from '../oci/digest.ts';
+
+export interface BlobWriterState {
+  readonly file: fs.FileHandle;
+  /** The file, which this process owns. */
+  readonly path: string;
+  /** What the file is renamed to when it is kept for later. */
+  readonly partial: string;
+  /** Has taken in the first `offset` bytes. */
+  readonly hash: Hash;
+  readonly offset: number;
+  readonly expected: { readonly digest: Digest; readonly size: number } | undefined;
+  readonly target: (digest: Digest) => string;
+}
+
+/** Streams one blob to disk, hashing on the way. Made by `BlobStore.openWrite`; ends with `commit()` or `abort()`. */
+export class BlobWriter {
+  readonly #state: BlobWriterState;
+  #hash: Hash;
+  #offset: number;
+  #open = true;
+
+  constructor(state: BlobWriterState) {
+    this.#state = state;
+    this.#hash = state.hash;
+    this.#offset = state.offset;
+  }
+
+  /** Bytes that are there already: where the source has to go on. */
+  get offset(): number {
+    return this.#offset;
+  }
+
+  /** @throws {IntegrityError} `E_SIZE_MISMATCH` as soon as there are more bytes than expected. */
+  async write(chunk: Uint8Array): Promise<void> {
+    if (!this.#open) {
+      throw new InternalError('write to a blob writer that was closed');
+    }
+    const { expected, path } = this.#state;
+    if (expected !== undefined && this.#offset + chunk.byteLength > expected.size) {
+      throw new IntegrityError(`blob ${expected.digest} has more than the expected ${expected.size} bytes`, {
+        code: 'E_SIZE_MISMATCH',
+        expected: String(expected.size),
+        actual: `more than ${expected.size}`,
+      });
+    }
+    this.#hash.update(chunk);
+    let done = 0;
+    while (done < chunk.byteLength) {
+      try {
+        const { bytesWritten } = await this.#state.file.write(
+          chunk,
+          done,
+          chunk.byteLength - done,
+          this.#offset + done,
+        );
+        done += bytesWritten;
+      } catch (cause) {
+        const errno = (cause as NodeJS.ErrnoException).code;
+        throw new HostError(`cannot write '${path}': ${errno}`, {
+          code: errno === 'ENOSPC' || errno === 'EDQUOT' ? 'E_DISK_FULL' : 'E_IO',
+          syscall: 'write',
+          errno,
+          path,
+          cause,
+        });
+      }
+    }
+    this.#offset += chunk.byteLength;
+  }
+
+  /** Throws away what was written so far. */
+  async restart(): Promise<void> {
+    await this.#state.file.truncate(0);
+    this.#hash = createHash('sha256');
+    this.#offset = 0;
+  }
+
+  /**
+   * Checks size and digest and renames the file into place. When they are wrong the writer stays open: `restart()` or
+   * `abort()` follows.
+   *
+   * @throws {IntegrityError} `E_SIZE_MISMATCH`, `E_DIGEST_MISMATCH`
+   */
+  async commit(): Promise<{ readonly digest: Digest; readonly size: number }> {
+    const { expected, file, path, target } = this.#state;
+    if (expected !== undefined && this.#offset !== expected.size) {
+      throw new IntegrityError(
+        `blob ${expected.digest} has ${this.#offset} bytes instead of ${expected.size}`,
+        {
+          code: 'E_SIZE_MISMATCH',
+          expected: String(expected.size),
+          actual: String(this.#offset),
+        },
+      );
+    }
+    const digest = sha256Digest(this.#hash.copy().digest('hex'));
+    if (expected !== undefined && digest !== expected.digest) {
+      throw new IntegrityError(`bytes have the digest ${digest} instead of ${expected.digest}`, {
+        code: 'E_DIGEST_MISMATCH',
+        expected: expected.digest,
+        actual: digest,
+      });
+    }
+    this.#open = false;
+    await file.chmod(0o644);
+    await file.close();
+    await fs.rename(path, target(digest));
+    return { digest, size: this.#offset };
+  }
+
+  /**
+   * Ends without a blob. With `keep`, what was written stays as a partial file that a later `openWrite` goes on with.
+   * Does nothing after `commit()`.
+   */
+  async abort(options: { readonly keep?: boolean } = {}): Promise<void> {
+    if (!this.#open) {
+      return;
+    }
+    this.#open = false;
+    const { expected, file, path, partial } = this.#state;
+    await file.close();
+    if (options.keep && expected !== undefined && this.#offset > 0) {
+      await fs.rename(path, partial);
+    } else {
+      await fs.rm(path, { force: true });
+    }
+  }
+}

@@ -1,0 +1,101 @@
+/** What the store knows of each layer: whether its snapshot is unpacked, which blobs it has, where a blob can be fetched. */
+import type { StatementSync } from 'node:sqlite';
+import { type Digest, parseDigest } from '../oci/digest.ts';
+import type { LayerId } from '../solver/op.ts';
+import type { MetaDb } from './meta-db.ts';
+
+/** How a blob was made: `source` came with an image, others are `zstd:3`, `gzip:6@1700000000` (clamped), `none:0`. */
+export type BlobForm = string;
+
+export interface LayerBlob {
+  readonly form: BlobForm;
+  readonly mediaType: string;
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  readonly diffId: Digest;
+}
+
+export interface LayerRecord {
+  readonly id: LayerId;
+  readonly hasSnapshot: boolean;
+  /** The stack below, bottom first, that the snapshot was made on. */
+  readonly parents: readonly LayerId[];
+  readonly contentDigest: string | undefined;
+}
+
+export class LayerRecords {
+  readonly #meta: MetaDb;
+  readonly #touch: StatementSync;
+  readonly #put: StatementSync;
+  readonly #blobs: StatementSync;
+  readonly #putBlob: StatementSync;
+
+  constructor(meta: MetaDb) {
+    this.#meta = meta;
+    const { db } = meta;
+    this.#touch = db.prepare('UPDATE layers SET used_ms = ? WHERE id = ? RETURNING *');
+    this.#put = db.prepare(
+      `INSERT INTO layers (id, snapshot, parents, created_ms, used_ms) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET snapshot = max(snapshot, excluded.snapshot), used_ms = excluded.used_ms`,
+    );
+    this.#blobs = db.prepare('SELECT * FROM layer_blobs WHERE layer = ? ORDER BY form');
+    this.#putBlob = db.prepare('INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, ?, ?)');
+  }
+
+  /** Looks a layer up and marks it as used now, so that garbage collection leaves it to whoever asked. */
+  get(id: LayerId): LayerRecord | undefined {
+    const row = this.#touch.get(this.#meta.now(), id);
+    if (row === undefined) {
+      return undefined;
+    }
+    return {
+      id,
+      hasSnapshot: row.snapshot === 1,
+      parents: JSON.parse(String(row.parents)) as LayerId[],
+      contentDigest: row.content_digest === null ? undefined : String(row.content_digest),
+    };
+  }
+
+  put(id: LayerId, parents: readonly LayerId[], hasSnapshot: boolean): void {
+    const now = this.#meta.now();
+    this.#put.run(id, hasSnapshot ? 1 : 0, JSON.stringify(parents), now, now);
+  }
+
+  blobs(id: LayerId): readonly LayerBlob[] {
+    return this.#blobs.all(id).map((row) => ({
+      form: String(row.form),
+      mediaType: String(row.media_type),
+      digest: parseDigest(row.digest),
+      sizeBytes: Number(row.size_bytes),
+      diffId: parseDigest(row.diff_id),
+    }));
+  }
+
+  putBlob(id: LayerId, blob: LayerBlob): void {
+    this.#putBlob.run(id, blob.form, blob.mediaType, blob.digest, blob.sizeBytes, blob.diffId);
+  }
+
+  dropBlob(id: LayerId, form: BlobForm): void {
+    this.#meta.db.prepare('DELETE FROM layer_blobs WHERE layer = ? AND form = ?').run(id, form);
+  }
+
+  setContentDigest(id: LayerId, digest: string): void {
+    this.#meta.db.prepare('UPDATE layers SET content_digest = ? WHERE id = ?').run(digest, id);
+  }
+
+  forgetSnapshot(id: LayerId): void {
+    this.#meta.db.prepare('UPDATE layers SET snapshot = 0 WHERE id = ?').run(id);
+  }
+
+  /** Remembers that a repository holds a blob: it is fetched from there, and mounted from there when pushing. */
+  addSource(digest: Digest, repository: string): void {
+    this.#meta.db.prepare('INSERT OR IGNORE INTO blob_sources VALUES (?, ?)').run(digest, repository);
+  }
+
+  sources(digest: Digest): readonly string[] {
+    return this.#meta.db
+      .prepare('SELECT repository FROM blob_sources WHERE digest = ?')
+      .all(digest)
+      .map((row) => String(row.repository));
+  }
+}

@@ -1,0 +1,183 @@
+/**
+ * The store's metadata: one SQLite file in write-ahead mode, shared by every process that uses the store.
+ *
+ * `synchronous=NORMAL` means that a power cut may lose the newest records and never corrupts the file. A lost record costs a
+ * rebuild; what a record points to is looked at before it is used.
+ *
+ * The tables are described in docs/reference/store.md. Changing one needs a new version and a step in {@link MIGRATIONS}.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { HostError } from '../errors.ts';
+
+/** How long a writer waits for another process's transaction. They last microseconds; a minute means that one hangs. */
+const BUSY_TIMEOUT_MS = 60_000;
+
+/** Entry N takes a database of version N to version N + 1. Append only. */
+const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE layers (
+    id TEXT PRIMARY KEY,
+    snapshot INTEGER NOT NULL DEFAULT 0,
+    parents TEXT NOT NULL,
+    content_digest TEXT,
+    created_ms INTEGER NOT NULL,
+    used_ms INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  CREATE TABLE layer_blobs (
+    layer TEXT NOT NULL REFERENCES layers(id) ON DELETE CASCADE,
+    form TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    diff_id TEXT NOT NULL,
+    PRIMARY KEY (layer, form)
+  ) WITHOUT ROWID;
+  CREATE INDEX layer_blobs_by_digest ON layer_blobs(digest);
+  CREATE TABLE blob_sources (
+    digest TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    PRIMARY KEY (digest, repository)
+  ) WITHOUT ROWID;
+  CREATE TABLE cache (
+    key TEXT PRIMARY KEY,
+    gone INTEGER NOT NULL DEFAULT 0,
+    result_id TEXT NOT NULL,
+    result TEXT NOT NULL,
+    fields_digest TEXT NOT NULL,
+    fields TEXT NOT NULL,
+    inputs TEXT NOT NULL,
+    site TEXT,
+    duration_ms REAL NOT NULL,
+    created_ms INTEGER NOT NULL,
+    used_ms INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  CREATE INDEX cache_by_fields ON cache(fields_digest, created_ms);
+  CREATE INDEX cache_by_site ON cache(site, created_ms);
+  CREATE INDEX cache_by_result ON cache(result_id);
+  CREATE TABLE images (
+    id TEXT PRIMARY KEY,
+    manifest_digest TEXT NOT NULL,
+    config_digest TEXT NOT NULL,
+    platform TEXT NOT NULL,
+    layers TEXT NOT NULL,
+    config TEXT NOT NULL,
+    build TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    used_ms INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  CREATE TABLE names (
+    name TEXT PRIMARY KEY,
+    image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    updated_ms INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  CREATE TABLE resolutions (
+    reference TEXT NOT NULL,
+    platform TEXT NOT NULL,
+    manifest_digest TEXT NOT NULL,
+    resolved_ms INTEGER NOT NULL,
+    PRIMARY KEY (reference, platform)
+  ) WITHOUT ROWID;
+  CREATE TABLE stat_cache (
+    dev TEXT NOT NULL,
+    ino TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    mtime_ns TEXT NOT NULL,
+    ctime_ns TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    used_ms INTEGER NOT NULL,
+    PRIMARY KEY (dev, ino)
+  ) WITHOUT ROWID;
+  CREATE TABLE engines (
+    id TEXT PRIMARY KEY,
+    started_ms INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  `,
+];
+
+export class MetaDb {
+  readonly db: DatabaseSync;
+  readonly now: () => number;
+
+  private constructor(db: DatabaseSync, now: () => number) {
+    this.db = db;
+    this.now = now;
+  }
+
+  /**
+   * Opens or makes the database below `storeDir`.
+   *
+   * @param now - Milliseconds since the epoch.
+   * @throws {HostError} `E_STORE_VERSION` when a newer tsbuild wrote it, `E_IO` when it cannot be opened.
+   */
+  static open(storeDir: string, now: () => number): MetaDb {
+    const path = join(storeDir, 'meta.db');
+    let db: DatabaseSync;
+    try {
+      mkdirSync(storeDir, { recursive: true, mode: 0o700 });
+      db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
+      db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;');
+    } catch (cause) {
+      throw new HostError(`cannot open the store's database '${path}': ${(cause as Error).message}`, {
+        code: 'E_IO',
+        path,
+        cause,
+        hint: 'set TSBUILD_HOME to a directory that you may write to',
+      });
+    }
+    try {
+      migrate(db, path);
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+    return new MetaDb(db, now);
+  }
+
+  /** All or nothing, and nobody else writes between. */
+  transaction<T>(work: () => T): T {
+    this.db.exec('BEGIN IMMEDIATE');
+    try {
+      const value = work();
+      this.db.exec('COMMIT');
+      return value;
+    } catch (error) {
+      this.db.exec('ROLLBACK');
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.db.close();
+  }
+}
+
+function migrate(db: DatabaseSync, path: string): void {
+  if (userVersion(db) === MIGRATIONS.length) {
+    return;
+  }
+  db.exec('BEGIN IMMEDIATE');
+  try {
+    // Looked at again: another process may have migrated while we waited.
+    const version = userVersion(db);
+    if (version > MIGRATIONS.length) {
+      throw new HostError(
+        `the store '${path}' has version ${version}, and this tsbuild knows up to ${MIGRATIONS.length}`,
+        { code: 'E_STORE_VERSION', path, hint: 'upgrade tsbuild, or set TSBUILD_HOME to another directory' },
+      );
+    }
+    for (const step of MIGRATIONS.slice(version)) {
+      db.exec(step);
+    }
+    db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
+    db.exec('COMMIT');
+  } catch (error) {
+    db.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+function userVersion(db: DatabaseSync): number {
+  return Number(db.prepare('PRAGMA user_version').get()?.user_version ?? 0);
+}

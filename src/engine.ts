@@ -1,0 +1,518 @@
+/**
+ * The composition root: opens the store, introduces everything to everything, and is what library and command line call.
+ */
+import { availableParallelism } from 'node:os';
+import { SqliteCache } from './cache/sqlite-cache.ts';
+import { BlobSources } from './engine/blob-sources.ts';
+import { type BuildImagesOptions, buildImages, solveImages } from './engine/build-images.ts';
+import { readConfigFiles } from './engine/config-files.ts';
+import {
+  ImageLibrary,
+  type InspectedImage,
+  type RemovedImage,
+  type StoredImage,
+} from './engine/image-library.ts';
+import { type OutputSpec, writeOutput } from './engine/outputs.ts';
+import type { EngineParts } from './engine/parts.ts';
+import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
+import { Registries } from './engine/registries.ts';
+import { type ContainerOptions, runContainer } from './engine/run-image.ts';
+import { Store } from './engine/store.ts';
+import { DefinitionError, StepError, UsageError } from './errors.ts';
+import { discoverHostTrust } from './executor/host-trust.ts';
+import type { BuiltImage } from './frontend/fluent/built-image.ts';
+import { Image } from './frontend/fluent/image.ts';
+import type * as api from './frontend/fluent/image-engine.ts';
+import type { PlatformName } from './frontend/fluent/layer-definition.ts';
+import { type ImagePlan, planImage } from './frontend/fluent/plan.ts';
+import { LayerStore } from './layer/layer-store.ts';
+import { hostPythonSeries } from './local/host-python.ts';
+import { formatPlatform, hostPlatform, type Platform } from './oci/platform.ts';
+import { parseReference } from './oci/reference.ts';
+import { readSettings, type Settings } from './settings.ts';
+import type { BuildEvent } from './solver/event.ts';
+import type { InputFile, Worker } from './worker/protocol.ts';
+
+export type { OutputSpec } from './engine/outputs.ts';
+
+export interface EngineOptions {
+  /** @defaultValue TSBUILD_HOME, or `tsbuild` in the XDG data directory */
+  readonly storeDir?: string;
+  /** Steps at a time. @defaultValue the number of cores */
+  readonly jobs?: number;
+  readonly onEvent?: (event: BuildEvent) => void;
+  /** Whether steps get this machine's certificates: `auto` when it trusts some beyond the public ones. @defaultValue auto */
+  readonly hostCa?: 'auto' | 'always' | 'never';
+  /** Fail instead of using the network for bases and tools. @defaultValue TSBUILD_OFFLINE */
+  readonly offline?: boolean;
+  /** @defaultValue auto, or TSBUILD_SNAPSHOT */
+  readonly snapshotter?: 'auto' | 'overlay' | 'copy';
+  /** @defaultValue auto */
+  readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
+  /** @defaultValue process.env */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Ends whatever the engine does. */
+  readonly signal?: AbortSignal;
+}
+
+export interface EngineBuildOptions extends api.BuildOptions {
+  readonly pull?: boolean;
+  readonly platform?: Platform;
+  /** Names by which the store remembers the image. Only with one image. */
+  readonly tags?: readonly string[];
+  /** One for each image: names it between runs, for explanations. */
+  readonly definitions?: readonly string[];
+  /** Where each image is written to besides the store. */
+  readonly outputs?: readonly OutputSpec[];
+}
+
+export interface EngineRunOptions extends Omit<api.RunOptions, 'timeout' | 'encoding'>, ContainerOptions {
+  readonly platform?: Platform;
+  readonly pull?: boolean;
+  readonly definition?: string;
+  /** What the container writes, as it comes. */
+  readonly onOutput?: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
+}
+
+export class Engine implements api.ImageEngine, AsyncDisposable {
+  readonly #parts: EngineParts;
+  readonly #library: ImageLibrary;
+  readonly #signal: AbortSignal | undefined;
+  readonly #startWorker: { worker: Promise<Worker> | undefined };
+  #running = 0;
+
+  private constructor(
+    parts: EngineParts,
+    startWorker: { worker: Promise<Worker> | undefined },
+    signal: AbortSignal | undefined,
+  ) {
+    this.#parts = parts;
+    this.#library = new ImageLibrary(parts);
+    this.#startWorker = startWorker;
+    this.#signal = signal;
+  }
+
+  /**
+   * Opens the store. Nothing else is started; end with `close()` or `await using`.
+   *
+   * @throws {HostError} `E_IO`, `E_STORE_VERSION`. @throws {UsageError} `E_USAGE` for settings that cannot be understood.
+   */
+  static async open(options: EngineOptions = {}): Promise<Engine> {
+    const environment = options.env ?? process.env;
+    const { project, user } = readConfigFiles(process.cwd(), environment);
+    const settings = withOptions(readSettings(environment, project, user), options);
+    const now = Date.now;
+    const store = Store.open(options.storeDir ?? settings.home, now);
+    const onEvent = options.onEvent ?? (() => undefined);
+    const started: { worker: Promise<Worker> | undefined } = { worker: undefined };
+    const worker = () => {
+      started.worker ??= openWorker(store.dir, options, environment, settings);
+      return started.worker;
+    };
+    const registries = new Registries({
+      mirrors: Object.entries(settings.registryMirrors).flatMap(([host, urls]) =>
+        urls.map((url) => ({ host, url })),
+      ),
+      offline: settings.offline,
+      environment,
+      onWarning: (message) => onEvent({ kind: 'warning', timeMs: now(), code: 'W_REGISTRY', message }),
+    });
+    const layers = new LayerStore({
+      storeDir: store.dir,
+      records: store.layers,
+      blobs: store.blobs,
+      worker,
+      fetcher: new BlobSources(store.blobs, registries),
+    });
+    const cache = new SqliteCache({
+      meta: store.meta,
+      layers: store.layers,
+      storeDir: store.dir,
+      layerDigest: async (layer, signal) => {
+        const parents = store.layers.get(layer)?.parents ?? [];
+        await layers.ensureSnapshots([...parents, layer], { signal, emit: () => undefined });
+        return (await (await worker()).call('treeDigest', { layer }, { signal })).digest;
+      },
+    });
+    const parts: EngineParts = {
+      store,
+      layers,
+      cache,
+      registries,
+      settings,
+      environment,
+      jobs: options.jobs ?? availableParallelism(),
+      worker,
+      onEvent,
+      now,
+    };
+    const engine = new Engine(parts, started, options.signal);
+    if (await store.sweep()) {
+      // What a killed worker left belongs to subordinate ids; a new worker removes it when it starts.
+      await worker();
+    }
+    return engine;
+  }
+
+  /** Describes every layer, without network and without executing anything. */
+  async plan(image: Image, options: api.PlanOptions = {}): Promise<ImagePlan> {
+    const { settings, environment, store, now } = this.#parts;
+    const { BuildInputs } = await import('./engine/local-inputs.ts');
+    const { resolveLayout } = await import('./engine/layouts.ts');
+    const inputs = new BuildInputs(store.stats, now);
+    const signal = this.#signalOf({});
+    return await planImage(image, options, {
+      settings,
+      platform: formatPlatform(hostPlatform()) as PlatformName,
+      hostPython: () => hostPythonSeries(environment),
+      scan: (input) => inputs.scan(input, signal),
+      resolveOciLayout: (layout, platform) => resolveLayout(store, layout, platform, signal),
+    });
+  }
+
+  /** Builds what is missing, in parallel, each shared layer once. The results are in the order of `images`. */
+  async build(images: readonly Image[], options: EngineBuildOptions = {}): Promise<readonly BuiltImage[]> {
+    return await this.#during(async () => {
+      const { tags = [], outputs = [] } = options;
+      if ((tags.length > 0 || outputs.length > 0) && images.length !== 1) {
+        throw new UsageError('names and outputs need exactly one image', { code: 'E_USAGE' });
+      }
+      const shared = this.#buildOptions(options);
+      const built = await buildImages(this.#parts, images, shared);
+      const [only] = built;
+      for (const tag of tags) {
+        await this.#library.name(tag, only?.id ?? '');
+      }
+      if (outputs.length > 0 && only !== undefined && images[0] !== undefined) {
+        // Outputs carry pending local files as a last layer; the image itself does not.
+        const whole =
+          images[0].mounts.length === 0
+            ? only
+            : (
+                await buildImages(this.#parts, images, {
+                  ...shared,
+                  forceBuild: false,
+                  ignoreCache: false,
+                  materialise: true,
+                })
+              )[0];
+        for (const spec of outputs) {
+          await writeOutput(this.#parts, whole?.id ?? '', spec, tags, this.#context(options));
+        }
+      }
+      return built.map((record) => record.image);
+    });
+  }
+
+  run(
+    image: Image,
+    command: readonly string[] | undefined,
+    options: api.RunOptions,
+  ): Promise<api.RunResult<string | Buffer>>;
+  run(
+    image: Image | string,
+    command: readonly string[] | undefined,
+    options?: EngineRunOptions,
+  ): Promise<api.RunResult<string | Buffer> & { readonly signal?: string }>;
+  /** Runs a container and throws its changes away. `command` takes the place of CMD. */
+  async run(
+    image: Image | string,
+    command: readonly string[] | undefined,
+    options: EngineRunOptions & { readonly timeout?: number; readonly encoding?: 'utf8' | 'buffer' } = {},
+  ): Promise<api.RunResult<string | Buffer> & { readonly signal?: string }> {
+    return await this.#during(async () => {
+      const container = await this.#container(image, options);
+      const chunks: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
+      const timeoutMs =
+        options.timeoutMs ?? (options.timeout === undefined ? undefined : options.timeout * 1000);
+      const result = await runContainer(
+        this.#parts,
+        container,
+        command,
+        { ...options, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
+        this.#context(options),
+        options.onOutput ?? ((stream, chunk) => chunks[stream].push(chunk)),
+      );
+      const text = (stream: 'stdout' | 'stderr') => {
+        const whole = Buffer.concat(chunks[stream]);
+        return options.encoding === 'buffer' ? whole : whole.toString('utf8');
+      };
+      const argv = command ?? container.config.Cmd ?? [];
+      switch (result.reason) {
+        case 'timeout':
+          throw new StepError(`the container ran longer than ${timeoutMs} ms`, {
+            code: 'E_BUILD_TIMEOUT',
+            argv,
+            reason: 'timeout',
+            logTail: '',
+          });
+        case 'exit':
+        case 'signal':
+          return {
+            exitCode: result.exitCode ?? 1,
+            stdout: text('stdout'),
+            stderr: text('stderr'),
+            ...(result.signal === undefined ? {} : { signal: result.signal }),
+          };
+      }
+    });
+  }
+
+  /** A file of the built image. */
+  async readFile(image: Image, path: string): Promise<Buffer> {
+    const MAX_BYTES = 1 << 30;
+    const { base64 } = await this.#inspectTree(image, (layers, worker, signal) =>
+      worker.call('readFile', { layers, path, maxBytes: MAX_BYTES }, { signal }),
+    );
+    return Buffer.from(base64, 'base64');
+  }
+
+  async exists(image: Image, path: string): Promise<boolean> {
+    const { exists } = await this.#inspectTree(image, (layers, worker, signal) =>
+      worker.call('exists', { layers, path }, { signal }),
+    );
+    return exists;
+  }
+
+  async listFiles(image: Image, prefix: string): Promise<readonly string[]> {
+    const { paths } = await this.#inspectTree(image, (layers, worker, signal) =>
+      worker.call('listFiles', { layers, prefix }, { signal }),
+    );
+    return paths;
+  }
+
+  async exportTo(image: Image, path: string, options: api.ExportOptions): Promise<api.PublishedImage> {
+    const name = options.tag === undefined ? {} : { name: options.tag };
+    const specs: Record<api.ExportOptions['format'], OutputSpec> = {
+      'oci-layout': { type: 'oci', tar: false, dest: path, ...name },
+      'oci-archive': { type: 'oci', dest: path, ...name },
+      'docker-archive': { type: 'docker', dest: path, ...name },
+      'rootfs-tar': { type: 'tar', dest: path },
+    };
+    return await this.#publish(image, specs[options.format], options);
+  }
+
+  push(
+    image: Image | string,
+    destination: string,
+    options: api.PushOptions = {},
+  ): Promise<api.PublishedImage> {
+    return this.#publish(image, { type: 'registry', name: destination }, options);
+  }
+
+  /** Writes an image of the store or of a definition somewhere. */
+  output(
+    image: Image | string,
+    spec: OutputSpec,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<api.PublishedImage> {
+    return this.#publish(image, spec, options);
+  }
+
+  /** Brings an image of a registry into the store, whole. */
+  async pull(
+    reference: string,
+    options: { readonly platform?: Platform; readonly signal?: AbortSignal } = {},
+  ): Promise<StoredImage> {
+    return await this.#during(() =>
+      this.#library.pull(reference, options.platform ?? hostPlatform(), this.#context(options)),
+    );
+  }
+
+  /** Gives an image of the store another name. @throws {DefinitionError} `E_IMAGE_NOT_FOUND` */
+  async tag(source: string, target: string): Promise<StoredImage> {
+    return await this.#library.tag(source, target);
+  }
+
+  images(): readonly StoredImage[] {
+    return this.#library.list();
+  }
+
+  /** Manifest, config and what else the store knows. @throws {DefinitionError} `E_IMAGE_NOT_FOUND` */
+  async inspect(name: string): Promise<InspectedImage> {
+    return await this.#library.inspect(name);
+  }
+
+  /** Removes a name, and the image with its last one. What only it used is left to `prune`. */
+  async removeImage(name: string): Promise<RemovedImage> {
+    return await this.#library.remove(name);
+  }
+
+  async usage(options: { readonly signal?: AbortSignal } = {}): Promise<readonly UsageLine[]> {
+    return await this.#during(() => usage(this.#parts, this.#signalOf(options)));
+  }
+
+  /** @throws {UsageError} `E_USAGE` while this engine builds. */
+  async prune(options: PruneOptions & { readonly signal?: AbortSignal } = {}): Promise<PruneResult> {
+    if (this.#running > 0) {
+      throw new UsageError('cannot prune while this engine is at work', { code: 'E_USAGE' });
+    }
+    return await this.#during(() => prune(this.#parts, options, this.#signalOf(options)));
+  }
+
+  /** Ends the worker and all connections. What runs is cancelled by its signal, not by this. */
+  async close(): Promise<void> {
+    try {
+      await (await this.#startWorker.worker?.catch(() => undefined))?.close();
+      await this.#parts.registries.close();
+    } finally {
+      this.#parts.store.close();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #publish(
+    image: Image | string,
+    spec: OutputSpec,
+    options: {
+      readonly signal?: AbortSignal;
+      readonly logger?: (event: BuildEvent) => void;
+      readonly secret?: api.PushOptions['secret'];
+    },
+  ): Promise<api.PublishedImage> {
+    return await this.#during(async () => {
+      let id: string;
+      if (typeof image === 'string') {
+        id = this.#library.find(image).id;
+      } else {
+        const [built] = await buildImages(this.#parts, [image], {
+          ...this.#buildOptions(options),
+          materialise: true,
+        });
+        id = built?.id ?? '';
+      }
+      if (options.secret !== undefined && spec.name !== undefined) {
+        await this.#parts.registries.clientFor(parseReference(spec.name), options.secret);
+      }
+      return await writeOutput(this.#parts, id, spec, [], this.#context(options));
+    });
+  }
+
+  async #container(
+    image: Image | string,
+    options: EngineRunOptions,
+  ): Promise<Parameters<typeof runContainer>[1]> {
+    if (typeof image === 'string') {
+      const record = this.#library.find(image);
+      return { imageId: record.id, layers: record.layers, config: record.config.config ?? {}, files: [] };
+    }
+    if (!(image instanceof Image)) {
+      throw new DefinitionError('run() takes an Image or the name of one', { code: 'E_ARG_TYPE' });
+    }
+    const { solved, inputs } = await solveImages(this.#parts, [image], {
+      ...this.#buildOptions(options),
+      ...(options.definition === undefined ? {} : { definitions: [options.definition] }),
+    });
+    const [only] = solved;
+    if (only === undefined) {
+      throw new DefinitionError('the image was not built', { code: 'E_NOT_BUILT' });
+    }
+    const files: InputFile[] = [];
+    for (const { input } of only.graph.mounts) {
+      files.push(...(await inputs.scan(input, this.#signalOf(options))).files);
+    }
+    return { imageId: only.id, layers: only.layers, config: only.graph.config, files };
+  }
+
+  async #inspectTree<T>(
+    image: Image,
+    look: (
+      layers: Parameters<LayerStore['ensureSnapshots']>[0],
+      worker: Worker,
+      signal: AbortSignal,
+    ) => Promise<T>,
+  ): Promise<T> {
+    return await this.#during(async () => {
+      const { layers } = await this.#container(image, {});
+      const context = this.#context({});
+      await this.#parts.layers.ensureSnapshots(layers, context);
+      return await look(layers, await this.#parts.worker(), context.signal);
+    });
+  }
+
+  #buildOptions(options: EngineBuildOptions): BuildImagesOptions {
+    const { settings } = this.#parts;
+    const { logger } = options;
+    return {
+      signal: this.#signalOf(options),
+      forceBuild: options.forceBuild ?? settings.forceBuild,
+      ignoreCache: options.ignoreCache ?? settings.ignoreCache,
+      pull: options.pull ?? false,
+      ...(options.platform === undefined
+        ? {}
+        : { platform: formatPlatform(options.platform) as PlatformName }),
+      ...(options.definitions === undefined ? {} : { definitions: options.definitions }),
+      ...(logger === undefined ? {} : { onEvent: logger }),
+      ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
+    };
+  }
+
+  #context(options: {
+    readonly signal?: AbortSignal;
+    readonly logger?: (event: BuildEvent) => void;
+  }): Parameters<LayerStore['ensureSnapshots']>[1] {
+    const { onEvent, now } = this.#parts;
+    const { logger } = options;
+    return {
+      signal: this.#signalOf(options),
+      emit: (draft) => {
+        const event = { timeMs: now(), ...draft } as BuildEvent;
+        onEvent(event);
+        logger?.(event);
+      },
+    };
+  }
+
+  #signalOf({ signal }: { readonly signal?: AbortSignal }): AbortSignal {
+    const signals = [signal, this.#signal].filter((each) => each !== undefined);
+    return signals.length === 1 && signals[0] !== undefined ? signals[0] : AbortSignal.any(signals);
+  }
+
+  async #during<T>(work: () => Promise<T>): Promise<T> {
+    this.#running += 1;
+    try {
+      return await work();
+    } finally {
+      this.#running -= 1;
+    }
+  }
+}
+
+async function openWorker(
+  storeDir: string,
+  { snapshotter, idMode, hostCa, signal }: EngineOptions,
+  environment: NodeJS.ProcessEnv,
+  settings: Settings,
+): Promise<Worker> {
+  const { startWorker } = await import('./worker/client.ts');
+  return await startWorker({
+    storeDir,
+    idMode: idMode ?? 'auto',
+    snapshotter: snapshotter ?? snapshotterOf(environment),
+    hostTrust: discoverHostTrust(hostCa ?? 'auto', environment, settings),
+    signal: signal ?? new AbortController().signal,
+  });
+}
+
+function snapshotterOf({ TSBUILD_SNAPSHOT: text }: NodeJS.ProcessEnv): 'auto' | 'overlay' | 'copy' {
+  switch (text) {
+    case undefined:
+    case '':
+    case 'auto':
+      return 'auto';
+    case 'overlay':
+    case 'copy':
+      return text;
+    default:
+      throw new UsageError(`TSBUILD_SNAPSHOT is '${text}'; it can be auto, overlay, copy`, {
+        code: 'E_USAGE',
+      });
+  }
+}
+
+function withOptions(settings: Settings, { offline }: EngineOptions): Settings {
+  return offline === undefined ? settings : { ...settings, offline: offline || settings.offline };
+}

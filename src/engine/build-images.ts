@@ -1,0 +1,359 @@
+/**
+ * What `build()` does, from top to bottom: definitions → graphs → results → blobs → manifests.
+ *
+ * Layers are written as blobs while later steps still run. A build of which everything is known starts no worker and asks
+ * nobody.
+ */
+import { randomUUID } from 'node:crypto';
+import { InternalError, StepError } from '../errors.ts';
+import { BuiltImage, type BuiltLayer } from '../frontend/fluent/built-image.ts';
+import type { Diagnostic } from '../frontend/fluent/diagnostic.ts';
+import { type Image, imageParts, recordAttempt } from '../frontend/fluent/image.ts';
+import type { LayerDefinition, PlatformName } from '../frontend/fluent/layer-definition.ts';
+import { inputName } from '../frontend/fluent/local-input.ts';
+import { type ImageGraph, toGraph } from '../frontend/fluent/to-graph.ts';
+import { type Edge, firstOutput, vertex } from '../graph/vertex.ts';
+import { buildManifest } from '../image/manifest.ts';
+import type { BlobWish, LayerContext } from '../layer/layer-store.ts';
+import { hostPythonSeries } from '../local/host-python.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { parseImageConfig } from '../oci/image-config.ts';
+import { formatPlatform, hostPlatform } from '../oci/platform.ts';
+import type { BuildEvent, Emit } from '../solver/event.ts';
+import type { LayerId } from '../solver/op.ts';
+import { type Solution, solve } from '../solver/solve.ts';
+import { resolveBaseImage } from './base-resolver.ts';
+import { imageId } from './image-id.ts';
+import { resolveLayout } from './layouts.ts';
+import { BuildInputs } from './local-inputs.ts';
+import { makeOps } from './make-ops.ts';
+import type { EngineParts } from './parts.ts';
+
+export interface BuildImagesOptions {
+  readonly signal: AbortSignal;
+  /** Every layer anew, replacing what the cache knows. */
+  readonly forceBuild?: boolean;
+  /** Every layer anew, without touching the cache. Stands over `forceBuild`. */
+  readonly ignoreCache?: boolean;
+  /** Ask registries again what tags mean. */
+  readonly pull?: boolean;
+  readonly platform?: PlatformName;
+  /** One for each image: names it between runs, so that a miss can be compared with the last time. */
+  readonly definitions?: readonly string[];
+  readonly onEvent?: (event: BuildEvent) => void;
+  readonly concurrency?: number;
+  /** Make pending local files a last layer. @defaultValue false */
+  readonly materialise?: boolean;
+  /** @defaultValue zstd, level 3, base layers as they are */
+  readonly wish?: BlobWish;
+}
+
+export interface BuiltRecord {
+  readonly image: BuiltImage;
+  readonly id: string;
+  readonly layers: readonly LayerId[];
+  readonly manifestDescriptor: Descriptor;
+  readonly configDigest: Digest;
+}
+
+export const DEFAULT_WISH: BlobWish = { compression: 'zstd', level: 3, keepSource: true };
+
+/** Solved images, before anything is compressed. */
+export interface SolvedImage {
+  readonly source: Image;
+  readonly graph: ImageGraph;
+  readonly id: string;
+  readonly layers: readonly LayerId[];
+  readonly builtLayers: readonly BuiltLayer[];
+}
+
+/** Definitions → results, with everything that a step needs; nothing is compressed but what `onLayers` asks for. */
+export async function solveImages(
+  parts: EngineParts,
+  images: readonly Image[],
+  options: BuildImagesOptions,
+  onLayers?: (layers: readonly LayerId[]) => void,
+): Promise<{
+  readonly solved: readonly SolvedImage[];
+  readonly context: LayerContext;
+  readonly inputs: BuildInputs;
+}> {
+  const { signal } = options;
+  const onEvent = (event: BuildEvent) => {
+    parts.onEvent(event);
+    options.onEvent?.(event);
+  };
+  const emit: Emit = (event) => onEvent({ timeMs: parts.now(), ...event } as BuildEvent);
+  const inputs = new BuildInputs(parts.store.stats, parts.now);
+  const mode = options.ignoreCache === true ? 'ignore' : options.forceBuild === true ? 'force' : 'use';
+  const graphs = await Promise.all(
+    images.map((image, index) =>
+      graphOf(parts, image, options, inputs, mode !== 'use', options.definitions?.[index]),
+    ),
+  );
+  const tips = graphs.map((graph) => graph.tip.vertex);
+  let failing: readonly (readonly string[])[] = [];
+  const solution = await solve(tips, {
+    ops: makeOps(parts, graphs, inputs),
+    cache: parts.cache,
+    jobs: options.concurrency ?? parts.jobs,
+    signal,
+    onEvent,
+    now: parts.now,
+    generation: randomUUID,
+    cacheMode: mode,
+    onKeys: (resultIds) => {
+      // A failed attempt has ids too: logs are found by them.
+      failing = images.map((image, index) => {
+        const ids = layerIds(image, graphs[index] as ImageGraph, resultIds);
+        const calls = imageParts(image).layers;
+        const layers = ids.map((id, layer) => ({
+          id,
+          method: calls[layer]?.method ?? '',
+          cached: false,
+          durationMs: 0,
+        }));
+        recordAttempt(image, { id: ids.at(-1) ?? '', layers });
+        return ids;
+      });
+    },
+    onResult: (_vertex, { result }) => {
+      if (result.kind === 'rootfs') {
+        onLayers?.(result.layers);
+      }
+    },
+  }).catch((error: unknown) => {
+    throw withImageId(error, failing);
+  });
+  for (const { diagnostics } of graphs) {
+    for (const { code, message } of diagnostics) {
+      emit({ kind: 'warning', code, message });
+    }
+  }
+  const solved = images.map((image, index) => describe(image, graphs[index] as ImageGraph, solution));
+  return { solved, context: { signal, emit }, inputs };
+}
+
+/** @throws what a step, a registry or the host throws; `signal.reason` on cancellation. */
+export async function buildImages(
+  parts: EngineParts,
+  images: readonly Image[],
+  options: BuildImagesOptions,
+): Promise<readonly BuiltRecord[]> {
+  const wish = options.wish ?? DEFAULT_WISH;
+  // Work on layers is begun as soon as they are there, and stops when the build fails.
+  const early = new AbortController();
+  const signal = AbortSignal.any([options.signal, early.signal]);
+  const started: Promise<unknown>[] = [];
+  let context: LayerContext | undefined;
+  const emitLater: Emit = (event) => context?.emit(event);
+  try {
+    const outcome = await solveImages(parts, images, options, (layers) => {
+      const ahead = parts.layers.ensureBlobs(layers, wish, { signal, emit: emitLater });
+      started.push(ahead);
+      // A failure shows up again where the blobs are needed.
+      ahead.catch(() => undefined);
+    });
+    context = outcome.context;
+    const built: BuiltRecord[] = [];
+    for (const solved of outcome.solved) {
+      built.push(await finish(parts, solved, wish, outcome.context));
+    }
+    return built;
+  } catch (error) {
+    early.abort(error);
+    await Promise.allSettled(started);
+    throw error;
+  }
+}
+
+async function graphOf(
+  parts: EngineParts,
+  image: Image,
+  options: BuildImagesOptions,
+  inputs: BuildInputs,
+  forced: boolean,
+  definition: string | undefined,
+): Promise<ImageGraph> {
+  const { signal } = options;
+  const { blobs, images } = parts.store;
+  const again = forced || options.pull === true;
+  const graph = await toGraph(image, options.platform === undefined ? {} : { platform: options.platform }, {
+    settings: parts.settings,
+    platform: formatPlatform(hostPlatform()) as PlatformName,
+    hostPython: () => hostPythonSeries(parts.environment),
+    scan: (input) => inputs.scan(input, signal),
+    resolver: {
+      resolveImage: (reference, platform, { secret, refresh }) =>
+        resolveBaseImage({ blobs, images, registries: parts.registries }, reference, platform, {
+          again: again || refresh,
+          secret,
+          signal,
+        }),
+      resolveOciLayout: (layout, platform) => resolveLayout(parts.store, layout, platform, signal),
+    },
+    ...(definition === undefined ? {} : { definition }),
+    ...(again ? { refresh: true } : {}),
+  });
+  for (const input of graph.localInputs.values()) {
+    inputs.add(input);
+  }
+  return options.materialise === true && graph.mounts.length > 0 ? withMounts(graph, inputs) : graph;
+}
+
+/** Pending local files as one last layer (Image API, B10). */
+function withMounts(graph: ImageGraph, inputs: BuildInputs): ImageGraph {
+  const { platform } = graph;
+  const sources: Edge[] = graph.mounts.map(({ input }) => {
+    inputs.add(input);
+    return firstOutput(
+      vertex({ kind: 'source-local', input: inputName(input) }, [], { platform, label: 'local files' }),
+    );
+  });
+  const added = vertex(
+    {
+      kind: 'build',
+      actions: sources.map((_source, index) => ({
+        kind: 'copy',
+        input: index + 1,
+        source: '/',
+        destination: '/',
+        uid: 0,
+        gid: 0,
+        modes: 'normalise',
+        times: 'epoch',
+      })),
+    },
+    [graph.tip, ...sources],
+    { platform, label: 'local files', origin: { method: 'addLocal', layer: graph.layerVertices.length } },
+  );
+  return {
+    ...graph,
+    tip: firstOutput(added),
+    history: [...graph.history, { created_by: 'COPY . /' }],
+    layerVertices: [...graph.layerVertices, [added]],
+  };
+}
+
+function describe(source: Image, graph: ImageGraph, { solved, resultIds }: Solution): SolvedImage {
+  const tip = solved.get(graph.tip.vertex.digest);
+  if (tip === undefined || tip.result.kind !== 'rootfs') {
+    throw new InternalError('the tip of an image has no root filesystem');
+  }
+  const calls = imageParts(source).layers;
+  const ids = layerIds(source, graph, resultIds);
+  const builtLayers = graph.layerVertices.map((vertices, index): BuiltLayer => {
+    const ran = vertices
+      .map((each) => solved.get(each.digest))
+      .filter((outcome) => outcome?.cached === false);
+    return {
+      id: ids[index] ?? '',
+      method: calls[index]?.method ?? 'addLocal',
+      cached: ran.length === 0,
+      durationMs: ran.reduce((sum, outcome) => sum + (outcome?.durationMs ?? 0), 0),
+    };
+  });
+  const id = ids.at(-1) ?? '';
+  recordAttempt(source, { id, layers: builtLayers });
+  return { source, graph, id, layers: tip.result.layers, builtLayers };
+}
+
+/** Of every call of the chain, the base's first. */
+function layerIds(
+  source: Image,
+  graph: ImageGraph,
+  resultIds: ReadonlyMap<Digest, string>,
+): readonly string[] {
+  const calls = imageParts(source).layers;
+  const ids: string[] = [];
+  for (const [index, vertices] of graph.layerVertices.entries()) {
+    const results = vertices.map((each) => resultIds.get(each.digest) ?? '');
+    ids.push(imageId(ids.at(-1) ?? '', { results, config: configLines(calls[index]) }));
+  }
+  return ids;
+}
+
+/** Says which image a failed step belongs to. The op knows the layer, not the image. */
+function withImageId(error: unknown, ids: readonly (readonly string[])[]): unknown {
+  if (!(error instanceof StepError) || error.layer === undefined || error.imageId !== undefined) {
+    return error;
+  }
+  const imageId = ids.find((each) => each.length > (error.layer ?? 0))?.[error.layer];
+  return new StepError(error.message, { ...error, code: error.code, imageId, cause: error.cause });
+}
+
+/** What a call changes in the configuration; its steps on the root filesystem are covered by their results. */
+function configLines(layer: LayerDefinition | undefined): readonly string[] {
+  return (layer?.steps ?? []).flatMap((step) =>
+    step.kind === 'config' || step.kind === 'workdir' ? [step.text] : [],
+  );
+}
+
+async function finish(
+  parts: EngineParts,
+  { source, graph, id, layers, builtLayers }: SolvedImage,
+  wish: BlobWish,
+  context: LayerContext,
+): Promise<BuiltRecord> {
+  const { store } = parts;
+  const blobs = await parts.layers.ensureBlobs(layers, wish, context);
+  const known = store.images.get(id);
+  const created = createdAt(parts, known?.config.created);
+  const parsed = graph.platform;
+  const manifest = buildManifest({
+    layers: blobs.map(({ mediaType, digest, sizeBytes, diffId }) => ({
+      descriptor: { mediaType, digest, size: sizeBytes },
+      diffId,
+    })),
+    config: graph.config,
+    platform: parsed,
+    created,
+    history: graph.history.map((entry) => (entry.created === undefined ? { created, ...entry } : entry)),
+    ...(graph.base?.author === undefined ? {} : { author: graph.base.author }),
+  });
+  await Promise.all([store.blobs.put(manifest.configBytes), store.blobs.put(manifest.manifestBytes)]);
+  const config = parseImageConfig(manifest.configBytes);
+  const platform = formatPlatform(graph.platform);
+  store.images.put({
+    id,
+    manifestDigest: manifest.manifestDescriptor.digest,
+    configDigest: manifest.configDescriptor.digest,
+    platform,
+    layers,
+    config,
+    build: {
+      layers: builtLayers.map(({ id: layerId, method, durationMs }) => ({ id: layerId, method, durationMs })),
+    },
+  });
+  const diagnostics: readonly Diagnostic[] = graph.diagnostics;
+  return {
+    image: BuiltImage.of(source, {
+      id,
+      digest: manifest.manifestDescriptor.digest,
+      configDigest: manifest.configDescriptor.digest,
+      manifestDescriptor: manifest.manifestDescriptor,
+      config,
+      layers: builtLayers,
+      diagnostics,
+    }),
+    id,
+    layers,
+    manifestDescriptor: manifest.manifestDescriptor,
+    configDigest: manifest.configDescriptor.digest,
+  };
+}
+
+/** SOURCE_DATE_EPOCH, or when this image was first built here, or now. Whole seconds. */
+function createdAt({ environment, now }: EngineParts, before: string | undefined): string {
+  const epoch = sourceDateEpoch(environment);
+  return epoch === undefined
+    ? (before ?? new Date(Math.floor(now() / 1000) * 1000).toISOString().replace('.000Z', 'Z'))
+    : new Date(epoch * 1000).toISOString().replace('.000Z', 'Z');
+}
+
+/** Seconds. Source: reproducible-builds.org, "SOURCE_DATE_EPOCH". */
+export function sourceDateEpoch(environment: NodeJS.ProcessEnv): number | undefined {
+  const text = environment.SOURCE_DATE_EPOCH;
+  return text !== undefined && /^\d{1,12}$/.test(text) ? Number(text) : undefined;
+}

@@ -1,0 +1,56 @@
+/** Introduces the ops to one build. */
+import { randomUUID } from 'node:crypto';
+import { InternalError } from '../errors.ts';
+import type { ImageGraph } from '../frontend/fluent/to-graph.ts';
+import { buildOp } from '../ops/build.ts';
+import { scratchOp } from '../ops/scratch.ts';
+import { sourceDebianOp } from '../ops/source-debian.ts';
+import { sourceImageOp, sourceOciLayoutOp } from '../ops/source-image.ts';
+import { sourceLocalOp } from '../ops/source-local.ts';
+import { sourceToolOp } from '../ops/source-tool.ts';
+import { type Secret, secretValues } from '../secret/secret.ts';
+import type { Ops } from '../solver/solve.ts';
+import type { BuildInputs } from './local-inputs.ts';
+import type { EngineParts } from './parts.ts';
+import { repositoryOfText } from './registries.ts';
+import { fetchTool } from './tools.ts';
+
+/** What steps see of the build, and no key does (Image API, B11.2). */
+const LENT_ENV = { TSBUILD_IS_CONTAINER: '1', TSBUILD_IS_BUILD: '1' };
+
+export function makeOps(parts: EngineParts, graphs: readonly ImageGraph[], inputs: BuildInputs): Ops {
+  const { store, layers, worker, settings } = parts;
+  const tools = { storeDir: store.dir, layers, records: store.layers, worker };
+  const mirrors = new Map(graphs.flatMap((graph) => [...graph.debianMirrors]));
+  return {
+    scratch: scratchOp,
+    build: buildOp({ ...tools, inputs, secrets: secretsOf(graphs, parts.environment), lentEnv: LENT_ENV }),
+    'source-local': sourceLocalOp(inputs),
+    'source-image': sourceImageOp({ blobs: store.blobs, layers }, repositoryOfText),
+    'source-oci-layout': sourceOciLayoutOp({ blobs: store.blobs, layers }),
+    'source-debian': sourceDebianOp({
+      ...tools,
+      offline: settings.offline,
+      mirrorOf: (vertex) => mirrors.get(vertex.digest) ?? settings.aptMirror,
+    }),
+    'source-tool': sourceToolOp({
+      ...tools,
+      scratchDir: store.scratchDir(randomUUID()),
+      fetch: (tool, directory, context) => fetchTool(parts, tool, directory, context),
+    }),
+  };
+}
+
+function secretsOf(
+  graphs: readonly ImageGraph[],
+  environment: NodeJS.ProcessEnv,
+): (secretId: string) => Promise<Readonly<Record<string, string>>> {
+  const all = new Map<string, Secret>(graphs.flatMap((graph) => [...graph.secrets]));
+  return async (secretId) => {
+    const secret = all.get(secretId);
+    if (secret === undefined) {
+      throw new InternalError(`the graph names a secret that the build does not have: '${secretId}'`);
+    }
+    return secretValues(secret, environment);
+  };
+}

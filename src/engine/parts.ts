@@ -1,0 +1,23 @@
+import type { LayerStore } from '../layer/layer-store.ts';
+import type { Settings } from '../settings.ts';
+import type { BuildEvent } from '../solver/event.ts';
+import type { CacheStore } from '../solver/op.ts';
+import type { Worker } from '../worker/protocol.ts';
+import type { Registries } from './registries.ts';
+import type { Store } from './store.ts';
+
+/** What an engine is made of; handed to those who do its work. */
+export interface EngineParts {
+  readonly store: Store;
+  readonly layers: LayerStore;
+  readonly cache: CacheStore;
+  readonly registries: Registries;
+  readonly settings: Settings;
+  readonly environment: NodeJS.ProcessEnv;
+  readonly jobs: number;
+  /** Starts the worker the first time that it is called. */
+  readonly worker: () => Promise<Worker>;
+  readonly onEvent: (event: BuildEvent) => void;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}

@@ -1,0 +1,90 @@
+/** Containers on a built image: started, watched, thrown away (Image API, A3.3 and B10). */
+import { DefinitionError } from '../errors.ts';
+import type { LayerContext } from '../layer/layer-store.ts';
+import type { ContainerConfig } from '../oci/image-config.ts';
+import { type Secret, secretValues } from '../secret/secret.ts';
+import type { LayerId } from '../solver/op.ts';
+import type { InputFile, RunResult as WorkerRunResult } from '../worker/protocol.ts';
+import { workerEvents } from '../worker/worker-events.ts';
+import type { EngineParts } from './parts.ts';
+
+export interface ContainerOptions {
+  readonly env?: Readonly<Record<string, string | null | undefined>>;
+  readonly secrets?: readonly Secret[];
+  readonly workdir?: string;
+  readonly user?: string;
+  readonly network?: 'host' | 'none';
+  readonly timeoutMs?: number;
+  readonly stdin?: string | Uint8Array;
+}
+
+export interface Container {
+  readonly imageId: string;
+  readonly layers: readonly LayerId[];
+  readonly config: ContainerConfig;
+  /** Put above the image, in order. */
+  readonly files: readonly InputFile[];
+}
+
+const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/**
+ * @param command - Takes the place of CMD.
+ * @param onOutput - What the container writes, as it comes.
+ * @throws {DefinitionError} `E_NOTHING_TO_RUN`
+ */
+export async function runContainer(
+  { layers: layerStore, worker, environment }: EngineParts,
+  { imageId, layers, config, files }: Container,
+  command: readonly string[] | undefined,
+  options: ContainerOptions,
+  context: LayerContext,
+  onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void,
+): Promise<WorkerRunResult> {
+  const argv = [...(config.Entrypoint ?? []), ...(command ?? config.Cmd ?? [])];
+  if (argv.length === 0) {
+    throw new DefinitionError('the image has neither an entrypoint nor a command', {
+      code: 'E_NOTHING_TO_RUN',
+      hint: "name one: image.run(['sh']), or `tsbuild run IMAGE -- sh`",
+    });
+  }
+  const secrets = Object.assign(
+    {},
+    ...(options.secrets ?? []).map((secret) => secretValues(secret, environment)),
+  ) as Record<string, string>;
+  const env = new Map<string, string>([['PATH', DEFAULT_PATH]]);
+  for (const entry of config.Env ?? []) {
+    const equals = entry.indexOf('=');
+    env.set(entry.slice(0, equals), entry.slice(equals + 1));
+  }
+  env.set('TSBUILD_IS_CONTAINER', '1').set('TSBUILD_IMAGE_ID', imageId);
+  for (const [name, value] of [...Object.entries(secrets), ...Object.entries(options.env ?? {})]) {
+    if (value !== null && value !== undefined) {
+      env.set(name, value);
+    }
+  }
+  await layerStore.ensureSnapshots(layers, context);
+  const forward = workerEvents(context.emit);
+  return await (await worker()).call(
+    'run',
+    {
+      layers,
+      argv,
+      env: [...env],
+      cwd: options.workdir ?? (config.WorkingDir || '/'),
+      user: options.user ?? config.User ?? '',
+      network: options.network ?? 'host',
+      ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
+      files,
+      secretValues: Object.values(secrets),
+      ...(options.stdin === undefined ? {} : { stdinBase64: Buffer.from(options.stdin).toString('base64') }),
+    },
+    {
+      signal: context.signal,
+      onEvent: (event) =>
+        event.kind === 'output'
+          ? onOutput(event.stream, Buffer.from(event.base64, 'base64'))
+          : forward(event),
+    },
+  );
+}

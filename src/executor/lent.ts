@@ -1,0 +1,226 @@
+/**
+ * What is lent to a step and is in no key, layer or history: certificates, proxies, mirrors, settings and caches of the
+ * package managers. All of it lies in `/run/tsbuild`, outside of the image's paths, or in the step's environment.
+ */
+import { copyFileSync, linkSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { HostError } from '../errors.ts';
+import type { ToolSupport } from '../graph/action.ts';
+import type { CacheMountRequest } from '../volume/cache-mounts.ts';
+import type { HostTrust } from '../worker/protocol.ts';
+import { HOSTNAME } from './sandbox.ts';
+
+/** In the sandbox. */
+export const LENT_DIR = '/run/tsbuild';
+const LAUNCHER = 'launcher';
+const CA_BUNDLE = 'ca-certificates.crt';
+const APT_CONFIG = 'apt.conf';
+const MAX_CA_BYTES = 16 * 1024 * 1024;
+
+/** What every program that reads certificates from a file named by a variable reads. */
+const CA_VARIABLES = [
+  'SSL_CERT_FILE',
+  'CURL_CA_BUNDLE',
+  'REQUESTS_CA_BUNDLE',
+  'PIP_CERT',
+  'NODE_EXTRA_CA_CERTS',
+  'GIT_SSL_CAINFO',
+  'CARGO_HTTP_CAINFO',
+  'AWS_CA_BUNDLE',
+  'npm_config_cafile',
+  'DENO_CERT',
+];
+
+interface ToolFacts {
+  readonly env: Readonly<Record<string, string>>;
+  /** Variable that names the cache directory; apt is told in its own file. */
+  readonly cacheVariable?: string;
+  readonly sharing: 'shared' | 'locked';
+}
+
+const TOOLS: Readonly<Record<ToolSupport, ToolFacts>> = {
+  pip: {
+    env: { PIP_DISABLE_PIP_VERSION_CHECK: '1', PIP_ROOT_USER_ACTION: 'ignore' },
+    cacheVariable: 'PIP_CACHE_DIR',
+    sharing: 'shared',
+  },
+  // Links cannot lead from a mount into the layer.
+  uv: { env: { UV_LINK_MODE: 'copy' }, cacheVariable: 'UV_CACHE_DIR', sharing: 'shared' },
+  npm: { env: {}, cacheVariable: 'npm_config_cache', sharing: 'shared' },
+  // apt locks its archives for as long as it runs and fails if it cannot.
+  apt: { env: { DEBIAN_FRONTEND: 'noninteractive' }, sharing: 'locked' },
+};
+
+export interface LentOptions {
+  /** The worker's tmpfs. */
+  readonly memoryDir: string;
+  readonly launcherPath: string;
+  readonly hostTrust: HostTrust;
+  readonly singleId: boolean;
+}
+
+export interface LentToStep {
+  /** On the host; to be bound read-only on {@link LENT_DIR}. */
+  readonly dir: string;
+  /** Files to be bound writable: what a step writes there goes nowhere. */
+  readonly files: readonly { readonly source: string; readonly target: string }[];
+  readonly caches: readonly { readonly request: CacheMountRequest; readonly target: string }[];
+  /** Without those that the step has itself. */
+  readonly env: readonly (readonly [string, string])[];
+}
+
+export interface LentRequest {
+  readonly stepDir: string;
+  readonly lend: readonly ToolSupport[];
+  readonly env: ReadonlyMap<string, string>;
+  readonly network: 'host' | 'none';
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Made once per worker. */
+export class Lent {
+  readonly #options: LentOptions;
+  readonly #common: string;
+  readonly #caBundle: boolean;
+
+  /** @throws {HostError} `E_CA_BUNDLE` */
+  constructor(options: LentOptions) {
+    this.#options = options;
+    this.#common = join(options.memoryDir, 'common');
+    mkdirSync(this.#common, { mode: 0o755 });
+    copyFileSync(options.launcherPath, join(this.#common, LAUNCHER));
+    const { caBundle } = options.hostTrust;
+    this.#caBundle = caBundle !== undefined;
+    if (caBundle !== undefined) {
+      writeFileSync(join(this.#common, CA_BUNDLE), readBundle(caBundle), { mode: 0o644 });
+    }
+  }
+
+  /** In the sandbox. */
+  get launcher(): string {
+    return `${LENT_DIR}/${LAUNCHER}`;
+  }
+
+  toStep(request: LentRequest): LentToStep {
+    const { hostTrust, singleId } = this.#options;
+    const dir = join(request.stepDir, 'lent');
+    mkdirSync(dir, { mode: 0o755 });
+    linkSync(join(this.#common, LAUNCHER), join(dir, LAUNCHER));
+    const lent = new Map<string, string>();
+    if (this.#caBundle) {
+      linkSync(join(this.#common, CA_BUNDLE), join(dir, CA_BUNDLE));
+      for (const name of CA_VARIABLES) {
+        lent.set(name, `${LENT_DIR}/${CA_BUNDLE}`);
+      }
+    }
+    for (const [name, value] of [
+      ...Object.entries(hostTrust.proxies),
+      ...Object.entries(hostTrust.mirrors),
+    ]) {
+      lent.set(name, value);
+    }
+    const caches = request.lend.map((tool) => {
+      const { env, cacheVariable, sharing } = TOOLS[tool];
+      for (const [name, value] of Object.entries(env)) {
+        lent.set(name, value);
+      }
+      const target = `${LENT_DIR}/cache/${tool}`;
+      mkdirSync(join(dir, 'cache', tool), { recursive: true, mode: 0o755 });
+      if (cacheVariable !== undefined) {
+        lent.set(cacheVariable, target);
+      }
+      // pip refuses a cache that belongs to somebody else.
+      const id = request.uid === 0 ? `tsbuild-${tool}` : `tsbuild-${tool}-${request.uid}`;
+      return { request: { id, sharing, uid: request.uid, gid: request.gid }, target };
+    });
+    const aptConfig = aptConfiguration({
+      caBundle: this.#caBundle,
+      singleId,
+      archives: request.lend.includes('apt') ? `${LENT_DIR}/cache/apt` : undefined,
+      existing: request.env.get('APT_CONFIG'),
+    });
+    if (aptConfig !== '') {
+      writeFileSync(join(dir, APT_CONFIG), aptConfig, { mode: 0o644 });
+    }
+    const env = [...lent].filter(([name]) => !request.env.has(name));
+    if (aptConfig !== '') {
+      // An existing one is included by ours.
+      env.push(['APT_CONFIG', `${LENT_DIR}/${APT_CONFIG}`]);
+    }
+    return { dir, files: networkFiles(request), caches, env };
+  }
+}
+
+function readBundle(path: string): Buffer {
+  try {
+    const bytes = readFileSync(path);
+    if (bytes.length > MAX_CA_BYTES || !bytes.includes('-----BEGIN CERTIFICATE-----')) {
+      throw new Error('it holds no PEM certificates');
+    }
+    return bytes;
+  } catch (cause) {
+    throw new HostError(`cannot read the certificate bundle '${path}': ${(cause as Error).message}`, {
+      code: 'E_CA_BUNDLE',
+      path,
+      cause,
+      hint: 'name a PEM file with SSL_CERT_FILE, or use --host-ca never',
+    });
+  }
+}
+
+/** Read before the image's own configuration, which therefore wins. */
+function aptConfiguration(options: {
+  caBundle: boolean;
+  singleId: boolean;
+  archives: string | undefined;
+  existing: string | undefined;
+}): string {
+  const lines: string[] = [];
+  if (options.caBundle) {
+    lines.push(`Acquire::https::CAInfo "${LENT_DIR}/${CA_BUNDLE}";`);
+  }
+  if (options.singleId) {
+    // There is no other user to drop to.
+    lines.push('APT::Sandbox::User "root";');
+  }
+  if (options.archives !== undefined) {
+    lines.push(
+      `Dir::Cache::archives "${options.archives}";`,
+      'APT::Keep-Downloaded-Packages "true";',
+      'Binary::apt::APT::Keep-Downloaded-Packages "true";',
+    );
+  }
+  if (lines.length === 0) {
+    return '';
+  }
+  if (options.existing !== undefined && options.existing.startsWith('/') && !/["\n]/.test(options.existing)) {
+    lines.unshift(`#include "${options.existing}";`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+/** The host's name service, and names that lead to the step itself. */
+function networkFiles({ stepDir, network }: LentRequest): LentToStep['files'] {
+  const hostFile = (path: string) => {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch {
+      return '';
+    }
+  };
+  const hosts =
+    network === 'host'
+      ? `${hostFile('/etc/hosts').trimEnd()}\n127.0.0.1 ${HOSTNAME}\n`
+      : `127.0.0.1 localhost ${HOSTNAME}\n::1 localhost\n`;
+  const resolver = network === 'host' ? hostFile('/etc/resolv.conf') : '# This step has no network.\n';
+  return [
+    ['hosts', hosts, '/etc/hosts'],
+    ['resolv.conf', resolver, '/etc/resolv.conf'],
+    ['hostname', `${HOSTNAME}\n`, '/etc/hostname'],
+  ].map(([name = '', text = '', target = '']) => {
+    const source = join(stepDir, name);
+    writeFileSync(source, text, { mode: 0o644 });
+    return { source, target };
+  });
+}

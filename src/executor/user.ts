@@ -1,0 +1,102 @@
+/** Who a step runs as: a name or numbers, looked up in the image's own files. */
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { DefinitionError } from '../errors.ts';
+import { resolveInTree } from '../snapshot/resolve.ts';
+
+export interface StepUser {
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary groups. */
+  readonly groups: readonly number[];
+  readonly home: string;
+}
+
+/** Larger ones are not what they claim to be. */
+const MAX_FILE_BYTES = 8 * 1024 * 1024;
+const NUMBER = /^\d{1,10}$/;
+
+interface PasswdEntry {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly home: string;
+}
+
+interface GroupEntry {
+  readonly name: string;
+  readonly gid: number;
+  readonly members: readonly string[];
+}
+
+/**
+ * `user`, `user:group`, numbers or names; empty is root. As Docker: without a group the user's own and those that list
+ * it; with one, that alone. A number needs no entry.
+ *
+ * @throws {DefinitionError} `E_UNKNOWN_USER`
+ */
+export function lookupUser(root: string, wanted: string): StepUser {
+  const [userPart = '', groupPart] = wanted.split(':', 2);
+  const user = userPart === '' ? '0' : userPart;
+  const passwd = readTable(root, '/etc/passwd').flatMap(passwdEntry);
+  // A name may consist of digits; a number is what most mean by it, and Docker tries the name first.
+  const entry =
+    passwd.find(({ name }) => name === user) ??
+    (NUMBER.test(user) ? passwd.find(({ uid }) => uid === Number(user)) : undefined);
+  if (entry === undefined && !NUMBER.test(user)) {
+    throw unknown('user', user, '/etc/passwd');
+  }
+  const uid = entry?.uid ?? checkId(user);
+  const home = entry?.home || (uid === 0 ? '/root' : '/');
+  const groups = readTable(root, '/etc/group').flatMap(groupEntry);
+  if (groupPart !== undefined && groupPart !== '') {
+    const group = groups.find(({ name }) => name === groupPart);
+    if (group === undefined && !NUMBER.test(groupPart)) {
+      throw unknown('group', groupPart, '/etc/group');
+    }
+    return { uid, gid: group?.gid ?? checkId(groupPart), groups: [], home };
+  }
+  const gid = entry?.gid ?? 0;
+  const supplementary =
+    entry === undefined
+      ? []
+      : groups.filter(({ members }) => members.includes(entry.name)).map((group) => group.gid);
+  return { uid, gid, groups: [...new Set(supplementary)].filter((id) => id !== gid), home };
+}
+
+function readTable(root: string, path: string): string[] {
+  const { path: real, stat } = resolveInTree(root, path);
+  if (stat === undefined || !stat.isFile() || statSync(join(root, real)).size > MAX_FILE_BYTES) {
+    return [];
+  }
+  return readFileSync(join(root, real), 'utf8').split('\n');
+}
+
+function passwdEntry(line: string): PasswdEntry[] {
+  const [name, , uid, gid, , home = ''] = line.split(':');
+  return name && uid && gid && NUMBER.test(uid) && NUMBER.test(gid)
+    ? [{ name, uid: Number(uid), gid: Number(gid), home }]
+    : [];
+}
+
+function groupEntry(line: string): GroupEntry[] {
+  const [name, , gid, members = ''] = line.split(':');
+  return name && gid && NUMBER.test(gid)
+    ? [{ name, gid: Number(gid), members: members.split(',').filter(Boolean) }]
+    : [];
+}
+
+function checkId(text: string): number {
+  const id = Number(text);
+  // The last one means "unchanged" to the kernel.
+  if (id >= 0xffffffff) {
+    throw new DefinitionError(`no such user or group id: ${text}`, { code: 'E_UNKNOWN_USER' });
+  }
+  return id;
+}
+
+function unknown(kind: string, name: string, file: string): DefinitionError {
+  return new DefinitionError(`unknown ${kind} '${name}': the image's ${file} does not have it`, {
+    code: 'E_UNKNOWN_USER',
+  });
+}

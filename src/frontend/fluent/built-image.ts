@@ -1,0 +1,71 @@
+import type { Descriptor } from '../../oci/descriptor.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { ImageConfig } from '../../oci/image-config.ts';
+import type { Diagnostic } from './diagnostic.ts';
+import { Image, sameImageAs } from './image.ts';
+
+/** One layer of a plan, after a build. */
+export interface BuiltLayer {
+  readonly id: string;
+  readonly method: string;
+  /** Whether this build found it instead of running it. */
+  readonly cached: boolean;
+  readonly durationMs: number;
+}
+
+export interface BuiltFacts {
+  readonly id: string;
+  /** Of the manifest. */
+  readonly digest: Digest;
+  readonly configDigest: Digest;
+  readonly manifestDescriptor: Descriptor;
+  /** The whole OCI image configuration. */
+  readonly config: ImageConfig;
+  /** Index as in the plan. */
+  readonly layers: readonly BuiltLayer[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** An image together with what building it gave. Frozen; it can be extended like any other. */
+export class BuiltImage extends Image {
+  readonly #facts: BuiltFacts;
+
+  constructor(facts: BuiltFacts, ...state: ConstructorParameters<typeof Image>) {
+    super(...state);
+    this.#facts = Object.freeze({ ...facts });
+    Object.freeze(this);
+  }
+
+  static of(image: Image, facts: BuiltFacts): BuiltImage {
+    return sameImageAs(image, (...state) => new BuiltImage(facts, ...state));
+  }
+
+  override get id(): string {
+    return this.#facts.id;
+  }
+
+  override get layers(): readonly BuiltLayer[] {
+    return this.#facts.layers;
+  }
+
+  get digest(): Digest {
+    return this.#facts.digest;
+  }
+
+  /** What other tools call the image id. */
+  get configDigest(): Digest {
+    return this.#facts.configDigest;
+  }
+
+  get manifestDescriptor(): Descriptor {
+    return this.#facts.manifestDescriptor;
+  }
+
+  get config(): ImageConfig {
+    return this.#facts.config;
+  }
+
+  get diagnostics(): readonly Diagnostic[] {
+    return this.#facts.diagnostics;
+  }
+}

@@ -1,0 +1,113 @@
+/** Definitions of the layers that run the user's own commands (A2.13 of the Image API). */
+import { booleanOption, definitionError, flattenStrings, knownOptions, splitOptions } from './arguments.ts';
+import type { Diagnostic } from './diagnostic.ts';
+import { type LayerDefinition, label, type RunStep } from './layer-definition.ts';
+import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
+
+export interface RunCommandsOptions extends StepOptions {
+  /** Run all strings as one script with `set -e`. Part of the cache key. @defaultValue false */
+  readonly sharedShell?: boolean;
+  /** Wall-clock limit of each command in seconds. Not part of the cache key. @defaultValue no limit */
+  readonly timeout?: number;
+}
+
+/**
+ * Whatever a command may call has its cache lent, so that no package cache ends up in a layer by accident. `apt` sets
+ * `DEBIAN_FRONTEND` as well: a raw `apt-get install tzdata` must not wait for an answer.
+ */
+const LEND = ['pip', 'uv', 'apt', 'npm'] as const;
+
+/** Undefined when the call adds nothing. */
+export function runCommands(args: readonly unknown[]): LayerDefinition | undefined {
+  const method = 'runCommands';
+  const { values, options } = splitOptions(args);
+  const commands = flattenStrings(method, values);
+  knownOptions(method, options, [...STEP_OPTIONS, 'sharedShell', 'timeout']);
+  const sharedShell = booleanOption(method, options, 'sharedShell');
+  const limit = timeoutMs(method, options.timeout);
+  const common = stepOptions(method, options);
+  const empty = commands.find((command) => command.trim() === '');
+  if (empty !== undefined) {
+    throw definitionError('E_EMPTY_COMMAND', `${method}(): a command holds nothing but white space`);
+  }
+  if (commands.length === 0) {
+    return undefined;
+  }
+  const steps = sharedShell
+    ? [step(commands.join('\n'), 'script', [], limit)]
+    : commands.map((command) => {
+        const argv = execForm(command);
+        return argv === undefined
+          ? step(command, 'shell', [], limit)
+          : step(command.trim(), 'exec', argv, limit);
+      });
+  return {
+    method,
+    label: label(method, [commands[0] as string, ...(commands.length > 1 ? ['…'] : [])]),
+    steps,
+    ...common,
+    // The joined text alone does not tell a script from one command of several lines.
+    keyExtras: sharedShell ? { sharedShell } : {},
+    recipe: [commands, recipeOf(options)],
+    diagnostics: sharedShell ? [] : lostState(commands),
+    requirements: [],
+  };
+}
+
+function step(
+  text: string,
+  form: RunStep['form'],
+  argv: readonly string[],
+  limitMs: number | undefined,
+): RunStep {
+  const limit = limitMs === undefined ? {} : { timeoutMs: limitMs };
+  return { kind: 'run', text, form, argv, lend: LEND, variables: [], ...limit };
+}
+
+/** @throws {DefinitionError} `E_ARG_TYPE`. Seconds become milliseconds. */
+export function timeoutMs(method: string, seconds: unknown): number | undefined {
+  if (seconds === undefined) {
+    return undefined;
+  }
+  if (typeof seconds !== 'number' || !(seconds > 0) || !Number.isFinite(seconds)) {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'timeout' must be a number of seconds above 0`);
+  }
+  return Math.ceil(seconds * 1000);
+}
+
+/** A JSON array of strings is executed without a shell, as in a Dockerfile. An empty one is not a command. */
+function execForm(command: string): readonly string[] | undefined {
+  if (!command.trimStart().startsWith('[')) {
+    return undefined;
+  }
+  try {
+    const parsed: unknown = JSON.parse(command);
+    const isArgv =
+      Array.isArray(parsed) && parsed.length > 0 && parsed.every((each) => typeof each === 'string');
+    return isArgv ? (parsed as string[]) : undefined;
+  } catch {
+    // `[ -f x ] && …` is a command of the shell.
+    return undefined;
+  }
+}
+
+const ENDS_IN_CD = /(^|[;&|\n(]\s*)cd(\s+[^\s;&|]+)?\s*;?\s*$/;
+const ONLY_EXPORT = /^\s*export\s+[^;&|\n]*;?\s*$/;
+
+function lostState(commands: readonly string[]): Omit<Diagnostic, 'layer'>[] {
+  const hint = 'every string runs in a shell of its own; join them with &&, or pass sharedShell: true';
+  const found: Omit<Diagnostic, 'layer'>[] = [];
+  if (commands.slice(0, -1).some((command) => ENDS_IN_CD.test(command))) {
+    found.push({
+      code: 'W_CD_LOST',
+      message: `a command ends in 'cd', which the next one does not see: ${hint}`,
+    });
+  }
+  if (commands.some((command) => ONLY_EXPORT.test(command))) {
+    found.push({
+      code: 'W_EXPORT_LOST',
+      message: `a command only exports a variable, which nothing sees: ${hint}; env() sets one for good`,
+    });
+  }
+  return found;
+}

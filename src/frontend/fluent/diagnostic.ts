@@ -1,0 +1,20 @@
+/** Something that is worth saying and never fatal (B14 of the Image API). */
+export interface Diagnostic {
+  readonly code: DiagnosticCode;
+  readonly message: string;
+  /** Position of the call in the chain; 0 is the base. */
+  readonly layer?: number;
+}
+
+export type DiagnosticCode =
+  | 'W_APT_PURGE'
+  | 'W_CD_LOST'
+  | 'W_COPY_UNFILTERED'
+  | 'W_EXPORT_LOST'
+  | 'W_FORCE_BUILD_LEFT'
+  | 'W_IGNORE_ROOT_ONLY'
+  | 'W_ORDER'
+  | 'W_PIP_WHERE_UV'
+  | 'W_PYTHON_FALLBACK'
+  | 'W_SYMLINK_OUTSIDE'
+  | 'W_UNPINNED';

@@ -1,0 +1,371 @@
+/** The Image API: immutable descriptions of images, made by a factory and extended by methods (A0 to A3). */
+import { canonicalJson } from '../../base/canonical-json.ts';
+import { sha256Hex } from '../../base/sha256.ts';
+import { definitionError, flattenStrings, isPlainObject, requiredString, type StrArg } from './arguments.ts';
+import * as bases from './base-definitions.ts';
+import type { BuiltImage, BuiltLayer } from './built-image.ts';
+import * as commands from './command-layers.ts';
+import * as config from './config-layers.ts';
+import {
+  type BuildOptions,
+  defaultEngine,
+  type ExportOptions,
+  type PlanOptions,
+  type PublishedImage,
+  type PushOptions,
+  type RunOptions,
+  type RunResult,
+} from './image-engine.ts';
+import * as installs from './install-layers.ts';
+import type { LayerDefinition, PendingMount } from './layer-definition.ts';
+import * as locals from './local-layers.ts';
+import { absoluteLocalPath, type LocalPath } from './local-path.ts';
+import type { ImagePlan } from './plan.ts';
+import type { StepOptions } from './step-options.ts';
+import * as terminal from './terminal-options.ts';
+
+/** The chain as a list that grows at its end and is shared by branches. */
+interface Link {
+  readonly parent: Link | undefined;
+  readonly layer: LayerDefinition;
+  readonly index: number;
+  /** Own flag or an ancestor's. */
+  readonly forced: boolean;
+}
+
+interface ImageState {
+  readonly tip: Link;
+  readonly mounts: readonly PendingMount[];
+}
+
+const CONSTRUCT: unique symbol = Symbol('tsbuild.image');
+
+/**
+ * A description of an image. Nothing is read, run or fetched while it is extended; every method returns a new image
+ * and leaves this one as it is. A call that adds nothing returns this image itself.
+ */
+export class Image {
+  readonly #state: ImageState;
+
+  /** Use a factory such as {@link Image.debianSlim}. */
+  constructor(key: typeof CONSTRUCT, state: ImageState) {
+    if (key !== CONSTRUCT) {
+      throw definitionError('E_ARG_TYPE', 'an Image is made by a factory such as Image.debianSlim()');
+    }
+    this.#state = Object.freeze(state);
+    if (new.target === Image) {
+      Object.freeze(this);
+    }
+  }
+
+  /** A minimal Debian with Python and pip. */
+  static debianSlim(options?: bases.DebianSlimOptions): Image {
+    return begin(bases.debianSlim(options));
+  }
+
+  /** Debian assembled from its signed archive, without any registry. */
+  static fromDebian(options?: bases.FromDebianOptions): Image {
+    return begin(bases.fromDebian(options));
+  }
+
+  /** An image of a registry. */
+  static fromRegistry(tag: string, options?: bases.FromRegistryOptions): Image {
+    return begin(bases.fromRegistry(tag, options));
+  }
+
+  /** An image of an OCI image layout on this machine. */
+  static fromOciLayout(path: LocalPath, options?: bases.FromOciOptions): Image {
+    return begin(bases.fromOci('fromOciLayout', path, options));
+  }
+
+  /** An image of a tar archive of an OCI image layout on this machine. */
+  static fromOciArchive(path: LocalPath, options?: bases.FromOciOptions): Image {
+    return begin(bases.fromOci('fromOciArchive', path, options));
+  }
+
+  /** Nothing at all. */
+  static fromScratch(options?: bases.FactoryOptions): Image {
+    return begin(bases.fromScratch(options));
+  }
+
+  /** Builds several images in parallel, each shared layer once. */
+  static async buildAll(images: readonly Image[], options?: BuildOptions): Promise<readonly BuiltImage[]> {
+    if (!Array.isArray(images) || !images.every((each) => each instanceof Image)) {
+      throw definitionError('E_ARG_TYPE', 'Image.buildAll() takes an array of images');
+    }
+    const normal = terminal.buildOptions(options);
+    return (await defaultEngine()).build(images, normal);
+  }
+
+  /** Installs Python packages with pip. Options of pip may stand between the requirements. */
+  pipInstall(...args: [...packages: StrArg[], options: installs.PipOptions] | StrArg[]): Image {
+    return this.#extend(installs.pipInstall(args));
+  }
+
+  /** Installs from a requirements file of this machine with pip. */
+  pipInstallFromRequirements(requirementsTxt: LocalPath, options?: installs.PipOptions): Image {
+    return this.#extend(installs.pipInstallFromRequirements(requirementsTxt, options));
+  }
+
+  /** Installs Python packages with uv, into the first `python` of the image's PATH. */
+  uvPipInstall(...args: [...packages: StrArg[], options: installs.UvPipOptions] | StrArg[]): Image {
+    return this.#extend(installs.uvPipInstall(args));
+  }
+
+  /** Installs from requirements files of this machine with uv. */
+  uvPipInstallFromRequirements(
+    requirementsTxt: LocalPath | readonly LocalPath[],
+    options?: Omit<installs.UvPipOptions, 'requirements'>,
+  ): Image {
+    return this.#extend(installs.uvPipInstallFromRequirements(requirementsTxt, options));
+  }
+
+  /** Installs Debian packages. Options of apt-get may stand between the names. */
+  aptInstall(...args: [...packages: StrArg[], options: installs.AptInstallOptions] | StrArg[]): Image {
+    return this.#extend(installs.aptInstall(args));
+  }
+
+  /** Removes Debian packages, and what nothing needs any more. */
+  aptRemove(...args: [...packages: StrArg[], options: installs.AptRemoveOptions] | StrArg[]): Image {
+    return this.#extend(installs.aptRemove(args));
+  }
+
+  /** Runs commands, each in a shell of its own; all of one call make one layer. */
+  runCommands(...args: [...commands: StrArg[], options: commands.RunCommandsOptions] | StrArg[]): Image {
+    return this.#extend(commands.runCommands(args));
+  }
+
+  /** Sets environment variables for good. Values are literal. */
+  env(vars: Readonly<Record<string, string>>, options?: StepOptions): Image {
+    return this.#extend(config.env(vars, options));
+  }
+
+  /** Sets and makes the working directory of later steps and of the container. */
+  workdir(path: string, options?: StepOptions): Image {
+    return this.#extend(config.workdir(path, options));
+  }
+
+  /** Sets the entrypoint. An inherited CMD is cleared, unless this chain set one before. */
+  entrypoint(args: readonly string[], options?: StepOptions): Image {
+    return this.#extend(config.argvLayer('entrypoint', args, options));
+  }
+
+  /** Sets the default command, or the default arguments of the entrypoint. */
+  cmd(args: readonly string[], options?: StepOptions): Image {
+    return this.#extend(config.argvLayer('cmd', args, options));
+  }
+
+  /** Sets the shell that runs the text of later commands. */
+  shell(args: readonly string[], options?: StepOptions): Image {
+    return this.#extend(config.argvLayer('shell', args, options));
+  }
+
+  /** Puts a file of this machine into containers when they start, or into a layer with `copy: true`. */
+  addLocalFile(
+    localPath: LocalPath,
+    remotePath: string | locals.AddLocalFileOptions,
+    options?: locals.AddLocalFileOptions,
+  ): Image {
+    return this.#add(locals.addLocalFile(localPath, remotePath, options));
+  }
+
+  /** Puts the contents of a directory into containers when they start, or into a layer with `copy: true`. */
+  addLocalDir(
+    localPath: LocalPath,
+    remotePath: string | locals.AddLocalDirOptions,
+    options?: locals.AddLocalDirOptions,
+  ): Image {
+    return this.#add(locals.addLocalDir(localPath, remotePath, options));
+  }
+
+  /** Copies a file of this machine into a layer; a relative `remotePath` is below WORKDIR. */
+  copyLocalFile(
+    localPath: LocalPath,
+    remotePath?: string | locals.CopyLocalFileOptions,
+    options?: locals.CopyLocalFileOptions,
+  ): Image {
+    return this.#extend(locals.copyLocalFile(localPath, remotePath, options));
+  }
+
+  /** Copies the contents of a directory of this machine into a layer; a relative `remotePath` is below WORKDIR. */
+  copyLocalDir(
+    localPath: LocalPath,
+    remotePath?: string | locals.CopyLocalDirOptions,
+    options?: locals.CopyLocalDirOptions,
+  ): Image {
+    return this.#extend(locals.copyLocalDir(localPath, remotePath, options));
+  }
+
+  /** Hands this image to a function that extends it. */
+  pipe<A extends unknown[]>(fn: (image: Image, ...args: A) => Image, ...args: A): Image {
+    if (typeof fn !== 'function') {
+      throw definitionError('E_ARG_TYPE', 'pipe() takes a function');
+    }
+    const result: unknown = fn(this, ...args);
+    if (!(result instanceof Image)) {
+      throw definitionError('E_ARG_TYPE', 'pipe(): the function must return an Image');
+    }
+    return result;
+  }
+
+  /** Describes every layer, without network and without executing anything; local files are read. */
+  async plan(options?: PlanOptions): Promise<ImagePlan> {
+    const normal = terminal.planOptions(options);
+    return (await defaultEngine()).plan(this, normal);
+  }
+
+  /** Builds what is missing. */
+  async build(options?: BuildOptions): Promise<BuiltImage> {
+    const normal = terminal.buildOptions(options);
+    const [built] = await (await defaultEngine()).build([this], normal);
+    return built as BuiltImage;
+  }
+
+  /** Runs a container and throws its changes away. `command` takes the place of CMD. */
+  run(
+    command: readonly string[] | undefined,
+    options: RunOptions & { readonly encoding: 'buffer' },
+  ): Promise<RunResult<Buffer>>;
+  run(command?: readonly string[] | RunOptions, options?: RunOptions): Promise<RunResult>;
+  async run(
+    command?: readonly string[] | RunOptions,
+    options?: RunOptions,
+  ): Promise<RunResult<string | Buffer>> {
+    const bagFirst = options === undefined && isPlainObject(command);
+    const normal = terminal.runOptions(bagFirst ? command : options);
+    if (bagFirst || command === undefined) {
+      return (await defaultEngine()).run(this, undefined, normal);
+    }
+    if (!Array.isArray(command)) {
+      throw definitionError('E_ARG_TYPE', 'run(): the command must be an array of strings');
+    }
+    return (await defaultEngine()).run(this, flattenStrings('run', command), normal);
+  }
+
+  /** A file of the built image, without starting a container. */
+  async readFile(path: string): Promise<Buffer> {
+    return (await defaultEngine()).readFile(this, requiredString('readFile', 'path', path));
+  }
+
+  async exists(path: string): Promise<boolean> {
+    return (await defaultEngine()).exists(this, requiredString('exists', 'path', path));
+  }
+
+  /** Files, links and directories (with a trailing `/`) of the built image, sorted. */
+  async listFiles(prefix = '/'): Promise<readonly string[]> {
+    return (await defaultEngine()).listFiles(this, requiredString('listFiles', 'prefix', prefix));
+  }
+
+  /** Writes the image to this machine; pending mounts become a last layer. */
+  async exportTo(path: LocalPath, options: ExportOptions): Promise<PublishedImage> {
+    const normal = terminal.exportOptions(options);
+    return (await defaultEngine()).exportTo(this, absoluteLocalPath('exportTo', 'path', path), normal);
+  }
+
+  /** Pushes the image to a registry; pending mounts become a last layer. */
+  async push(reference: string, options?: PushOptions): Promise<PublishedImage> {
+    const normal = terminal.pushOptions(options);
+    return (await defaultEngine()).push(this, requiredString('push', 'reference', reference), normal);
+  }
+
+  /** Id of the last attempt to build this definition; undefined before. */
+  get id(): string | undefined {
+    return attempts.get(this.#state.tip)?.id;
+  }
+
+  /** Layers of the last attempt to build this definition; empty before. */
+  get layers(): readonly BuiltLayer[] {
+    return attempts.get(this.#state.tip)?.layers ?? [];
+  }
+
+  /** Of the calls of this chain and their literal arguments; of no file contents and no resolved versions (B4.1). */
+  get recipeHash(): string {
+    const { layers, mounts } = imageParts(this);
+    const calls = layers.map(({ method, recipe }) => [method, recipe]);
+    return sha256Hex(canonicalJson([...calls, ...mounts.map((mount) => mount.recipe)]));
+  }
+
+  /** Local files that are put above the image when a container starts, in the order of the calls. */
+  get mounts(): readonly PendingMount[] {
+    return this.#state.mounts;
+  }
+
+  /** Whether this chain asks for a layer to be built anew. */
+  get forceBuild(): boolean {
+    return this.#state.tip.forced;
+  }
+
+  #extend(layer: LayerDefinition | undefined): Image {
+    if (layer === undefined) {
+      return this;
+    }
+    if (this.#state.mounts.length > 0) {
+      throw definitionError(
+        'E_STEP_AFTER_MOUNT',
+        `${layer.method}() adds a layer, but local files were added before that exist only when a container starts`,
+        'put addLocalFile() and addLocalDir() last, or pass them copy: true',
+      );
+    }
+    return new Image(CONSTRUCT, { tip: link(this.#state.tip, layer), mounts: [] });
+  }
+
+  #add(added: locals.Added): Image {
+    if (added.kind === 'layer') {
+      return this.#extend(added.layer);
+    }
+    const { tip, mounts } = this.#state;
+    return new Image(CONSTRUCT, { tip, mounts: Object.freeze([...mounts, added.mount]) });
+  }
+
+  /** @internal For what is next to the class; see {@link imageParts} and {@link extendBuilt}. */
+  static stateOf(image: Image): ImageState {
+    return image.#state;
+  }
+}
+
+export interface ImageParts {
+  /** The base first. */
+  readonly layers: readonly LayerDefinition[];
+  readonly mounts: readonly PendingMount[];
+}
+
+/** What plans and graphs are made from. */
+export function imageParts(image: Image): ImageParts {
+  const { tip, mounts } = Image.stateOf(image);
+  const layers = new Array<LayerDefinition>(tip.index + 1);
+  for (let at: Link | undefined = tip; at !== undefined; at = at.parent) {
+    layers[at.index] = at.layer;
+  }
+  return { layers, mounts };
+}
+
+/** What the getters of an image answer after a build. */
+export interface BuildAttempt {
+  readonly id: string;
+  readonly layers: readonly BuiltLayer[];
+}
+
+const attempts = new WeakMap<Link, BuildAttempt>();
+
+/** Called by the engine after every attempt, failed ones too. Images that differ only in mounts share the record. */
+export function recordAttempt(image: Image, attempt: BuildAttempt): void {
+  attempts.set(Image.stateOf(image).tip, attempt);
+}
+
+/** Makes an instance of a subclass with the state of `image`. */
+export function sameImageAs<T>(image: Image, make: (...args: ConstructorParameters<typeof Image>) => T): T {
+  return make(CONSTRUCT, Image.stateOf(image));
+}
+
+function begin(layer: LayerDefinition): Image {
+  return new Image(CONSTRUCT, { tip: link(undefined, layer), mounts: [] });
+}
+
+function link(parent: Link | undefined, layer: LayerDefinition): Link {
+  return Object.freeze({
+    parent,
+    layer: Object.freeze(layer),
+    index: parent === undefined ? 0 : parent.index + 1,
+    forced: layer.forceBuild || parent?.forced === true,
+  });
+}

@@ -1,0 +1,144 @@
+/**
+ * What one call of the chain means, as closed data: its text in plans, what it executes, what it changes in the
+ * configuration, which local files it declares. Plans and graphs are made from the same value, so they cannot disagree.
+ */
+import type { Json } from '../../base/canonical-json.ts';
+import type { ToolSupport } from '../../graph/action.ts';
+import type { Secret } from '../../secret/secret.ts';
+import type { BuilderVersion } from './builder-version.ts';
+import type { Diagnostic } from './diagnostic.ts';
+import type { LocalInput } from './local-input.ts';
+
+export type PlatformName = 'linux/amd64' | 'linux/arm64';
+
+export interface LayerDefinition {
+  readonly method: string;
+  /** What progress calls it. */
+  readonly label: string;
+  /** Of the first layer only. */
+  readonly base?: Base;
+  readonly steps: readonly Step[];
+  /** For this call's commands only. Values are in the key. */
+  readonly env: Readonly<Record<string, string>>;
+  /** For this call's commands only. Identities are in the key. */
+  readonly secrets: readonly Secret[];
+  readonly forceBuild: boolean;
+  /** What counts besides the text of the commands. */
+  readonly keyExtras: Readonly<Record<string, Json>>;
+  /** Literal arguments, for the recipe hash. */
+  readonly recipe: Json;
+  /** Known when the call is made. */
+  readonly diagnostics: readonly Omit<Diagnostic, 'layer'>[];
+  /** Requirements of an install method, for the lint. */
+  readonly requirements: readonly string[];
+}
+
+/** One line of a plan. */
+export type Step = RunStep | CopyToolStep | CopyLocalStep | ConfigStep | WorkdirStep;
+
+export interface RunStep {
+  readonly kind: 'run';
+  /** Without `RUN`. */
+  readonly text: string;
+  /** How the text becomes an argument vector: by the image's shell, by the shell with `set -e`, or as it is. */
+  readonly form: 'shell' | 'script' | 'exec';
+  /** The argument vector of the `exec` form. */
+  readonly argv: readonly string[];
+  readonly lend: readonly ToolSupport[];
+  /** Names of `${NAME}` that must be defined when the step runs. */
+  readonly variables: readonly string[];
+  readonly timeoutMs?: number;
+}
+
+export interface CopyToolStep {
+  readonly kind: 'copy-tool';
+  readonly text: string;
+  readonly tool: 'uv';
+  readonly version: string;
+  readonly source: string;
+  readonly destination: string;
+}
+
+/** Local files into the image. Which of the two lines holds is known when the input was looked at. */
+export interface CopyLocalStep {
+  readonly kind: 'copy-local';
+  readonly input: LocalInput;
+  readonly textOfFile: string;
+  readonly textOfDirectory: string;
+  /** Relative paths are below WORKDIR. */
+  readonly fileDestination: string;
+  readonly directoryDestination: string;
+  /** `contextMount` of the plan holds final paths or a directory's contents, `contextFiles` single files. */
+  readonly fileGoesTo: 'contextFiles' | 'contextMount';
+}
+
+export interface ConfigStep {
+  readonly kind: 'config';
+  readonly text: string;
+  readonly change: ConfigChange;
+}
+
+export type ConfigChange =
+  | { readonly kind: 'env'; readonly name: string; readonly value: string }
+  | { readonly kind: 'entrypoint'; readonly argv: readonly string[] }
+  | { readonly kind: 'cmd'; readonly argv: readonly string[] }
+  | { readonly kind: 'shell'; readonly argv: readonly string[] };
+
+export interface WorkdirStep {
+  readonly kind: 'workdir';
+  readonly text: string;
+  readonly path: string;
+}
+
+interface AnyBase {
+  /** Pinned by the factory, for the whole chain. */
+  readonly builderVersion?: BuilderVersion;
+  readonly platform?: PlatformName;
+}
+
+/** Where the chain begins. What depends on the builder version is worked out by `resolve-base.ts`. */
+export type Base = AnyBase &
+  (
+    | {
+        readonly kind: 'debian-slim';
+        readonly pythonVersion?: string;
+        readonly source?: 'registry' | 'archive';
+        readonly toolchain: boolean;
+      }
+    | {
+        readonly kind: 'debian';
+        readonly suite?: string;
+        readonly packages: readonly string[];
+        readonly components: readonly string[];
+        readonly mirror?: string;
+        readonly snapshot?: string;
+      }
+    | { readonly kind: 'registry'; readonly reference: string; readonly secret?: Secret }
+    | {
+        readonly kind: 'oci-layout';
+        readonly layout: OciLayoutSource;
+      }
+    | { readonly kind: 'scratch' }
+  );
+
+/** An OCI layout on the user's machine. */
+export interface OciLayoutSource {
+  readonly form: 'directory' | 'archive';
+  /** Absolute. */
+  readonly hostPath: string;
+  readonly tag?: string;
+}
+
+/** Local files that are put above the image when a container starts. */
+export interface PendingMount {
+  readonly kind: 'file' | 'dir';
+  readonly input: LocalInput;
+  readonly recipe: Json;
+}
+
+const LABEL_LENGTH = 72;
+
+export function label(method: string, words: readonly string[]): string {
+  const text = [method, ...words].join(' ').replace(/\s+/g, ' ').trim();
+  return text.length <= LABEL_LENGTH ? text : `${text.slice(0, LABEL_LENGTH - 1)}…`;
+}

@@ -1,0 +1,75 @@
+/** A declaration of files of the user's machine; nothing is read until somebody scans it. */
+import { canonicalJson } from '../../base/canonical-json.ts';
+import { sha256Hex } from '../../base/sha256.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { describeFilter, type InputFilter } from '../ignore/ignore-spec.ts';
+
+export interface LocalInput {
+  /** What must be there. */
+  readonly expects: 'file' | 'directory' | 'either';
+  /** Absolute. */
+  readonly hostPath: string;
+  /** Path in the input of the file itself, if it is one. */
+  readonly fileAt: string;
+  /** Path in the input that the contents of the directory land in, if it is one. */
+  readonly directoryAt: string;
+  readonly filter: InputFilter;
+  /** A requirements file must not name other local files: only it travels. */
+  readonly check?: 'requirements';
+}
+
+/** A file as plans and keys see it. */
+export interface InputEntry {
+  /** Hex; of the empty text for a directory. */
+  readonly sha256: string;
+  /** 0o755 or 0o644. */
+  readonly mode: number;
+  readonly sizeBytes: number;
+  /** Target of a link that is kept. */
+  readonly link?: string;
+}
+
+/** What a scan found, as far as the frontend needs it. */
+export interface ScannedFiles {
+  readonly form: 'file' | 'directory';
+  /** Sorted by path. A path that ends in `/` is an empty directory. */
+  readonly entries: ReadonlyMap<string, InputEntry>;
+  /** Of paths, modes, contents and links. */
+  readonly contentDigest: Digest;
+  readonly findings: InputFindings;
+}
+
+/** What is worth a warning; paths relative to the directory that was scanned. */
+export interface InputFindings {
+  /** Links to directories outside, which were left out. */
+  readonly linksOutside: readonly string[];
+  /** `.git` and `node_modules` that nothing ignores. */
+  readonly unfiltered: readonly string[];
+  /** Ignore patterns that match nothing at the root, though they would further down. */
+  readonly rootOnlyPatterns: readonly string[];
+}
+
+/** Implemented by `local/scan-input.ts`. */
+export type ScanInput = (input: LocalInput) => Promise<ScannedFiles>;
+
+const predicateNumbers = new WeakMap<object, number>();
+let predicates = 0;
+
+/**
+ * A name that equal declarations share and different ones do not; it tells inputs of several images of one build apart.
+ * Two functions are equal only if they are the same one.
+ */
+export function inputName(input: LocalInput): string {
+  const { filter, ...rest } = input;
+  let described: unknown = describeFilter(filter);
+  if (filter.kind === 'predicate') {
+    let number = predicateNumbers.get(filter.ignores);
+    if (number === undefined) {
+      predicates += 1;
+      number = predicates;
+      predicateNumbers.set(filter.ignores, number);
+    }
+    described = number;
+  }
+  return `local-${sha256Hex(canonicalJson({ ...rest, filter: described })).slice(0, 32)}`;
+}

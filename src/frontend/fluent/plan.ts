@@ -1,0 +1,256 @@
+/** How steps are described (A0.6 of the Image API): documentation for users, and a surface for tests. */
+import { canonicalJson, type Json } from '../../base/canonical-json.ts';
+import { sha256Hex } from '../../base/sha256.ts';
+import type { SecretIdentity } from '../../secret/secret.ts';
+import type { BuilderVersion } from './builder-version.ts';
+import type { Diagnostic } from './diagnostic.ts';
+import { type Image, imageParts } from './image.ts';
+import type { PlanOptions } from './image-engine.ts';
+import type { CopyLocalStep, LayerDefinition, Step } from './layer-definition.ts';
+import { lint } from './lint.ts';
+import {
+  type InputEntry,
+  inputName,
+  type LocalInput,
+  type ScanInput,
+  type ScannedFiles,
+} from './local-input.ts';
+import { type BaseSurroundings, type ResolvedBase, resolveBase } from './resolve-base.ts';
+
+export interface ImagePlan {
+  readonly builderVersion: BuilderVersion;
+  /** `linux/amd64` or `linux/arm64`. */
+  readonly platform: string;
+  /** The factory's layer first. */
+  readonly layers: readonly LayerPlan[];
+  /** Pending local files, in the order of the calls. */
+  readonly mounts: readonly MountPlan[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export interface PlanFile {
+  readonly sha256: string;
+  readonly mode: number;
+  readonly link?: string;
+}
+
+export interface LayerPlan {
+  readonly method: string;
+  /** The first is a FROM line; `FROM base` for derived layers. */
+  readonly commands: readonly string[];
+  readonly contextFiles: Readonly<Record<string, PlanFile & { readonly size: number }>>;
+  readonly contextMount: null | { readonly files: Readonly<Record<string, PlanFile>> };
+  readonly env: Readonly<Record<string, string>>;
+  readonly secrets: readonly SecretIdentity[];
+  readonly gpu: readonly never[];
+  readonly buildArgs: Readonly<Record<string, string>>;
+  readonly volumes: readonly never[];
+  readonly registryAuth: null | { readonly type: 'static'; readonly secret: SecretIdentity | null };
+  readonly buildFunction: null;
+  /** Own flag or an ancestor's. */
+  readonly forceBuild: boolean;
+  /** Hex SHA-256 of this layer's own definition (B2.1), parent excluded. */
+  readonly definitionHash: string;
+}
+
+export interface MountPlan {
+  readonly kind: 'file' | 'dir';
+  /** By absolute path in the container. */
+  readonly files: Readonly<Record<string, PlanFile>>;
+}
+
+export interface PlanSurroundings extends BaseSurroundings {
+  readonly scan: ScanInput;
+}
+
+/**
+ * Reads local files through `surroundings.scan`; uses no network and executes nothing but what B6 allows.
+ *
+ * @throws {DefinitionError} whatever is marked "deferred" in B16.
+ */
+export async function planImage(
+  image: Image,
+  options: PlanOptions,
+  surroundings: PlanSurroundings,
+): Promise<ImagePlan> {
+  const { layers, mounts } = imageParts(image);
+  const [first] = layers as [LayerDefinition, ...LayerDefinition[]];
+  const base = await resolveBase(first.base as NonNullable<LayerDefinition['base']>, options, surroundings);
+  const inputs = [...layers.flatMap(inputsOf), ...mounts.map((mount) => mount.input)];
+  const scanned = await scanAll(inputs, surroundings.scan);
+  const found = (input: LocalInput) => scanned.get(inputName(input)) as ScannedFiles;
+
+  let forced = false;
+  const plans = layers.map((layer, index) => {
+    forced ||= layer.forceBuild;
+    return planLayer(layer, index === 0 ? base : undefined, forced, found);
+  });
+  const diagnostics = layers.flatMap((layer, index): Diagnostic[] => [
+    ...(index === 0 ? base.diagnostics : []),
+    ...layer.diagnostics.map((each) => ({ ...each, layer: index })),
+    ...inputsOf(layer).flatMap((input) =>
+      findingsOf(found(input)).map((each) => ({ ...each, layer: index })),
+    ),
+    ...(layer.forceBuild ? [forceLeft(layer.method, index)] : []),
+  ]);
+  return {
+    builderVersion: base.builderVersion,
+    platform: `${base.platform.os}/${base.platform.architecture}`,
+    layers: plans,
+    mounts: mounts.map(({ kind, input }) => ({ kind, files: fileMap(found(input).entries) })),
+    diagnostics: [
+      ...diagnostics,
+      ...mounts.flatMap(({ input }) => findingsOf(found(input))),
+      ...(options.lint === true ? lint(layers) : []),
+    ],
+  };
+}
+
+/** Lines of a layer's steps, without `FROM`. Histories are made of them too. */
+export function stepLines(steps: readonly Step[], found: (input: LocalInput) => ScannedFiles): string[] {
+  return steps.map((step) => stepLine(step, found));
+}
+
+function stepLine(step: Step, found: (input: LocalInput) => ScannedFiles): string {
+  switch (step.kind) {
+    case 'run':
+      return `RUN ${step.text}`;
+    case 'copy-local':
+      return found(step.input).form === 'file' ? step.textOfFile : step.textOfDirectory;
+    case 'copy-tool':
+    case 'config':
+    case 'workdir':
+      return step.text;
+  }
+}
+
+/** Local files that the layer's steps name. */
+export function inputsOf(layer: LayerDefinition): LocalInput[] {
+  return copySteps(layer.steps).map((step) => step.input);
+}
+
+function copySteps(steps: readonly Step[]): CopyLocalStep[] {
+  return steps.filter((step) => step.kind === 'copy-local');
+}
+
+function planLayer(
+  layer: LayerDefinition,
+  base: ResolvedBase | undefined,
+  forceBuild: boolean,
+  found: (input: LocalInput) => ScannedFiles,
+): LayerPlan {
+  const steps = [...(base?.steps ?? []), ...layer.steps];
+  const commands = [base?.from ?? 'FROM base', ...stepLines(steps, found)];
+  const contextFiles: Record<string, PlanFile & { size: number }> = {};
+  let mounted: Record<string, PlanFile> | undefined;
+  for (const step of copySteps(steps)) {
+    const { form, entries } = found(step.input);
+    if (form === 'file' && step.fileGoesTo === 'contextFiles') {
+      for (const [path, entry] of entries) {
+        contextFiles[path] = { ...planFile(entry), size: entry.sizeBytes };
+      }
+    } else {
+      mounted = { ...mounted, ...fileMap(entries) };
+    }
+  }
+  const plan = {
+    method: layer.method,
+    commands,
+    contextFiles,
+    contextMount: mounted === undefined ? null : { files: mounted },
+    env: { ...layer.env },
+    secrets: layer.secrets.map((secret) => secret.identity),
+    gpu: [],
+    buildArgs: {},
+    volumes: [],
+    registryAuth: base?.registryAuth ?? null,
+    buildFunction: null,
+    forceBuild,
+  } satisfies Omit<LayerPlan, 'definitionHash'>;
+  const extras = { ...layer.keyExtras, ...base?.keyExtras };
+  return { ...plan, definitionHash: definitionHash(plan, extras, base?.builderVersion) };
+}
+
+/** B2.1: every field that counts, by name; a field that is added to the plan is not in the hash by accident. */
+function definitionHash(
+  plan: Omit<LayerPlan, 'definitionHash'>,
+  extras: Readonly<Record<string, Json>>,
+  builderVersion: BuilderVersion | undefined,
+): string {
+  const contextFiles = Object.entries(plan.contextFiles).map(([path, { sha256, mode }]) => ({
+    path,
+    sha256,
+    mode,
+  }));
+  const mountFiles = Object.entries(plan.contextMount?.files ?? {}).map(([path, file]) => ({
+    path,
+    ...file,
+  }));
+  return sha256Hex(
+    canonicalJson({
+      commands: plan.commands,
+      contextFiles,
+      contextMount: plan.contextMount === null ? null : mountFiles,
+      // Names and values, sorted by name: the order in which they were written changes nothing.
+      env: plan.env,
+      secrets: plan.secrets,
+      gpu: plan.gpu,
+      buildArgs: plan.buildArgs,
+      volumes: plan.volumes,
+      registryAuth: plan.registryAuth,
+      buildFunction: plan.buildFunction,
+      builderVersion: builderVersion ?? null,
+      extras,
+    }),
+  );
+}
+
+async function scanAll(inputs: readonly LocalInput[], scan: ScanInput): Promise<Map<string, ScannedFiles>> {
+  const unique = new Map(inputs.map((input) => [inputName(input), input]));
+  const results = await Promise.all([...unique.values()].map(scan));
+  return new Map([...unique.keys()].map((name, index) => [name, results[index] as ScannedFiles]));
+}
+
+function fileMap(entries: ReadonlyMap<string, InputEntry>): Record<string, PlanFile> {
+  return Object.fromEntries([...entries].map(([path, entry]) => [path, planFile(entry)]));
+}
+
+function planFile({ sha256, mode, link }: InputEntry): PlanFile {
+  return { sha256, mode, ...(link === undefined ? {} : { link }) };
+}
+
+/** Warnings about a local input. Paths in them are the user's own, relative to what was added. */
+export function findingsOf({ findings }: ScannedFiles): Diagnostic[] {
+  const found: Diagnostic[] = [];
+  if (findings.unfiltered.length > 0) {
+    found.push({
+      code: 'W_COPY_UNFILTERED',
+      message: `${list(findings.unfiltered)} will be in the image; pass ignore to leave it out`,
+    });
+  }
+  for (const pattern of findings.rootOnlyPatterns) {
+    found.push({
+      code: 'W_IGNORE_ROOT_ONLY',
+      message: `the pattern '${pattern}' matches nothing at the top of the directory; '**/${pattern}' would match below`,
+    });
+  }
+  if (findings.linksOutside.length > 0) {
+    found.push({
+      code: 'W_SYMLINK_OUTSIDE',
+      message: `links that lead out of the directory were left out: ${list(findings.linksOutside)}`,
+    });
+  }
+  return found;
+}
+
+function forceLeft(method: string, layer: number): Diagnostic {
+  const message = `${method}() has forceBuild: true; it and what follows are built anew every time`;
+  return { code: 'W_FORCE_BUILD_LEFT', message, layer };
+}
+
+const LISTED = 5;
+
+function list(paths: readonly string[]): string {
+  const shown = paths.slice(0, LISTED).map((path) => `'${path}'`);
+  return paths.length > LISTED ? `${shown.join(', ')} and ${paths.length - LISTED} more` : shown.join(', ');
+}

@@ -1,0 +1,172 @@
+/** What the first layer is, once the builder version, the Python version and the platform are known (A1, B5, B6). */
+import type { Json } from '../../base/canonical-json.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { ImageConfig } from '../../oci/image-config.ts';
+import type { Platform } from '../../oci/platform.ts';
+import type { Secret, SecretIdentity } from '../../secret/secret.ts';
+import type { Settings } from '../../settings.ts';
+import {
+  BUILDER_VERSIONS,
+  type BuilderFacts,
+  type BuilderVersion,
+  resolveBuilderVersion,
+} from './builder-version.ts';
+import type { Diagnostic } from './diagnostic.ts';
+import { run } from './install-layers.ts';
+import type { Base, OciLayoutSource, PlatformName, Step } from './layer-definition.ts';
+import { checkDebianPython, choosePython } from './python-version.ts';
+
+/** What resolving a base asks of the outside. None of it may use the network. */
+export interface BaseSurroundings {
+  readonly settings: Settings;
+  /** This machine's. */
+  readonly platform: PlatformName;
+  /** Series of the host's `python3`, such as `3.11`; undefined if there is none. Asked only when B6 needs it. */
+  readonly hostPython: () => Promise<string | undefined>;
+  readonly resolveOciLayout: ResolveOciLayout;
+}
+
+export type ResolveOciLayout = (
+  layout: OciLayoutSource,
+  platform: Platform,
+) => Promise<{ readonly manifestDigest: Digest; readonly config: ImageConfig }>;
+
+export type BaseSource =
+  | { readonly kind: 'image'; readonly reference: string; readonly secret?: Secret }
+  | {
+      readonly kind: 'layout';
+      readonly layout: OciLayoutSource;
+      readonly manifestDigest: Digest;
+      readonly config: ImageConfig;
+    }
+  | {
+      readonly kind: 'debian';
+      readonly suite: string;
+      readonly components: readonly string[];
+      readonly packages: readonly string[];
+      readonly snapshot?: string;
+      readonly mirror?: string;
+    }
+  | { readonly kind: 'scratch' };
+
+export interface ResolvedBase {
+  readonly builderVersion: BuilderVersion;
+  readonly platform: Platform;
+  readonly source: BaseSource;
+  /** The `FROM` line. */
+  readonly from: string;
+  readonly steps: readonly Step[];
+  readonly keyExtras: Readonly<Record<string, Json>>;
+  readonly registryAuth: null | { readonly type: 'static'; readonly secret: SecretIdentity };
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export async function resolveBase(
+  base: Base,
+  asked: { readonly builderVersion?: BuilderVersion; readonly platform?: PlatformName },
+  surroundings: BaseSurroundings,
+): Promise<ResolvedBase> {
+  const builderVersion = resolveBuilderVersion(
+    base.builderVersion,
+    asked.builderVersion,
+    surroundings.settings,
+  );
+  const facts = BUILDER_VERSIONS[builderVersion];
+  const platform = parsePlatform(base.platform ?? asked.platform ?? surroundings.platform);
+  return { builderVersion, platform, ...PLAIN, ...(await sourceOf(base, facts, platform, surroundings)) };
+}
+
+const PLAIN = { steps: [], keyExtras: {}, registryAuth: null, diagnostics: [] };
+
+type SourceParts = Pick<ResolvedBase, 'source' | 'from'> & Partial<ResolvedBase>;
+
+async function sourceOf(
+  base: Base,
+  facts: BuilderFacts,
+  platform: Platform,
+  surroundings: BaseSurroundings,
+): Promise<SourceParts> {
+  switch (base.kind) {
+    case 'scratch':
+      return { source: { kind: 'scratch' }, from: 'FROM scratch' };
+    case 'registry': {
+      const { reference, secret } = base;
+      return {
+        source: { kind: 'image', reference, ...(secret === undefined ? {} : { secret }) },
+        from: `FROM ${reference}`,
+        registryAuth: secret === undefined ? null : { type: 'static', secret: secret.identity },
+      };
+    }
+    case 'oci-layout': {
+      const resolved = await surroundings.resolveOciLayout(base.layout, platform);
+      const { manifestDigest, config } = resolved;
+      return {
+        source: { kind: 'layout', layout: base.layout, manifestDigest, config },
+        from: `FROM oci-layout:${base.layout.tag ?? manifestDigest}`,
+        keyExtras: { manifestDigest },
+      };
+    }
+    case 'debian': {
+      const { packages, components, snapshot, mirror } = base;
+      const suite = base.suite ?? facts.debian;
+      const at = snapshot === undefined ? suite : `${suite}@${snapshot}`;
+      return {
+        source: {
+          kind: 'debian',
+          suite,
+          components,
+          packages,
+          ...(snapshot === undefined ? {} : { snapshot }),
+          ...(mirror === undefined ? {} : { mirror }),
+        },
+        from: ['FROM', `debian-archive:${at}`, ...packages].join(' '),
+        keyExtras: { components },
+      };
+    }
+    case 'debian-slim':
+      return (base.source ?? surroundings.settings.debianSource) === 'archive'
+        ? slimFromArchive(base, facts, surroundings.settings)
+        : slimFromRegistry(base, facts, surroundings);
+  }
+}
+
+type DebianSlim = Extract<Base, { kind: 'debian-slim' }>;
+
+const TOOLCHAIN = 'apt-get update && apt-get install -y build-essential gfortran';
+
+async function slimFromRegistry(
+  base: DebianSlim,
+  facts: BuilderFacts,
+  { settings, hostPython }: BaseSurroundings,
+): Promise<SourceParts> {
+  const { version, diagnostics } = await choosePython(base.pythonVersion, facts, settings, hostPython);
+  const reference = `python:${version}-slim-${facts.debian}`;
+  return {
+    source: { kind: 'image', reference },
+    from: `FROM ${reference}`,
+    steps: base.toolchain ? [run([TOOLCHAIN], { lend: ['apt'] })] : [],
+    diagnostics,
+  };
+}
+
+function slimFromArchive(base: DebianSlim, facts: BuilderFacts, settings: Settings): SourceParts {
+  checkDebianPython(base.pythonVersion, facts, settings);
+  const packages = ['python3', 'python3-pip', 'python3-venv'];
+  const python = facts.debianPython;
+  return {
+    source: { kind: 'debian', suite: facts.debian, components: ['main'], packages },
+    from: ['FROM', `debian-archive:${facts.debian}`, ...packages].join(' '),
+    steps: [
+      run(['ln -s python3 /usr/bin/python'], { lend: [] }),
+      // PEP 668's mark: without it, pip and uv install into the system's interpreter.
+      run([`rm -f /usr/lib/python${python}/EXTERNALLY-MANAGED`], { lend: [] }),
+      ...(base.toolchain ? [run([TOOLCHAIN], { lend: ['apt'] })] : []),
+    ],
+    keyExtras: { components: ['main'] },
+  };
+}
+
+function parsePlatform(name: PlatformName): Platform {
+  const [os, architecture] = name.split('/') as [string, string];
+  return { os, architecture };
+}

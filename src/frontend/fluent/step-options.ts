@@ -1,0 +1,76 @@
+/** Options that every layer method has (A0.5 of the Image API). */
+import type { Json } from '../../base/canonical-json.ts';
+import { Secret, stringEntries } from '../../secret/secret.ts';
+import { booleanOption, definitionError, isPlainObject, type Options } from './arguments.ts';
+
+export interface StepOptions {
+  /** Runs the layer and all later ones, whatever the cache knows (B3). Not part of the cache key. @defaultValue false */
+  readonly forceBuild?: boolean;
+  /**
+   * Variables for this call's commands only; null and undefined entries are dropped. Values are part of the cache key.
+   * @defaultValue none
+   */
+  readonly env?: Readonly<Record<string, string | null | undefined>>;
+  /** Variables from secrets, for this call's commands only. Names are part of the key, values never. @defaultValue none */
+  readonly secrets?: readonly Secret[];
+}
+
+export const STEP_OPTIONS = ['forceBuild', 'env', 'secrets'] as const;
+
+export interface NormalStepOptions {
+  readonly forceBuild: boolean;
+  readonly env: Readonly<Record<string, string>>;
+  readonly secrets: readonly Secret[];
+}
+
+export const NO_STEP_OPTIONS: NormalStepOptions = Object.freeze({
+  forceBuild: false,
+  env: Object.freeze({}),
+  secrets: Object.freeze([]),
+});
+
+/** @throws {DefinitionError} `E_ARG_TYPE`, `E_SECRET_TYPE`, `E_SECRET_KEY`, `E_SECRET_VALUE` */
+export function stepOptions(method: string, options: Options): NormalStepOptions {
+  const { env, secrets } = options;
+  if (env !== undefined && !isPlainObject(env)) {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'env' must be an object of strings`);
+  }
+  return Object.freeze({
+    forceBuild: booleanOption(method, options, 'forceBuild'),
+    env: stringEntries(`${method}(): 'env'`, env ?? {}),
+    secrets: secretList(method, secrets),
+  });
+}
+
+/** @throws {DefinitionError} `E_SECRET_TYPE` */
+export function secretList(method: string, secrets: unknown): readonly Secret[] {
+  if (secrets === undefined) {
+    return Object.freeze([]);
+  }
+  if (!Array.isArray(secrets) || !secrets.every((each) => each instanceof Secret)) {
+    throw definitionError('E_SECRET_TYPE', `${method}(): 'secrets' must be an array of Secret`);
+  }
+  return Object.freeze([...(secrets as Secret[])]);
+}
+
+/** What the recipe hash sees of options: literal values, identities of secrets. */
+export function recipeOf(options: Options): Json {
+  const entries = Object.entries(options).filter(([name, value]) => value !== undefined && name !== 'ignore');
+  return Object.fromEntries(entries.map(([name, value]) => [name, recipeValue(value)]));
+}
+
+function recipeValue(value: unknown): Json {
+  if (value instanceof Secret) {
+    return value.identity as unknown as Json;
+  }
+  if (value instanceof URL) {
+    return value.href;
+  }
+  if (Array.isArray(value)) {
+    return value.map(recipeValue);
+  }
+  if (isPlainObject(value)) {
+    return recipeOf(value);
+  }
+  return typeof value === 'function' ? 'function' : (value as Json);
+}

@@ -1,0 +1,139 @@
+/** Options of the operations that end a chain (A3 of the Image API), checked in one place. */
+import { isAbsolute } from 'node:path';
+import { Secret, stringEntries } from '../../secret/secret.ts';
+import {
+  booleanOption,
+  definitionError,
+  isPlainObject,
+  knownOptions,
+  type Options,
+  stringOption,
+} from './arguments.ts';
+import { platformName } from './base-definitions.ts';
+import { parseBuilderVersion } from './builder-version.ts';
+import { timeoutMs } from './command-layers.ts';
+import type { BuildOptions, ExportOptions, PlanOptions, PushOptions, RunOptions } from './image-engine.ts';
+import { secretList } from './step-options.ts';
+
+const WATCHED = ['logger', 'signal'];
+
+export function planOptions(given: unknown): PlanOptions {
+  const options = knownOptions('plan', given, ['builderVersion', 'platform', 'lint']);
+  const { builderVersion } = options;
+  return present({
+    builderVersion:
+      builderVersion === undefined ? undefined : parseBuilderVersion(builderVersion, 'option of plan()'),
+    platform: platformName('plan', options.platform),
+    lint: booleanOption('plan', options, 'lint'),
+  });
+}
+
+export function buildOptions(given: unknown): BuildOptions {
+  const method = 'build';
+  const options = knownOptions(method, given, [
+    'forceBuild',
+    'ignoreCache',
+    'concurrency',
+    'offline',
+    ...WATCHED,
+  ]);
+  const { concurrency } = options;
+  if (concurrency !== undefined && !(Number.isInteger(concurrency) && (concurrency as number) > 0)) {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'concurrency' must be a whole number above 0`);
+  }
+  return present({
+    forceBuild: optionalBoolean(method, options, 'forceBuild'),
+    ignoreCache: optionalBoolean(method, options, 'ignoreCache'),
+    concurrency: concurrency as number | undefined,
+    offline: optionalBoolean(method, options, 'offline'),
+    ...watched(method, options),
+  });
+}
+
+export function runOptions(given: unknown): RunOptions {
+  const method = 'run';
+  const known = ['env', 'secrets', 'workdir', 'user', 'timeout', 'stdin', 'network', 'encoding', ...WATCHED];
+  const options = knownOptions(method, given, known);
+  const { env, stdin, timeout } = options;
+  if (env !== undefined && !isPlainObject(env)) {
+    throw definitionError('E_ARG_TYPE', "run(): 'env' must be an object of strings");
+  }
+  if (stdin !== undefined && typeof stdin !== 'string' && !(stdin instanceof Uint8Array)) {
+    throw definitionError('E_ARG_TYPE', "run(): 'stdin' must be a string or bytes");
+  }
+  const workdir = stringOption(method, options, 'workdir');
+  if (workdir !== undefined && !isAbsolute(workdir)) {
+    throw definitionError('E_ARG_TYPE', "run(): 'workdir' must be an absolute path");
+  }
+  timeoutMs(method, timeout);
+  return present({
+    env: env === undefined ? undefined : stringEntries("run(): 'env'", env),
+    secrets: secretList(method, options.secrets),
+    workdir,
+    user: stringOption(method, options, 'user'),
+    timeout: timeout as number | undefined,
+    stdin: stdin as string | Uint8Array | undefined,
+    network: choice(method, options, 'network', ['host', 'none'] as const),
+    encoding: choice(method, options, 'encoding', ['utf8', 'buffer'] as const),
+    ...watched(method, options),
+  });
+}
+
+export function exportOptions(given: unknown): ExportOptions {
+  const method = 'exportTo';
+  const options = knownOptions(method, given, ['format', 'tag', ...WATCHED]);
+  const formats = ['oci-layout', 'oci-archive', 'docker-archive', 'rootfs-tar'] as const;
+  const format = choice(method, options, 'format', formats);
+  if (format === undefined) {
+    throw definitionError('E_ARG_TYPE', `exportTo(): 'format' is missing; it can be ${formats.join(', ')}`);
+  }
+  return { format, ...present({ tag: stringOption(method, options, 'tag'), ...watched(method, options) }) };
+}
+
+export function pushOptions(given: unknown): PushOptions {
+  const method = 'push';
+  const options = knownOptions(method, given, ['secret', ...WATCHED]);
+  const { secret } = options;
+  if (secret !== undefined && !(secret instanceof Secret)) {
+    throw definitionError('E_SECRET_TYPE', "push(): 'secret' must be a Secret");
+  }
+  return present({ secret, ...watched(method, options) });
+}
+
+function watched(method: string, options: Options): Pick<BuildOptions, 'logger' | 'signal'> {
+  const { logger, signal } = options;
+  if (logger !== undefined && typeof logger !== 'function') {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'logger' must be a function`);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'signal' must be an AbortSignal`);
+  }
+  return present({ logger: logger as BuildOptions['logger'], signal });
+}
+
+function optionalBoolean(method: string, options: Options, name: string): boolean | undefined {
+  return options[name] === undefined ? undefined : booleanOption(method, options, name);
+}
+
+function choice<T extends string>(
+  method: string,
+  options: Options,
+  name: string,
+  values: readonly T[],
+): T | undefined {
+  const value = options[name];
+  const found = values.find((each) => each === value);
+  if (value !== undefined && found === undefined) {
+    throw definitionError('E_ARG_TYPE', `${method}(): '${name}' can be ${values.join(', ')}`);
+  }
+  return found;
+}
+
+type Present<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
+  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
+};
+
+/** Leaves out what is undefined. */
+function present<T extends object>(options: T): Present<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Present<T>;
+}

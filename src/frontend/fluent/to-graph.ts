@@ -1,0 +1,373 @@
+/** The chain of calls as a graph of vertices, and as the configuration and history of the image (B1). */
+import type { Action, ExecAction } from '../../graph/action.ts';
+import { type Edge, firstOutput, type Operation, type Vertex, vertex } from '../../graph/vertex.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
+import type { Platform } from '../../oci/platform.ts';
+import type { Secret } from '../../secret/secret.ts';
+import { definitionError } from './arguments.ts';
+import type { BuilderVersion } from './builder-version.ts';
+import { ConfigState } from './config-state.ts';
+import type { Diagnostic } from './diagnostic.ts';
+import { type Image, imageParts } from './image.ts';
+import type { PlanOptions } from './image-engine.ts';
+import type { LayerDefinition, OciLayoutSource, PendingMount, RunStep, Step } from './layer-definition.ts';
+import { inputName, type LocalInput, type ScanInput, type ScannedFiles } from './local-input.ts';
+import { inputsOf, stepLines } from './plan.ts';
+import {
+  type BaseSource,
+  type BaseSurroundings,
+  type ResolveOciLayout,
+  resolveBase,
+} from './resolve-base.ts';
+import { stepEnvironment } from './step-environment.ts';
+
+/** Answers what only the outside knows about bases. Implemented by the engine. */
+export interface ConfigResolver {
+  /**
+   * The digest that the reference has, or had when it was used last, and the image's configuration.
+   *
+   * @throws {RemoteError} when the registry has to be asked and cannot be.
+   */
+  resolveImage(
+    reference: string,
+    platform: Platform,
+    options: {
+      /** Credentials; the host's if absent. */
+      readonly secret?: Secret;
+      /** Ask again instead of using what is remembered. */
+      readonly refresh: boolean;
+    },
+  ): Promise<{ readonly manifestDigest: Digest; readonly config: ImageConfig }>;
+  readonly resolveOciLayout: ResolveOciLayout;
+}
+
+export interface GraphSurroundings extends Omit<BaseSurroundings, 'resolveOciLayout'> {
+  readonly resolver: ConfigResolver;
+  /** Used for what may be a file or a directory. The same scan serves the keys, so it should be remembered. */
+  readonly scan: ScanInput;
+  /** Resolve tags anew, as forced builds do. @defaultValue false, or whether the base is forced */
+  readonly refresh?: boolean;
+  /** Names the definition in the origins of vertices, so that explanations find the last run of a step. */
+  readonly definition?: string;
+}
+
+export interface ImageGraph {
+  /** The whole root filesystem. */
+  readonly tip: Edge;
+  readonly builderVersion: BuilderVersion;
+  readonly platform: Platform;
+  /** The base's configuration with what the chain changes. */
+  readonly config: ContainerConfig;
+  /** The base's, if it is an image. */
+  readonly base?: ImageConfig;
+  /** The base's entries first. Every entry that is not `empty_layer` is one layer of the stack, in order. */
+  readonly history: readonly HistoryEntry[];
+  readonly mounts: readonly PendingMount[];
+  /** For every call, the vertices that it added; none for a call that only changes the configuration. */
+  readonly layerVertices: readonly (readonly Vertex[])[];
+  /** By the name that `source-local` vertices use. Without those of pending mounts. */
+  readonly localInputs: ReadonlyMap<string, LocalInput>;
+  /** By the name that `source-oci-layout` vertices use. */
+  readonly layouts: ReadonlyMap<string, OciLayoutSource>;
+  /** By the id that actions use. */
+  readonly secrets: ReadonlyMap<string, Secret>;
+  /** Credentials of `source-image` vertices, by vertex. */
+  readonly registrySecrets: ReadonlyMap<Digest, Secret>;
+  /** Mirrors of `source-debian` vertices, by vertex; where the archive is read from is in no key. */
+  readonly debianMirrors: ReadonlyMap<Digest, string>;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/**
+ * @throws {DefinitionError} `E_UNDEFINED_VARIABLE` and what resolving the base throws.
+ */
+export async function toGraph(
+  image: Image,
+  options: PlanOptions,
+  surroundings: GraphSurroundings,
+): Promise<ImageGraph> {
+  const { layers, mounts } = imageParts(image);
+  const [first] = layers as [LayerDefinition, ...LayerDefinition[]];
+  const { resolver, settings, platform, hostPython } = surroundings;
+  const base = await resolveBase(first.base as NonNullable<LayerDefinition['base']>, options, {
+    settings,
+    platform,
+    hostPython,
+    resolveOciLayout: (layout, wanted) => resolver.resolveOciLayout(layout, wanted),
+  });
+  const build = new GraphBuilder(
+    base.platform,
+    await formsOf(layers, surroundings.scan),
+    surroundings.definition,
+  );
+  const refresh = surroundings.refresh ?? first.forceBuild;
+  await build.begin(first, base.source, base.from, resolver, refresh);
+  build.addLayer(first, base.steps, 0);
+  for (const [index, layer] of layers.entries()) {
+    if (index > 0) {
+      build.addLayer(layer, layer.steps, index);
+    }
+  }
+  const { builderVersion, diagnostics } = base;
+  return { ...build.result(), builderVersion, mounts, diagnostics };
+}
+
+/** Only inputs that may be either are looked at here; all others are what their call says. */
+async function formsOf(
+  layers: readonly LayerDefinition[],
+  scan: ScanInput,
+): Promise<(input: LocalInput) => ScannedFiles['form']> {
+  const unclear = layers.flatMap(inputsOf).filter((input) => input.expects === 'either');
+  const forms = new Map(
+    await Promise.all(unclear.map(async (input) => [inputName(input), (await scan(input)).form] as const)),
+  );
+  return (input) =>
+    input.expects === 'either' ? (forms.get(inputName(input)) as ScannedFiles['form']) : input.expects;
+}
+
+/** Holds what grows along the chain. */
+class GraphBuilder {
+  readonly #platform: Platform;
+  readonly #formOf: (input: LocalInput) => ScannedFiles['form'];
+  readonly #definition: string | undefined;
+  readonly #layerVertices: Vertex[][] = [];
+  readonly #localInputs = new Map<string, LocalInput>();
+  readonly #layouts = new Map<string, OciLayoutSource>();
+  readonly #secrets = new Map<string, Secret>();
+  readonly #registrySecrets = new Map<Digest, Secret>();
+  readonly #debianMirrors = new Map<Digest, string>();
+  readonly #history: HistoryEntry[] = [];
+  #tip: Edge | undefined;
+  #base: ImageConfig | undefined;
+  /** A forced call that has no vertex of its own hands its flag to the next one that has. */
+  #forceNext = false;
+  #config = new ConfigState({});
+
+  constructor(
+    platform: Platform,
+    formOf: (input: LocalInput) => ScannedFiles['form'],
+    definition: string | undefined,
+  ) {
+    this.#platform = platform;
+    this.#formOf = formOf;
+    this.#definition = definition;
+  }
+
+  async begin(
+    layer: LayerDefinition,
+    source: BaseSource,
+    from: string,
+    resolver: ConfigResolver,
+    refresh: boolean,
+  ): Promise<void> {
+    switch (source.kind) {
+      case 'scratch':
+        this.#start(layer, { kind: 'scratch' });
+        return;
+      case 'image': {
+        const { reference, secret } = source;
+        const options = { refresh, ...(secret === undefined ? {} : { secret }) };
+        const { manifestDigest, config } = await resolver.resolveImage(reference, this.#platform, options);
+        const started = this.#start(layer, { kind: 'source-image', reference, manifestDigest });
+        if (secret !== undefined) {
+          this.#registrySecrets.set(started.digest, secret);
+        }
+        this.#startFrom(config, reference);
+        return;
+      }
+      case 'layout': {
+        const { manifestDigest, config } = source;
+        // Content is named by digest; two copies of one layout are as good as each other.
+        const layout = `layout-${manifestDigest.slice('sha256:'.length, 'sha256:'.length + 32)}`;
+        this.#layouts.set(layout, source.layout);
+        this.#start(layer, { kind: 'source-oci-layout', layout, manifestDigest });
+        this.#startFrom(config, 'OCI layout');
+        return;
+      }
+      case 'debian': {
+        const { kind: _, mirror, ...what } = source;
+        const { architecture } = this.#platform;
+        const started = this.#start(layer, { kind: 'source-debian', ...what, architecture });
+        if (mirror !== undefined) {
+          this.#debianMirrors.set(started.digest, mirror);
+        }
+        this.#config = new ConfigState(DEBIAN_CONFIG);
+        this.#history.push({ created_by: from });
+        return;
+      }
+    }
+  }
+
+  addLayer(layer: LayerDefinition, steps: readonly Step[], index: number): void {
+    const { actions, inputs } = this.#actionsOf(layer, steps);
+    this.#layerVertices[index] ??= [];
+    this.#forceNext ||= layer.forceBuild;
+    if (actions.length > 0) {
+      this.#push(layer, index, { kind: 'build', actions }, [this.#tip as Edge, ...inputs]);
+    }
+    if (steps.length > 0) {
+      const lines = stepLines(steps, (input) => ({ form: this.#formOf(input) }) as ScannedFiles);
+      this.#history.push({
+        created_by: lines.join('\n'),
+        ...(actions.length === 0 ? { empty_layer: true } : {}),
+      });
+    }
+  }
+
+  result(): Omit<ImageGraph, 'builderVersion' | 'mounts' | 'diagnostics'> {
+    return {
+      tip: this.#tip as Edge,
+      platform: this.#platform,
+      config: this.#config.toContainerConfig(),
+      ...(this.#base === undefined ? {} : { base: this.#base }),
+      history: this.#history,
+      layerVertices: this.#layerVertices,
+      localInputs: this.#localInputs,
+      layouts: this.#layouts,
+      secrets: this.#secrets,
+      registrySecrets: this.#registrySecrets,
+      debianMirrors: this.#debianMirrors,
+    };
+  }
+
+  #start(layer: LayerDefinition, operation: Operation): Vertex {
+    this.#layerVertices[0] = [];
+    return this.#push(layer, 0, operation, []);
+  }
+
+  #startFrom(config: ImageConfig, name: string): void {
+    this.#base = config;
+    this.#config = new ConfigState(config.config ?? {});
+    this.#history.push(...baseHistory(config, name));
+  }
+
+  #push(layer: LayerDefinition, index: number, operation: Operation, inputs: readonly Edge[]): Vertex {
+    const definition = this.#definition;
+    const pushed = vertex(operation, inputs, {
+      platform: this.#platform,
+      label: layer.label,
+      origin: { method: layer.method, layer: index, ...(definition === undefined ? {} : { definition }) },
+      ...(layer.forceBuild || this.#forceNext ? { force: true } : {}),
+    });
+    this.#forceNext = false;
+    (this.#layerVertices[index] as Vertex[]).push(pushed);
+    this.#tip = firstOutput(pushed);
+    return pushed;
+  }
+
+  #actionsOf(layer: LayerDefinition, steps: readonly Step[]): { actions: Action[]; inputs: Edge[] } {
+    const actions: Action[] = [];
+    const inputs: Edge[] = [];
+    const addInput = (operation: Operation, label: string): number => {
+      inputs.push(firstOutput(vertex(operation, [], { platform: this.#platform, label })));
+      // Input 0 is the root itself.
+      return inputs.length;
+    };
+    for (const step of steps) {
+      switch (step.kind) {
+        case 'run':
+          actions.push(this.#exec(layer, step));
+          break;
+        case 'config':
+          this.#config.apply(step.change);
+          break;
+        case 'workdir':
+          this.#config.enter(step.path);
+          actions.push(makeDirectory(this.#config.workingDir));
+          break;
+        case 'copy-tool': {
+          const { tool, version } = step;
+          const { architecture } = this.#platform;
+          const input = addInput({ kind: 'source-tool', tool, version, architecture }, `${tool} ${version}`);
+          actions.push(copy(input, step.source, step.destination));
+          break;
+        }
+        case 'copy-local': {
+          const name = inputName(step.input);
+          this.#localInputs.set(name, step.input);
+          const input = addInput({ kind: 'source-local', input: name }, `local files for ${layer.label}`);
+          if (this.#formOf(step.input) === 'file') {
+            // Mounted files lie at their final paths already.
+            const whole = step.fileGoesTo === 'contextMount';
+            const destination = this.#config.resolve(step.fileDestination);
+            actions.push(copy(input, whole ? '/' : step.input.fileAt, destination));
+          } else {
+            const destination = this.#config.resolve(step.directoryDestination);
+            if (destination !== '/') {
+              actions.push(makeDirectory(destination));
+            }
+            actions.push(copy(input, '/', destination));
+          }
+          break;
+        }
+      }
+    }
+    return { actions, inputs };
+  }
+
+  #exec(layer: LayerDefinition, step: RunStep): ExecAction {
+    const { env, secretEnv } = stepEnvironment(this.#config.environment, layer.secrets, layer.env);
+    const defined = new Set([...env.map(([name]) => name), ...secretEnv.map(({ name }) => name)]);
+    const missing = step.variables.filter((name) => !defined.has(name));
+    if (missing.length > 0) {
+      throw definitionError(
+        'E_UNDEFINED_VARIABLE',
+        `${layer.method}(): ${missing.map((name) => `\${${name}}`).join(', ')} is not defined by the step's secrets, ` +
+          `its env or the image's environment`,
+        'pass secrets: [Secret.fromDict({ … })] to the call',
+      );
+    }
+    for (const secret of layer.secrets) {
+      this.#secrets.set(secret.id, secret);
+    }
+    return {
+      kind: 'exec',
+      argv: argvOf(step, this.#config.shell),
+      env,
+      cwd: this.#config.workingDir,
+      user: this.#config.user,
+      network: 'host',
+      mounts: [],
+      secretEnv,
+      lend: step.lend,
+      ...(step.timeoutMs === undefined ? {} : { timeoutMs: step.timeoutMs }),
+    };
+  }
+}
+
+/** What Debian's own images have; an image without PATH does not start under every runtime. */
+const DEBIAN_CONFIG: ContainerConfig = {
+  Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'],
+  Cmd: ['bash'],
+};
+
+function argvOf(step: RunStep, shell: readonly string[]): readonly string[] {
+  switch (step.form) {
+    case 'exec':
+      return step.argv;
+    case 'shell':
+      return [...shell, step.text];
+    case 'script':
+      return [...shell, `set -e\n${step.text}`];
+  }
+}
+
+/** Ownership 0:0, normal modes, fixed times (A2.14). */
+function copy(input: number, source: string, destination: string): Action {
+  return { kind: 'copy', input, source, destination, uid: 0, gid: 0, modes: 'normalise', times: 'epoch' };
+}
+
+function makeDirectory(path: string): Action {
+  return { kind: 'mkdir', path, mode: 0o755, uid: 0, gid: 0 };
+}
+
+/** A base whose history does not tell its layers gets one entry a layer, so that ours line up with the layers. */
+function baseHistory(config: ImageConfig, name: string): readonly HistoryEntry[] {
+  const history = config.history ?? [];
+  const layers = config.rootfs.diff_ids.length;
+  if (history.filter((entry) => entry.empty_layer !== true).length === layers) {
+    return history;
+  }
+  return Array.from({ length: layers }, () => ({ comment: `layer of ${name}` }));
+}

@@ -1,0 +1,49 @@
+/** The public names of the library. A test lists them, so that a wider API is seen in review. */
+import { Engine } from './engine.ts';
+import { provideDefaultEngine } from './frontend/fluent/image-engine.ts';
+import { providePatternFileReader } from './frontend/ignore/file-pattern-matcher.ts';
+import { readPatternFile } from './local/pattern-file.ts';
+
+export {
+  Engine,
+  type EngineBuildOptions,
+  type EngineOptions,
+  type EngineRunOptions,
+  type OutputSpec,
+} from './engine.ts';
+export {
+  DefinitionError,
+  type ErrorCode,
+  HostError,
+  IntegrityError,
+  InternalError,
+  RemoteError,
+  StepError,
+  TsbuildError,
+  UsageError,
+} from './errors.ts';
+export { BuiltImage } from './frontend/fluent/built-image.ts';
+export type { Diagnostic } from './frontend/fluent/diagnostic.ts';
+export { Image } from './frontend/fluent/image.ts';
+export type { ImagePlan, LayerPlan, MountPlan } from './frontend/fluent/plan.ts';
+export { FilePatternMatcher } from './frontend/ignore/file-pattern-matcher.ts';
+export { Secret } from './secret/secret.ts';
+export type { BuildEvent } from './solver/event.ts';
+
+/**
+ * The engine behind `image.build()`: opened by the first operation on the process's environment, closed when the process has
+ * nothing else to do. Programs that want to choose open their own.
+ */
+let opened: Promise<Engine> | undefined;
+
+providePatternFileReader(readPatternFile);
+provideDefaultEngine(() => {
+  opened ??= Engine.open().then((engine) => {
+    process.once('beforeExit', () => {
+      opened = undefined;
+      void engine.close();
+    });
+    return engine;
+  });
+  return opened;
+});

@@ -1,0 +1,292 @@
+/**
+ * The layers of the store in their three forms: a snapshot to mount, a blob to ship, a descriptor that a registry holds.
+ * Each form is made from another when somebody needs it, once, however many ask.
+ */
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { sha256Hex } from '../base/sha256.ts';
+import { SingleFlight } from '../base/single-flight.ts';
+import type { BlobStore } from '../content/blob-store.ts';
+import type { LayerBlob, LayerRecords } from '../content/layer-records.ts';
+import { InternalError } from '../errors.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { type Digest, parseDigest } from '../oci/digest.ts';
+import { OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD } from '../oci/media-type.ts';
+import type { Emit } from '../solver/event.ts';
+import type { LayerId } from '../solver/op.ts';
+import type { Worker } from '../worker/protocol.ts';
+import { workerEvents } from '../worker/worker-events.ts';
+
+/** How a layer is to be shipped. */
+export interface BlobWish {
+  readonly compression: 'zstd' | 'gzip' | 'none';
+  readonly level: number;
+  /** SOURCE_DATE_EPOCH: later modification times become it. Only in layers that we made. */
+  readonly clampMtimeSeconds?: number;
+  /** Take what came with a base image as it is, whatever its compression. */
+  readonly keepSource: boolean;
+}
+
+/** Brings a blob that is not there from one of the places that are known to hold it. */
+export interface BlobFetcher {
+  fetch(descriptor: Descriptor, sources: readonly string[], context: LayerContext): Promise<void>;
+}
+
+export interface LayerContext {
+  readonly signal: AbortSignal;
+  readonly emit: Emit;
+}
+
+export interface LayerStoreOptions {
+  readonly storeDir: string;
+  readonly records: LayerRecords;
+  readonly blobs: BlobStore;
+  /** Starts the worker the first time that it is called. */
+  readonly worker: () => Promise<Worker>;
+  readonly fetcher: BlobFetcher;
+}
+
+export class LayerStore {
+  readonly #options: LayerStoreOptions;
+  readonly #snapshots = new SingleFlight<LayerId, void>();
+  readonly #blobs = new SingleFlight<string, LayerBlob>();
+
+  constructor(options: LayerStoreOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Records the layers of an image that exists somewhere; nothing is fetched.
+   *
+   * @param source - `host/repository` that holds the blobs, when a registry does.
+   * @returns Their ids, bottom first. A layer's id covers the ones below it, as its chainId does: unpacked, a layer may
+   *   depend on links in those.
+   */
+  recordImage(
+    layers: readonly Descriptor[],
+    diffIds: readonly Digest[],
+    source: string | undefined,
+  ): LayerId[] {
+    const ids: LayerId[] = [];
+    let chain = '';
+    for (const [index, descriptor] of layers.entries()) {
+      const diffId = diffIds[index];
+      if (diffId === undefined) {
+        throw new InternalError('more layers than diffIds in a checked image');
+      }
+      chain = chain === '' ? diffId : sha256Hex(`${chain} ${diffId}`);
+      const id = sha256Hex(`layer ${chain}`) as LayerId;
+      this.#options.records.put(id, ids, false);
+      this.#options.records.putBlob(id, {
+        form: 'source',
+        mediaType: descriptor.mediaType,
+        digest: descriptor.digest,
+        sizeBytes: descriptor.size,
+        diffId,
+      });
+      if (source !== undefined) {
+        this.#options.records.addSource(descriptor.digest, source);
+      }
+      ids.push(id);
+    }
+    return ids;
+  }
+
+  /** Unpacks what is missing of a stack, bottom first; downloads and unpacking of different layers overlap. */
+  async ensureSnapshots(layers: readonly LayerId[], context: LayerContext): Promise<void> {
+    let sent: Promise<void> = Promise.resolve();
+    const unpacked: Promise<void>[] = [];
+    for (const [index, layer] of layers.entries()) {
+      if (this.#options.records.get(layer)?.hasSnapshot === true) {
+        continue;
+      }
+      const fetched = this.#sourceBlob(layer, context);
+      // The worker mends a layer by those below it and waits for them, so it must hear of them first.
+      const turn = Promise.all([fetched, sent]);
+      sent = turn.then(() => undefined);
+      unpacked.push(
+        turn.then(([blob]) =>
+          this.#snapshots.run(layer, context.signal, () =>
+            this.#unpack(layer, layers.slice(0, index), blob, context),
+          ),
+        ),
+      );
+      sent.catch(() => undefined);
+    }
+    const outcomes = await Promise.allSettled(unpacked);
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failed !== undefined) {
+      throw failed.reason;
+    }
+  }
+
+  /** Blobs of a stack, in the wished form, all of them there; compression of different layers overlaps. */
+  async ensureBlobs(
+    layers: readonly LayerId[],
+    wish: BlobWish,
+    context: LayerContext,
+  ): Promise<readonly LayerBlob[]> {
+    return await Promise.all(
+      layers.map((layer, index) =>
+        this.#blobs.run(`${layer} ${formOf(wish)} ${wish.keepSource}`, context.signal, () =>
+          this.#ensureBlob(layer, layers.slice(0, index), wish, context),
+        ),
+      ),
+    );
+  }
+
+  /** What is known of the blobs of a stack, without making or fetching any. Undefined for layers that have none in this form. */
+  knownBlobs(layers: readonly LayerId[], wish: BlobWish): readonly (LayerBlob | undefined)[] {
+    return layers.map((layer) => this.#known(layer, wish));
+  }
+
+  #known(layer: LayerId, wish: BlobWish): LayerBlob | undefined {
+    const blobs = this.#options.records.blobs(layer);
+    const source = blobs.find((blob) => blob.form === 'source');
+    if (source !== undefined && (wish.keepSource || compressionOf(source.mediaType) === wish.compression)) {
+      return source;
+    }
+    return blobs.find((blob) => blob.form === formOf(source === undefined ? wish : unclamped(wish)));
+  }
+
+  async #ensureBlob(
+    layer: LayerId,
+    parents: readonly LayerId[],
+    wish: BlobWish,
+    context: LayerContext,
+  ): Promise<LayerBlob> {
+    const known = this.#known(layer, wish);
+    if (known !== undefined && (await this.#options.blobs.has(known.digest))) {
+      return known;
+    }
+    if (known?.form === 'source') {
+      return await this.#sourceBlob(layer, context);
+    }
+    const source = this.#options.records.blobs(layer).find((blob) => blob.form === 'source');
+    return source === undefined
+      ? await this.#compress(layer, parents, wish, context)
+      : await this.#recompress(layer, wish, context);
+  }
+
+  async #sourceBlob(layer: LayerId, context: LayerContext): Promise<LayerBlob> {
+    const { records, blobs, fetcher } = this.#options;
+    const candidates = records.blobs(layer);
+    const here = await Promise.all(
+      candidates.map(async (blob) => ((await blobs.has(blob.digest)) ? blob : undefined)),
+    );
+    const there = here.find((blob) => blob !== undefined && !blob.form.includes('@'));
+    if (there !== undefined) {
+      return there;
+    }
+    const source = candidates.find((blob) => blob.form === 'source');
+    if (source === undefined) {
+      throw new InternalError(`layer '${layer}' has neither a snapshot nor a blob`);
+    }
+    await fetcher.fetch(
+      { mediaType: source.mediaType, digest: source.digest, size: source.sizeBytes },
+      records.sources(source.digest),
+      context,
+    );
+    return source;
+  }
+
+  async #unpack(
+    layer: LayerId,
+    parents: readonly LayerId[],
+    blob: LayerBlob,
+    { signal, emit }: LayerContext,
+  ): Promise<void> {
+    const worker = await this.#options.worker();
+    await worker.call(
+      'unpack',
+      {
+        layer,
+        parents,
+        blobPath: this.#options.blobs.path(blob.digest),
+        mediaType: blob.mediaType,
+        digest: blob.digest,
+        diffId: blob.diffId,
+      },
+      { signal, onEvent: workerEvents(emit) },
+    );
+    this.#options.records.put(layer, parents, true);
+  }
+
+  async #compress(
+    layer: LayerId,
+    parents: readonly LayerId[],
+    wish: BlobWish,
+    { signal, emit }: LayerContext,
+  ): Promise<LayerBlob> {
+    const worker = await this.#options.worker();
+    const output = join(this.#options.storeDir, 'tmp', `blob-${randomUUID()}`);
+    const written = await worker.call(
+      'compress',
+      {
+        layer,
+        parents,
+        output,
+        compression: wish.compression,
+        level: wish.level,
+        ...(wish.clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds: wish.clampMtimeSeconds }),
+      },
+      { signal, onEvent: workerEvents(emit) },
+    );
+    return await this.#adopt(layer, formOf(wish), output, MEDIA_TYPES[wish.compression], written);
+  }
+
+  /** Another compression of a layer that came with an image; its tar, and so its diffId, stays what it is. */
+  async #recompress(layer: LayerId, wish: BlobWish, context: LayerContext): Promise<LayerBlob> {
+    const source = await this.#sourceBlob(layer, context);
+    const worker = await this.#options.worker();
+    const output = join(this.#options.storeDir, 'tmp', `blob-${randomUUID()}`);
+    const written = await worker.call(
+      'recompress',
+      {
+        blobPath: this.#options.blobs.path(source.digest),
+        diffId: source.diffId,
+        output,
+        compression: wish.compression,
+        level: wish.level,
+      },
+      { signal: context.signal, onEvent: workerEvents(context.emit) },
+    );
+    return await this.#adopt(layer, formOf(unclamped(wish)), output, MEDIA_TYPES[wish.compression], written);
+  }
+
+  async #adopt(
+    layer: LayerId,
+    form: string,
+    path: string,
+    mediaType: string,
+    written: { readonly digest: string; readonly diffId: string; readonly sizeBytes: number },
+  ): Promise<LayerBlob> {
+    const digest = parseDigest(written.digest);
+    await this.#options.blobs.ingestFile(path, digest);
+    const blob = {
+      form,
+      mediaType,
+      digest,
+      sizeBytes: written.sizeBytes,
+      diffId: parseDigest(written.diffId),
+    };
+    this.#options.records.putBlob(layer, blob);
+    return blob;
+  }
+}
+
+const MEDIA_TYPES = { zstd: OCI_LAYER_ZSTD, gzip: OCI_LAYER_GZIP, none: OCI_LAYER } as const;
+
+function formOf({ compression, level, clampMtimeSeconds }: Omit<BlobWish, 'keepSource'>): string {
+  const clamp = clampMtimeSeconds === undefined ? '' : `@${clampMtimeSeconds}`;
+  return `${compression}:${compression === 'none' ? 0 : level}${clamp}`;
+}
+
+/** A base's tar is never written anew, so its times are never clamped. */
+function unclamped({ compression, level, keepSource }: BlobWish): BlobWish {
+  return { compression, level, keepSource };
+}
+
+function compressionOf(mediaType: string): 'zstd' | 'gzip' | 'none' {
+  return mediaType.endsWith('zstd') ? 'zstd' : mediaType.endsWith('gzip') ? 'gzip' : 'none';
+}

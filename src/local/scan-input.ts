@@ -1,0 +1,417 @@
+/**
+ * Looks at local files that a definition declares: selects, reads what `stat` does not already answer, and names the
+ * content (A2.14 and B8 of the Image API). Only selected files are opened.
+ */
+import { isUtf8 } from 'node:buffer';
+import { lstat, readFile, realpath, stat } from 'node:fs/promises';
+import { join, posix } from 'node:path';
+import { sha256Hex } from '../base/sha256.ts';
+import { DefinitionError, HostError } from '../errors.ts';
+import type { InputEntry, InputFindings, LocalInput, ScannedFiles } from '../frontend/fluent/local-input.ts';
+import { nestedRequirementLines } from '../frontend/fluent/requirement-tokens.ts';
+import type { InputFilter } from '../frontend/ignore/ignore-spec.ts';
+import type { CancelToken, FileFacts, NativeAddon, ScanEntry } from '../native/addon.ts';
+import { sha256Digest } from '../oci/digest.ts';
+import type { InputFile } from '../worker/protocol.ts';
+import { isRacy, type StatCache, type StatCacheEntry } from './stat-cache.ts';
+
+export interface ScannedInput extends ScannedFiles {
+  /** For the worker, which reads the user's files when it copies them. Sorted by path. */
+  readonly files: readonly InputFile[];
+}
+
+export interface ScanTools {
+  readonly native: Pick<NativeAddon, 'scanTree' | 'hashFiles' | 'CancelToken'>;
+  readonly statCache: StatCache;
+  /** Nanoseconds since the epoch. */
+  readonly now: () => bigint;
+  readonly signal?: AbortSignal;
+}
+
+const EMPTY_SHA256 = sha256Hex('');
+const FILE_MODE = 0o644;
+const EXECUTABLE_MODE = 0o755;
+/** A requirements file above this is something else. */
+const MAX_REQUIREMENTS_BYTES = 16 * 1024 * 1024;
+
+/** What was selected and still has to be hashed. */
+interface Candidate {
+  /** Path in the input. */
+  readonly path: string;
+  readonly hostPath: string;
+  readonly mode: number;
+  /** As the scan saw the file that the content comes from. */
+  readonly facts: Pick<FileFacts, 'dev' | 'ino' | 'sizeBytes' | 'mtimeNs' | 'ctimeNs'>;
+}
+
+interface KeptLink {
+  readonly path: string;
+  readonly link: string;
+}
+
+interface Selection {
+  readonly form: 'file' | 'directory';
+  readonly files: readonly Candidate[];
+  readonly links: readonly KeptLink[];
+  /** Directories with nothing in them. Others come with their files. */
+  readonly emptyDirectories: readonly string[];
+  readonly findings: InputFindings;
+}
+
+/**
+ * @throws {DefinitionError} `E_LOCAL_FILE_MISSING`, `E_LOCAL_DIR_MISSING`, `E_LOCAL_NOT_DIR`, `E_BAD_PATTERN`,
+ * `E_REQUIREMENTS_NESTED`; `E_LAYER_UNREPRESENTABLE` for a selected name that is not UTF-8.
+ * @throws the signal's reason when it is aborted.
+ */
+export async function scanInput(input: LocalInput, tools: ScanTools): Promise<ScannedInput> {
+  tools.signal?.throwIfAborted();
+  const cancel = new tools.native.CancelToken();
+  const onAbort = () => cancel.cancel();
+  tools.signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    const selection = await select(input, tools, cancel);
+    if (input.check === 'requirements') {
+      await checkRequirements(input);
+    }
+    return assemble(selection, await hash(selection.files, tools, cancel));
+  } catch (error) {
+    // The native code reports its own cancellation; the caller is owed the reason that it gave.
+    tools.signal?.throwIfAborted();
+    throw error;
+  } finally {
+    tools.signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+async function select(input: LocalInput, tools: ScanTools, cancel: CancelToken): Promise<Selection> {
+  const found = await statOrMissing(input);
+  if (found.isDirectory()) {
+    if (input.expects === 'file') {
+      throw new DefinitionError(`'${input.hostPath}' is a directory; a file is expected`, {
+        code: 'E_LOCAL_FILE_MISSING',
+        hint: 'addLocalDir() and copyLocalDir() take directories',
+      });
+    }
+    return selectBelow(input, tools, cancel);
+  }
+  if (input.expects === 'directory') {
+    throw new DefinitionError(`'${input.hostPath}' is not a directory`, { code: 'E_LOCAL_NOT_DIR' });
+  }
+  if (!found.isFile()) {
+    throw new DefinitionError(`'${input.hostPath}' is neither a file nor a directory`, {
+      code: 'E_LOCAL_FILE_MISSING',
+    });
+  }
+  // What the user named may be a link to the file: the content is meant.
+  const hostPath = await realpath(input.hostPath);
+  const file = { path: input.fileAt, hostPath, mode: normalMode(Number(found.mode)), facts: factsOf(found) };
+  return { form: 'file', files: [file], links: [], emptyDirectories: [], findings: NOTHING_FOUND };
+}
+
+const NOTHING_FOUND: InputFindings = { linksOutside: [], unfiltered: [], rootOnlyPatterns: [] };
+
+type BigStats = Awaited<ReturnType<typeof bigStat>>;
+
+function bigStat(path: string) {
+  return stat(path, { bigint: true });
+}
+
+async function statOrMissing(input: LocalInput): Promise<BigStats> {
+  try {
+    return await bigStat(input.hostPath);
+  } catch (cause) {
+    const errno = (cause as NodeJS.ErrnoException).code;
+    if (errno !== 'ENOENT' && errno !== 'ENOTDIR') {
+      throw new HostError(`cannot look at '${input.hostPath}'`, {
+        code: 'E_IO',
+        errno,
+        path: input.hostPath,
+        cause,
+      });
+    }
+    const code = input.expects === 'directory' ? 'E_LOCAL_DIR_MISSING' : 'E_LOCAL_FILE_MISSING';
+    throw new DefinitionError(`there is nothing at '${input.hostPath}'`, { code, cause });
+  }
+}
+
+async function selectBelow(input: LocalInput, tools: ScanTools, cancel: CancelToken): Promise<Selection> {
+  const root = await realpath(input.hostPath);
+  const entries = (await tools.native.scanTree(root, cancel)).map((entry) => ({
+    entry,
+    path: entry.path.toString('utf8'),
+  }));
+  const parents = new Set(entries.map(({ path }) => path.slice(0, Math.max(path.lastIndexOf('/'), 0))));
+  const ignores = filterFunction(input.filter);
+  const prefix = input.directoryAt.replace(/\/$/, '');
+  const at = (path: string) => `${prefix}/${path}`;
+
+  const files: Candidate[] = [];
+  const links: KeptLink[] = [];
+  const emptyDirectories: string[] = [];
+  const linksOutside: string[] = [];
+  // Directories of this kind, and whether a file in them was selected.
+  const bulky = new Map<string, boolean>();
+
+  for (const { entry, path } of entries) {
+    tools.signal?.throwIfAborted();
+    if (entry.kind === 'directory') {
+      const ignored = ignores(path, entry);
+      if (!ignored && ['.git', 'node_modules'].includes(posix.basename(path)) && parents.has(path)) {
+        bulky.set(path, false);
+      }
+      // A predicate is asked about files only, so that it cannot have meant an empty directory.
+      if (!ignored && !parents.has(path) && input.filter.kind !== 'predicate') {
+        requireUtf8(entry, root);
+        emptyDirectories.push(at(path));
+      }
+      continue;
+    }
+    const resolved = entry.kind === 'symlink' ? await followLink(root, path, entry) : undefined;
+    if (entry.kind !== 'file' && resolved === undefined) {
+      // Sockets, pipes and devices of a working directory are never meant.
+      continue;
+    }
+    const sizeBytes = resolved?.kind === 'file' ? resolved.facts.sizeBytes : entry.sizeBytes;
+    if (ignores(path, { ...entry, sizeBytes })) {
+      continue;
+    }
+    requireUtf8(entry, root);
+    if (bulky.size > 0) {
+      markAncestors(bulky, path);
+    }
+    if (resolved === undefined) {
+      files.push({ path: at(path), hostPath: `${root}/${path}`, mode: normalMode(entry.mode), facts: entry });
+    } else if (resolved.kind === 'file') {
+      files.push({ path: at(path), hostPath: resolved.hostPath, mode: resolved.mode, facts: resolved.facts });
+    } else if (resolved.kind === 'inside') {
+      links.push({ path: at(path), link: resolved.link });
+    } else {
+      linksOutside.push(path);
+    }
+  }
+  if (entries.length === 0 && input.directoryAt !== '/') {
+    emptyDirectories.push(input.directoryAt);
+  }
+  return {
+    form: 'directory',
+    files,
+    links,
+    emptyDirectories,
+    findings: {
+      linksOutside,
+      unfiltered: [...bulky].filter(([, selected]) => selected).map(([directory]) => directory),
+      rootOnlyPatterns: rootOnlyPatterns(
+        input.filter,
+        entries.map(({ path }) => path),
+      ),
+    },
+  };
+}
+
+/** Only the outermost: a `node_modules` within another is the same mistake. */
+function markAncestors(directories: Map<string, boolean>, path: string): void {
+  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1)) {
+    const directory = path.slice(0, slash);
+    if (directories.has(directory)) {
+      directories.set(directory, true);
+      return;
+    }
+  }
+}
+
+type Ignores = (path: string, entry: Pick<ScanEntry, 'kind' | 'sizeBytes'>) => boolean;
+
+function filterFunction(filter: InputFilter): Ignores {
+  switch (filter.kind) {
+    case 'none':
+      return () => false;
+    case 'patterns':
+      return (path, entry) => filter.matcher.matches(path, entry.kind === 'directory');
+    case 'predicate':
+      return (path, entry) =>
+        entry.kind !== 'directory' && Boolean(filter.ignores(path, { size: entry.sizeBytes, isFile: true }));
+  }
+}
+
+/** Patterns that matched nothing where they look, while the same name is further down. */
+function rootOnlyPatterns(filter: InputFilter, paths: readonly string[]): string[] {
+  if (filter.kind !== 'patterns') {
+    return [];
+  }
+  const patterns = filter.matcher.rootOnlyPatterns();
+  if (patterns.length === 0) {
+    return [];
+  }
+  const atRoot = paths.filter((path) => !path.includes('/'));
+  const deeper = new Set(paths.filter((path) => path.includes('/')).map((path) => posix.basename(path)));
+  return patterns.filter((pattern) => {
+    const one = filter.matcher.onlyPattern(pattern);
+    return !atRoot.some((name) => one.matches(name)) && [...deeper].some((name) => one.matches(name));
+  });
+}
+
+type FollowedLink =
+  | {
+      readonly kind: 'file';
+      readonly hostPath: string;
+      readonly mode: number;
+      readonly facts: Candidate['facts'];
+    }
+  | { readonly kind: 'inside'; readonly link: string }
+  | { readonly kind: 'outside' };
+
+/**
+ * A link to a file is its content; one to a directory inside stays a link, one to a directory outside is left out
+ * (A2.14). A link to nothing stays if it points inside, for the same reason that one to a directory does.
+ */
+async function followLink(root: string, path: string, entry: ScanEntry): Promise<FollowedLink | undefined> {
+  const link = entry.link?.toString('utf8') ?? '';
+  let hostPath: string;
+  try {
+    hostPath = await realpath(join(root, path));
+  } catch {
+    const target = relativeInside(path, link);
+    return target === undefined ? { kind: 'outside' } : { kind: 'inside', link };
+  }
+  const found = await bigStat(hostPath);
+  if (found.isFile()) {
+    return { kind: 'file', hostPath, mode: normalMode(Number(found.mode)), facts: factsOf(found) };
+  }
+  if (!found.isDirectory()) {
+    return undefined;
+  }
+  if (hostPath !== root && !hostPath.startsWith(`${root}/`)) {
+    return { kind: 'outside' };
+  }
+  if (relativeInside(path, link) !== undefined) {
+    return { kind: 'inside', link };
+  }
+  // An absolute link, or one that leaves the tree and comes back, would name a path of this machine.
+  const target = posix.relative(posix.dirname(path), hostPath.slice(root.length + 1));
+  return { kind: 'inside', link: target === '' ? '.' : target };
+}
+
+/** Where a relative link leads, or undefined when it is absolute or leaves the tree on its way. */
+function relativeInside(path: string, link: string): string | undefined {
+  if (link.startsWith('/')) {
+    return undefined;
+  }
+  const parts = path.split('/').slice(0, -1);
+  for (const part of link.split('/')) {
+    if (part === '..') {
+      if (parts.pop() === undefined) {
+        return undefined;
+      }
+    } else if (part !== '' && part !== '.') {
+      parts.push(part);
+    }
+  }
+  return parts.join('/');
+}
+
+/** The same order as the candidates'. What is known by its stat is not read. */
+async function hash(
+  files: readonly Candidate[],
+  { native, statCache, now }: ScanTools,
+  cancel: CancelToken,
+): Promise<readonly FileFacts[]> {
+  const known = statCache.lookup(files.map(({ facts }) => facts));
+  const unknown = files.filter((_, index) => known[index] === undefined);
+  const startedNs = now();
+  const hashed =
+    unknown.length === 0
+      ? []
+      : await native.hashFiles(
+          unknown.map(({ hostPath }) => hostPath),
+          cancel,
+        );
+  const remember: StatCacheEntry[] = hashed
+    .filter((facts) => !isRacy(facts, startedNs))
+    .map(({ dev, ino, sizeBytes, mtimeNs, ctimeNs, sha256 }) => ({
+      facts: { dev, ino, sizeBytes, mtimeNs, ctimeNs },
+      sha256,
+    }));
+  if (remember.length > 0) {
+    statCache.store(remember);
+  }
+  let next = 0;
+  return files.map(({ facts, mode }, index) => {
+    const sha256 = known[index];
+    if (sha256 !== undefined) {
+      return { ...facts, mode, sha256 };
+    }
+    next += 1;
+    return hashed[next - 1] as FileFacts;
+  });
+}
+
+function assemble(selection: Selection, facts: readonly FileFacts[]): ScannedInput {
+  const rows: { file: InputFile; entry: InputEntry; key: string }[] = [
+    ...selection.files.map(({ path, hostPath, mode }, index) => {
+      const { sha256, sizeBytes, mtimeNs, ctimeNs } = facts[index] as FileFacts;
+      const file = { path, kind: 'file', hostPath, mode, expect: { sizeBytes, mtimeNs, ctimeNs } } as const;
+      return { file, entry: { sha256, mode, sizeBytes }, key: path };
+    }),
+    ...selection.links.map(({ path, link }) => {
+      const sha256 = sha256Hex(link);
+      const file = { path, kind: 'symlink', link, mode: 0o777 } as const;
+      return { file, entry: { sha256, mode: 0o777, sizeBytes: Buffer.byteLength(link), link }, key: path };
+    }),
+    ...selection.emptyDirectories.map((path) => {
+      const file = { path, kind: 'directory', mode: EXECUTABLE_MODE } as const;
+      return { file, entry: { sha256: EMPTY_SHA256, mode: EXECUTABLE_MODE, sizeBytes: 0 }, key: `${path}/` };
+    }),
+  ].sort((one, other) => (one.key < other.key ? -1 : 1));
+
+  // Arrays of strings and numbers: plain JSON of them is canonical already.
+  const content = rows.map(({ file, entry, key }) => [key, file.kind, entry.mode, entry.sha256]);
+  return {
+    form: selection.form,
+    files: rows.map(({ file }) => file),
+    entries: new Map(rows.map(({ key, entry }) => [key, entry])),
+    contentDigest: sha256Digest(sha256Hex(JSON.stringify({ v: 1, content }))),
+    findings: selection.findings,
+  };
+}
+
+function normalMode(mode: number): number {
+  return (mode & 0o111) === 0 ? FILE_MODE : EXECUTABLE_MODE;
+}
+
+function factsOf(found: BigStats): Candidate['facts'] {
+  return {
+    dev: String(found.dev),
+    ino: String(found.ino),
+    sizeBytes: Number(found.size),
+    mtimeNs: String(found.mtimeNs),
+    ctimeNs: String(found.ctimeNs),
+  };
+}
+
+/** Plans and messages to the worker are JSON; a name that is not text would silently become another. */
+function requireUtf8(entry: ScanEntry, root: string): void {
+  if (!isUtf8(entry.path)) {
+    const text = entry.path.toString('utf8');
+    throw new DefinitionError(`a name below '${root}' is not UTF-8: '${text}'`, {
+      code: 'E_LAYER_UNREPRESENTABLE',
+      hint: 'leave it out with ignore, or rename it',
+    });
+  }
+}
+
+async function checkRequirements(input: LocalInput): Promise<void> {
+  const { size } = await lstat(await realpath(input.hostPath));
+  if (size > MAX_REQUIREMENTS_BYTES) {
+    return;
+  }
+  const nested = nestedRequirementLines(await readFile(input.hostPath, 'utf8'));
+  if (nested.length > 0) {
+    throw new DefinitionError(
+      `'${input.hostPath}' names other local files, which do not travel with it: ${nested.slice(0, 5).join('; ')}`,
+      {
+        code: 'E_REQUIREMENTS_NESTED',
+        hint: 'copy the files with copyLocalDir() and install with runCommands()',
+      },
+    );
+  }
+}

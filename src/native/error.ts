@@ -1,0 +1,93 @@
+/** Errors of the native helper, which cross as data, become ours here and nowhere else. */
+import {
+  DefinitionError,
+  type ErrorCode,
+  HostError,
+  IntegrityError,
+  InternalError,
+  TsbuildError,
+} from '../errors.ts';
+
+interface NativeFailure {
+  readonly code: string;
+  readonly errno: string | null;
+  readonly path: string | null;
+  readonly message: string;
+}
+
+/** Whether a native call ended because its token was cancelled; the caller then throws `signal.reason`. */
+export function isCancelled(error: unknown): boolean {
+  return parse(error)?.code === 'CANCELLED';
+}
+
+/**
+ * The error to throw for a rejected native call.
+ *
+ * @param doing - What was going on, such as `cannot unpack layer sha256:…`; the message begins with it.
+ * @returns One of our classes with the native error as cause. What is not from the native helper, or is ours already,
+ * comes back as it is.
+ */
+export function fromNative(error: unknown, doing: string): Error {
+  if (error instanceof TsbuildError) {
+    return error;
+  }
+  const failure = parse(error);
+  if (failure === undefined) {
+    return error instanceof Error ? error : new InternalError(`${doing}: ${String(error)}`);
+  }
+  const message = `${doing}: ${failure.message}`;
+  const cause = error;
+  const path = failure.path ?? undefined;
+  const integrity = (code: ErrorCode) =>
+    new IntegrityError(message, { code, cause, source: path, ...digestsIn(failure.message) });
+  const definition = (code: ErrorCode) => new DefinitionError(message, { code, cause });
+  switch (failure.code) {
+    case 'BAD_ARCHIVE':
+      return integrity('E_BAD_ARCHIVE');
+    case 'ARCHIVE_LIMIT':
+      return integrity('E_ARCHIVE_LIMIT');
+    case 'DIGEST_MISMATCH':
+      return integrity('E_DIGEST_MISMATCH');
+    case 'LAYER_UNREPRESENTABLE':
+      return definition('E_LAYER_UNREPRESENTABLE');
+    case 'SOURCE_CHANGED':
+      return definition('E_FILE_CHANGED_DURING_BUILD');
+    case 'NEEDS_IDS':
+      return new HostError(message, {
+        code: 'E_SUBUID_MISSING',
+        errno: failure.errno ?? undefined,
+        path,
+        cause,
+        hint: 'give the user subordinate ids: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$USER"`',
+      });
+    case 'IO': {
+      const full = failure.errno === 'ENOSPC' || failure.errno === 'EDQUOT';
+      return new HostError(message, {
+        code: full ? 'E_DISK_FULL' : 'E_IO',
+        errno: failure.errno ?? undefined,
+        path,
+        cause,
+        hint: full ? 'free some space, or run `tsbuild prune`' : undefined,
+      });
+    }
+    default:
+      return new InternalError(message, { cause });
+  }
+}
+
+/** `binding/src/error.rs` puts one JSON text into the message. */
+function parse(error: unknown): NativeFailure | undefined {
+  if (!(error instanceof Error) || !error.message.startsWith('{"code":')) {
+    return undefined;
+  }
+  try {
+    return JSON.parse(error.message) as NativeFailure;
+  } catch {
+    return undefined;
+  }
+}
+
+function digestsIn(message: string): { expected?: string; actual?: string } {
+  const match = /has digest (sha256:[0-9a-f]{64}), expected (\S+)$/.exec(message);
+  return match?.[1] !== undefined && match[2] !== undefined ? { actual: match[1], expected: match[2] } : {};
+}

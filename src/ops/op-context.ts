@@ -1,0 +1,28 @@
+/** What ops are handed by the composition root. */
+import type { LayerRecords } from '../content/layer-records.ts';
+import type { LayerStore } from '../layer/layer-store.ts';
+import type { InputFile, Worker } from '../worker/protocol.ts';
+
+export interface OpTools {
+  readonly storeDir: string;
+  readonly layers: LayerStore;
+  readonly records: LayerRecords;
+  /** Starts the worker the first time that it is called. */
+  readonly worker: () => Promise<Worker>;
+}
+
+/** Local inputs of one build, selected, stat'ed and hashed the first time that somebody asks. */
+export interface LocalInputs {
+  scanned(input: string, signal: AbortSignal): Promise<ScannedInput>;
+}
+
+export interface ScannedInput {
+  readonly files: readonly InputFile[];
+  /** Covers paths, kinds, modes, link targets and contents; no times, owners or host paths. */
+  readonly contentDigest: string;
+  /** What the key sees, by path: `0644 sha256hex`, or `-> target`. */
+  readonly summary: Readonly<Record<string, string>>;
+}
+
+/** Values of the secrets of one build: name → value, by secret id. Read when a step runs that names them. */
+export type SecretValues = (secretId: string) => Promise<Readonly<Record<string, string>>>;

@@ -1,0 +1,147 @@
+/**
+ * Everything that the environment and the configuration files decide (A5.2 of the Image API), read once into a plain
+ * object. Precedence: environment, project file, user file, default; options of the API and of the command line stand
+ * above and are applied by those who read the object.
+ */
+import { UsageError } from './errors.ts';
+
+/** A value and where it came from, for those that are checked later than they are read. */
+export interface Sourced {
+  readonly value: string;
+  /** `TSBUILD_…`, or the name of the file and key. */
+  readonly from: string;
+}
+
+export interface Settings {
+  readonly forceBuild: boolean;
+  readonly ignoreCache: boolean;
+  readonly imageBuilderVersion?: Sourced;
+  readonly pythonVersion?: Sourced;
+  /** Namespace of secrets, volumes and names. @defaultValue `main` */
+  readonly environment: string;
+  /** State directory. @defaultValue `tsbuild` in the XDG data directory */
+  readonly home: string;
+  readonly buildValidation: 'error' | 'warn' | 'ignore';
+  readonly gpuPolicy: 'auto' | 'strict' | 'ignore';
+  readonly debianSource: 'registry' | 'archive';
+  /** Registry host to the base URLs of its mirrors, tried in order. */
+  readonly registryMirrors: Readonly<Record<string, readonly string[]>>;
+  readonly pythonStandaloneMirror?: string;
+  readonly uvSource: 'auto' | 'registry' | 'pypi' | 'host';
+  readonly pipIndexUrl?: string;
+  readonly npmRegistry?: string;
+  readonly aptMirror?: string;
+  readonly offline: boolean;
+  readonly secretsKey?: string;
+  readonly logLevel?: string;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+/** Parsed JSON of a configuration file; keys are the camelCase names. */
+export type ConfigFile = Readonly<Record<string, unknown>>;
+
+/** Unset, empty, `0` and `false` in any case are false; everything else is true. */
+export function isTruthy(text: string | undefined): boolean {
+  return text !== undefined && !['', '0', 'false'].includes(text.toLowerCase());
+}
+
+/**
+ * @throws {UsageError} `E_USAGE` when a value cannot be understood. The builder version and the Python version are not
+ * judged here: whether they are wrong depends on the image.
+ */
+export function readSettings(
+  env: Environment,
+  projectConfig: ConfigFile = {},
+  userConfig: ConfigFile = {},
+): Settings {
+  const find = (variable: string, key: string): Sourced | undefined => {
+    const fromEnvironment = env[variable];
+    if (fromEnvironment !== undefined && fromEnvironment !== '') {
+      return { value: fromEnvironment, from: variable };
+    }
+    return (
+      fromConfig(projectConfig, key, 'project configuration') ??
+      fromConfig(userConfig, key, 'user configuration')
+    );
+  };
+  const oneOf = <T extends string>(variable: string, key: string, values: readonly [T, ...T[]]): T => {
+    const found = find(variable, key);
+    if (found === undefined) {
+      return values[0];
+    }
+    const value = values.find((each) => each === found.value);
+    if (value === undefined) {
+      throw new UsageError(`${found.from} is '${found.value}'; it can be ${values.join(', ')}`, {
+        code: 'E_USAGE',
+      });
+    }
+    return value;
+  };
+  const text = (variable: string, key: string) => find(variable, key)?.value;
+  const flag = (variable: string, key: string) => isTruthy(text(variable, key));
+
+  return Object.freeze({
+    forceBuild: flag('TSBUILD_FORCE_BUILD', 'forceBuild'),
+    ignoreCache: flag('TSBUILD_IGNORE_CACHE', 'ignoreCache'),
+    ...defined('imageBuilderVersion', find('TSBUILD_IMAGE_BUILDER_VERSION', 'imageBuilderVersion')),
+    ...defined('pythonVersion', find('TSBUILD_PYTHON_VERSION', 'pythonVersion')),
+    environment: text('TSBUILD_ENVIRONMENT', 'environment') ?? 'main',
+    home: text('TSBUILD_HOME', 'home') ?? defaultHome(env),
+    buildValidation: oneOf('TSBUILD_BUILD_VALIDATION', 'buildValidation', ['error', 'warn', 'ignore']),
+    gpuPolicy: oneOf('TSBUILD_GPU_POLICY', 'gpuPolicy', ['auto', 'strict', 'ignore']),
+    debianSource: oneOf('TSBUILD_DEBIAN_SOURCE', 'debianSource', ['registry', 'archive']),
+    registryMirrors: parseMirrors(find('TSBUILD_REGISTRY_MIRRORS', 'registryMirrors')),
+    ...defined('pythonStandaloneMirror', text('TSBUILD_PYTHON_STANDALONE_MIRROR', 'pythonStandaloneMirror')),
+    uvSource: oneOf('TSBUILD_UV_SOURCE', 'uvSource', ['auto', 'registry', 'pypi', 'host']),
+    ...defined('pipIndexUrl', text('TSBUILD_PIP_INDEX_URL', 'pipIndexUrl')),
+    ...defined('npmRegistry', text('TSBUILD_NPM_REGISTRY', 'npmRegistry')),
+    ...defined('aptMirror', text('TSBUILD_APT_MIRROR', 'aptMirror')),
+    offline: flag('TSBUILD_OFFLINE', 'offline'),
+    ...defined('secretsKey', env.TSBUILD_SECRETS_KEY || undefined),
+    ...defined('logLevel', text('TSBUILD_LOGLEVEL', 'logLevel')),
+  });
+}
+
+function fromConfig(config: ConfigFile, key: string, file: string): Sourced | undefined {
+  const value = config[key];
+  if (value === undefined || value === null) {
+    return undefined;
+  }
+  const from = `'${key}' of the ${file}`;
+  if (typeof value === 'string' || typeof value === 'boolean') {
+    return { value: String(value), from };
+  }
+  throw new UsageError(`${from} must be a string or a boolean`, { code: 'E_USAGE' });
+}
+
+/** XDG Base Directory Specification: a relative `XDG_DATA_HOME` does not count. */
+function defaultHome(env: Environment): string {
+  const data = env.XDG_DATA_HOME;
+  const base = data?.startsWith('/') ? data : `${env.HOME || '/root'}/.local/share`;
+  return `${base}/tsbuild`;
+}
+
+function parseMirrors(found: Sourced | undefined): Record<string, readonly string[]> {
+  const mirrors: Record<string, string[]> = Object.create(null) as Record<string, string[]>;
+  for (const entry of found?.value.split(',') ?? []) {
+    if (entry.trim() === '') {
+      continue;
+    }
+    const equals = entry.indexOf('=');
+    const host = entry.slice(0, Math.max(equals, 0)).trim();
+    const url = entry.slice(equals + 1).trim();
+    if (host === '' || !URL.canParse(url)) {
+      throw new UsageError(`${found?.from} holds '${entry.trim()}'; it takes host=url[,host=url…]`, {
+        code: 'E_USAGE',
+      });
+    }
+    mirrors[host] ??= [];
+    mirrors[host].push(url);
+  }
+  return mirrors;
+}
+
+/** `exactOptionalPropertyTypes` tells an absent property from an undefined one. */
+function defined<K extends string, V>(key: K, value: V | undefined): { readonly [P in K]?: V } {
+  return value === undefined ? {} : ({ [key]: value } as { readonly [P in K]?: V });
+}

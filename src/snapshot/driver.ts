@@ -1,0 +1,53 @@
+/**
+ * A stack of layers made into a root filesystem that can be changed, and what changed made into a layer.
+ *
+ * Layers are directories in overlayfs form, named topmost last (bottom first) throughout.
+ */
+import type { LayerId } from '../solver/op.ts';
+
+/** A place that a step's sandbox mounts something on. */
+export interface Mountpoint {
+  /** Absolute, in the image. */
+  readonly path: string;
+  readonly kind: 'directory' | 'file';
+}
+
+export interface CommitResult {
+  /** Somebody else had committed this layer before; ours was thrown away. */
+  readonly existed: boolean;
+  /** Nothing was changed. */
+  readonly empty: boolean;
+}
+
+export interface Prepared {
+  /**
+   * The merged root, mounted and writable. Absent mountpoints are not in it. Ask anew after {@link withMountpoints}.
+   */
+  root(): string;
+  /**
+   * Calls `use` with a root in which every mountpoint exists, and with where each of them really is: links of the image
+   * are resolved inside the root. What had to be made for that is in no layer, and changes no directory's times.
+   *
+   * @throws {StepError} never; {DefinitionError} `E_MOUNT_TARGET` when something else is in a mountpoint's place.
+   */
+  withMountpoints<T>(
+    mountpoints: readonly Mountpoint[],
+    use: (root: string, targets: ReadonlyMap<string, string>) => Promise<T>,
+  ): Promise<T>;
+  /** What changed becomes the layer, atomically. Nothing may use the root any more. */
+  commit(layer: LayerId): Promise<CommitResult>;
+  /** Forgets everything; fine after a commit, and twice. */
+  discard(): Promise<void>;
+}
+
+/** A stack to read. */
+export interface View {
+  readonly root: string;
+  close(): Promise<void>;
+}
+
+export interface SnapshotDriver {
+  readonly kind: 'overlay' | 'copy';
+  prepare(layers: readonly LayerId[], signal: AbortSignal): Promise<Prepared>;
+  view(layers: readonly LayerId[], signal: AbortSignal): Promise<View>;
+}

@@ -1,0 +1,215 @@
+/** Stacks layers with the kernel's overlayfs: the upper directory is the diff. */
+import { lstatSync, mkdirSync, readdirSync, type Stats, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { HostError } from '../errors.ts';
+import { native } from '../native/addon.ts';
+import type { LayerId } from '../solver/op.ts';
+import type { CommitResult, Mountpoint, Prepared, SnapshotDriver, View } from './driver.ts';
+import { locate, makeInPlace, makeSkeleton } from './mountpoints.ts';
+import type { SnapshotStore } from './snapshot-store.ts';
+
+export class OverlayDriver implements SnapshotDriver {
+  readonly kind = 'overlay';
+  readonly #store: SnapshotStore;
+  readonly #userXattr: boolean;
+
+  constructor(store: SnapshotStore, userXattr: boolean) {
+    this.#store = store;
+    this.#userXattr = userXattr;
+  }
+
+  async prepare(layers: readonly LayerId[]): Promise<Prepared> {
+    const lowers = layers.map((layer) => this.#store.layerDir(layer)).reverse();
+    return new PreparedOverlay(this.#store, this.#userXattr, lowers);
+  }
+
+  async view(layers: readonly LayerId[]): Promise<View> {
+    const lowers = layers.map((layer) => this.#store.layerDir(layer)).reverse();
+    const root = this.#store.scratch('view');
+    // Without an upper the kernel wants two.
+    mountOverlay({ lowers: [...lowers, this.#store.emptyDir], target: root, userXattr: this.#userXattr });
+    return {
+      root,
+      close: async () => {
+        native().unmount(root, true);
+        await native().removeTree(root);
+      },
+    };
+  }
+
+  /**
+   * Tries what counts with a real mount: that it mounts, that a directory that was removed and made again hides what was below.
+   * Without `userxattr` support the latter goes wrong quietly.
+   *
+   * @throws {HostError} `E_OVERLAY_DENIED`
+   */
+  async probe(): Promise<void> {
+    const dir = this.#store.scratch('probe');
+    const [lower, upper, work, root] = ['lower', 'upper', 'work', 'root'].map((name) => join(dir, name)) as [
+      string,
+      string,
+      string,
+      string,
+    ];
+    for (const path of [join(lower, 'a'), upper, work, root]) {
+      mkdirSync(path, { recursive: true });
+    }
+    writeFileSync(join(lower, 'a/old'), 'old');
+    try {
+      mountOverlay({
+        lowers: [lower],
+        upper,
+        work,
+        target: root,
+        userXattr: this.#userXattr,
+        volatile: true,
+      });
+      await native().removeTree(join(root, 'a'));
+      mkdirSync(join(root, 'a'));
+      if (readdirSync(join(root, 'a')).length > 0) {
+        throw new HostError('overlay directories cannot be made opaque on this filesystem', {
+          code: 'E_OVERLAY_DENIED',
+          path: this.#store.storeDir,
+        });
+      }
+    } finally {
+      native().unmount(root, true);
+      await native().removeTree(dir);
+    }
+  }
+}
+
+class PreparedOverlay implements Prepared {
+  readonly #store: SnapshotStore;
+  readonly #userXattr: boolean;
+  readonly #lowers: readonly string[];
+  readonly #dir: string;
+  readonly #root: string;
+  readonly #upper: string;
+  readonly #start: Stats;
+  #mounts = 0;
+  #mounted: 'no' | 'plain' | 'skeleton' = 'no';
+  #ended = false;
+
+  constructor(store: SnapshotStore, userXattr: boolean, lowers: readonly string[]) {
+    this.#store = store;
+    this.#userXattr = userXattr;
+    this.#lowers = lowers.length === 0 ? [store.emptyDir] : lowers;
+    this.#dir = store.scratch('step');
+    this.#root = join(this.#dir, 'root');
+    this.#upper = join(this.#dir, 'layer', 'fs');
+    mkdirSync(this.#root);
+    mkdirSync(join(this.#dir, 'layer'));
+    mkdirSync(this.#upper, { mode: 0o755 });
+    if (lowers[0] !== undefined) {
+      native().copyAttributes(lowers[0], this.#upper);
+    }
+    this.#start = lstatSync(this.#upper);
+  }
+
+  root(): string {
+    if (this.#mounted !== 'plain') {
+      this.#unmount();
+      this.#mount(this.#lowers);
+      this.#mounted = 'plain';
+    }
+    return this.#root;
+  }
+
+  async withMountpoints<T>(
+    mountpoints: readonly Mountpoint[],
+    use: (root: string, targets: ReadonlyMap<string, string>) => Promise<T>,
+  ): Promise<T> {
+    const located = locate(this.root(), mountpoints);
+    const targets = new Map(located.map(({ mountpoint, resolved }) => [mountpoint.path, resolved.path]));
+    const missing = located.filter(({ resolved }) => resolved.stat === undefined);
+    if (missing.length === 0) {
+      return use(this.#root, targets);
+    }
+    const skeleton = join(this.#dir, `skeleton-${this.#mounts}`);
+    mkdirSync(skeleton);
+    makeSkeleton(this.#root, missing, skeleton);
+    this.#unmount();
+    this.#mount([skeleton, ...this.#lowers]);
+    this.#mounted = 'skeleton';
+    // A whiteout or an opaque directory of this very step hides what lies below.
+    const hidden = missing.filter(
+      ({ resolved }) => lstatSync(join(this.#root, resolved.path), { throwIfNoEntry: false }) === undefined,
+    );
+    const takeAway = hidden.length === 0 ? undefined : makeInPlace(this.#root, hidden);
+    try {
+      return await use(this.#root, targets);
+    } finally {
+      takeAway?.();
+    }
+  }
+
+  async commit(layer: LayerId): Promise<CommitResult> {
+    this.#unmount();
+    const end = lstatSync(this.#upper);
+    const empty =
+      readdirSync(this.#upper).length === 0 &&
+      end.mode === this.#start.mode &&
+      end.uid === this.#start.uid &&
+      end.gid === this.#start.gid;
+    const existed = !this.#store.publish(join(this.#dir, 'layer'), layer);
+    await this.discard();
+    return { existed, empty };
+  }
+
+  async discard(): Promise<void> {
+    if (this.#ended) {
+      return;
+    }
+    this.#ended = true;
+    if (this.#mounted !== 'no') {
+      native().unmount(this.#root, true);
+      this.#mounted = 'no';
+    }
+    await native().removeTree(this.#dir);
+  }
+
+  #mount(lowers: readonly string[]): void {
+    // Each mount has a work directory of its own: a volatile one refuses to be used twice.
+    const work = join(this.#dir, `work-${this.#mounts}`);
+    this.#mounts += 1;
+    mkdirSync(work);
+    mountOverlay({
+      lowers,
+      upper: this.#upper,
+      work,
+      target: this.#root,
+      userXattr: this.#userXattr,
+      volatile: true,
+    });
+  }
+
+  #unmount(): void {
+    if (this.#mounted !== 'no') {
+      native().unmount(this.#root, false);
+      this.#mounted = 'no';
+    }
+  }
+}
+
+function mountOverlay(mount: Parameters<ReturnType<typeof native>['mountOverlay']>[0]): void {
+  try {
+    native().mountOverlay(mount);
+  } catch (cause) {
+    let text = (cause as Error).message;
+    let errno: string | undefined;
+    try {
+      const facts = JSON.parse(text) as { message: string; errno?: string | null };
+      text = facts.message;
+      errno = facts.errno ?? undefined;
+    } catch {
+      // Not one of the helper's.
+    }
+    throw new HostError(text, {
+      code: 'E_OVERLAY_DENIED',
+      errno,
+      cause,
+      hint: 'unprivileged overlay needs Linux 5.11 or later and a filesystem with user attributes; set TSBUILD_SNAPSHOT=copy to do without it',
+    });
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * Where layers lie: `snapshots/ID/fs`, never changed after it was renamed into place, and the work directory under
+ * `tmp/` where they are made. The work directory belongs to one process, which holds a lock file beside it; whoever
+ * finds the lock free may sweep it.
+ */
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { HostError, InternalError } from '../errors.ts';
+import { type NativeLock, native } from '../native/addon.ts';
+import type { LayerId } from '../solver/op.ts';
+
+const LAYER_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$/;
+const WORK_PREFIX = 'worker-';
+
+export class SnapshotStore {
+  readonly storeDir: string;
+  /** `tmp/worker-ID`: what a killed process leaves here is swept by the next. */
+  readonly workDir: string;
+  readonly #lock: NativeLock;
+  #count = 0;
+
+  private constructor(storeDir: string, workDir: string, lock: NativeLock) {
+    this.storeDir = storeDir;
+    this.workDir = workDir;
+    this.#lock = lock;
+  }
+
+  /** Makes the directories and a work directory of our own. */
+  static open(storeDir: string): SnapshotStore {
+    const tmp = join(storeDir, 'tmp');
+    for (const part of ['tmp', 'snapshots', 'mounts', 'logs']) {
+      mkdirSync(join(storeDir, part), { recursive: true, mode: 0o700 });
+    }
+    const workDir = join(tmp, `${WORK_PREFIX}${randomUUID()}`);
+    // The lock before the directory: a sweeper never sees one without the other.
+    const lock = native().tryLock(`${workDir}.lock`, false);
+    if (lock === undefined) {
+      throw new InternalError('a fresh lock file is held by somebody else');
+    }
+    mkdirSync(join(workDir, 'empty'), { recursive: true, mode: 0o700 });
+    return new SnapshotStore(storeDir, workDir, lock);
+  }
+
+  /** Removes the work directories of processes that are gone. */
+  async sweep(): Promise<number> {
+    const tmp = join(this.storeDir, 'tmp');
+    const names = new Set(
+      readdirSync(tmp)
+        .filter((name) => name.startsWith(WORK_PREFIX))
+        .map((name) => name.replace(/\.lock$/, '')),
+    );
+    let swept = 0;
+    for (const name of names) {
+      const path = join(tmp, name);
+      if (path === this.workDir) {
+        continue;
+      }
+      const lock = native().tryLock(`${path}.lock`, false);
+      if (lock === undefined) {
+        continue;
+      }
+      try {
+        await native().removeTree(path);
+        rmSync(`${path}.lock`, { force: true });
+        swept += 1;
+      } finally {
+        lock.release();
+      }
+    }
+    return swept;
+  }
+
+  /** The directory of a layer that must be there. */
+  layerDir(layer: LayerId): string {
+    const path = join(this.#pathOf(layer), 'fs');
+    if (!existsSync(path)) {
+      throw new HostError(`layer '${layer}' is missing from the store`, {
+        code: 'E_SNAPSHOT_MISSING',
+        path,
+        hint: 'something removed it while it was in use; build again',
+      });
+    }
+    return path;
+  }
+
+  has(layer: LayerId): boolean {
+    return existsSync(join(this.#pathOf(layer), 'fs'));
+  }
+
+  /** A fresh directory in the work directory. */
+  scratch(label: string): string {
+    this.#count += 1;
+    const path = join(this.workDir, `${this.#count}-${label}`);
+    mkdirSync(path, { mode: 0o700 });
+    return path;
+  }
+
+  /** An empty directory that nobody writes to. */
+  get emptyDir(): string {
+    return join(this.workDir, 'empty');
+  }
+
+  /** Moves `dir`, which holds `fs`, into place. False when the layer was there already; `dir` then stays. */
+  publish(dir: string, layer: LayerId): boolean {
+    try {
+      renameSync(dir, this.#pathOf(layer));
+      return true;
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code;
+      if (code === 'ENOTEMPTY' || code === 'EEXIST') {
+        return false;
+      }
+      throw error;
+    }
+  }
+
+  /** Removes a layer; moved away first, so that it is there as a whole or not at all. */
+  async remove(layer: LayerId): Promise<boolean> {
+    const away = this.scratch('removed');
+    try {
+      renameSync(this.#pathOf(layer), join(away, 'layer'));
+    } catch (error) {
+      rmdirSync(away);
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
+        return false;
+      }
+      throw error;
+    }
+    await native().removeTree(away);
+    return true;
+  }
+
+  layers(): LayerId[] {
+    return readdirSync(join(this.storeDir, 'snapshots')).filter((name) => LAYER_ID.test(name)) as LayerId[];
+  }
+
+  async close(): Promise<void> {
+    await native().removeTree(this.workDir);
+    rmSync(`${this.workDir}.lock`, { force: true });
+    this.#lock.release();
+  }
+
+  #pathOf(layer: LayerId): string {
+    if (!LAYER_ID.test(layer)) {
+      throw new InternalError(`not a layer id: '${layer}'`);
+    }
+    return join(this.storeDir, 'snapshots', layer);
+  }
+}

@@ -1,0 +1,345 @@
+/**
+ * From a graph to results.
+ *
+ * Work is demanded from the tips upwards: a vertex whose result is known needs none of its inputs, so a hit three steps
+ * down touches nothing above it. The key of a vertex holds its inputs' result ids; these follow from the inputs' own keys,
+ * so that keys are known before anything ran. Where running an input gave another id after all (it was found by content),
+ * the key is computed again.
+ */
+import { InternalError } from '../errors.ts';
+import type { Operation, Vertex } from '../graph/vertex.ts';
+import { topologicalOrder } from '../graph/vertex.ts';
+import type { Digest } from '../oci/digest.ts';
+import { cacheKey, fieldsDigest, resultIdOf } from './cache-key.ts';
+import type { BuildEvent, CacheMiss, Emit, EventDraft } from './event.ts';
+import { explainMiss } from './explain.ts';
+import type { CacheRecord, CacheStore, KeyField, Op, Result } from './op.ts';
+import { Semaphore } from './semaphore.ts';
+
+export type Ops = { readonly [K in Operation['kind']]: Op };
+
+export interface SolveOptions {
+  readonly ops: Ops;
+  readonly cache: CacheStore;
+  /** How many steps run at a time. */
+  readonly jobs: number;
+  readonly signal: AbortSignal;
+  readonly onEvent: (event: BuildEvent) => void;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** A fresh random text for each forced result. */
+  readonly generation: () => string;
+  /**
+   * `use`: the usual. `force`: look nothing up, overwrite the records. `ignore`: look nothing up and record nothing
+   * (Image API, B3).
+   */
+  readonly cacheMode: 'use' | 'force' | 'ignore';
+  /** Called before anything runs, with the id that each vertex's result is going to have unless it is found by content. */
+  readonly onKeys?: (resultIds: ReadonlyMap<Digest, string>) => void;
+  /** Called as soon as a vertex has its result, so that work on it can begin while others run. */
+  readonly onResult?: (vertex: Vertex, solved: Solved) => void;
+}
+
+export interface Solved {
+  readonly result: Result;
+  readonly resultId: string;
+  /** Reused, by definition or by content. */
+  readonly cached: boolean;
+  /** Of the run that made it. */
+  readonly durationMs: number;
+}
+
+export interface Solution {
+  /** Of the tips and of whatever had to be looked at for them, by vertex digest. */
+  readonly solved: ReadonlyMap<Digest, Solved>;
+  /** Of every vertex of the graph, also of those above a hit. */
+  readonly resultIds: ReadonlyMap<Digest, string>;
+}
+
+/**
+ * Finds or makes the results of `tips`.
+ *
+ * When a step fails, the others are cancelled and waited for; the first failure is thrown. On cancellation
+ * `signal.reason` is thrown. Either way nothing of an unfinished step stays.
+ */
+export async function solve(tips: readonly Vertex[], options: SolveOptions): Promise<Solution> {
+  const solver = new Solver(tips, options);
+  return await solver.run(tips);
+}
+
+interface Keyed {
+  readonly fields: readonly KeyField[];
+  readonly fieldsDigest: string;
+  /** From inputs' expected result ids. */
+  readonly key: string;
+  readonly expectedId: string;
+  readonly record: CacheRecord | undefined;
+  readonly inputIds: readonly string[];
+  readonly forced: boolean;
+  /** This or something that it is built on is forced: nothing here may be reused by content. */
+  readonly tainted: boolean;
+}
+
+class Solver {
+  readonly #options: SolveOptions;
+  readonly #order: readonly Vertex[];
+  readonly #keyed = new Map<Digest, Promise<Keyed>>();
+  readonly #solved = new Map<Digest, Promise<Solved>>();
+  readonly #results = new Map<Digest, Solved>();
+  readonly #reportedCached = new Set<Digest>();
+  readonly #slots: Semaphore;
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  #failure: { readonly error: unknown } | undefined;
+
+  constructor(tips: readonly Vertex[], options: SolveOptions) {
+    this.#options = options;
+    this.#order = topologicalOrder(tips);
+    this.#slots = new Semaphore(options.jobs);
+    this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
+  }
+
+  async run(tips: readonly Vertex[]): Promise<Solution> {
+    const startMs = this.#options.now();
+    this.#send({
+      kind: 'plan',
+      vertices: this.#order.map((vertex) => ({
+        digest: vertex.digest,
+        label: vertex.label,
+        inputs: vertex.inputs.map((edge) => edge.vertex.digest),
+        ...(vertex.origin === undefined ? {} : { layer: vertex.origin.layer }),
+        ...(vertex.origin?.definition === undefined ? {} : { definition: vertex.origin.definition }),
+      })),
+    });
+    if (this.#options.onKeys !== undefined) {
+      const keyed = await Promise.all(
+        this.#order.map(async (vertex) => [vertex.digest, await this.#keyOf(vertex)] as const),
+      );
+      this.#options.onKeys(new Map(keyed.map(([digest, { expectedId }]) => [digest, expectedId])));
+    }
+    await Promise.allSettled(tips.map((tip) => this.#demand(tip)));
+    this.#options.signal.throwIfAborted();
+    if (this.#failure !== undefined) {
+      throw this.#failure.error;
+    }
+    this.#send({ kind: 'built', durationMs: this.#options.now() - startMs });
+    const resultIds = new Map<Digest, string>();
+    for (const vertex of this.#order) {
+      const { expectedId } = await this.#keyOf(vertex);
+      resultIds.set(vertex.digest, this.#results.get(vertex.digest)?.resultId ?? expectedId);
+    }
+    return { solved: this.#results, resultIds };
+  }
+
+  #demand(vertex: Vertex): Promise<Solved> {
+    let solved = this.#solved.get(vertex.digest);
+    if (solved === undefined) {
+      solved = this.#solve(vertex).then(
+        (value) => {
+          this.#results.set(vertex.digest, value);
+          this.#options.onResult?.(vertex, value);
+          return value;
+        },
+        (error: unknown) => {
+          // The first failure is the one to show; what fails after it was cancelled because of it.
+          this.#failure ??= { error };
+          this.#abort.abort(error);
+          throw error;
+        },
+      );
+      this.#solved.set(vertex.digest, solved);
+    }
+    return solved;
+  }
+
+  async #solve(vertex: Vertex): Promise<Solved> {
+    const expected = await this.#keyOf(vertex);
+    if (expected.record !== undefined) {
+      return this.#reuse(vertex, expected.record, 'cached');
+    }
+    const inputs = await Promise.all(vertex.inputs.map((edge) => this.#demand(edge.vertex)));
+    const inputIds = inputs.map((input) => input.resultId);
+    const key = cacheKey(expected.fieldsDigest, inputIds);
+    if (!expected.forced && key !== expected.key && this.#options.cacheMode === 'use') {
+      const record = this.#options.cache.lookup(key);
+      if (record !== undefined) {
+        return this.#reuse(vertex, record, 'cached');
+      }
+    }
+    if (!expected.tainted) {
+      const same = await this.#findByContent(expected.fieldsDigest, inputs);
+      if (same !== undefined) {
+        const record = { ...same, key, inputs: inputIds };
+        this.#options.cache.put(record);
+        return this.#reuse(vertex, record, 'content');
+      }
+    }
+    return await this.#slots.run(this.#signal, () => this.#execute(vertex, expected, key, inputs));
+  }
+
+  /** Fields, key and known record of a vertex; nothing runs for it. */
+  #keyOf(vertex: Vertex): Promise<Keyed> {
+    let keyed = this.#keyed.get(vertex.digest);
+    if (keyed === undefined) {
+      keyed = this.#computeKey(vertex);
+      this.#keyed.set(vertex.digest, keyed);
+    }
+    return keyed;
+  }
+
+  async #computeKey(vertex: Vertex): Promise<Keyed> {
+    const { cacheMode, cache } = this.#options;
+    const op = this.#opOf(vertex);
+    const [fields, inputs] = await Promise.all([
+      op.cacheKeyFields(vertex, this.#signal),
+      Promise.all(vertex.inputs.map((edge) => this.#keyOf(edge.vertex))),
+    ]);
+    const digest = fieldsDigest(vertex, op.version, fields);
+    const inputIds = inputs.map((input) => input.expectedId);
+    const key = cacheKey(digest, inputIds);
+    const forced = cacheMode !== 'use' || vertex.force === true;
+    const record = forced ? undefined : cache.lookup(key);
+    const expectedId = record?.resultId ?? resultIdOf(key, forced ? this.#options.generation() : '');
+    const tainted = forced || inputs.some((input) => input.tainted);
+    return { fields, fieldsDigest: digest, key, expectedId, record, inputIds, forced, tainted };
+  }
+
+  async #findByContent(fields: string, inputs: readonly Solved[]): Promise<CacheRecord | undefined> {
+    const { cache } = this.#options;
+    const candidates = inputs.length === 0 ? [] : cache.lookupByFields(fields);
+    if (candidates.length === 0) {
+      return undefined;
+    }
+    for (const candidate of candidates) {
+      const old = candidate.inputs.map((id) => cache.resultById(id));
+      if (await this.#sameContents(old, inputs)) {
+        return candidate;
+      }
+    }
+    return undefined;
+  }
+
+  async #sameContents(old: readonly (Result | undefined)[], inputs: readonly Solved[]): Promise<boolean> {
+    for (const [index, input] of inputs.entries()) {
+      const before = old[index];
+      if (
+        before === undefined ||
+        !(await this.#options.cache.sameContent(before, input.result, this.#signal))
+      ) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  async #execute(vertex: Vertex, keyed: Keyed, key: string, inputs: readonly Solved[]): Promise<Solved> {
+    const { cache, cacheMode, now } = this.#options;
+    const lock = await cache.lock(key, this.#signal);
+    try {
+      // Another process may have done it while we waited for the lock.
+      const meanwhile = keyed.forced ? undefined : cache.lookup(key);
+      if (meanwhile !== undefined) {
+        return this.#reuse(vertex, meanwhile, 'cached');
+      }
+      const inputIds = inputs.map((input) => input.resultId);
+      const site = siteOf(vertex);
+      const miss = explainMiss({
+        forced: keyed.forced,
+        everHad: cache.everHad(key),
+        last: cache.lastAtSite(site),
+        fields: keyed.fields,
+        inputs: inputIds,
+        inputLabels: vertex.inputs.map((edge) => edge.vertex.label),
+      });
+      const resultId = keyed.forced ? keyed.expectedId : resultIdOf(key);
+      const startMs = now();
+      this.#send({ kind: 'vertex-started', vertex: vertex.digest });
+      const result = await this.#runOp(vertex, inputs, resultId, startMs, miss);
+      const durationMs = now() - startMs;
+      if (cacheMode !== 'ignore') {
+        cache.put({
+          key,
+          resultId,
+          result,
+          fieldsDigest: keyed.fieldsDigest,
+          fields: keyed.fields,
+          inputs: inputIds,
+          site,
+          durationMs,
+        });
+      }
+      this.#send({ kind: 'vertex-finished', vertex: vertex.digest, outcome: 'done', durationMs, miss });
+      return { result, resultId, cached: false, durationMs };
+    } finally {
+      lock.release();
+    }
+  }
+
+  async #runOp(
+    vertex: Vertex,
+    inputs: readonly Solved[],
+    resultId: string,
+    startMs: number,
+    miss: CacheMiss,
+  ): Promise<Result> {
+    const emit: Emit = (event) => this.#send(event);
+    try {
+      return await this.#opOf(vertex).execute(
+        vertex,
+        inputs.map((input) => input.result),
+        { signal: this.#signal, emit, resultId },
+      );
+    } catch (error) {
+      this.#send({
+        kind: 'vertex-finished',
+        vertex: vertex.digest,
+        outcome: this.#signal.aborted ? 'cancelled' : 'failed',
+        durationMs: this.#options.now() - startMs,
+        ...(this.#signal.aborted ? {} : { miss }),
+      });
+      throw error;
+    }
+  }
+
+  #reuse(vertex: Vertex, record: CacheRecord, outcome: 'cached' | 'content'): Solved {
+    for (const edge of vertex.inputs) {
+      this.#reportCached(edge.vertex);
+    }
+    this.#reportedCached.add(vertex.digest);
+    this.#send({ kind: 'vertex-finished', vertex: vertex.digest, outcome, durationMs: 0 });
+    return { result: record.result, resultId: record.resultId, cached: true, durationMs: record.durationMs };
+  }
+
+  /** What a hit stands on was not looked at; for the person who watches, it is cached. */
+  #reportCached(vertex: Vertex): void {
+    if (this.#reportedCached.has(vertex.digest) || this.#solved.has(vertex.digest)) {
+      return;
+    }
+    this.#reportedCached.add(vertex.digest);
+    for (const edge of vertex.inputs) {
+      this.#reportCached(edge.vertex);
+    }
+    this.#send({ kind: 'vertex-finished', vertex: vertex.digest, outcome: 'cached', durationMs: 0 });
+  }
+
+  #opOf(vertex: Vertex): Op {
+    const op = this.#options.ops[vertex.operation.kind];
+    if (op === undefined) {
+      throw new InternalError(`no op for '${vertex.operation.kind}'`);
+    }
+    return op;
+  }
+
+  #send(event: EventDraft): void {
+    this.#options.onEvent({ timeMs: this.#options.now(), ...event } as BuildEvent);
+  }
+}
+
+/** Which step of which definition: stable while its content changes. */
+function siteOf(vertex: Vertex): string {
+  const { origin } = vertex;
+  const { kind } = vertex.operation;
+  // One call may read several local files; their labels are the files' names, which stay while their content changes.
+  const which = origin === undefined || kind === 'source-local' ? ` ${vertex.label}` : '';
+  return `${origin?.definition ?? ''}#${origin?.layer ?? ''} ${origin?.method ?? ''} ${kind}${which}`;
+}

@@ -1,0 +1,280 @@
+/** Images of an OCI image layout, a directory or a tar of one. Source: OCI image-spec v1.1, `image-layout.md`. */
+import { createReadStream } from 'node:fs';
+import * as fs from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import tar from 'tar-stream';
+import type { BlobStore } from '../../content/blob-store.ts';
+import { DefinitionError, IntegrityError, TsbuildError } from '../../errors.ts';
+import type { Descriptor } from '../../oci/descriptor.ts';
+import { type Digest, isDigest } from '../../oci/digest.ts';
+import { parseImageConfig } from '../../oci/image-config.ts';
+import { MAX_DOCUMENT_BYTES } from '../../oci/json-document.ts';
+import { type Index, parseIndex, parseManifestDocument } from '../../oci/manifest.ts';
+import { isIndexType } from '../../oci/media-type.ts';
+import { choosePlatform, isAttestation, type Platform } from '../../oci/platform.ts';
+import type { ResolvedImage } from '../registry/client.ts';
+
+export interface LayoutSelector {
+  /** `org.opencontainers.image.ref.name`. Without tag and digest the layout must hold one image. */
+  readonly tag?: string | undefined;
+  readonly digest?: Digest | undefined;
+  readonly platform: Platform;
+}
+
+export interface LayoutOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type LayoutImage = Omit<ResolvedImage, 'reference'>;
+
+export const REF_NAME = 'org.opencontainers.image.ref.name';
+const MAX_DEPTH = 4;
+
+/**
+ * Finds an image in a layout directory and brings it into the store, layers included; every digest is checked.
+ *
+ * @throws {DefinitionError} `E_IMAGE_NOT_FOUND`, `E_NO_PLATFORM`, `E_LOCAL_FILE_MISSING`
+ * @throws {IntegrityError}
+ */
+export async function importOciLayout(
+  path: string,
+  selector: LayoutSelector,
+  store: BlobStore,
+  options: LayoutOptions = {},
+): Promise<LayoutImage> {
+  const index = parseIndex(await readIndex(path));
+  const fetch = async (descriptor: Descriptor) => {
+    options.signal?.throwIfAborted();
+    if ((await store.stat(descriptor.digest))?.size === descriptor.size) {
+      return;
+    }
+    const source = createReadStream(
+      join(path, 'blobs', 'sha256', descriptor.digest.slice('sha256:'.length)),
+      {
+        highWaterMark: 1 << 20,
+      },
+    );
+    await copyInto(store, descriptor, source, options.signal);
+  };
+  const image = await select(index, selector, path, store, fetch);
+  for (const layer of image.manifest.layers) {
+    await fetch(layer);
+  }
+  return image;
+}
+
+/**
+ * The same for a tar of a layout, which may be gzip-compressed. It is read once from front to back, and all of its
+ * blobs come into the store.
+ */
+export async function importOciArchive(
+  path: string,
+  selector: LayoutSelector,
+  store: BlobStore,
+  options: LayoutOptions = {},
+): Promise<LayoutImage> {
+  let indexBytes: Buffer | undefined;
+  const extract = tar.extract();
+  const consume = async () => {
+    for await (const entry of extract) {
+      const name = entry.header.name.replace(/^(\.\/)+/, '');
+      const digest = `sha256:${/^blobs\/sha256\/([a-f0-9]{64})$/.exec(name)?.[1] ?? ''}`;
+      if (entry.header.type === 'file' && name === 'index.json') {
+        indexBytes = await readSmall(entry as unknown as Readable);
+      } else if (entry.header.type === 'file' && isDigest(digest)) {
+        await copyInto(
+          store,
+          { digest, size: entry.header.size ?? 0 },
+          entry as unknown as Readable,
+          options.signal,
+        );
+      } else {
+        entry.resume();
+      }
+    }
+  };
+  try {
+    const source = createReadStream(path, { highWaterMark: 1 << 20 });
+    const unpacked = (await isGzip(path))
+      ? pipeline(source, createGunzip(), extract, signalOf(options))
+      : pipeline(source, extract, signalOf(options));
+    await Promise.all([unpacked, consume()]);
+  } catch (cause) {
+    options.signal?.throwIfAborted();
+    if (cause instanceof TsbuildError) {
+      throw cause;
+    }
+    throw missingOr(
+      cause,
+      path,
+      () =>
+        new IntegrityError(`cannot read the archive '${path}': ${(cause as Error).message}`, {
+          code: 'E_BAD_ARCHIVE',
+          cause,
+          source: path,
+        }),
+    );
+  }
+  if (indexBytes === undefined) {
+    throw new IntegrityError(`'${path}' is not a tar of an OCI image layout: it has no index.json`, {
+      code: 'E_BAD_ARCHIVE',
+      source: path,
+    });
+  }
+  const image = await select(parseIndex(indexBytes), selector, path, store, async (descriptor) => {
+    if (!(await store.has(descriptor.digest))) {
+      throw new IntegrityError(`the archive '${path}' lacks the blob ${descriptor.digest}`, {
+        code: 'E_BAD_ARCHIVE',
+        source: path,
+      });
+    }
+  });
+  for (const layer of image.manifest.layers) {
+    if ((await store.stat(layer.digest))?.size !== layer.size) {
+      throw new IntegrityError(`the archive '${path}' lacks the layer ${layer.digest}`, {
+        code: 'E_BAD_ARCHIVE',
+        source: path,
+      });
+    }
+  }
+  return image;
+}
+
+/** From the layout's own index down to one image of the wanted platform. */
+async function select(
+  top: Index,
+  { tag, digest, platform }: LayoutSelector,
+  path: string,
+  store: BlobStore,
+  fetch: (descriptor: Descriptor) => Promise<void>,
+): Promise<LayoutImage> {
+  const images = top.manifests.filter((entry) => !isAttestation(entry));
+  const matching = images.filter(
+    (entry) =>
+      (tag === undefined || entry.annotations?.[REF_NAME] === tag) &&
+      (digest === undefined || entry.digest === digest),
+  );
+  const names = images.map((entry) => entry.annotations?.[REF_NAME] ?? entry.digest);
+  if (matching.length === 0) {
+    throw new DefinitionError(
+      `'${path}' has no image ${tag ?? digest ?? ''}; it has: ${names.slice(0, 20).join(', ') || 'none'}`,
+      {
+        code: 'E_IMAGE_NOT_FOUND',
+      },
+    );
+  }
+  const distinct = new Set(matching.map((entry) => entry.digest));
+  const everyHasPlatform = matching.every((entry) => entry.platform !== undefined);
+  if (distinct.size > 1 && !everyHasPlatform) {
+    throw new DefinitionError(`'${path}' has several images: ${names.slice(0, 20).join(', ')}`, {
+      code: 'E_IMAGE_NOT_FOUND',
+      hint: 'name one of them by its tag or digest',
+    });
+  }
+  let chosen =
+    distinct.size === 1
+      ? matching[0]
+      : choosePlatform({ ...top, manifests: matching }, platform, `'${path}'`);
+  let indexDigest: Digest | undefined;
+  for (let depth = 0; chosen !== undefined && depth <= MAX_DEPTH; depth += 1) {
+    await fetch(chosen);
+    const bytes = await store.read(chosen.digest, MAX_DOCUMENT_BYTES);
+    const document = parseManifestDocument(bytes, chosen.mediaType);
+    if (document.kind === 'manifest') {
+      await fetch(document.manifest.config);
+      const configBytes = await store.read(document.manifest.config.digest, MAX_DOCUMENT_BYTES);
+      return {
+        manifestDescriptor: {
+          mediaType: document.manifest.mediaType,
+          digest: chosen.digest,
+          size: bytes.byteLength,
+        },
+        manifestBytes: bytes,
+        manifest: document.manifest,
+        configBytes,
+        config: parseImageConfig(configBytes, document.manifest.config.mediaType),
+        ...(indexDigest === undefined ? {} : { indexDigest }),
+      };
+    }
+    indexDigest ??= isIndexType(chosen.mediaType) ? chosen.digest : undefined;
+    chosen = choosePlatform(document.index, platform, `'${path}'`);
+  }
+  throw new IntegrityError(`'${path}' nests indexes deeper than ${MAX_DEPTH}`, {
+    code: 'E_BAD_MANIFEST',
+    source: path,
+  });
+}
+
+async function copyInto(
+  store: BlobStore,
+  blob: { readonly digest: Digest; readonly size: number },
+  source: Readable,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if ((await store.stat(blob.digest))?.size === blob.size) {
+    source.resume();
+    return;
+  }
+  const writer = await store.openWrite({ expected: blob });
+  try {
+    // What an earlier download left comes again here.
+    await writer.restart();
+    for await (const chunk of source) {
+      signal?.throwIfAborted();
+      await writer.write(chunk);
+    }
+    await writer.commit();
+  } catch (cause) {
+    throw cause instanceof TsbuildError || signal?.aborted
+      ? cause
+      : missingOr(cause, blob.digest, () => cause as Error);
+  } finally {
+    await writer.abort();
+  }
+}
+
+async function readIndex(path: string): Promise<Buffer> {
+  const file = join(path, 'index.json');
+  try {
+    const { size } = await fs.stat(file);
+    if (size > MAX_DOCUMENT_BYTES) {
+      throw new IntegrityError(`'${file}' has ${size} bytes`, { code: 'E_BAD_MANIFEST', source: file });
+    }
+    return await fs.readFile(file);
+  } catch (cause) {
+    throw cause instanceof TsbuildError ? cause : missingOr(cause, file, () => cause as Error);
+  }
+}
+
+async function readSmall(entry: AsyncIterable<Buffer>): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of entry) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size > MAX_DOCUMENT_BYTES) {
+      throw new IntegrityError('index.json of the archive is too large', { code: 'E_BAD_MANIFEST' });
+    }
+  }
+  return Buffer.concat(chunks);
+}
+
+async function isGzip(path: string): Promise<boolean> {
+  await using file = await fs.open(path);
+  const { buffer } = await file.read(Buffer.alloc(2), 0, 2, 0);
+  return buffer.readUInt16BE(0) === 0x1f8b;
+}
+
+function signalOf(options: LayoutOptions): { signal?: AbortSignal } {
+  return options.signal === undefined ? {} : { signal: options.signal };
+}
+
+function missingOr(cause: unknown, path: string, other: () => Error): Error {
+  if ((cause as NodeJS.ErrnoException).code === 'ENOENT') {
+    return new DefinitionError(`'${path}' does not exist`, { code: 'E_LOCAL_FILE_MISSING', cause });
+  }
+  return other();
+}

@@ -1,0 +1,300 @@
+/** The front's half: starts the worker through the launcher and talks to it. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import type { Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { HostError, InternalError } from '../errors.ts';
+import { encodeFrame, FrameReader } from './framing.ts';
+import {
+  type FromWorker,
+  type HelloParams,
+  type HelloResult,
+  type HostTrust,
+  PROTOCOL_VERSION,
+  type ToWorker,
+  type Worker,
+  type WorkerEvent,
+  type WorkerMethods,
+} from './protocol.ts';
+import { fromWire } from './wire-error.ts';
+
+export interface WorkerOptions {
+  readonly storeDir: string;
+  /** @defaultValue `auto`: the best that works. */
+  readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
+  readonly snapshotter: HelloParams['snapshotter'];
+  readonly hostTrust: HostTrust;
+  readonly signal: AbortSignal;
+}
+
+const MAX_STDERR_BYTES = 16 * 1024;
+const CLOSE_TIMEOUT_MS = 10_000;
+/** Of `tsbuild-launcher`: it could not make the namespaces. */
+const LAUNCHER_FAILED = 125;
+/** The worker's own heap grows with open requests, not with data; this keeps it small. */
+const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8'];
+
+interface Pending {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+  readonly onEvent: ((event: WorkerEvent) => void) | undefined;
+  readonly signal: AbortSignal;
+  readonly onAbort: () => void;
+}
+
+/** Where the launcher lies. @throws {HostError} `E_NATIVE_MISSING` */
+export function launcherPath(): string {
+  const arch = process.arch === 'arm64' ? 'arm64' : 'x64';
+  const path = fileURLToPath(new URL(`../../native/dist/tsbuild-launcher.linux-${arch}`, import.meta.url));
+  if (!existsSync(path)) {
+    throw new HostError(`the launcher '${path}' is missing`, {
+      code: 'E_NATIVE_MISSING',
+      path,
+      hint: 'in a checkout, run `npm run build:native`; tsbuild needs Linux on x64 or arm64',
+    });
+  }
+  return path;
+}
+
+/**
+ * Starts a worker and says hello.
+ *
+ * @throws {HostError} `E_USERNS`, `E_STORE_MAP`, `E_OVERLAY_DENIED`, `E_CA_BUNDLE`, `E_WORKER_START`, `E_NATIVE_MISSING`;
+ * `signal.reason` when aborted. Nothing stays behind then.
+ */
+export async function startWorker(options: WorkerOptions): Promise<Worker> {
+  options.signal.throwIfAborted();
+  const launcher = launcherPath();
+  const main = fileURLToPath(
+    new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url),
+  );
+  const child = spawn(
+    launcher,
+    [
+      '--mode',
+      options.idMode ?? 'auto',
+      '--parent',
+      String(process.pid),
+      '--',
+      process.execPath,
+      ...NODE_FLAGS,
+      main,
+    ],
+    {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      // A session of its own: Ctrl-C on the terminal is for the front, which ends its builds in order.
+      detached: true,
+      env: {
+        ...process.env,
+        TSBUILD_STEP_LAUNCHER: launcher,
+        NODE_OPTIONS: '',
+        NODE_COMPILE_CACHE: undefined,
+      },
+    },
+  );
+  const connection = new Connection(child);
+  try {
+    const params: HelloParams = {
+      protocol: PROTOCOL_VERSION,
+      storeDir: options.storeDir,
+      snapshotter: options.snapshotter,
+      hostTrust: options.hostTrust,
+    };
+    const hello = await connection.call('hello', params, { signal: options.signal });
+    return new WorkerHandle(connection, hello);
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+}
+
+class WorkerHandle implements Worker {
+  readonly hello: HelloResult;
+  readonly #connection: Connection;
+
+  constructor(connection: Connection, hello: HelloResult) {
+    this.#connection = connection;
+    this.hello = hello;
+  }
+
+  call: Worker['call'] = (method, params, options) => this.#connection.call(method, params, options);
+
+  close(): Promise<void> {
+    return this.#connection.close();
+  }
+}
+
+class Connection {
+  readonly #child: ChildProcess;
+  readonly #stdin: Writable;
+  readonly #pending = new Map<number, Pending>();
+  readonly #reader = new FrameReader();
+  readonly #ended: Promise<void>;
+  #nextId = 1;
+  #stderr = '';
+  #helloed = false;
+  #closing = false;
+  #failure: Error | undefined;
+
+  constructor(child: ChildProcess) {
+    this.#child = child;
+    if (child.stdin === null || child.stdout === null || child.stderr === null) {
+      throw new InternalError('the worker was started without pipes');
+    }
+    this.#stdin = child.stdin;
+    // Its end is told by 'close'.
+    child.stdin.on('error', () => {});
+    child.stdout.on('data', (chunk: Buffer) => this.#receive(chunk));
+    child.stdout.on('error', () => {});
+    child.stderr.on('data', (chunk: Buffer) => {
+      this.#stderr = (this.#stderr + chunk.toString('utf8')).slice(-MAX_STDERR_BYTES);
+    });
+    child.stderr.on('error', () => {});
+    this.#ended = new Promise((resolve) => {
+      child.once('error', (cause) => {
+        this.#fail(
+          new HostError(`cannot start the worker: ${cause.message}`, { code: 'E_WORKER_START', cause }),
+        );
+        resolve();
+      });
+      child.once('close', (status, signal) => {
+        this.#fail(this.#endedError(status, signal));
+        resolve();
+      });
+    });
+    this.#hold();
+  }
+
+  call<M extends keyof WorkerMethods>(
+    method: M,
+    params: WorkerMethods[M]['params'],
+    { signal, onEvent }: { signal: AbortSignal; onEvent?: (event: WorkerEvent) => void },
+  ): Promise<WorkerMethods[M]['result']> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) {
+        reject(signal.reason);
+        return;
+      }
+      if (this.#failure !== undefined) {
+        reject(this.#failure);
+        return;
+      }
+      const id = this.#nextId;
+      this.#nextId += 1;
+      const onAbort = () => this.#send({ kind: 'cancel', id });
+      signal.addEventListener('abort', onAbort, { once: true });
+      this.#pending.set(id, {
+        resolve: resolve as (value: unknown) => void,
+        reject,
+        onEvent,
+        signal,
+        onAbort,
+      });
+      this.#hold();
+      try {
+        this.#send({ kind: 'request', id, method, params });
+      } catch (error) {
+        this.#settle(id)?.reject(error);
+      }
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#child.ref();
+    this.#stdin.end();
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), CLOSE_TIMEOUT_MS);
+    await this.#ended;
+    clearTimeout(timer);
+  }
+
+  #send(message: ToWorker): void {
+    this.#stdin.write(encodeFrame(message));
+  }
+
+  #receive(chunk: Buffer): void {
+    let messages: FromWorker[];
+    try {
+      messages = this.#reader.push(chunk) as FromWorker[];
+    } catch (error) {
+      this.#child.kill('SIGKILL');
+      this.#fail(error as Error);
+      return;
+    }
+    for (const message of messages) {
+      if (message.kind === 'event') {
+        this.#pending.get(message.id)?.onEvent?.(message.event);
+        continue;
+      }
+      const pending = this.#settle(message.id);
+      if (message.kind === 'result') {
+        this.#helloed = true;
+        pending?.resolve(message.value);
+      } else if (message.error.code === 'CANCELLED') {
+        pending?.reject(pending.signal.reason);
+      } else {
+        pending?.reject(fromWire(message.error));
+      }
+    }
+  }
+
+  #settle(id: number): Pending | undefined {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    pending?.signal.removeEventListener('abort', pending.onAbort);
+    this.#hold();
+    return pending;
+  }
+
+  /** An idle worker does not keep the front's process alive; one that works does. */
+  #hold(): void {
+    const busy = this.#pending.size > 0 || this.#closing;
+    const handles = [this.#child, ...this.#child.stdio] as ({ ref?(): void; unref?(): void } | null)[];
+    for (const handle of handles) {
+      if (busy) {
+        handle?.ref?.();
+      } else {
+        handle?.unref?.();
+      }
+    }
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    for (const id of [...this.#pending.keys()]) {
+      this.#settle(id)?.reject(this.#failure);
+    }
+  }
+
+  #endedError(status: number | null, signal: NodeJS.Signals | null): Error {
+    const reported = status === LAUNCHER_FAILED ? launcherReport(this.#stderr) : undefined;
+    if (reported !== undefined) {
+      return reported;
+    }
+    if (this.#closing) {
+      return new HostError('the worker was closed', { code: 'E_WORKER_DIED' });
+    }
+    const how = signal === null ? `status ${status}` : signal;
+    const said = this.#stderr.trim();
+    return new HostError(
+      `the worker ${this.#helloed ? 'ended unexpectedly' : 'could not be started'} (${how})${said === '' ? '' : `: ${said.slice(-2000)}`}`,
+      {
+        code: this.#helloed ? 'E_WORKER_DIED' : 'E_WORKER_START',
+        hint: status === 137 ? 'the machine may have run out of memory' : undefined,
+      },
+    );
+  }
+}
+
+/** The launcher's one line of JSON. */
+function launcherReport(stderr: string): HostError | undefined {
+  const line = stderr
+    .trim()
+    .split('\n')
+    .findLast((text) => text.startsWith('{"code":'));
+  if (line === undefined) {
+    return undefined;
+  }
+  const report = JSON.parse(line) as { message: string; hint?: string; errno?: string };
+  return new HostError(report.message, { code: 'E_USERNS', hint: report.hint, errno: report.errno });
+}

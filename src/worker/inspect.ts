@@ -1,0 +1,162 @@
+/** Reading a stack without changing it, and taking it out of the store. */
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { DefinitionError } from '../errors.ts';
+import { native } from '../native/addon.ts';
+import type { View } from '../snapshot/driver.ts';
+import type { LayerId } from '../solver/op.ts';
+import { callNative, type RequestContext, type WorkerContext } from './context.ts';
+import type { WorkerMethods } from './protocol.ts';
+
+type Params<M extends keyof WorkerMethods> = WorkerMethods[M]['params'];
+type Result<M extends keyof WorkerMethods> = WorkerMethods[M]['result'];
+
+async function withView<T>(
+  context: WorkerContext,
+  layers: readonly LayerId[],
+  signal: AbortSignal,
+  use: (view: View) => Promise<T>,
+): Promise<T> {
+  const view = await context.driver.view(layers, signal);
+  try {
+    return await use(view);
+  } finally {
+    await view.close();
+  }
+}
+
+export function readFile(
+  context: WorkerContext,
+  { layers, path, maxBytes }: Params<'readFile'>,
+  { signal }: RequestContext,
+): Promise<Result<'readFile'>> {
+  return withView(context, layers, signal, async ({ root }) => {
+    const found = native().statInRoot(root, path);
+    if (found === undefined) {
+      throw new DefinitionError(`no such file in the image: '${path}'`, { code: 'E_FILE_NOT_FOUND' });
+    }
+    const bytes = await callNative(signal, `cannot read '${path}' of the image`, () =>
+      native().readInRoot(root, path, maxBytes),
+    );
+    return { base64: bytes.toString('base64') };
+  });
+}
+
+export function exists(
+  context: WorkerContext,
+  { layers, path }: Params<'exists'>,
+  { signal }: RequestContext,
+): Promise<Result<'exists'>> {
+  return withView(context, layers, signal, async ({ root }) => ({
+    exists: native().statInRoot(root, path) !== undefined,
+  }));
+}
+
+/** Absolute paths of files and links below the prefix, sorted by their bytes. */
+export function listFiles(
+  context: WorkerContext,
+  { layers, prefix }: Params<'listFiles'>,
+  { signal }: RequestContext,
+): Promise<Result<'listFiles'>> {
+  return withView(context, layers, signal, async ({ root }) => {
+    const base = native().statInRoot(root, prefix);
+    if (base === undefined) {
+      return { paths: [] };
+    }
+    const inside = base.path.toString('utf8');
+    const entries = await callNative(signal, `cannot list '${prefix}' of the image`, (cancel) =>
+      native().scanTree(join(root, inside), cancel),
+    );
+    const start = prefix === '/' ? '/' : `${prefix.replace(/\/+$/, '')}/`;
+    return {
+      paths: entries
+        .filter(({ kind }) => kind !== 'directory')
+        .map(({ path }) => `${start}${path.toString('utf8')}`),
+    };
+  });
+}
+
+/**
+ * The merged tree, complete with owners where the namespace has them. As a tar file it is one uncompressed layer of
+ * everything.
+ */
+export function exportTree(
+  context: WorkerContext,
+  { layers, destination, form }: Params<'exportTree'>,
+  request: RequestContext,
+): Promise<Result<'exportTree'>> {
+  const { signal } = request;
+  const progress = (doneBytes: number) =>
+    request.emit({
+      kind: 'progress',
+      id: `export ${destination}`,
+      activity: 'write',
+      subject: destination,
+      doneBytes,
+      state: 'running',
+    });
+  if (form === 'tar') {
+    return withView(context, layers, signal, async ({ root }) => {
+      const { sizeBytes } = await callNative(signal, `cannot write '${destination}'`, (cancel) =>
+        native().writeLayer(
+          { root, lowers: [], output: destination, compression: 'none', level: 1 },
+          cancel,
+          progress,
+        ),
+      );
+      return { sizeBytes };
+    });
+  }
+  return exportDirectory(context, layers, destination, signal);
+}
+
+async function exportDirectory(
+  context: WorkerContext,
+  layers: readonly LayerId[],
+  destination: string,
+  signal: AbortSignal,
+): Promise<Result<'exportTree'>> {
+  const lowers = layers.map((layer) => context.snapshots.layerDir(layer)).reverse();
+  const made = mkdirSync(destination, { recursive: true }) !== undefined;
+  try {
+    await callNative(signal, `cannot write '${destination}'`, (cancel) =>
+      native().flattenLayers({ lowers, target: destination }, cancel),
+    );
+  } catch (error) {
+    if (made) {
+      rmSync(destination, { recursive: true, force: true });
+    }
+    throw error;
+  }
+  const entries = await native().scanTree(destination);
+  return {
+    sizeBytes: entries.reduce((sum, { kind, sizeBytes }) => sum + (kind === 'file' ? sizeBytes : 0), 0),
+  };
+}
+
+export async function usage(context: WorkerContext, request: RequestContext): Promise<Result<'usage'>> {
+  const layers: Record<string, number> = {};
+  for (const layer of context.snapshots.layers()) {
+    request.signal.throwIfAborted();
+    // One that is removed meanwhile has no size.
+    if (context.snapshots.has(layer)) {
+      const entries = await native().scanTree(context.snapshots.layerDir(layer));
+      layers[layer] = entries.reduce(
+        (sum, { kind, sizeBytes }) => sum + (kind === 'file' ? sizeBytes : 0),
+        0,
+      );
+    }
+  }
+  return { layers, mounts: await context.executor.caches.usage() };
+}
+
+export async function removeLayers(
+  context: WorkerContext,
+  { layers }: Params<'removeLayers'>,
+): Promise<Result<'removeLayers'>> {
+  let removed = 0;
+  for (const layer of layers) {
+    removed += (await context.snapshots.remove(layer)) ? 1 : 0;
+  }
+  return { removed };
+}

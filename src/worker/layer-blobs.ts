@@ -1,0 +1,149 @@
+/** Blobs become snapshots, and snapshots blobs. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { native, type UnpackLayerOptions } from '../native/addon.ts';
+import type { LayerId } from '../solver/op.ts';
+import { callNative, type RequestContext, type WorkerContext } from './context.ts';
+import type { CompressParams, CompressResult, UnpackParams, UnpackResult } from './protocol.ts';
+
+/** Layers that are being unpacked now: those above wait for them before they are mended. */
+const unpacking = new Map<LayerId, Promise<unknown>>();
+
+export function unpack(
+  context: WorkerContext,
+  params: UnpackParams,
+  request: RequestContext,
+): Promise<UnpackResult> {
+  const work = unpackOne(context, params, request);
+  // Nobody waits for it but layers above; its failure is the request's.
+  const settled = work.catch(() => {});
+  unpacking.set(params.layer, settled);
+  settled.finally(() => {
+    if (unpacking.get(params.layer) === settled) {
+      unpacking.delete(params.layer);
+    }
+  });
+  return work;
+}
+
+async function unpackOne(
+  context: WorkerContext,
+  params: UnpackParams,
+  request: RequestContext,
+): Promise<UnpackResult> {
+  const { snapshots, overlayXattrs, executor } = context;
+  if (snapshots.has(params.layer)) {
+    return { existed: true, uncompressedSizeBytes: 0 };
+  }
+  const dir = snapshots.scratch('unpack');
+  const root = join(dir, 'fs');
+  const doing = `cannot unpack layer ${params.digest}`;
+  mkdirSync(root, { mode: 0o755 });
+  const progress = (state: 'running' | 'done') => (doneBytes: number) =>
+    request.emit({
+      kind: 'progress',
+      id: `unpack ${params.digest}`,
+      activity: 'unpack',
+      subject: params.digest,
+      doneBytes,
+      state,
+    });
+  try {
+    const unpacked = await callNative(request.signal, doing, (cancel) =>
+      native().unpackLayer(
+        {
+          blob: params.blobPath,
+          compression: compressionOf(params.mediaType),
+          root,
+          expectedDigest: params.digest,
+          expectedDiffId: params.diffId,
+          overlayXattrs,
+          devices: executor.idMode === 'root' ? 'create' : 'record',
+          singleId: executor.idMode === 'single',
+        },
+        cancel,
+        progress('running'),
+      ),
+    );
+    await Promise.all(params.parents.map((parent) => unpacking.get(parent)));
+    request.signal.throwIfAborted();
+    await callNative(request.signal, doing, () =>
+      native().reconcileLayer({
+        root,
+        lowers: params.parents.map((parent) => snapshots.layerDir(parent)).reverse(),
+        implicitDirectories: unpacked.implicitDirectories,
+        overlayXattrs,
+      }),
+    );
+    if (unpacked.recordedDevices.length > 0) {
+      request.emit({
+        kind: 'warning',
+        code: 'W_DEVICES_RECORDED',
+        message: `${unpacked.recordedDevices.length} device nodes of layer ${params.digest} are empty files here`,
+      });
+    }
+    const existed = !snapshots.publish(dir, params.layer);
+    progress('done')(unpacked.uncompressedSizeBytes);
+    return { existed, uncompressedSizeBytes: unpacked.uncompressedSizeBytes };
+  } finally {
+    await native().removeTree(dir);
+  }
+}
+
+function compressionOf(mediaType: string): UnpackLayerOptions['compression'] {
+  if (/[+.]zstd(:chunked)?$/.test(mediaType)) {
+    return 'zstd';
+  }
+  if (/[+.]gzip$/.test(mediaType)) {
+    return 'gzip';
+  }
+  return mediaType.endsWith('.tar') ? 'none' : 'auto';
+}
+
+export async function compress(
+  { snapshots }: WorkerContext,
+  params: CompressParams,
+  request: RequestContext,
+): Promise<CompressResult> {
+  const { digest, sizeBytes, diffId, uncompressedSizeBytes } = await callNative(
+    request.signal,
+    `cannot write layer ${params.layer}`,
+    (cancel) =>
+      native().writeLayer(
+        {
+          root: snapshots.layerDir(params.layer),
+          lowers: params.parents.map((parent) => snapshots.layerDir(parent)).reverse(),
+          output: params.output,
+          compression: params.compression,
+          level: params.level,
+          ...(params.clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds: params.clampMtimeSeconds }),
+        },
+        cancel,
+        compressing(params.layer, request),
+      ),
+  );
+  return { digest, sizeBytes, diffId, uncompressedSizeBytes };
+}
+
+function compressing(subject: string, request: RequestContext): (doneBytes: number) => void {
+  return (doneBytes) =>
+    request.emit({
+      kind: 'progress',
+      id: `compress ${subject}`,
+      activity: 'compress',
+      subject,
+      doneBytes,
+      state: 'running',
+    });
+}
+
+export async function treeDigest(
+  { snapshots }: WorkerContext,
+  { layer }: { readonly layer: LayerId },
+  { signal }: RequestContext,
+): Promise<{ digest: string }> {
+  const digest = await callNative(signal, `cannot read layer ${layer}`, (cancel) =>
+    native().treeDigest(snapshots.layerDir(layer), cancel),
+  );
+  return { digest };
+}

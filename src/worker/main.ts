@@ -1,0 +1,136 @@
+/**
+ * The worker: root in its namespaces, started by the launcher, told what to do over its standard input. It ends when that ends.
+ */
+import { InternalError } from '../errors.ts';
+import { fromNative } from '../native/error.ts';
+import { assembleDebian } from './assemble-debian.ts';
+import type { RequestContext, WorkerContext } from './context.ts';
+import { encodeFrame, FrameReader } from './framing.ts';
+import { closeStore, sayHello } from './hello.ts';
+import { exists, exportTree, listFiles, readFile, removeLayers, usage } from './inspect.ts';
+import { compress, treeDigest, unpack } from './layer-blobs.ts';
+import type { FromWorker, ToWorker, WorkerMethods } from './protocol.ts';
+import { recompress } from './recompress.ts';
+import { runContainer } from './run-container.ts';
+import { runStep } from './step.ts';
+import { cancelledWire, toWire } from './wire-error.ts';
+
+/** More than this on its way out, and steps are made to wait. */
+const MAX_UNSENT_BYTES = 1024 * 1024;
+
+type Params<M extends keyof WorkerMethods> = WorkerMethods[M]['params'];
+type Handlers = {
+  readonly [M in Exclude<keyof WorkerMethods, 'hello'>]: (
+    context: WorkerContext,
+    params: Params<M>,
+    request: RequestContext,
+  ) => Promise<WorkerMethods[M]['result']>;
+};
+
+const HANDLERS: Handlers = {
+  step: runStep,
+  unpack,
+  compress,
+  recompress,
+  assembleDebian,
+  treeDigest,
+  run: runContainer,
+  readFile,
+  exists,
+  listFiles,
+  exportTree,
+  removeLayers,
+  usage: (context, _params, request) => usage(context, request),
+  removeMounts: async ({ executor }, { ids }) => ({ removed: await executor.caches.remove(ids) }),
+};
+
+const running = new Map<number, AbortController>();
+let context: WorkerContext | undefined;
+let room: Promise<void> | undefined;
+
+function send(message: FromWorker): void {
+  process.stdout.write(encodeFrame(message));
+}
+
+/** Node buffers without bound what we write; a step's output must not. */
+function pressure(): Promise<void> | undefined {
+  if (process.stdout.writableLength < MAX_UNSENT_BYTES) {
+    return undefined;
+  }
+  room ??= new Promise<void>((resolve) => {
+    process.stdout.once('drain', () => {
+      room = undefined;
+      resolve();
+    });
+  });
+  return room;
+}
+
+async function answer(message: Extract<ToWorker, { kind: 'request' }>): Promise<void> {
+  const { id, method, params } = message;
+  const controller = new AbortController();
+  running.set(id, controller);
+  const { signal } = controller;
+  try {
+    const value = await dispatch(method, params, {
+      signal,
+      emit: (event) => send({ kind: 'event', id, event }),
+      pressure,
+    });
+    send({ kind: 'result', id, value });
+  } catch (error) {
+    const cancelled = signal.aborted && error === signal.reason;
+    send({
+      kind: 'error',
+      id,
+      error: cancelled ? cancelledWire() : toWire(fromNative(error, `worker: ${method}`)),
+    });
+  } finally {
+    running.delete(id);
+  }
+}
+
+async function dispatch(
+  method: keyof WorkerMethods,
+  params: unknown,
+  request: RequestContext,
+): Promise<unknown> {
+  if (method === 'hello') {
+    const hello = await sayHello(params as Params<'hello'>, process.env);
+    context = hello.context;
+    return hello.result;
+  }
+  const handler = HANDLERS[method] as Handlers[keyof Handlers] | undefined;
+  if (handler === undefined || context === undefined) {
+    throw new InternalError(handler === undefined ? `no such method: ${method}` : 'hello comes first');
+  }
+  return handler(context, params as never, request);
+}
+
+async function end(): Promise<void> {
+  for (const controller of running.values()) {
+    controller.abort();
+  }
+  // What was running cleans up after itself; its answers go nowhere.
+  while (running.size > 0) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  if (context !== undefined) {
+    await closeStore(context.snapshots);
+  }
+  process.exit(0);
+}
+
+const reader = new FrameReader();
+process.stdin.on('data', (chunk: Buffer) => {
+  for (const message of reader.push(chunk) as ToWorker[]) {
+    if (message.kind === 'cancel') {
+      running.get(message.id)?.abort();
+    } else {
+      void answer(message);
+    }
+  }
+});
+process.stdin.on('end', () => void end());
+// The front is gone; so are we, in a moment.
+process.stdout.on('error', () => {});

@@ -1,0 +1,81 @@
+/** Runs a container on a stack and throws its changes away. */
+import { TsbuildError } from '../errors.ts';
+import { runProgram } from '../executor/run-program.ts';
+import { StepOutput } from '../executor/step-output.ts';
+import { fromNative } from '../native/error.ts';
+import { SecretMask } from '../secret/mask.ts';
+import type { RequestContext, WorkerContext } from './context.ts';
+import { copyFromInput, openInput } from './copy.ts';
+import type { RunParams, RunResult } from './protocol.ts';
+import { stepError } from './step.ts';
+
+export async function runContainer(
+  context: WorkerContext,
+  params: RunParams,
+  request: RequestContext,
+): Promise<RunResult> {
+  const prepared = await context.driver.prepare(params.layers, request.signal);
+  // Its bytes go out as they are; the lines are only kept for an error's last words.
+  const output = new StepOutput({ secrets: params.secretValues, onText: () => undefined });
+  const masks = { stdout: new SecretMask(params.secretValues), stderr: new SecretMask(params.secretValues) };
+  const send = (stream: 'stdout' | 'stderr', masked: string) => {
+    if (masked !== '') {
+      request.emit({ kind: 'output', stream, base64: Buffer.from(masked, 'latin1').toString('base64') });
+    }
+  };
+  try {
+    if (params.files.length > 0) {
+      const input = await openInput(context, { kind: 'files', files: params.files }, request.signal);
+      try {
+        await copyFromInput(
+          {
+            kind: 'copy',
+            input: 0,
+            source: '/',
+            destination: '/',
+            uid: 0,
+            gid: 0,
+            modes: 'keep',
+            times: 'keep',
+          },
+          input,
+          prepared.root(),
+          request,
+        );
+      } finally {
+        await input.close();
+      }
+    }
+    const outcome = await runProgram(context.executor, prepared, {
+      argv: params.argv,
+      env: params.env,
+      lentEnv: { TSBUILD_IS_CONTAINER: '1' },
+      cwd: params.cwd,
+      user: params.user,
+      network: params.network,
+      lend: [],
+      mounts: [],
+      ...(params.timeoutMs === undefined ? {} : { timeoutMs: params.timeoutMs }),
+      ...(params.stdinBase64 === undefined ? {} : { stdin: Buffer.from(params.stdinBase64, 'base64') }),
+      signal: request.signal,
+      onOutput: (stream, chunk) => {
+        output.write(stream, chunk);
+        send(stream, masks[stream].push(chunk.toString('latin1')));
+      },
+      pressure: request.pressure,
+    });
+    send('stdout', masks.stdout.end());
+    send('stderr', masks.stderr.end());
+    if (outcome.reason === 'not-started') {
+      output.endExec();
+      const { argv, cwd, user } = params;
+      throw stepError({ argv, cwd, user }, outcome, output, undefined, context.executor.idMode);
+    }
+    return outcome;
+  } catch (error) {
+    throw error instanceof TsbuildError ? error : fromNative(error, 'cannot run the container');
+  } finally {
+    output.close();
+    await prepared.discard();
+  }
+}

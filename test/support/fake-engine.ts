@@ -1,0 +1,186 @@
+/** An engine without a store: it plays events and answers, so that the command line can be tested by itself. */
+import type {
+  BuildOptions,
+  BuiltImage,
+  DefinedImage,
+  DefinedPlan,
+  EngineLike,
+  EngineModule,
+  EngineOptions,
+  HostCheck,
+  InspectedImage,
+  RegistryLogin,
+  RunOptions,
+  StoredImage,
+} from '../../src/cli/engine-api.ts';
+import { sha256Digest } from '../../src/oci/digest.ts';
+import type { BuildEvent } from '../../src/solver/event.ts';
+
+export class FakeImage {
+  readonly label: string;
+
+  constructor(label: string) {
+    this.label = label;
+  }
+
+  plan(): Promise<DefinedPlan> {
+    return Promise.resolve({
+      platform: 'linux/amd64',
+      layers: [
+        { method: 'debianSlim', commands: ['FROM python:3.13-slim-trixie'], forceBuild: false },
+        { method: 'runCommands', commands: ['FROM base', `RUN echo ${this.label}`], forceBuild: true },
+      ],
+      diagnostics: [{ code: 'W_UNPINNED', message: "'torch' has no version", layer: 1 }],
+    });
+  }
+}
+
+export const digestOf = (digit: string) => sha256Digest(digit.repeat(64));
+
+export interface FakeEngineScript {
+  readonly events?: readonly BuildEvent[];
+  /** Thrown by whatever does work. */
+  readonly failure?: unknown;
+  /** Work that only ends when it is cancelled. */
+  readonly untilCancelled?: boolean;
+  /** Goes on although it was cancelled. */
+  readonly deaf?: boolean;
+  readonly runOutput?: readonly (readonly ['stdout' | 'stderr', string])[];
+  readonly exitCode?: number;
+  readonly runSignal?: string;
+  readonly checks?: readonly HostCheck[];
+  readonly images?: readonly StoredImage[];
+  readonly diagnostics?: BuiltImage['diagnostics'];
+}
+
+/** What the commands asked for. */
+export interface FakeEngineCalls {
+  opened?: EngineOptions;
+  built?: { readonly images: readonly DefinedImage[]; readonly options: BuildOptions | undefined };
+  ran?: {
+    readonly image: DefinedImage | string;
+    readonly command: readonly string[] | undefined;
+    readonly options: RunOptions | undefined;
+  };
+  pushed?: readonly [name: string, destination: string];
+  tagged: (readonly [source: string, target: string])[];
+  pruned?: object | undefined;
+  saved?: readonly [server: string, login: RegistryLogin];
+  disposed: number;
+}
+
+export function fakeEngine(script: FakeEngineScript = {}): {
+  readonly module: EngineModule;
+  readonly calls: FakeEngineCalls;
+} {
+  const calls: FakeEngineCalls = { tagged: [], disposed: 0 };
+  const work = async (onEvent: EngineOptions['onEvent'], signal: AbortSignal | undefined): Promise<void> => {
+    for (const event of script.events ?? []) {
+      onEvent?.(event);
+    }
+    if (script.untilCancelled === true) {
+      await new Promise<void>((_resolve, reject) => {
+        const keepAlive = setInterval(() => undefined, 1000);
+        if (script.deaf !== true) {
+          signal?.addEventListener('abort', () => {
+            clearInterval(keepAlive);
+            reject(signal.reason);
+          });
+        }
+      });
+    }
+    if (script.failure !== undefined) {
+      throw script.failure;
+    }
+  };
+  const open = async (options: EngineOptions = {}): Promise<EngineLike> => {
+    calls.opened = options;
+    return {
+      plan: (image) => (image as FakeImage).plan(),
+      build: async (images, buildOptions) => {
+        calls.built = { images, options: buildOptions };
+        await work(options.onEvent, buildOptions?.signal);
+        return images.map((_, index) => builtImage(index, script.diagnostics));
+      },
+      run: async (image, command, runOptions) => {
+        calls.ran = { image, command, options: runOptions };
+        await work(options.onEvent, runOptions?.signal);
+        for (const [stream, text] of script.runOutput ?? []) {
+          runOptions?.onOutput?.(stream, Buffer.from(text));
+        }
+        return { exitCode: script.exitCode ?? 0, signal: script.runSignal };
+      },
+      pull: async () => storedImage(),
+      push: async (name, destination) => {
+        calls.pushed = [name, destination];
+        return { digest: digestOf('d') };
+      },
+      tag: (source, target) => {
+        calls.tagged.push([source, target]);
+        return storedImage();
+      },
+      images: () => script.images ?? [storedImage()],
+      inspect: async (name) => inspectedImage(name),
+      removeImage: (name) => ({ untagged: [name], deleted: 'im-1' }),
+      usage: async () => [
+        { kind: 'layer', count: 12, sizeBytes: 1_234_567_890, reclaimableBytes: 1000 },
+        { kind: 'cache-mount', count: 2, sizeBytes: 0, reclaimableBytes: 0 },
+      ],
+      prune: async (pruneOptions) => {
+        calls.pruned = pruneOptions;
+        return { freedBytes: 1000, removed: [{ kind: 'layer', id: 'abc', sizeBytes: 1000 }] };
+      },
+      [Symbol.asyncDispose]: async () => {
+        calls.disposed += 1;
+      },
+    };
+  };
+  return {
+    calls,
+    module: {
+      Engine: { open },
+      Image: FakeImage,
+      probeHost: async () => script.checks ?? [],
+      checkLogin: async () => undefined,
+      saveLogin: async (server, login) => {
+        calls.saved = [server, login];
+        return '/home/user/.docker/config.json';
+      },
+      eraseLogin: async () => true,
+    },
+  };
+}
+
+function builtImage(index: number, diagnostics: BuiltImage['diagnostics'] = []): BuiltImage {
+  const digest = digestOf(String(index + 1));
+  return {
+    id: `im-${index}`,
+    digest,
+    layers: [],
+    diagnostics,
+  };
+}
+
+/** By the id of {@link builtImage}. */
+function inspectedImage(name: string): InspectedImage {
+  const index = Number(/^im-(\d)$/.exec(name)?.[1] ?? '8');
+  return {
+    configDigest: digestOf('c'),
+    manifestDescriptor: {
+      mediaType: 'application/vnd.oci.image.manifest.v1+json',
+      digest: digestOf(String(index + 1)),
+      size: 500,
+    },
+  };
+}
+
+export function storedImage(): StoredImage {
+  return {
+    names: ['web:1'],
+    id: 'im-0123456789abcdef',
+    digest: digestOf('a'),
+    platform: { os: 'linux', architecture: 'amd64' },
+    sizeBytes: 45_600_000,
+    createdMs: 0,
+  };
+}

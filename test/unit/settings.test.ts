@@ -1,0 +1,67 @@
+import { describe, expect, test } from 'vitest';
+import { isTruthy, readSettings } from '../../src/settings.ts';
+
+const code = expect.objectContaining({ code: 'E_USAGE' });
+
+test.each([
+  [undefined, false],
+  ['', false],
+  ['0', false],
+  ['False', false],
+  ['no', true],
+  ['1', true],
+])('%j as a boolean: %j', (text, expected) => {
+  expect(isTruthy(text)).toBe(expected);
+});
+
+describe('precedence', () => {
+  test('environment, project file, user file, default', () => {
+    const read = (env: object, project: object, user: object) =>
+      readSettings({ HOME: '/h', ...env }, { ...project }, { ...user }).environment;
+    expect(read({ TSBUILD_ENVIRONMENT: 'e' }, { environment: 'p' }, { environment: 'u' })).toBe('e');
+    expect(read({ TSBUILD_ENVIRONMENT: '' }, { environment: 'p' }, { environment: 'u' })).toBe('p');
+    expect(read({}, {}, { environment: 'u' })).toBe('u');
+    expect(read({}, {}, {})).toBe('main');
+  });
+
+  test('a false in the project file stands over a true in the user file', () => {
+    expect(readSettings({}, { offline: false }, { offline: true }).offline).toBe(false);
+  });
+
+  test('what is checked later remembers where it came from', () => {
+    expect(readSettings({ TSBUILD_PYTHON_VERSION: '3.12' }).pythonVersion).toEqual({
+      value: '3.12',
+      from: 'TSBUILD_PYTHON_VERSION',
+    });
+    expect(readSettings({}, { imageBuilderVersion: 'x' }).imageBuilderVersion?.from).toContain('project');
+  });
+});
+
+test('the state directory follows XDG', () => {
+  expect(readSettings({ HOME: '/h' }).home).toBe('/h/.local/share/tsbuild');
+  expect(readSettings({ HOME: '/h', XDG_DATA_HOME: '/x' }).home).toBe('/x/tsbuild');
+  expect(readSettings({ HOME: '/h', XDG_DATA_HOME: 'relative' }).home).toBe('/h/.local/share/tsbuild');
+  expect(readSettings({ TSBUILD_HOME: '/t', XDG_DATA_HOME: '/x' }).home).toBe('/t');
+});
+
+test('mirrors of registries', () => {
+  const mirrors = 'docker.io=http://one:5000,docker.io=http://two , ghcr.io=https://three/x';
+  expect({ ...readSettings({ TSBUILD_REGISTRY_MIRRORS: mirrors }).registryMirrors }).toEqual({
+    'docker.io': ['http://one:5000', 'http://two'],
+    'ghcr.io': ['https://three/x'],
+  });
+  expect(() => readSettings({ TSBUILD_REGISTRY_MIRRORS: 'docker.io' })).toThrow(code);
+  expect(() => readSettings({ TSBUILD_REGISTRY_MIRRORS: 'docker.io=nonsense' })).toThrow(code);
+});
+
+test('values that cannot be understood name their place and the choices', () => {
+  expect(() => readSettings({ TSBUILD_DEBIAN_SOURCE: 'x' })).toThrow(
+    /TSBUILD_DEBIAN_SOURCE.*registry, archive/,
+  );
+  expect(() => readSettings({}, { gpuPolicy: 'x' })).toThrow(code);
+  expect(() => readSettings({}, { offline: [] })).toThrow(code);
+});
+
+test('the encryption key is not read from files, which are shared', () => {
+  expect(readSettings({}, { secretsKey: 'x' }).secretsKey).toBeUndefined();
+});
