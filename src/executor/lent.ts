@@ -196,7 +196,7 @@ function aptConfiguration(options: {
   if (lines.length === 0) {
     return '';
   }
-  if (options.existing !== undefined && options.existing.startsWith('/') && !/["\n]/.test(options.existing)) {
+  if (options.existing?.startsWith('/') && !/["\n]/.test(options.existing)) {
     lines.unshift(`#include "${options.existing}";`);
   }
   return `${lines.join('\n')}\n`;
