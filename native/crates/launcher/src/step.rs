@@ -137,6 +137,9 @@ fn become_step(spec: &Spec, out: &OwnedFd, err: &OwnedFd) -> (&'static str, io::
     if let Err(error) = process::duplicate_to(out, 1).and_then(|()| process::duplicate_to(err, 2)) {
         return ("start", error, None);
     }
+    if let Err(error) = process::confine_capabilities() {
+        return ("start", error, None);
+    }
     if let Err(error) = process::become_user(spec.uid, spec.gid, spec.groups.as_deref()) {
         return ("user", error, None);
     }

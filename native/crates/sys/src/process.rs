@@ -214,6 +214,45 @@ pub fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> io::Result<()>
     check(i64::from(unsafe { libc::setresuid(uid, uid, uid) })).map(drop)
 }
 
+/// What the program was not given it cannot regain: the bounding set becomes the permitted set, and nothing is passed on to
+/// programs of another user (no ambient and no inheritable capabilities).
+///
+/// # Errors
+/// The kernel's.
+pub fn confine_capabilities() -> io::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let mut data = [Data::default(); 2];
+    // SAFETY: version 3 reads and writes exactly two of these.
+    check(unsafe { libc::syscall(libc::SYS_capget, &mut header, data.as_mut_ptr()) })?;
+    for capability in 0..64_u32 {
+        let permitted = data[(capability / 32) as usize].permitted & (1 << (capability % 32)) != 0;
+        // SAFETY: integers only; EINVAL ends the kernel's list.
+        if !permitted && unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) } != 0 {
+            break;
+        }
+    }
+    // SAFETY: integers only.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    for half in &mut data {
+        half.inheritable = 0;
+    }
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_capset, &mut header, data.as_ptr()) }).map(drop)
+}
+
 /// The file creation mask.
 pub fn set_umask(mask: u32) {
     // SAFETY: always succeeds.
