@@ -118,7 +118,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       onWarning: (message) => onEvent({ kind: 'warning', timeMs: now(), code: 'W_REGISTRY', message }),
     });
     const layers = new LayerStore({
-      storeDir: store.dir,
+      scratchFile: (name) => store.scratchFile(name),
       records: store.layers,
       blobs: store.blobs,
       worker,

@@ -15,6 +15,7 @@ import { MetaDb } from '../content/meta-db.ts';
 import { SqliteStatCache } from '../content/stat-cache.ts';
 import { HostError, InternalError } from '../errors.ts';
 import { type NativeLock, native } from '../native/addon.ts';
+import { WORK_PREFIX } from '../snapshot/snapshot-store.ts';
 
 export class Store {
   readonly dir: string;
@@ -109,7 +110,7 @@ export class Store {
       await rm(join(tmp, `engine-${id}`), { recursive: true, force: true });
     }
     await this.blobs.sweep();
-    return (await readdir(tmp)).some((name) => name.startsWith('work-'));
+    return (await readdir(tmp)).some((name) => name.startsWith(WORK_PREFIX));
   }
 
   /** A directory below `tmp/` for unfinished things of this engine, not made yet. */

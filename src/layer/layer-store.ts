@@ -3,7 +3,6 @@
  * Each form is made from another when somebody needs it, once, however many ask.
  */
 import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
 import { sha256Hex } from '../base/sha256.ts';
 import { SingleFlight } from '../base/single-flight.ts';
 import type { BlobStore } from '../content/blob-store.ts';
@@ -38,7 +37,8 @@ export interface LayerContext {
 }
 
 export interface LayerStoreOptions {
-  readonly storeDir: string;
+  /** Where an unfinished file of that name goes: a place that is swept when this process is gone. */
+  readonly scratchFile: (name: string) => string;
   readonly records: LayerRecords;
   readonly blobs: BlobStore;
   /** Starts the worker the first time that it is called. */
@@ -219,7 +219,7 @@ export class LayerStore {
     { signal, emit }: LayerContext,
   ): Promise<LayerBlob> {
     const worker = await this.#options.worker();
-    const output = join(this.#options.storeDir, 'tmp', `blob-${randomUUID()}`);
+    const output = this.#options.scratchFile(`blob-${randomUUID()}`);
     const written = await worker.call(
       'compress',
       {
@@ -239,7 +239,7 @@ export class LayerStore {
   async #recompress(layer: LayerId, wish: BlobWish, context: LayerContext): Promise<LayerBlob> {
     const source = await this.#sourceBlob(layer, context);
     const worker = await this.#options.worker();
-    const output = join(this.#options.storeDir, 'tmp', `blob-${randomUUID()}`);
+    const output = this.#options.scratchFile(`blob-${randomUUID()}`);
     const written = await worker.call(
       'recompress',
       {

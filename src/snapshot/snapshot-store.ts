@@ -15,7 +15,8 @@ import { makeBottomSkeleton } from './mountpoints.ts';
 const LAYER_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$/;
 /** About ten inodes each. */
 const RUBBISH_LIMIT = 256;
-const WORK_PREFIX = 'worker-';
+/** Of the work directories in `tmp/`. */
+export const WORK_PREFIX = 'worker-';
 
 export class SnapshotStore {
   readonly storeDir: string;

@@ -1,13 +1,17 @@
 /** Another compression for a blob that exists. The tar stays byte for byte: its digest names the layer. */
 import { createHash } from 'node:crypto';
 import { closeSync, createReadStream, createWriteStream, openSync, readSync, rmSync } from 'node:fs';
-import type { Readable, Transform } from 'node:stream';
-import { PassThrough } from 'node:stream';
+import { PassThrough, Readable, type Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { constants, createGunzip, createGzip, createZstdCompress, createZstdDecompress } from 'node:zlib';
+import { splitZstdFrames } from '../base/zstd-frames.ts';
 import { IntegrityError } from '../errors.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import type { CompressResult, RecompressParams } from './protocol.ts';
+
+/** RFC 8878, sections 3.1.1 and 3.1.2; the last digit of a skippable frame's is free. */
+const ZSTD_MAGIC = 0xfd2fb528;
+const ZSTD_SKIPPABLE_MAGIC = 0x184d2a5;
 
 export async function recompress(
   _context: WorkerContext,
@@ -44,10 +48,11 @@ export async function recompress(
       yield chunk;
     }
   };
+  const [blob, decompressor] = openBlob(params.blobPath);
   try {
     await pipeline(
-      createReadStream(params.blobPath),
-      decompressor(params.blobPath),
+      blob,
+      decompressor,
       countTar,
       compressor(params),
       countBlob,
@@ -70,8 +75,8 @@ export async function recompress(
   }
 }
 
-/** By magic bytes. */
-function decompressor(path: string): Transform {
+/** The blob and what decompresses it, by magic bytes. */
+function openBlob(path: string): [Readable, Transform] {
   const head = Buffer.alloc(4);
   const fd = openSync(path, 'r');
   try {
@@ -79,10 +84,16 @@ function decompressor(path: string): Transform {
   } finally {
     closeSync(fd);
   }
+  const source = createReadStream(path);
   if (head.readUInt16BE(0) === 0x1f8b) {
-    return createGunzip();
+    return [source, createGunzip()];
   }
-  return head.readUInt32LE(0) === 0xfd2fb528 ? createZstdDecompress() : new PassThrough();
+  const magic = head.readUInt32LE(0);
+  if (magic === ZSTD_MAGIC || magic >>> 4 === ZSTD_SKIPPABLE_MAGIC) {
+    // Layers of ours hold many frames, of which Node's decompressor would take the first.
+    return [Readable.from(splitZstdFrames(source), { objectMode: false }), createZstdDecompress()];
+  }
+  return [source, new PassThrough()];
 }
 
 function compressor({ compression, level }: RecompressParams): Transform {

@@ -12,14 +12,14 @@ export function busyboxImage(): Image {
   return Image.fromScratch().addLocalFile(busyboxPath(), '/bin/sh', { copy: true }).env({ PATH: '/bin' });
 }
 
-/** The same as text of a definition file; `rest` follows the chain. */
+/** The same as text of a definition file; `rest` goes on with the chain: `runCommands(…)`. */
 export function busyboxDefinition(rest: string): string {
   return [
     "import { Image } from 'tsbuild';",
     'export default Image.fromScratch()',
     `  .addLocalFile(${JSON.stringify(busyboxPath())}, '/bin/sh', { copy: true })`,
     "  .env({ PATH: '/bin' })",
-    `  ${rest};`,
+    `  .${rest};`,
     '',
   ].join('\n');
 }

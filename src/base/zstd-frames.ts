@@ -13,38 +13,42 @@ const RAW_LIMIT = 1 << 20;
 /** Yields chunks none of which holds bytes of two frames. @throws {IntegrityError} `E_BAD_ARCHIVE` */
 export async function* splitZstdFrames(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
   const input = new Input(source);
-  while (await input.more()) {
-    const start = await input.exactly(4);
-    const magic = start.readUInt32LE(0);
-    if (magic >>> 4 === SKIPPABLE_MAGIC) {
-      const size = (await input.exactly(4)).readUInt32LE(0);
-      for await (const _skipped of input.through(size)) {
-        // Dropped.
+  try {
+    while (await input.more()) {
+      const start = await input.exactly(4);
+      const magic = start.readUInt32LE(0);
+      if (magic >>> 4 === SKIPPABLE_MAGIC) {
+        const size = (await input.exactly(4)).readUInt32LE(0);
+        for await (const _skipped of input.through(size)) {
+          // Dropped.
+        }
+        continue;
       }
-      continue;
-    }
-    if (magic !== MAGIC) {
-      throw malformed('something that is not a frame');
-    }
-    const descriptorByte = await input.exactly(1);
-    const descriptor = descriptorByte.readUInt8(0);
-    yield Buffer.concat([start, descriptorByte, await input.exactly(headerSize(descriptor))]);
-    let last = false;
-    while (!last) {
-      const block = await input.exactly(3);
-      yield block;
-      const header = block.readUIntLE(0, 3);
-      last = (header & 1) !== 0;
-      const type = (header >> 1) & 3;
-      if (type === 3) {
-        throw malformed('a block of the reserved type');
+      if (magic !== MAGIC) {
+        throw malformed('something that is not a frame');
       }
-      // A run-length block stores one byte, whatever its size.
-      yield* input.through(type === 1 ? 1 : header >> 3);
+      const descriptorByte = await input.exactly(1);
+      const descriptor = descriptorByte.readUInt8(0);
+      yield Buffer.concat([start, descriptorByte, await input.exactly(headerSize(descriptor))]);
+      let last = false;
+      while (!last) {
+        const block = await input.exactly(3);
+        yield block;
+        const header = block.readUIntLE(0, 3);
+        last = (header & 1) !== 0;
+        const type = (header >> 1) & 3;
+        if (type === 3) {
+          throw malformed('a block of the reserved type');
+        }
+        // A run-length block stores one byte, whatever its size.
+        yield* input.through(type === 1 ? 1 : header >> 3);
+      }
+      if ((descriptor & 0x04) !== 0) {
+        yield await input.exactly(4);
+      }
     }
-    if ((descriptor & 0x04) !== 0) {
-      yield await input.exactly(4);
-    }
+  } finally {
+    await input.close();
   }
 }
 
@@ -66,6 +70,11 @@ class Input {
       this.#chunk = Buffer.from(next.value.buffer, next.value.byteOffset, next.value.byteLength);
     }
     return true;
+  }
+
+  /** Whoever stops early leaves no file open. */
+  async close(): Promise<void> {
+    await this.#source.return?.();
   }
 
   async exactly(size: number): Promise<Buffer> {
