@@ -75,7 +75,7 @@ async function assemble(options: SourceDebianOptions, vertex: Vertex, context: O
             ? progress({
                 id: 'release',
                 activity: 'resolve',
-                subject: event.url,
+                subject: suite,
                 doneBytes: 0,
                 state: 'running',
               })
