@@ -149,6 +149,23 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap', 'umoci'))('an ord
       expect(tool('tar', ['--numeric-owner', '-tvf', tree])).toMatch(/33\/33 +4 .*srv\/app\/new/);
     });
 
+    test.each(['SIGINT', 'SIGKILL'] as const)('%s in the middle of a step leaves nothing', async (signal) => {
+      const mine = runner(account, account.home);
+      const definition = join(account.home, '.endless.ts');
+      writeFileSync(
+        definition,
+        busyboxDefinition("runCommands('(sleep 300 &) ; setsid sleep 300 & echo begun-$((40 + 2)); sleep 300')"),
+      );
+      const { status, stderr } = await run(['build', definition, '--progress=plain'], {
+        ...mine.setting,
+        signalAt: { text: 'begun-42', signal },
+      });
+      expect(status, stderr).toBe(signal === 'SIGINT' ? 130 : null);
+      await expect.poll(() => processesOf(account), { timeout: 10_000 }).toEqual([]);
+      // What SIGKILL left in tmp/ goes with the next command that builds.
+      await mine.ok('run', '-q', 'owners');
+    });
+
     test('prune --all empties a store that rm could not', async () => {
       const mine = runner(account, account.home);
       await mine.ok('prune', '--all');
@@ -225,6 +242,21 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap', 'umoci'))('an ord
       );
       expect(status).not.toBe(0);
       expect(stderr).toMatch(/usermod --add-subuids/);
+    });
+
+    test('a base with files of other ids fails with E_SUBUID_MISSING and the command', async () => {
+      const definition = join(account.home, '.based.ts');
+      writeFileSync(
+        definition,
+        `import { Image } from 'tsbuild';\nexport default Image.fromOciLayout('${at('root-out')}').runCommands('cat /two');\n`,
+      );
+      const { status, stderr } = await runner(account, account.home).any(
+        'build',
+        definition,
+        '--progress=plain',
+      );
+      expect([status, stderr]).toEqual([3, expect.stringContaining('E_SUBUID_MISSING')]);
+      expect(stderr).toContain('usermod --add-subuids');
     });
 
     test('another user of the image cannot be had: E_SUBUID_MISSING, with the command', async () => {
