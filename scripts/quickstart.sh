@@ -36,7 +36,7 @@ account=
 cleanup() {
   [ -n "$registry_pid" ] && kill "$registry_pid" 2>/dev/null
   # Files of subordinate ids can only be removed from within the namespace that made them.
-  $run "$node" "$package/bin/tsbuild.js" prune --all --force >/dev/null 2>&1 || true
+  $run "$node" "$package/bin/tsbuild.js" prune --all >/dev/null 2>&1 || true
   rm -rf "$work"
   [ -n "$account" ] && userdel "$account" 2>/dev/null
   true

@@ -5,13 +5,10 @@
  *
  * ROOT must not exist. With a filled cache directory only the release file is fetched.
  */
-import { spawnSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { type AssemblyStep, assemblySteps } from '../../src/debian/assembly.ts';
 import { createArchiveFetch } from '../../src/debian/fetch.ts';
 import { downloadPackages, resolveDebian } from '../../src/debian/resolve.ts';
-import { native } from '../../src/native/addon.ts';
+import { assembleDebian } from '../../test/support/assemble-debian.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -49,64 +46,14 @@ lap('resolve');
 await downloadPackages(plan, { fetch, directory });
 await fetch.close();
 lap(`download ${plan.packages.length} packages`);
-mkdirSync(root, { mode: 0o755 });
-for (const step of assemblySteps(plan)) {
-  await perform(step, root);
-}
+await assembleDebian(plan, {
+  root,
+  directory,
+  onStep(what, output) {
+    if (process.env.VERBOSE === '1') {
+      console.log(output);
+    }
+    lap(what);
+  },
+});
 console.log(`total                        ${((performance.now() - begin) / 1000).toFixed(2)} s`, plan.digest);
-
-async function perform(step: AssemblyStep, root: string): Promise<void> {
-  switch (step.kind) {
-    case 'skeleton':
-      for (const { kind, path, mode, content } of step.entries) {
-        const target = `${root}/${path}`;
-        if (kind === 'directory') {
-          mkdirSync(target, { mode });
-        } else if (kind === 'symlink') {
-          symlinkSync(content, target);
-        } else {
-          writeFileSync(target, content, { mode });
-        }
-      }
-      return;
-    case 'unpack': {
-      const packages = step.packages.map(({ sha256, mayDefer }) => ({
-        path: `${directory}/${sha256}`,
-        sha256,
-        mayDefer,
-      }));
-      const { entryCount, deferred } = await native().unpackDebs({ root, packages });
-      return lap(`unpack ${entryCount} entries ${deferred.join(' ')}`);
-    }
-    case 'exec': {
-      const mounts = 'mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"; exec chroot "$0" "$@"';
-      const argv = ['--mount', '--pid', '--fork', '--uts', '--ipc', '--net', 'sh', '-euc', mounts];
-      const run = spawnSync('unshare', [...argv, root, ...step.argv], {
-        env: step.env,
-        stdio: ['ignore', 'pipe', 'pipe'],
-        maxBuffer: 1 << 28,
-      });
-      if (run.status !== 0 || process.env.VERBOSE === '1') {
-        console.log(`${run.stdout}${run.stderr}`);
-      }
-      if (run.status !== 0) {
-        throw new Error(`'${step.description}' ended with ${run.status ?? run.signal}`);
-      }
-      return lap(step.description);
-    }
-    case 'clamp':
-      // `native.clampTimes` is the engine's; find and touch do the same.
-      spawnSync('find', [
-        root,
-        '-newermt',
-        `@${step.epochSeconds}`,
-        '-exec',
-        'touch',
-        '--no-dereference',
-        `--date=@${step.epochSeconds}`,
-        '{}',
-        '+',
-      ]);
-      return lap('clamp times');
-  }
-}

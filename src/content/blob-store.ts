@@ -11,7 +11,7 @@ import * as fs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { HostError, IntegrityError } from '../errors.ts';
 import { type Digest, encodedPart, isDigest, sha256Digest } from '../oci/digest.ts';
-import { BlobWriter } from './blob-writer.ts';
+import { BLOB_MODE, BlobWriter } from './blob-writer.ts';
 
 export interface OpenWriteOptions {
   /** What is to be written. Checked by `commit()`, and needed to go on with an earlier partial file. */
@@ -152,7 +152,7 @@ export class BlobStore {
       await fs.rm(path, { force: true });
       return { digest, size };
     }
-    await fs.chmod(path, 0o644);
+    await fs.chmod(path, BLOB_MODE);
     await fs.rename(path, this.path(digest));
     return { digest, size };
   }

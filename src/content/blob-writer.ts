@@ -3,6 +3,9 @@ import * as fs from 'node:fs/promises';
 import { HostError, IntegrityError, InternalError } from '../errors.ts';
 import { type Digest, sha256Digest } from '../oci/digest.ts';
 
+/** Exports may be hard links to blobs: nobody should change one in place by mistake. */
+export const BLOB_MODE = 0o444;
+
 export interface BlobWriterState {
   readonly file: fs.FileHandle;
   /** The file, which this process owns. */
@@ -106,7 +109,7 @@ export class BlobWriter {
       });
     }
     this.#open = false;
-    await file.chmod(0o644);
+    await file.chmod(BLOB_MODE);
     await file.close();
     await fs.rename(path, target(digest));
     return { digest, size: this.#offset };

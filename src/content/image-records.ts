@@ -130,6 +130,14 @@ export class ImageRecords {
     return row === undefined ? undefined : parseDigest(row.manifest_digest);
   }
 
+  /** Manifests that references were resolved to. */
+  resolved(): readonly Digest[] {
+    return this.#meta.db
+      .prepare('SELECT DISTINCT manifest_digest FROM resolutions')
+      .all()
+      .map((row) => parseDigest(row.manifest_digest));
+  }
+
   putResolution(reference: string, platform: string, manifestDigest: Digest): void {
     this.#meta.db
       .prepare('INSERT OR REPLACE INTO resolutions VALUES (?, ?, ?, ?)')

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { InternalError } from '../errors.ts';
 import type { ImageGraph } from '../frontend/fluent/to-graph.ts';
+import type { Vertex } from '../graph/vertex.ts';
 import { buildOp } from '../ops/build.ts';
 import { scratchOp } from '../ops/scratch.ts';
 import { sourceDebianOp } from '../ops/source-debian.ts';
@@ -13,7 +14,7 @@ import type { Ops } from '../solver/solve.ts';
 import type { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOfText } from './registries.ts';
-import { fetchTool } from './tools.ts';
+import { fetchTool, toolImage } from './tools.ts';
 
 /** What steps see of the build, and no key does (Image API, B11.2). */
 const LENT_ENV = { TSBUILD_IS_CONTAINER: '1', TSBUILD_IS_BUILD: '1' };
@@ -31,12 +32,19 @@ export function makeOps(parts: EngineParts, graphs: readonly ImageGraph[], input
     'source-debian': sourceDebianOp({
       ...tools,
       offline: settings.offline,
-      mirrorOf: (vertex) => mirrors.get(vertex.digest) ?? settings.aptMirror,
+      mirrorOf: (vertex) => {
+        // An ordinary mirror has no snapshots.
+        const ofNow = vertex.operation.kind === 'source-debian' && vertex.operation.snapshot === undefined;
+        return mirrors.get(vertex.digest) ?? (ofNow ? settings.aptMirror : undefined);
+      },
     }),
     'source-tool': sourceToolOp({
       ...tools,
       scratchDir: store.scratchDir(randomUUID()),
       fetch: (tool, directory, context) => fetchTool(parts, tool, directory, context),
+      ...(settings.uvSource === 'registry'
+        ? { image: (vertex: Vertex, signal: AbortSignal) => toolImage(parts, vertex, signal) }
+        : {}),
     }),
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Disk usage and garbage collection. Images with a name are kept unless `all`; what images, cache records and living engines
- * use is kept always. What goes first: cache records and their layers, the least recently used first; then blobs nobody needs.
+ * Disk usage and garbage collection. What an image that stays needs, and what a living engine may be using, is never
+ * removed. Of the rest the least recently used goes first.
  */
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,13 +9,16 @@ import { MAX_DOCUMENT_BYTES } from '../oci/json-document.ts';
 import { parseManifest } from '../oci/manifest.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { EngineParts } from './parts.ts';
+import type { Store } from './store.ts';
 
-export type UsageKind = 'images' | 'layers' | 'blobs' | 'cache-mounts' | 'logs';
+/** `archives` are packages that bases were assembled from. */
+export type UsageKind = 'images' | 'layers' | 'blobs' | 'archives' | 'cache-mounts' | 'logs';
 
 export interface UsageLine {
   readonly kind: UsageKind;
   readonly count: number;
   readonly sizeBytes: number;
+  /** What `prune` without options would free. */
   readonly reclaimableBytes: number;
 }
 
@@ -32,38 +35,46 @@ export interface PruneOptions {
   readonly dryRun?: boolean;
 }
 
-export interface PruneResult {
-  readonly freedBytes: number;
-  readonly removed: readonly { readonly kind: UsageKind; readonly id: string; readonly sizeBytes: number }[];
+export interface RemovedItem {
+  readonly kind: UsageKind;
+  readonly id: string;
+  readonly sizeBytes: number;
 }
 
+export interface PruneResult {
+  readonly freedBytes: number;
+  readonly removed: readonly RemovedItem[];
+}
+
+/** Sizes on disk by name. */
+type Sizes = ReadonlyMap<string, number>;
+
 interface Inventory {
-  readonly layerSizes: Readonly<Record<string, number>>;
-  readonly mountSizes: Readonly<Record<string, number>>;
-  readonly blobSizes: ReadonlyMap<Digest, number>;
-  readonly logSizes: ReadonlyMap<string, number>;
+  readonly layers: Sizes;
+  readonly blobs: Sizes;
+  readonly archives: Sizes;
+  readonly mounts: Sizes;
+  readonly logs: Sizes;
+  /** Manifest digest → config digest, of images and of bases that were looked up. */
+  readonly documents: ReadonlyMap<Digest, Digest>;
 }
 
 export async function usage(parts: EngineParts, signal: AbortSignal): Promise<readonly UsageLine[]> {
   const inventory = await takeInventory(parts, signal);
-  const removable = await plan(parts, inventory, {});
-  const reclaimable = (kind: UsageKind) =>
-    removable.filter((item) => item.kind === kind).reduce((sum, item) => sum + item.sizeBytes, 0);
-  const line = (kind: UsageKind, sizes: readonly number[]): UsageLine => ({
+  const removable = parts.store.meta.transaction(() => new Collection(parts.store, inventory, {}).collect());
+  const line = (kind: UsageKind, sizes: Sizes): UsageLine => ({
     kind,
-    count: sizes.length,
-    sizeBytes: sizes.reduce((sum, size) => sum + size, 0),
-    reclaimableBytes: reclaimable(kind),
+    count: sizes.size,
+    sizeBytes: sum(sizes.values()),
+    reclaimableBytes: sum(removable.filter((item) => item.kind === kind).map((item) => item.sizeBytes)),
   });
   return [
-    line(
-      'images',
-      parts.store.images.list().map(() => 0),
-    ),
-    line('layers', Object.values(inventory.layerSizes)),
-    line('blobs', [...inventory.blobSizes.values()]),
-    line('cache-mounts', Object.values(inventory.mountSizes)),
-    line('logs', [...inventory.logSizes.values()]),
+    line('images', new Map(parts.store.images.list().map(({ id }) => [id, 0]))),
+    line('layers', inventory.layers),
+    line('blobs', inventory.blobs),
+    line('archives', inventory.archives),
+    line('cache-mounts', inventory.mounts),
+    line('logs', inventory.logs),
   ];
 }
 
@@ -72,177 +83,239 @@ export async function prune(
   options: PruneOptions,
   signal: AbortSignal,
 ): Promise<PruneResult> {
+  const { store } = parts;
   const inventory = await takeInventory(parts, signal);
-  const removed = await plan(parts, inventory, options, options.dryRun !== true);
+  const removed = store.meta.transaction(() => {
+    const collection = new Collection(store, inventory, options);
+    const items = collection.collect();
+    if (options.dryRun !== true) {
+      // Records go in the transaction in which living engines were looked at, so that nobody begins to use what goes.
+      collection.forget();
+    }
+    return items;
+  });
   if (options.dryRun !== true) {
-    const of = (kind: UsageKind) => removed.filter((item) => item.kind === kind).map((item) => item.id);
-    const layers = of('layers') as LayerId[];
-    const mounts = of('cache-mounts');
-    if (layers.length > 0 || mounts.length > 0) {
-      // Files of subordinate ids can only be removed from within the namespace.
-      const worker = await parts.worker();
-      await worker.call('removeLayers', { layers }, { signal });
-      await worker.call('removeMounts', { ids: mounts }, { signal });
-    }
-    for (const digest of of('blobs')) {
-      await parts.store.blobs.delete(digest as Digest);
-    }
-    for (const log of of('logs')) {
-      await rm(join(parts.store.dir, 'logs', log), { force: true });
-    }
+    await removeFiles(parts, removed, signal);
   }
-  return { freedBytes: removed.reduce((sum, item) => sum + item.sizeBytes, 0), removed };
+  return { freedBytes: sum(removed.map((item) => item.sizeBytes)), removed };
+}
+
+async function removeFiles(
+  { store, worker }: EngineParts,
+  removed: readonly RemovedItem[],
+  signal: AbortSignal,
+): Promise<void> {
+  const idsOf = (kind: UsageKind) => removed.filter((item) => item.kind === kind).map((item) => item.id);
+  const layers = idsOf('layers') as LayerId[];
+  const mounts = idsOf('cache-mounts');
+  if (layers.length > 0 || mounts.length > 0) {
+    // Files of subordinate ids can only be removed from within the namespace.
+    const started = await worker();
+    await started.call('removeLayers', { layers }, { signal });
+    await started.call('removeMounts', { ids: mounts }, { signal });
+  }
+  for (const digest of idsOf('blobs')) {
+    await store.blobs.delete(digest as Digest);
+  }
+  for (const name of idsOf('archives')) {
+    await rm(join(archivesDir(store), name), { force: true });
+  }
+  for (const name of idsOf('logs')) {
+    await rm(join(store.dir, 'logs', name), { force: true });
+  }
 }
 
 async function takeInventory({ store, worker }: EngineParts, signal: AbortSignal): Promise<Inventory> {
   const { layers, mounts } = await (await worker()).call('usage', {}, { signal });
-  const blobSizes = new Map<Digest, number>();
+  const blobs = new Map<string, number>();
   for await (const { digest, size } of store.blobs.list()) {
-    blobSizes.set(digest, size);
+    blobs.set(digest, size);
   }
-  const logSizes = new Map<string, number>();
-  const logDir = join(store.dir, 'logs');
-  for (const name of await readdir(logDir)) {
-    logSizes.set(name, (await stat(join(logDir, name))).size);
-  }
-  return { layerSizes: layers, mountSizes: mounts, blobSizes, logSizes };
+  return {
+    layers: new Map(Object.entries(layers)),
+    mounts: new Map(Object.entries(mounts)),
+    blobs,
+    archives: await fileSizes(archivesDir(store)),
+    logs: await fileSizes(join(store.dir, 'logs')),
+    documents: await documentsOf(store, blobs),
+  };
 }
 
-/**
- * What is to go. With `commit`, the records go at once, in the same transaction in which living engines are looked at, so
- * that nobody can begin to use what is about to be removed; files follow.
- */
-async function plan(
-  { store }: EngineParts,
-  inventory: Inventory,
-  options: PruneOptions,
-  commit = false,
-): Promise<PruneResult['removed'][number][]> {
-  const wanted = (kind: UsageKind) => options.kinds === undefined || options.kinds.includes(kind);
+async function documentsOf({ images, blobs }: Store, present: Sizes): Promise<ReadonlyMap<Digest, Digest>> {
   const documents = new Map<Digest, Digest>();
-  for (const { manifestDigest, configDigest } of store.images.list()) {
+  for (const { manifestDigest, configDigest } of images.list()) {
     documents.set(manifestDigest, configDigest);
   }
-  for (const row of store.meta.db.prepare('SELECT manifest_digest FROM resolutions').all()) {
-    const digest = String(row.manifest_digest);
-    if (isDigest(digest) && inventory.blobSizes.has(digest)) {
-      documents.set(digest, parseManifest(await store.blobs.read(digest, MAX_DOCUMENT_BYTES)).config.digest);
+  for (const digest of images.resolved()) {
+    if (present.has(digest)) {
+      documents.set(digest, parseManifest(await blobs.read(digest, MAX_DOCUMENT_BYTES)).config.digest);
     }
   }
-  return store.meta.transaction(() => {
-    const { db } = store.meta;
-    const before = Math.min(
-      store.oldestOtherEngineMs(),
+  return documents;
+}
+
+async function fileSizes(directory: string): Promise<Sizes> {
+  const sizes = new Map<string, number>();
+  for (const name of await readdir(directory).catch(() => [])) {
+    sizes.set(name, (await stat(join(directory, name))).size);
+  }
+  return sizes;
+}
+
+export function archivesDir({ dir }: Pick<Store, 'dir'>): string {
+  return join(dir, 'archives', 'debian');
+}
+
+/** Decides what goes, within one transaction. */
+class Collection {
+  readonly #store: Store;
+  readonly #inventory: Inventory;
+  readonly #options: PruneOptions;
+  readonly #removed: RemovedItem[] = [];
+  readonly #images = new Set<string>();
+  readonly #layers = new Set<string>();
+  /** Nobody else is there: files without a record belong to nobody. */
+  readonly #alone: boolean;
+  /** Only what was last used before. */
+  readonly #before: number;
+  #size: number;
+
+  constructor(store: Store, inventory: Inventory, options: PruneOptions) {
+    this.#store = store;
+    this.#inventory = inventory;
+    this.#options = options;
+    const oldestOther = store.oldestOtherEngineMs();
+    this.#alone = oldestOther === Number.POSITIVE_INFINITY;
+    this.#before = Math.min(
+      oldestOther,
       options.olderThanMs === undefined ? Number.MAX_SAFE_INTEGER : store.meta.now() - options.olderThanMs,
     );
-    const removed: PruneResult['removed'][number][] = [];
-    const removedLayers = new Set<string>();
-    let size = [
-      ...Object.values(inventory.layerSizes),
-      ...inventory.blobSizes.values(),
-      ...Object.values(inventory.mountSizes),
-    ].reduce((sum, each) => sum + each, 0);
-    const keep = options.keepBytes ?? 0;
-    const remove = (kind: UsageKind, id: string, sizeBytes: number) => {
-      removed.push({ kind, id, sizeBytes });
-      size -= sizeBytes;
-    };
+    const { layers, blobs, archives, mounts } = inventory;
+    this.#size = sum([layers, blobs, archives, mounts].flatMap((sizes) => [...sizes.values()]));
+  }
 
-    const keptImages: { id: string; layers: string[] }[] = [];
-    const goneImages = new Set<string>();
-    for (const row of db
+  collect(): readonly RemovedItem[] {
+    const layersInUse = this.#collectImages();
+    this.#collectLayers(layersInUse);
+    this.#collectBlobs();
+    if (this.#alone) {
+      this.#collectFiles('archives', this.#inventory.archives, () => true);
+    }
+    if (this.#options.all === true) {
+      this.#collectFiles('cache-mounts', this.#inventory.mounts, () => true);
+    }
+    this.#collectFiles('logs', this.#inventory.logs, (name) => {
+      const result = name.replace(/\.log$/, '');
+      return this.#layers.has(result) || (this.#alone && !this.#isKnown(result));
+    });
+    return this.#removed;
+  }
+
+  /** Removes the records of what {@link collect} chose. */
+  forget(): void {
+    const { db } = this.#store.meta;
+    for (const id of this.#images) {
+      this.#store.images.remove(id);
+    }
+    for (const id of this.#layers) {
+      db.prepare('DELETE FROM layers WHERE id = ?').run(id);
+    }
+    for (const row of db.prepare('SELECT key, result FROM cache WHERE gone = 0').all()) {
+      const { layers } = JSON.parse(String(row.result)) as { layers?: string[] };
+      if (layers?.some((layer) => this.#layers.has(layer))) {
+        // The memory that it once was stays: an explanation can then say that the result is gone.
+        db.prepare('UPDATE cache SET gone = 1 WHERE key = ?').run(String(row.key));
+      }
+    }
+  }
+
+  /** @returns Layers of the images that stay. */
+  #collectImages(): ReadonlySet<string> {
+    const rows = this.#store.meta.db
       .prepare(
-        'SELECT id, layers, used_ms, EXISTS (SELECT 1 FROM names WHERE image = images.id) AS named FROM images',
+        `SELECT id, layers, used_ms, EXISTS (SELECT 1 FROM names WHERE image = images.id) AS named
+         FROM images ORDER BY used_ms`,
       )
-      .all()) {
+      .all();
+    const inUse = new Set<string>();
+    for (const row of rows) {
       const id = String(row.id);
-      if (
-        wanted('images') &&
-        (options.all === true || row.named === 0) &&
-        Number(row.used_ms) < before &&
-        size > keep
-      ) {
-        goneImages.add(id);
-        remove('images', id, 0);
+      const optional = this.#options.all === true || row.named === 0;
+      if (optional && Number(row.used_ms) < this.#before && this.#remove('images', id, 0)) {
+        this.#images.add(id);
       } else {
-        keptImages.push({ id, layers: JSON.parse(String(row.layers)) as string[] });
+        for (const layer of JSON.parse(String(row.layers)) as string[]) {
+          inUse.add(layer);
+        }
       }
     }
+    return inUse;
+  }
 
-    const needed = new Set(keptImages.flatMap((image) => image.layers));
-    if (wanted('layers')) {
-      for (const row of db.prepare('SELECT id, used_ms FROM layers ORDER BY used_ms').all()) {
-        const id = String(row.id);
-        if (!needed.has(id) && Number(row.used_ms) < before && size > keep) {
-          removedLayers.add(id);
-          remove('layers', id, inventory.layerSizes[id] ?? 0);
-        }
-      }
-      // Snapshots whose record was never written: the process was killed in between.
-      for (const [id, sizeBytes] of Object.entries(inventory.layerSizes)) {
-        if (
-          db.prepare('SELECT 1 FROM layers WHERE id = ?').get(id) === undefined &&
-          store.oldestOtherEngineMs() === Number.POSITIVE_INFINITY
-        ) {
-          remove('layers', id, sizeBytes);
-        }
+  #collectLayers(inUse: ReadonlySet<string>): void {
+    const { layers } = this.#inventory;
+    for (const row of this.#store.meta.db.prepare('SELECT id, used_ms FROM layers ORDER BY used_ms').all()) {
+      const id = String(row.id);
+      const free = !inUse.has(id) && Number(row.used_ms) < this.#before;
+      if (free && this.#remove('layers', id, layers.get(id) ?? 0)) {
+        this.#layers.add(id);
       }
     }
-    if (wanted('blobs')) {
-      const neededBlobs = new Set<string>();
-      for (const [manifest, config] of documents) {
-        const image = store.images.list().find((each) => each.manifestDigest === manifest);
-        if (image === undefined || !goneImages.has(image.id)) {
-          neededBlobs.add(manifest).add(config);
-        }
-      }
-      for (const row of db.prepare('SELECT layer, digest FROM layer_blobs').all()) {
-        if (!removedLayers.has(String(row.layer))) {
-          neededBlobs.add(String(row.digest));
-        }
-      }
-      for (const [digest, sizeBytes] of inventory.blobSizes) {
-        if (
-          !neededBlobs.has(digest) &&
-          store.oldestOtherEngineMs() === Number.POSITIVE_INFINITY &&
-          size > keep
-        ) {
-          remove('blobs', digest, sizeBytes);
-        }
-      }
+    if (this.#alone) {
+      // Snapshots whose record was never written: their process was killed in between.
+      this.#collectFiles('layers', layers, (id) => !this.#layers.has(id) && !this.#isKnown(id));
     }
-    if (wanted('cache-mounts') && options.all === true) {
-      for (const [id, sizeBytes] of Object.entries(inventory.mountSizes)) {
-        remove('cache-mounts', id, sizeBytes);
-      }
-    }
-    if (wanted('logs')) {
-      for (const [name, sizeBytes] of inventory.logSizes) {
-        const result = name.replace(/\.log$/, '');
-        if (
-          removedLayers.has(result) ||
-          db.prepare('SELECT 1 FROM layers WHERE id = ?').get(result) === undefined
-        ) {
-          remove('logs', name, sizeBytes);
-        }
-      }
-    }
+  }
 
-    if (commit) {
-      for (const id of goneImages) {
-        store.images.remove(id);
-      }
-      for (const id of removedLayers) {
-        db.prepare('DELETE FROM layers WHERE id = ?').run(id);
-      }
-      for (const row of db.prepare('SELECT key, result FROM cache WHERE gone = 0').all()) {
-        const result = JSON.parse(String(row.result)) as { layers?: string[] };
-        if (result.layers?.some((layer) => removedLayers.has(layer))) {
-          // The memory that it once was stays: an explanation can then say that the result is gone.
-          db.prepare('UPDATE cache SET gone = 1 WHERE key = ?').run(String(row.key));
-        }
+  #collectBlobs(): void {
+    const needed = new Set<string>();
+    const gone = new Set(
+      this.#store.images
+        .list()
+        .flatMap(({ id, manifestDigest }) => (this.#images.has(id) ? [manifestDigest] : [])),
+    );
+    for (const [manifest, config] of this.#inventory.documents) {
+      if (!gone.has(manifest)) {
+        needed.add(manifest).add(config);
       }
     }
-    return removed;
-  });
+    for (const row of this.#store.meta.db.prepare('SELECT layer, digest FROM layer_blobs').all()) {
+      if (!this.#layers.has(String(row.layer))) {
+        needed.add(String(row.digest));
+      }
+    }
+    if (this.#alone) {
+      this.#collectFiles('blobs', this.#inventory.blobs, (digest) => isDigest(digest) && !needed.has(digest));
+    }
+  }
+
+  #collectFiles(kind: UsageKind, sizes: Sizes, isFree: (name: string) => boolean): void {
+    for (const [name, sizeBytes] of sizes) {
+      if (isFree(name)) {
+        this.#remove(kind, name, sizeBytes);
+      }
+    }
+  }
+
+  #remove(kind: UsageKind, id: string, sizeBytes: number): boolean {
+    const { kinds, keepBytes = 0 } = this.#options;
+    if ((kinds !== undefined && !kinds.includes(kind)) || (keepBytes > 0 && this.#size <= keepBytes)) {
+      return false;
+    }
+    this.#removed.push({ kind, id, sizeBytes });
+    this.#size -= sizeBytes;
+    return true;
+  }
+
+  #isKnown(layer: string): boolean {
+    return this.#store.meta.db.prepare('SELECT 1 FROM layers WHERE id = ?').get(layer) !== undefined;
+  }
+}
+
+function sum(values: Iterable<number>): number {
+  let total = 0;
+  for (const value of values) {
+    total += value;
+  }
+  return total;
 }

@@ -4,10 +4,15 @@ import { copyFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { HostError, RemoteError } from '../errors.ts';
-import type { SourceTool } from '../graph/vertex.ts';
-import type { OpContext } from '../solver/op.ts';
+import type { SourceTool, Vertex } from '../graph/vertex.ts';
+import { operationOf } from '../ops/operation-of.ts';
+import { recordImage } from '../ops/source-image.ts';
+import type { OpContext, Result } from '../solver/op.ts';
+import { resolveBaseImage } from './base-resolver.ts';
 import type { EngineParts } from './parts.ts';
+import { repositoryOfText } from './registries.ts';
 
+const TOOL_IMAGES = { uv: 'ghcr.io/astral-sh/uv' } as const;
 const PYPI = 'https://pypi.org/simple/';
 
 export interface ToolBinary {
@@ -48,6 +53,20 @@ export async function fetchTool(
   } finally {
     await http.close();
   }
+}
+
+/** The tool's registry image. Its layers are fetched when somebody copies from it. */
+export async function toolImage(parts: EngineParts, vertex: Vertex, signal: AbortSignal): Promise<Result> {
+  const { tool, version } = operationOf(vertex, 'source-tool');
+  const { blobs, images } = parts.store;
+  const reference = `${TOOL_IMAGES[tool]}:${version}`;
+  const { manifestDigest } = await resolveBaseImage(
+    { blobs, images, registries: parts.registries },
+    reference,
+    vertex.platform,
+    { again: false, signal },
+  );
+  return await recordImage({ blobs, layers: parts.layers }, manifestDigest, repositoryOfText(reference));
 }
 
 async function hostTool(

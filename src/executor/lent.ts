@@ -13,7 +13,7 @@ import { HOSTNAME } from './sandbox.ts';
 /** In the sandbox. */
 export const LENT_DIR = '/run/tsbuild';
 /** Mounted, not captured. */
-export const NETWORK_FILES = ['/etc/hosts', '/etc/resolv.conf', '/etc/hostname'] as const;
+export const NETWORK_FILES = ['/etc/hosts', '/etc/resolv.conf'] as const;
 const LAUNCHER = 'launcher';
 const CA_BUNDLE = 'ca-certificates.crt';
 const APT_CONFIG = 'apt.conf';
@@ -35,22 +35,33 @@ const CA_VARIABLES = [
 
 interface ToolFacts {
   readonly env: Readonly<Record<string, string>>;
-  /** Variable that names the cache directory; apt is told in its own file. */
+  /** Variable that names the tool's own directory in the mount; apt is told in its own file. */
   readonly cacheVariable?: string;
-  readonly sharing: 'shared' | 'locked';
+  readonly cache: CacheName;
 }
+
+type CacheName = 'packages' | 'apt';
+
+/**
+ * One mount serves all tools that share: every mount costs a step some tenths of a millisecond. apt locks its archives
+ * for as long as it runs and fails if it cannot, so that steps at the same time get one each.
+ */
+const CACHES: Readonly<Record<CacheName, CacheMountRequest['sharing']>> = {
+  packages: 'shared',
+  apt: 'private',
+};
 
 const TOOLS: Readonly<Record<ToolSupport, ToolFacts>> = {
   pip: {
     env: { PIP_DISABLE_PIP_VERSION_CHECK: '1', PIP_ROOT_USER_ACTION: 'ignore' },
     cacheVariable: 'PIP_CACHE_DIR',
-    sharing: 'shared',
+    cache: 'packages',
   },
   // Links cannot lead from a mount into the layer.
-  uv: { env: { UV_LINK_MODE: 'copy' }, cacheVariable: 'UV_CACHE_DIR', sharing: 'shared' },
-  npm: { env: {}, cacheVariable: 'npm_config_cache', sharing: 'shared' },
-  // apt locks its archives for as long as it runs and fails if it cannot.
-  apt: { env: { DEBIAN_FRONTEND: 'noninteractive' }, sharing: 'locked' },
+  uv: { env: { UV_LINK_MODE: 'copy' }, cacheVariable: 'UV_CACHE_DIR', cache: 'packages' },
+  npm: { env: {}, cacheVariable: 'npm_config_cache', cache: 'packages' },
+  apt: { env: { DEBIAN_FRONTEND: 'noninteractive' }, cache: 'apt' },
+  'apt-archives': { env: {}, cache: 'apt' },
 };
 
 export interface LentOptions {
@@ -122,24 +133,28 @@ export class Lent {
     ]) {
       lent.set(name, value);
     }
-    const caches = request.lend.map((tool) => {
-      const { env, cacheVariable, sharing } = TOOLS[tool];
+    const wanted = new Set<CacheName>();
+    for (const tool of request.lend) {
+      const { env, cacheVariable, cache } = TOOLS[tool];
+      wanted.add(cache);
       for (const [name, value] of Object.entries(env)) {
         lent.set(name, value);
       }
-      const target = `${LENT_DIR}/cache/${tool}`;
-      mkdirSync(join(dir, 'cache', tool), { recursive: true, mode: 0o755 });
       if (cacheVariable !== undefined) {
-        lent.set(cacheVariable, target);
+        lent.set(cacheVariable, `${cacheTarget(cache)}/${tool}`);
       }
+    }
+    const caches = [...wanted].map((cache) => {
+      mkdirSync(join(dir, 'cache', cache), { recursive: true, mode: 0o755 });
       // pip refuses a cache that belongs to somebody else.
-      const id = request.uid === 0 ? `tsbuild-${tool}` : `tsbuild-${tool}-${request.uid}`;
-      return { request: { id, sharing, uid: request.uid, gid: request.gid }, target };
+      const id = request.uid === 0 ? `tsbuild-${cache}` : `tsbuild-${cache}-${request.uid}`;
+      const { uid, gid } = request;
+      return { request: { id, sharing: CACHES[cache], uid, gid }, target: cacheTarget(cache) };
     });
     const aptConfig = aptConfiguration({
       caBundle: this.#caBundle,
       singleId,
-      archives: request.lend.includes('apt') ? `${LENT_DIR}/cache/apt` : undefined,
+      archives: wanted.has('apt') ? cacheTarget('apt') : undefined,
       existing: request.env.get('APT_CONFIG'),
     });
     if (aptConfig !== '') {
@@ -152,6 +167,10 @@ export class Lent {
     }
     return { dir, files: networkFiles(request), caches, env };
   }
+}
+
+function cacheTarget(cache: CacheName): string {
+  return `${LENT_DIR}/cache/${cache}`;
 }
 
 function readBundle(path: string): Buffer {
@@ -196,7 +215,7 @@ function aptConfiguration(options: {
   if (lines.length === 0) {
     return '';
   }
-  if (options.existing !== undefined && options.existing.startsWith('/') && !/["\n]/.test(options.existing)) {
+  if (options.existing?.startsWith('/') && !/["\n]/.test(options.existing)) {
     lines.unshift(`#include "${options.existing}";`);
   }
   return `${lines.join('\n')}\n`;
@@ -216,7 +235,7 @@ function networkFiles({ stepDir, network }: LentRequest): LentToStep['files'] {
       ? `${hostFile('/etc/hosts').trimEnd()}\n127.0.0.1 ${HOSTNAME}\n`
       : `127.0.0.1 localhost ${HOSTNAME}\n::1 localhost\n`;
   const resolver = network === 'host' ? hostFile('/etc/resolv.conf') : '# This step has no network.\n';
-  const texts = [hosts, resolver, `${HOSTNAME}\n`];
+  const texts = [hosts, resolver];
   return NETWORK_FILES.map((target, index) => {
     const source = join(stepDir, basename(target));
     writeFileSync(source, texts[index] ?? '', { mode: 0o644 });

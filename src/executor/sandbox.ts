@@ -80,7 +80,6 @@ const CAPABILITIES = [
 const MASKED = [
   '/proc/acpi',
   '/proc/asound',
-  '/proc/interrupts',
   '/proc/kcore',
   '/proc/keys',
   '/proc/latency_stats',

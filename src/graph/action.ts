@@ -27,8 +27,11 @@ export interface ExecAction {
   readonly timeoutMs?: number;
 }
 
-/** `pip`, `uv` and `npm` get their caches on cache mounts; `apt` gets its archives there and `DEBIAN_FRONTEND`. */
-export type ToolSupport = 'pip' | 'uv' | 'apt' | 'npm';
+/**
+ * `pip`, `uv` and `npm` get their caches on a cache mount, `apt-archives` has apt keep its downloads on one, and `apt` sets
+ * `DEBIAN_FRONTEND` besides.
+ */
+export type ToolSupport = 'pip' | 'uv' | 'npm' | 'apt' | 'apt-archives';
 
 export interface SecretVariable {
   readonly name: string;

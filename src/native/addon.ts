@@ -221,6 +221,8 @@ export interface NativeAddon {
   removeInRoot(root: string, path: string, cancel?: CancelToken): Promise<boolean>;
   /** Makes a directory look like another: owner, mode, attributes, times. */
   copyAttributes(source: string, target: string): void;
+  /** To the nanosecond, which `utimes` of Node is not. Links are not followed. */
+  setMtime(path: string, mtimeNs: string): void;
   setXattr(path: string, name: string, value: Buffer): void;
   /** Removes a tree, whatever its modes, never following links. Missing is fine. */
   removeTree(path: string, cancel?: CancelToken): Promise<void>;

@@ -50,6 +50,8 @@ export function fromNative(error: unknown, doing: string): Error {
       return integrity('E_DIGEST_MISMATCH');
     case 'LAYER_UNREPRESENTABLE':
       return definition('E_LAYER_UNREPRESENTABLE');
+    case 'FILE_CONFLICT':
+      return definition('E_PACKAGE_CONFLICT');
     case 'SOURCE_CHANGED':
       return definition('E_FILE_CHANGED_DURING_BUILD');
     case 'NEEDS_IDS':

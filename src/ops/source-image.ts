@@ -42,7 +42,8 @@ export function sourceOciLayoutOp(options: SourceImageOptions): Op {
   };
 }
 
-async function recordImage(
+/** Reads manifest and config from the store and records the layers; `source` is where the blobs can be fetched. */
+export async function recordImage(
   { blobs, layers }: SourceImageOptions,
   digest: Digest,
   source: string | undefined,

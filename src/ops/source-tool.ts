@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HostError } from '../errors.ts';
-import type { SourceTool } from '../graph/vertex.ts';
+import type { SourceTool, Vertex } from '../graph/vertex.ts';
 import type { LayerId, Op, OpContext, Result } from '../solver/op.ts';
 import type { InputFile } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
@@ -20,6 +20,8 @@ export type ToolFetcher = (
 export interface SourceToolOptions extends OpTools {
   readonly scratchDir: string;
   readonly fetch: ToolFetcher;
+  /** Takes the tool's own image instead. */
+  readonly image?: (vertex: Vertex, signal: AbortSignal) => Promise<Result>;
 }
 
 export function sourceToolOp(options: SourceToolOptions): Op {
@@ -35,6 +37,9 @@ export function sourceToolOp(options: SourceToolOptions): Op {
     },
     execute: async (vertex, _inputs, context): Promise<Result> => {
       const { signal, emit, resultId } = context;
+      if (options.image !== undefined) {
+        return await options.image(vertex, signal);
+      }
       const directory = join(options.scratchDir, `tool-${randomUUID()}`);
       try {
         await mkdir(directory, { recursive: true });

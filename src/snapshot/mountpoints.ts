@@ -3,16 +3,7 @@
  * their parents. So they come as one more layer at the very bottom, where whatever the image has goes before it; where the
  * image's links lead elsewhere, as one directly below the changes; and without overlay they are taken away again afterwards.
  */
-import {
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  rmdirSync,
-  type Stats,
-  unlinkSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
 import { DefinitionError } from '../errors.ts';
 import { native } from '../native/addon.ts';
@@ -78,14 +69,13 @@ interface Made {
   readonly path: string;
   readonly kind: 'directory' | 'file';
   readonly parent: string;
-  /** The parent's time before we came, and after. */
-  readonly before: Stats;
-  readonly after: Stats;
 }
 
 /** Makes what is missing in the changed tree itself. The result takes it away again, unless the step used it. */
 export function makeInPlace(root: string, missing: readonly Located[]): () => void {
   const made: Made[] = [];
+  /** Times of parents that were there before us. */
+  const before = new Map<string, bigint>();
   for (const { mountpoint, resolved } of missing) {
     const parts = resolved.path.split('/').filter(Boolean);
     for (let depth = 1; depth <= parts.length; depth += 1) {
@@ -93,37 +83,56 @@ export function makeInPlace(root: string, missing: readonly Located[]): () => vo
       if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
         continue;
       }
-      const parent = posix.dirname(path);
-      const before = lstatSync(parent);
+      const parent = dirname(path);
+      if (!before.has(parent) && !made.some((one) => one.path === parent)) {
+        before.set(parent, mtimeOf(parent));
+      }
       const kind = depth === parts.length ? mountpoint.kind : 'directory';
       if (kind === 'file') {
         writeFileSync(path, '', { mode: 0o644, flag: 'wx' });
       } else {
         mkdirSync(path, { mode: 0o755 });
       }
-      made.push({ path, kind, parent, before, after: lstatSync(parent) });
+      made.push({ path, kind, parent });
     }
   }
+  const after = new Map([...before.keys()].map((parent) => [parent, mtimeOf(parent)]));
   return () => {
-    for (const { path, kind, parent, before, after } of made.reverse()) {
-      const now = lstatSync(parent, { throwIfNoEntry: false });
-      const self = lstatSync(path, { throwIfNoEntry: false });
-      if (now === undefined || self === undefined || (kind === 'file' && self.size > 0)) {
-        continue;
-      }
-      try {
-        if (kind === 'file') {
-          unlinkSync(path);
-        } else {
-          rmdirSync(path);
-        }
-      } catch {
-        // It is not empty: the step put something in, which is the layer's.
-        continue;
-      }
-      if (now.mtimeMs === after.mtimeMs) {
-        utimesSync(parent, before.atime, before.mtimeMs / 1000);
+    // A parent that the step changed keeps the time of that.
+    const untouched = [...after]
+      .filter(([parent, time]) => time >= 0n && mtimeOf(parent) === time)
+      .map(([parent]) => parent);
+    const kept = made.reverse().filter((one) => !takeAway(one));
+    for (const parent of untouched) {
+      if (!kept.some((one) => one.parent === parent)) {
+        native().setMtime(parent, String(before.get(parent)));
       }
     }
   };
+}
+
+function takeAway({ path, kind }: Made): boolean {
+  const self = lstatSync(path, { throwIfNoEntry: false });
+  if (self === undefined) {
+    return true;
+  }
+  if (kind === 'file' && self.size > 0) {
+    return false;
+  }
+  try {
+    if (kind === 'file') {
+      unlinkSync(path);
+    } else {
+      rmdirSync(path);
+    }
+    return true;
+  } catch {
+    // It is not empty: the step put something in, which is the layer's.
+    return false;
+  }
+}
+
+/** -1 once it is gone. */
+function mtimeOf(path: string): bigint {
+  return lstatSync(path, { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? -1n;
 }

@@ -73,7 +73,7 @@ async function findWheel({ version, architecture, indexUrl, http, signal }: UvOp
   const machine = architecture === 'arm64' ? 'aarch64' : 'x86_64';
   const wheels = parseProjectPage(body, contentType, page).flatMap((file) => {
     const match = /^uv-(\d+(?:\.\d+)*)-py3-none-(.+)\.whl$/.exec(file.filename);
-    return match !== null && match[2]?.includes('musllinux') && match[2].endsWith(machine)
+    return match?.[2]?.includes('musllinux') && match[2].endsWith(machine)
       ? [{ file, version: match[1] ?? '' }]
       : [];
   });

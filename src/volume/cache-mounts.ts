@@ -33,6 +33,8 @@ const OPEN_MODE = 0o755;
 
 export class CacheMounts {
   readonly #dir: string;
+  /** Made or seen by this process; nobody removes these directories, only what is in them. */
+  readonly #known = new Set<string>();
 
   constructor(storeDir: string) {
     this.#dir = join(storeDir, 'mounts');
@@ -41,8 +43,11 @@ export class CacheMounts {
   /** Waits while somebody else holds a `locked` one, or, for a `locked` one, while anybody uses it. */
   async acquire(request: CacheMountRequest, signal: AbortSignal): Promise<HeldCacheMount> {
     const base = join(this.#dir, nameOf(request.id));
-    mkdirSync(base, { recursive: true, mode: 0o700 });
-    writeFileSync(join(base, 'id'), request.id);
+    if (!this.#known.has(base)) {
+      mkdirSync(base, { recursive: true, mode: 0o700 });
+      writeFileSync(join(base, 'id'), request.id);
+      this.#known.add(base);
+    }
     if (request.sharing === 'private') {
       return this.#acquirePrivate(base, request);
     }

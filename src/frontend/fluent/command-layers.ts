@@ -12,10 +12,10 @@ export interface RunCommandsOptions extends StepOptions {
 }
 
 /**
- * Whatever a command may call has its cache lent, so that no package cache ends up in a layer by accident. `apt` sets
- * `DEBIAN_FRONTEND` as well: a raw `apt-get install tzdata` must not wait for an answer.
+ * Whatever a command may call has its cache lent, so that no package cache ends up in a layer by accident.
+ * `DEBIAN_FRONTEND` is the apt methods' only; without a terminal and standard input debconf asks nothing anyway.
  */
-const LEND = ['pip', 'uv', 'apt', 'npm'] as const;
+const LEND = ['pip', 'uv', 'npm', 'apt-archives'] as const;
 
 /** Undefined when the call adds nothing. */
 export function runCommands(args: readonly unknown[]): LayerDefinition | undefined {

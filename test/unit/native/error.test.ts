@@ -11,6 +11,7 @@ test.each([
   ['ARCHIVE_LIMIT', IntegrityError, 'E_ARCHIVE_LIMIT'],
   ['DIGEST_MISMATCH', IntegrityError, 'E_DIGEST_MISMATCH'],
   ['LAYER_UNREPRESENTABLE', DefinitionError, 'E_LAYER_UNREPRESENTABLE'],
+  ['FILE_CONFLICT', DefinitionError, 'E_PACKAGE_CONFLICT'],
   ['SOURCE_CHANGED', DefinitionError, 'E_FILE_CHANGED_DURING_BUILD'],
   ['NEEDS_IDS', HostError, 'E_SUBUID_MISSING'],
   ['IO', HostError, 'E_IO'],

@@ -15,7 +15,11 @@ use napi::{
 use napi_derive::napi;
 use tsbuild_sys as sys;
 
-use crate::{cancel::CancelToken, error::Failure, pooled::{Work, work}};
+use crate::{
+    cancel::CancelToken,
+    error::Failure,
+    pooled::{Work, work},
+};
 
 /// A path that may hold bytes that are not UTF-8.
 type PathArgument = Either<String, Buffer>;
@@ -136,7 +140,12 @@ impl TryFrom<CopyEntry> for sys::copy::CopyEntry {
             "file" => sys::copy::EntryKind::File,
             "directory" => sys::copy::EntryKind::Directory,
             "symlink" => sys::copy::EntryKind::Symlink,
-            other => return Err(Error::new(Status::InvalidArg, format!("not a kind of entry: '{other}'"))),
+            other => {
+                return Err(Error::new(
+                    Status::InvalidArg,
+                    format!("not a kind of entry: '{other}'"),
+                ));
+            }
         };
         let expect = match entry.expect {
             None => None,
@@ -180,7 +189,10 @@ pub fn hash_file(path: String, cancel: Option<&CancelToken>) -> AsyncTask<Work<F
 }
 
 #[napi]
-pub fn hash_files(paths: Vec<PathArgument>, cancel: Option<&CancelToken>) -> AsyncTask<Work<Vec<FileFacts>>> {
+pub fn hash_files(
+    paths: Vec<PathArgument>,
+    cancel: Option<&CancelToken>,
+) -> AsyncTask<Work<Vec<FileFacts>>> {
     let cancel = flag_of(cancel);
     let paths: Vec<PathBuf> = paths.into_iter().map(path_of).collect();
     work(move || {
@@ -206,10 +218,12 @@ pub fn copy_into(
     progress: Option<Progress>,
 ) -> Result<AsyncTask<Work<()>>> {
     let cancel = flag_of(cancel);
-    let entries = entries.into_iter().map(sys::copy::CopyEntry::try_from).collect::<Result<Vec<_>>>()?;
+    let entries =
+        entries.into_iter().map(sys::copy::CopyEntry::try_from).collect::<Result<Vec<_>>>()?;
     Ok(work(move || {
         let mut meter = Meter::new(progress);
-        let result = sys::copy::copy_into(Path::new(&root), &entries, &cancel, &mut |done| meter.at(done));
+        let result =
+            sys::copy::copy_into(Path::new(&root), &entries, &cancel, &mut |done| meter.at(done));
         meter.end();
         result.map_err(fail)
     }))
@@ -267,12 +281,18 @@ pub fn stat_in_root(root: String, path: String) -> Result<Either<ScanEntry, ()>>
     let root = sys::root::Root::open(Path::new(&root)).map_err(fail)?;
     let found = root.stat(Path::new(&path)).map_err(fail)?;
     Ok(found.map_or(Either::B(()), |(path, stat)| {
-        Either::A(sys::scan::ScanEntry::of(path.into_os_string().into_encoded_bytes(), &stat).into())
+        Either::A(
+            sys::scan::ScanEntry::of(path.into_os_string().into_encoded_bytes(), &stat).into(),
+        )
     }))
 }
 
 #[napi]
-pub fn remove_in_root(root: String, path: String, cancel: Option<&CancelToken>) -> AsyncTask<Work<bool>> {
+pub fn remove_in_root(
+    root: String,
+    path: String,
+    cancel: Option<&CancelToken>,
+) -> AsyncTask<Work<bool>> {
     let cancel = flag_of(cancel);
     work(move || {
         let root = sys::root::Root::open(Path::new(&root)).map_err(fail)?;
@@ -283,6 +303,11 @@ pub fn remove_in_root(root: String, path: String, cancel: Option<&CancelToken>) 
 #[napi]
 pub fn copy_attributes(source: String, target: String) -> Result<()> {
     sys::copy::copy_attributes(Path::new(&source), Path::new(&target)).map_err(fail)
+}
+
+#[napi]
+pub fn set_mtime(path: String, mtime_ns: String) -> Result<()> {
+    sys::copy::set_mtime(Path::new(&path), number_of(&mtime_ns)?).map_err(fail)
 }
 
 #[napi]
@@ -311,12 +336,14 @@ pub fn mount_overlay(mount: OverlayMount) -> Result<()> {
 
 #[napi]
 pub fn mount_bind(source: String, target: String, read_only: bool, recursive: bool) -> Result<()> {
-    sys::mount::mount_bind(Path::new(&source), Path::new(&target), read_only, recursive).map_err(fail)
+    sys::mount::mount_bind(Path::new(&source), Path::new(&target), read_only, recursive)
+        .map_err(fail)
 }
 
 #[napi]
 pub fn mount_tmpfs(target: String, mode: u32, size_bytes: Option<f64>) -> Result<()> {
-    sys::mount::mount_tmpfs(Path::new(&target), mode, size_bytes.map(|size| size as u64)).map_err(fail)
+    sys::mount::mount_tmpfs(Path::new(&target), mode, size_bytes.map(|size| size as u64))
+        .map_err(fail)
 }
 
 #[napi]
@@ -346,7 +373,12 @@ pub fn try_lock(path: String, shared: bool) -> Result<Either<NativeLock, ()>> {
 
 /// Waits on a thread of its own: many waiting ones must not fill Node's pool.
 #[napi(ts_return_type = "Promise<NativeLock>")]
-pub fn lock<'env>(env: &'env Env, path: String, shared: bool, cancel: Option<&CancelToken>) -> Result<Object<'env>> {
+pub fn lock<'env>(
+    env: &'env Env,
+    path: String,
+    shared: bool,
+    cancel: Option<&CancelToken>,
+) -> Result<Object<'env>> {
     let cancel = flag_of(cancel);
     let (deferred, promise) = env.create_deferred()?;
     std::thread::spawn(move || match sys::lock::lock(Path::new(&path), shared, &cancel) {

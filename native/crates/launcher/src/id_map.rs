@@ -45,7 +45,8 @@ pub fn subordinate_ids(uid: u32) -> (Vec<Range>, Vec<Range>) {
     let mut owners = vec![uid.to_string()];
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     owners.extend(names_of(&passwd, uid));
-    let read = |path: &str| parse_ranges(&std::fs::read_to_string(path).unwrap_or_default(), &owners);
+    let read =
+        |path: &str| parse_ranges(&std::fs::read_to_string(path).unwrap_or_default(), &owners);
     let (mut uids, mut gids) = (read("/etc/subuid"), read("/etc/subgid"));
     if uids.is_empty() || gids.is_empty() {
         if owners.len() == 1 {
@@ -54,10 +55,14 @@ pub fn subordinate_ids(uid: u32) -> (Vec<Range>, Vec<Range>) {
         }
         if let Some(name) = owners.get(1) {
             if uids.is_empty() {
-                uids = output("getsubids", &[name]).map(|text| parse_getsubids(&text)).unwrap_or_default();
+                uids = output("getsubids", &[name])
+                    .map(|text| parse_getsubids(&text))
+                    .unwrap_or_default();
             }
             if gids.is_empty() {
-                gids = output("getsubids", &["-g", name]).map(|text| parse_getsubids(&text)).unwrap_or_default();
+                gids = output("getsubids", &["-g", name])
+                    .map(|text| parse_getsubids(&text))
+                    .unwrap_or_default();
             }
         }
     }
@@ -100,9 +105,18 @@ mod tests {
         let owners = ["1000".to_owned(), "eva".to_owned()];
         let text = "root:1:2\neva:100000:65536\n# no\n1000:300000:10\neva:x:1\neva:5:0\nevan:7:7\n";
         let ranges = parse_ranges(text, &owners);
-        assert_eq!(ranges, [Range { start: 100_000, count: 65_536 }, Range { start: 300_000, count: 10 }]);
-        assert_eq!(map_arguments(1000, &ranges).join(" "), "0 1000 1 1 100000 65536 65537 300000 10");
+        assert_eq!(
+            ranges,
+            [Range { start: 100_000, count: 65_536 }, Range { start: 300_000, count: 10 }]
+        );
+        assert_eq!(
+            map_arguments(1000, &ranges).join(" "),
+            "0 1000 1 1 100000 65536 65537 300000 10"
+        );
         assert_eq!(parse_getsubids("0: eva 100000 65536\n"), ranges[..1]);
-        assert_eq!(names_of("root:x:0:0::/root:/bin/sh\neva:x:1000:1000::/:/bin/sh\n", 1000), ["eva"]);
+        assert_eq!(
+            names_of("root:x:0:0::/root:/bin/sh\neva:x:1000:1000::/:/bin/sh\n", 1000),
+            ["eva"]
+        );
     }
 }

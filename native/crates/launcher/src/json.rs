@@ -8,7 +8,9 @@ pub fn quote(text: &str) -> String {
         match character {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),
-            control if u32::from(control) < 0x20 => quoted.push_str(&format!("\\u{:04x}", u32::from(control))),
+            control if u32::from(control) < 0x20 => {
+                quoted.push_str(&format!("\\u{:04x}", u32::from(control)))
+            }
             other => quoted.push(other),
         }
     }
@@ -18,8 +20,10 @@ pub fn quote(text: &str) -> String {
 
 /// An object of strings; absent ones are left out.
 pub fn object(fields: &[(&str, Option<&str>)]) -> String {
-    let parts: Vec<String> =
-        fields.iter().filter_map(|(name, value)| value.map(|value| format!("{}:{}", quote(name), quote(value)))).collect();
+    let parts: Vec<String> = fields
+        .iter()
+        .filter_map(|(name, value)| value.map(|value| format!("{}:{}", quote(name), quote(value))))
+        .collect();
     format!("{{{}}}", parts.join(","))
 }
 

@@ -65,15 +65,24 @@ fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Options, String> {
             b"--probe" => options.probe = true,
             b"--mode" => {
                 let value = words.next().unwrap_or_default();
-                options.mode = Mode::parse(value.as_bytes()).ok_or_else(|| format!("unknown mode '{}'", value.display()))?;
+                options.mode = Mode::parse(value.as_bytes())
+                    .ok_or_else(|| format!("unknown mode '{}'", value.display()))?;
             }
             b"--parent" => {
                 let value = words.next().unwrap_or_default();
-                options.parent = Some(value.to_string_lossy().parse().map_err(|_| "--parent needs a pid".to_owned())?);
+                options.parent = Some(
+                    value
+                        .to_string_lossy()
+                        .parse()
+                        .map_err(|_| "--parent needs a pid".to_owned())?,
+                );
             }
             b"--" => {
                 options.argv = words
-                    .map(|word| CString::new(word.into_vec()).map_err(|_| "a zero byte in an argument".to_owned()))
+                    .map(|word| {
+                        CString::new(word.into_vec())
+                            .map_err(|_| "a zero byte in an argument".to_owned())
+                    })
                     .collect::<Result<_, _>>()?;
                 break;
             }
@@ -88,7 +97,11 @@ fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Options, String> {
 
 impl Failure {
     fn to_json(&self) -> String {
-        let mut fields = vec![("code", Some("E_USERNS")), ("message", Some(&self.message)), ("hint", self.hint.as_deref())];
+        let mut fields = vec![
+            ("code", Some("E_USERNS")),
+            ("message", Some(&self.message)),
+            ("hint", self.hint.as_deref()),
+        ];
         fields.push(("errno", self.errno.as_deref()));
         json::object(&fields)
     }

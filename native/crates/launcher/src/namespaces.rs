@@ -66,7 +66,11 @@ pub struct Failure {
 
 impl Failure {
     fn new(message: impl Into<String>, error: Option<&io::Error>, hint: Option<String>) -> Self {
-        Self { message: message.into(), hint, errno: error.and_then(io::Error::raw_os_error).map(errno_name) }
+        Self {
+            message: message.into(),
+            hint,
+            errno: error.and_then(io::Error::raw_os_error).map(errno_name),
+        }
     }
 }
 
@@ -85,14 +89,17 @@ pub fn launch(options: &Options) -> Result<i32, Failure> {
     match start_init(options, mode, &notes)? {
         Started::Ended(status) => Ok(status),
         Started::NoFreshProc(reason) => {
-            notes.push(format!("without a pid namespace: {reason}; the container that tsbuild runs in masks /proc"));
+            notes.push(format!(
+                "without a pid namespace: {reason}; the container that tsbuild runs in masks /proc"
+            ));
             start_plain(options, mode, &notes)
         }
     }
 }
 
 fn bind_to_parent(parent: i32) -> Result<(), Failure> {
-    process::die_with_parent().map_err(|error| Failure::new("cannot ask for the death signal", Some(&error), None))?;
+    process::die_with_parent()
+        .map_err(|error| Failure::new("cannot ask for the death signal", Some(&error), None))?;
     // Dead already: nobody would send the signal, nobody waits for us.
     if process::parent_pid() != parent {
         process::exit_now(1);
@@ -109,20 +116,39 @@ fn enter(wanted: Mode, notes: &mut Vec<String>) -> Result<Mode, Failure> {
                 return Err(Failure::new(
                     format!("cannot make a mount namespace: {error}"),
                     Some(&error),
-                    Some("mode 'root' needs root with CAP_SYS_ADMIN; leave the mode to tsbuild".into()),
+                    Some(
+                        "mode 'root' needs root with CAP_SYS_ADMIN; leave the mode to tsbuild"
+                            .into(),
+                    ),
                 ));
             }
             Err(_) => notes.push("root without CAP_SYS_ADMIN: a user namespace is used".into()),
         }
     }
-    let (uids, gids) = if wanted == Mode::Single { (Vec::new(), Vec::new()) } else { id_map::subordinate_ids(uid) };
-    let helper = if uids.is_empty() || gids.is_empty() { None } else { Some(start_mapper(uid, gid, &uids, &gids)?) };
+    let (uids, gids) = if wanted == Mode::Single {
+        (Vec::new(), Vec::new())
+    } else {
+        id_map::subordinate_ids(uid)
+    };
+    let helper = if uids.is_empty() || gids.is_empty() {
+        None
+    } else {
+        Some(start_mapper(uid, gid, &uids, &gids)?)
+    };
     process::unshare(process::NEW_USER).map_err(|error| {
-        Failure::new(format!("cannot make a user namespace: {error}"), Some(&error), explain_user_namespace(&error))
+        Failure::new(
+            format!("cannot make a user namespace: {error}"),
+            Some(&error),
+            explain_user_namespace(&error),
+        )
     })?;
     let mapped = match helper {
         Some(helper) => helper.finish(),
-        None => Err(Unmapped { uids: false, gids: false, reason: "no subordinate ids in /etc/subuid and /etc/subgid".into() }),
+        None => Err(Unmapped {
+            uids: false,
+            gids: false,
+            reason: "no subordinate ids in /etc/subuid and /etc/subgid".into(),
+        }),
     };
     let mode = match mapped {
         Ok(()) => Mode::Multi,
@@ -174,8 +200,15 @@ struct Mapper {
     pid: i32,
 }
 
-fn start_mapper(uid: u32, gid: u32, uids: &[id_map::Range], gids: &[id_map::Range]) -> Result<Mapper, Failure> {
-    let failed = |error: io::Error| Failure::new(format!("cannot start the mapper: {error}"), Some(&error), None);
+fn start_mapper(
+    uid: u32,
+    gid: u32,
+    uids: &[id_map::Range],
+    gids: &[id_map::Range],
+) -> Result<Mapper, Failure> {
+    let failed = |error: io::Error| {
+        Failure::new(format!("cannot start the mapper: {error}"), Some(&error), None)
+    };
     let (go_read, go) = process::pipe().map_err(failed)?;
     let (answer, answer_write) = process::pipe().map_err(failed)?;
     let target = process::pid();
@@ -188,7 +221,9 @@ fn start_mapper(uid: u32, gid: u32, uids: &[id_map::Range], gids: &[id_map::Rang
             if fs::File::from(go_read).read_exact(&mut byte).is_err() {
                 process::exit_now(0);
             }
-            for (letter, program, own, ranges) in [("g", "newgidmap", gid, gids), ("u", "newuidmap", uid, uids)] {
+            for (letter, program, own, ranges) in
+                [("g", "newgidmap", gid, gids), ("u", "newuidmap", uid, uids)]
+            {
                 let result = run_mapper(program, target, &id_map::map_arguments(own, ranges));
                 let text = match result {
                     Ok(()) => format!("{letter}\n"),
@@ -226,11 +261,16 @@ impl Mapper {
         let sent = fs::File::from(self.go).write_all(b"1");
         let read = fs::File::from(self.answer).read_to_string(&mut text);
         let _ = process::wait(self.pid);
-        let (uids, gids) = (text.lines().any(|line| line == "u"), text.lines().any(|line| line == "g"));
+        let (uids, gids) =
+            (text.lines().any(|line| line == "u"), text.lines().any(|line| line == "g"));
         if uids && gids {
             return Ok(());
         }
-        let reason = text.lines().find_map(|line| line.strip_prefix('!')).unwrap_or("the mapper failed").to_owned();
+        let reason = text
+            .lines()
+            .find_map(|line| line.strip_prefix('!'))
+            .unwrap_or("the mapper failed")
+            .to_owned();
         let _ = (sent, read);
         Err(Unmapped { uids, gids, reason })
     }
@@ -239,7 +279,11 @@ impl Mapper {
 fn map_single(uid: u32, gid: u32, unmapped: &Unmapped) -> Result<(), Failure> {
     let write = |path: &str, text: String| {
         fs::write(path, text).map_err(|error| {
-            Failure::new(format!("cannot write {path}: {error}"), Some(&error), explain_denial(&error))
+            Failure::new(
+                format!("cannot write {path}: {error}"),
+                Some(&error),
+                explain_denial(&error),
+            )
         })
     };
     if !unmapped.gids {
@@ -259,7 +303,8 @@ enum Started {
 
 /// Pid 1 of a new pid namespace: a fresh /proc, orphans reaped, the worker as a child.
 fn start_init(options: &Options, mode: Mode, notes: &[String]) -> Result<Started, Failure> {
-    let failed = |error: io::Error| Failure::new(format!("cannot make a pipe: {error}"), Some(&error), None);
+    let failed =
+        |error: io::Error| Failure::new(format!("cannot make a pipe: {error}"), Some(&error), None);
     let (alive_read, alive) = process::pipe().map_err(failed)?;
     let (answer, answer_write) = process::pipe().map_err(failed)?;
     let pid = match process::fork(process::NEW_PID) {
@@ -268,12 +313,15 @@ fn start_init(options: &Options, mode: Mode, notes: &[String]) -> Result<Started
             drop((alive, answer));
             process::exit_now(init(options, mode, notes, &alive_read, answer_write));
         }
-        Err(error) => return Ok(Started::NoFreshProc(format!("cannot make a pid namespace: {error}"))),
+        Err(error) => {
+            return Ok(Started::NoFreshProc(format!("cannot make a pid namespace: {error}")));
+        }
     };
     drop((alive_read, answer_write));
     let mut text = String::new();
     let _ = fs::File::from(answer).read_to_string(&mut text);
-    let (_, ended) = process::wait(pid).map_err(|error| Failure::new("init is gone", Some(&error), None))?;
+    let (_, ended) =
+        process::wait(pid).map_err(|error| Failure::new("init is gone", Some(&error), None))?;
     drop(alive);
     if let Some(reason) = text.strip_prefix('!') {
         return Ok(Started::NoFreshProc(reason.to_owned()));
@@ -284,7 +332,9 @@ fn start_init(options: &Options, mode: Mode, notes: &[String]) -> Result<Started
 fn init(options: &Options, mode: Mode, notes: &[String], alive: &OwnedFd, answer: OwnedFd) -> i32 {
     // From outside of the namespace the signal reaches even pid 1. Our parent's pid is not visible here, so that a pipe
     // tells whether it died before the call.
-    if process::die_with_parent().is_err() || process::poll_readable(&[alive.as_raw_fd()], 0).is_ok_and(|ready| ready[0]) {
+    if process::die_with_parent().is_err()
+        || process::poll_readable(&[alive.as_raw_fd()], 0).is_ok_and(|ready| ready[0])
+    {
         return 1;
     }
     if let Err(error) = mount::mount_proc(Path::new("/proc")) {
@@ -324,7 +374,13 @@ fn status_of(ended: Ended) -> i32 {
     }
 }
 
-fn start_worker(options: &Options, mode: Mode, notes: &[String], pid_namespace: bool, parent: i32) -> Result<i32, i32> {
+fn start_worker(
+    options: &Options,
+    mode: Mode,
+    notes: &[String],
+    pid_namespace: bool,
+    parent: i32,
+) -> Result<i32, i32> {
     if options.probe {
         println!(
             "{{\"mode\":{},\"pidNamespace\":{pid_namespace},\"notes\":{}}}",
@@ -345,18 +401,29 @@ fn start_worker(options: &Options, mode: Mode, notes: &[String], pid_namespace: 
                 .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat())
                 .collect();
             environment.push(format!("TSBUILD_LAUNCHER_MODE={}", mode.word()).into_bytes());
-            environment.push(format!("TSBUILD_LAUNCHER_PID_NAMESPACE={}", u8::from(pid_namespace)).into_bytes());
+            environment.push(
+                format!("TSBUILD_LAUNCHER_PID_NAMESPACE={}", u8::from(pid_namespace)).into_bytes(),
+            );
             environment.push(format!("TSBUILD_LAUNCHER_NOTES={}", json::array(notes)).into_bytes());
-            let environment: Vec<_> =
-                environment.into_iter().filter_map(|entry| std::ffi::CString::new(entry).ok()).collect();
+            let environment: Vec<_> = environment
+                .into_iter()
+                .filter_map(|entry| std::ffi::CString::new(entry).ok())
+                .collect();
             let program = std::ffi::OsStr::from_bytes(options.argv[0].as_bytes());
             let error = process::exec(program, &options.argv, &environment);
-            let failure = Failure::new(format!("cannot start '{}': {error}", program.display()), Some(&error), None);
+            let failure = Failure::new(
+                format!("cannot start '{}': {error}", program.display()),
+                Some(&error),
+                None,
+            );
             eprintln!("{}", failure.to_json());
             process::exit_now(125);
         }
         Err(error) => {
-            eprintln!("{}", Failure::new(format!("cannot fork: {error}"), Some(&error), None).to_json());
+            eprintln!(
+                "{}",
+                Failure::new(format!("cannot fork: {error}"), Some(&error), None).to_json()
+            );
             Err(125)
         }
     }
@@ -364,16 +431,25 @@ fn start_worker(options: &Options, mode: Mode, notes: &[String], pid_namespace: 
 
 /// The likely reason; only words, what counts was tried.
 fn explain_user_namespace(error: &io::Error) -> Option<String> {
-    let number = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let number =
+        |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
     let hint = match error.raw_os_error().map(errno_name).as_deref() {
         Some("ENOSPC" | "EUSERS") if number("/proc/sys/user/max_user_namespaces") == Some(0) => {
             "user namespaces are switched off: sudo sysctl user.max_user_namespaces=15000"
         }
-        Some("ENOSPC" | "EUSERS") => "too many user namespaces: raise user.max_user_namespaces, or nest less deep",
-        Some("EPERM" | "EACCES") if number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) => {
+        Some("ENOSPC" | "EUSERS") => {
+            "too many user namespaces: raise user.max_user_namespaces, or nest less deep"
+        }
+        Some("EPERM" | "EACCES")
+            if number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) =>
+        {
             "sudo sysctl kernel.unprivileged_userns_clone=1"
         }
-        Some("EPERM" | "EACCES") if number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) => APPARMOR,
+        Some("EPERM" | "EACCES")
+            if number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) =>
+        {
+            APPARMOR
+        }
         Some("EPERM" | "EACCES") if in_chroot() => "user namespaces cannot be made inside a chroot",
         Some("EPERM" | "EACCES") if has_seccomp() => {
             "a seccomp filter forbids it: start the container with --security-opt seccomp=unconfined, or a profile that \
@@ -392,7 +468,9 @@ fn explain_denial(error: &io::Error) -> Option<String> {
     if !matches!(error.raw_os_error().map(errno_name).as_deref(), Some("EPERM" | "EACCES")) {
         return None;
     }
-    if fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").is_ok_and(|text| text.trim() == "1") {
+    if fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+        .is_ok_and(|text| text.trim() == "1")
+    {
         return Some(APPARMOR.to_owned());
     }
     if has_seccomp() {
@@ -403,7 +481,9 @@ fn explain_denial(error: &io::Error) -> Option<String> {
 
 fn status_number(field: &str) -> Option<u32> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix(field)?.trim_start_matches(':').trim().parse().ok())
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.trim_start_matches(':').trim().parse().ok())
 }
 
 fn has_seccomp() -> bool {
@@ -415,7 +495,8 @@ fn no_new_privileges() -> bool {
 }
 
 fn in_chroot() -> bool {
-    fs::read_to_string("/proc/self/mountinfo").is_ok_and(|text| !text.lines().any(|line| line.split(' ').nth(4) == Some("/")))
+    fs::read_to_string("/proc/self/mountinfo")
+        .is_ok_and(|text| !text.lines().any(|line| line.split(' ').nth(4) == Some("/")))
 }
 
 fn is_privileged_program(program: &str) -> bool {
@@ -424,7 +505,9 @@ fn is_privileged_program(program: &str) -> bool {
         .unwrap_or_else(|| "/usr/bin:/bin".into())
         .as_bytes()
         .split(|byte| *byte == b':')
-        .filter_map(|directory| fs::metadata(Path::new(std::ffi::OsStr::from_bytes(directory)).join(program)).ok())
+        .filter_map(|directory| {
+            fs::metadata(Path::new(std::ffi::OsStr::from_bytes(directory)).join(program)).ok()
+        })
         // File capabilities do as well, and cannot be told here without reading the attribute.
         .any(|facts| facts.permissions().mode() & 0o4000 != 0)
 }

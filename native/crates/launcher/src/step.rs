@@ -44,7 +44,8 @@ struct Spec {
 
 /// Runs the step. The status is 0 when the outcome was reported, whatever it is.
 pub fn run() -> i32 {
-    let (Ok(status), Ok(spec)) = (process::inherited(STATUS_FD), process::inherited(SPEC_FD)) else {
+    let (Ok(status), Ok(spec)) = (process::inherited(STATUS_FD), process::inherited(SPEC_FD))
+    else {
         eprintln!("tsbuild-launcher: 'step' is for tsbuild's own use");
         return 2;
     };
@@ -72,8 +73,11 @@ fn read_spec(fd: OwnedFd) -> io::Result<Spec> {
     if bytes.pop() != Some(0) {
         return Err(bad());
     }
-    let mut strings = bytes.split(|byte| *byte == 0).map(|part| CString::new(part).expect("split at zero bytes"));
-    let mut text = || -> io::Result<String> { strings.next().ok_or_else(bad)?.into_string().map_err(|_| bad()) };
+    let mut strings =
+        bytes.split(|byte| *byte == 0).map(|part| CString::new(part).expect("split at zero bytes"));
+    let mut text = || -> io::Result<String> {
+        strings.next().ok_or_else(bad)?.into_string().map_err(|_| bad())
+    };
     let uid = text()?.parse().map_err(|_| bad())?;
     let gid = text()?.parse().map_err(|_| bad())?;
     let groups = match text()?.as_str() {
@@ -127,14 +131,23 @@ fn supervise(spec: &Spec) -> io::Result<String> {
     }
     Ok(match ended {
         Ended::Exited(status) => format!("{{\"exit\":{status}}}"),
-        Ended::Signalled(signal) => json::object(&[("signal", Some(&process::signal_name(signal)))]),
+        Ended::Signalled(signal) => {
+            json::object(&[("signal", Some(&process::signal_name(signal)))])
+        }
     })
 }
 
 /// In the child. Returns only with what failed.
-fn become_step(spec: &Spec, out: &OwnedFd, err: &OwnedFd) -> (&'static str, io::Error, Option<&'static str>) {
+fn become_step(
+    spec: &Spec,
+    out: &OwnedFd,
+    err: &OwnedFd,
+) -> (&'static str, io::Error, Option<&'static str>) {
     process::reset_signals();
     if let Err(error) = process::duplicate_to(out, 1).and_then(|()| process::duplicate_to(err, 2)) {
+        return ("start", error, None);
+    }
+    if let Err(error) = process::confine_capabilities() {
         return ("start", error, None);
     }
     if let Err(error) = process::become_user(spec.uid, spec.gid, spec.groups.as_deref()) {
@@ -152,7 +165,11 @@ fn exec_in_path(spec: &Spec) -> (&'static str, io::Error, Option<&'static str>) 
     if program.contains(&b'/') {
         return exec_one(program, spec);
     }
-    let path = spec.environment.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
+    let path = spec
+        .environment
+        .iter()
+        .find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="))
+        .unwrap_or(DEFAULT_PATH);
     let mut reason = ("exec", io::Error::from_raw_os_error(2), None);
     for directory in path.split(|byte| *byte == b':') {
         let directory = if directory.is_empty() { b"." } else { directory };
@@ -161,7 +178,9 @@ fn exec_in_path(spec: &Spec) -> (&'static str, io::Error, Option<&'static str>) 
         match failure.1.kind() {
             // The most telling one is kept: found but not executable.
             io::ErrorKind::NotFound if failure.2.is_none() => {}
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
+            io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotADirectory => {
                 if failure.1.kind() != io::ErrorKind::NotADirectory && program_exists(&file) {
                     reason = failure;
                 }
@@ -178,7 +197,8 @@ fn program_exists(file: &[u8]) -> bool {
 
 fn exec_one(file: &[u8], spec: &Spec) -> (&'static str, io::Error, Option<&'static str>) {
     let error = process::exec(OsStr::from_bytes(file), &spec.argv, &spec.environment);
-    let detail = (error.kind() == io::ErrorKind::NotFound && program_exists(file)).then_some("interpreter");
+    let detail =
+        (error.kind() == io::ErrorKind::NotFound && program_exists(file)).then_some("interpreter");
     ("exec", error, detail)
 }
 
@@ -252,7 +272,8 @@ fn kill_descendants() {
     loop {
         let path = format!("/proc/self/task/{}/children", process::pid());
         let children = std::fs::read_to_string(path).unwrap_or_default();
-        let pids: Vec<i32> = children.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let pids: Vec<i32> =
+            children.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         if pids.is_empty() {
             return;
         }

@@ -72,7 +72,12 @@ pub struct CopyEntry {
 ///
 /// # Errors
 /// `IO`, `CANCELLED`, `SOURCE_CHANGED`, `NOT_A_DIRECTORY`, `IS_A_DIRECTORY` (a file would replace a directory).
-pub fn copy_into(root: &Path, entries: &[CopyEntry], cancel: &AtomicBool, progress: &mut dyn FnMut(u64)) -> Result<()> {
+pub fn copy_into(
+    root: &Path,
+    entries: &[CopyEntry],
+    cancel: &AtomicBool,
+    progress: &mut dyn FnMut(u64),
+) -> Result<()> {
     let root = Root::open(root)?;
     let mut directory_times: Vec<(PathBuf, i128)> = Vec::new();
     let mut done = 0;
@@ -87,11 +92,16 @@ pub fn copy_into(root: &Path, entries: &[CopyEntry], cancel: &AtomicBool, progre
         }
         let clean = normal(&entry.destination);
         let Some(name) = clean.file_name() else {
-            return Err(Error::of("IS_A_DIRECTORY", &entry.destination, "a file cannot replace the root"));
+            return Err(Error::of(
+                "IS_A_DIRECTORY",
+                &entry.destination,
+                "a file cannot replace the root",
+            ));
         };
         let parent_path = clean.parent().unwrap_or(Path::new("")).to_owned();
         if last_parent.as_ref().is_none_or(|(path, _)| *path != parent_path) {
-            last_parent = Some((parent_path.clone(), root.make_directories(&parent_path, 0o755, 0, 0)?));
+            last_parent =
+                Some((parent_path.clone(), root.make_directories(&parent_path, 0o755, 0, 0)?));
         }
         let (_, parent) = last_parent.as_ref().expect("just set");
         let shown = root.shown(&clean);
@@ -109,7 +119,8 @@ pub fn copy_into(root: &Path, entries: &[CopyEntry], cancel: &AtomicBool, progre
         let fd = root
             .open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)
             .map_err(|error| Error::io("open", root.shown(path), error))?;
-        set_times(&fd, *mtime).map_err(|error| Error::io("set times of", root.shown(path), error))?;
+        set_times(&fd, *mtime)
+            .map_err(|error| Error::io("set times of", root.shown(path), error))?;
     }
     Ok(())
 }
@@ -118,7 +129,8 @@ fn copy_directory(root: &Root, entry: &CopyEntry) -> Result<i128> {
     let shown = root.shown(&entry.destination);
     let needs_source = entry.mode.is_none() || entry.mtime_ns.is_none();
     let source = if needs_source { Some(stat_source(entry)?) } else { None };
-    let mode = entry.mode.unwrap_or_else(|| source.as_ref().map_or(0o755, |stat| stat.st_mode & 0o7777));
+    let mode =
+        entry.mode.unwrap_or_else(|| source.as_ref().map_or(0o755, |stat| stat.st_mode & 0o7777));
     let clean = normal(&entry.destination);
     if !clean.as_os_str().is_empty() {
         let (parent, name) = root.parent_of(&clean, true)?;
@@ -131,17 +143,21 @@ fn copy_directory(root: &Root, entry: &CopyEntry) -> Result<i128> {
     let fd = root
         .open_at(&clean, OFlags::RDONLY | OFlags::DIRECTORY)
         .map_err(|error| Error::io("open", &shown, error))?;
-    set_owner(&fd, entry.uid, entry.gid).map_err(|error| Error::io("change owner of", &shown, error))?;
-    rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & 0o7777)).map_err(|error| Error::io("change mode of", &shown, error))?;
+    set_owner(&fd, entry.uid, entry.gid)
+        .map_err(|error| Error::io("change owner of", &shown, error))?;
+    rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & 0o7777))
+        .map_err(|error| Error::io("change mode of", &shown, error))?;
     Ok(entry.mtime_ns.unwrap_or_else(|| source.as_ref().map_or(0, mtime_of)))
 }
 
 fn make_link(parent: &OwnedFd, name: &Path, entry: &CopyEntry, shown: &Path) -> Result<()> {
     let target = match &entry.link {
         Some(target) => target.clone(),
-        None => std::fs::read_link(&entry.source).map_err(|error| Error::io("read link", &entry.source, error))?,
+        None => std::fs::read_link(&entry.source)
+            .map_err(|error| Error::io("read link", &entry.source, error))?,
     };
-    rustix::fs::symlinkat(&target, parent, name).map_err(|error| Error::io("make link", shown, error))?;
+    rustix::fs::symlinkat(&target, parent, name)
+        .map_err(|error| Error::io("make link", shown, error))?;
     rustix::fs::chownat(
         parent,
         name,
@@ -158,17 +174,26 @@ fn make_link(parent: &OwnedFd, name: &Path, entry: &CopyEntry, shown: &Path) -> 
         .map_err(|error| Error::io("set times of", shown, error))
 }
 
-fn copy_file(parent: &OwnedFd, name: &Path, entry: &CopyEntry, shown: &Path, cancel: &AtomicBool) -> Result<u64> {
+fn copy_file(
+    parent: &OwnedFd,
+    name: &Path,
+    entry: &CopyEntry,
+    shown: &Path,
+    cancel: &AtomicBool,
+) -> Result<u64> {
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     if !entry.follow {
         flags |= OFlags::NOFOLLOW;
     }
-    let source = rustix::fs::open(&entry.source, flags, Mode::empty()).map_err(|error| match (error, entry.expect) {
-        // It was a file when it was hashed.
-        (Errno::NOENT | Errno::LOOP, Some(_)) => changed(entry),
-        _ => Error::io("read", &entry.source, error),
+    let source = rustix::fs::open(&entry.source, flags, Mode::empty()).map_err(|error| {
+        match (error, entry.expect) {
+            // It was a file when it was hashed.
+            (Errno::NOENT | Errno::LOOP, Some(_)) => changed(entry),
+            _ => Error::io("read", &entry.source, error),
+        }
     })?;
-    let stat = rustix::fs::fstat(&source).map_err(|error| Error::io("stat", &entry.source, error))?;
+    let stat =
+        rustix::fs::fstat(&source).map_err(|error| Error::io("stat", &entry.source, error))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(changed(entry));
     }
@@ -182,18 +207,22 @@ fn copy_file(parent: &OwnedFd, name: &Path, entry: &CopyEntry, shown: &Path, can
     .map_err(|error| Error::io("create", shown, error))?;
     let size = copy_bytes(&source, &target, stat.st_size as u64, entry, shown, cancel)?;
     if entry.expect.is_some() {
-        let after = rustix::fs::fstat(&source).map_err(|error| Error::io("stat", &entry.source, error))?;
+        let after =
+            rustix::fs::fstat(&source).map_err(|error| Error::io("stat", &entry.source, error))?;
         check_expectation(entry, &after)?;
         if size != after.st_size as u64 {
             return Err(changed(entry));
         }
     }
     // Owner first: changing it clears the set-id bits and the capabilities.
-    set_owner(&target, entry.uid, entry.gid).map_err(|error| Error::io("change owner of", shown, error))?;
+    set_owner(&target, entry.uid, entry.gid)
+        .map_err(|error| Error::io("change owner of", shown, error))?;
     let mode = entry.mode.unwrap_or(stat.st_mode & 0o7777);
-    rustix::fs::fchmod(&target, Mode::from_raw_mode(mode & 0o7777)).map_err(|error| Error::io("change mode of", shown, error))?;
+    rustix::fs::fchmod(&target, Mode::from_raw_mode(mode & 0o7777))
+        .map_err(|error| Error::io("change mode of", shown, error))?;
     if entry.xattrs {
-        copy_xattrs(&source, &target).map_err(|error| Error::io("copy attributes to", shown, error))?;
+        copy_xattrs(&source, &target)
+            .map_err(|error| Error::io("copy attributes to", shown, error))?;
     }
     set_times(&target, entry.mtime_ns.unwrap_or_else(|| mtime_of(&stat)))
         .map_err(|error| Error::io("set times of", shown, error))?;
@@ -201,7 +230,14 @@ fn copy_file(parent: &OwnedFd, name: &Path, entry: &CopyEntry, shown: &Path, can
 }
 
 /// Cloned where the filesystem can, else copied in the kernel, else by hand.
-fn copy_bytes(source: &OwnedFd, target: &OwnedFd, size: u64, entry: &CopyEntry, shown: &Path, cancel: &AtomicBool) -> Result<u64> {
+fn copy_bytes(
+    source: &OwnedFd,
+    target: &OwnedFd,
+    size: u64,
+    entry: &CopyEntry,
+    shown: &Path,
+    cancel: &AtomicBool,
+) -> Result<u64> {
     const CHUNK_BYTES: usize = 8 * 1024 * 1024;
     if size > 0 && rustix::fs::ioctl_ficlone(target, source).is_ok() {
         return Ok(size);
@@ -213,7 +249,11 @@ fn copy_bytes(source: &OwnedFd, target: &OwnedFd, size: u64, entry: &CopyEntry, 
             Ok(0) => break,
             Ok(count) => done += count as u64,
             Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) if done == 0 => break,
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM)
+                if done == 0 =>
+            {
+                break;
+            }
             Err(error) => return Err(Error::io("write", shown, error)),
         }
     }
@@ -221,12 +261,20 @@ fn copy_bytes(source: &OwnedFd, target: &OwnedFd, size: u64, entry: &CopyEntry, 
         return Ok(done);
     }
     // Files of procfs and the like claim no size, and some filesystems refuse the call: read to the end.
-    let mut reader = File::from(source.as_fd().try_clone_to_owned().map_err(|error| Error::io("read", &entry.source, error))?);
-    let mut writer = File::from(target.as_fd().try_clone_to_owned().map_err(|error| Error::io("write", shown, error))?);
+    let mut reader = File::from(
+        source
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| Error::io("read", &entry.source, error))?,
+    );
+    let mut writer = File::from(
+        target.as_fd().try_clone_to_owned().map_err(|error| Error::io("write", shown, error))?,
+    );
     let mut buffer = vec![0; 256 * 1024];
     loop {
         check_cancel(cancel)?;
-        let count = reader.read(&mut buffer).map_err(|error| Error::io("read", &entry.source, error))?;
+        let count =
+            reader.read(&mut buffer).map_err(|error| Error::io("read", &entry.source, error))?;
         if count == 0 {
             return Ok(done);
         }
@@ -261,14 +309,26 @@ fn copy_xattrs(source: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Er
 /// `IO`.
 pub fn copy_attributes(source: &Path, target: &Path) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let from = rustix::fs::open(source, flags, Mode::empty()).map_err(|error| Error::io("open", source, error))?;
-    let to = rustix::fs::open(target, flags, Mode::empty()).map_err(|error| Error::io("open", target, error))?;
+    let from = rustix::fs::open(source, flags, Mode::empty())
+        .map_err(|error| Error::io("open", source, error))?;
+    let to = rustix::fs::open(target, flags, Mode::empty())
+        .map_err(|error| Error::io("open", target, error))?;
     let stat = rustix::fs::fstat(&from).map_err(|error| Error::io("stat", source, error))?;
-    set_owner(&to, stat.st_uid, stat.st_gid).map_err(|error| Error::io("change owner of", target, error))?;
+    set_owner(&to, stat.st_uid, stat.st_gid)
+        .map_err(|error| Error::io("change owner of", target, error))?;
     rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777))
         .map_err(|error| Error::io("change mode of", target, error))?;
     copy_xattrs(&from, &to).map_err(|error| Error::io("copy attributes to", target, error))?;
     set_times(&to, mtime_of(&stat)).map_err(|error| Error::io("set times of", target, error))
+}
+
+/// Sets both times of a file or directory; a link is not followed.
+///
+/// # Errors
+/// `IO`.
+pub fn set_mtime(path: &Path, mtime_ns: i128) -> Result<()> {
+    rustix::fs::utimensat(CWD, path, &timestamps(mtime_ns), AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|error| Error::io("set times of", path, error))
 }
 
 /// Sets an extended attribute; links are not followed.
@@ -294,14 +354,15 @@ fn remove_existing(parent: &OwnedFd, name: &Path, shown: &Path) -> Result<()> {
 
 fn stat_source(entry: &CopyEntry) -> Result<Stat> {
     let flags = if entry.follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-    rustix::fs::statat(CWD, &entry.source, flags).map_err(|error| Error::io("stat", &entry.source, error))
+    rustix::fs::statat(CWD, &entry.source, flags)
+        .map_err(|error| Error::io("stat", &entry.source, error))
 }
 
 fn check_expectation(entry: &CopyEntry, stat: &Stat) -> Result<()> {
     let Some(expect) = entry.expect else { return Ok(()) };
     let same = stat.st_size as u64 == expect.size
         && mtime_of(stat) == expect.mtime_ns
-        && nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64) == expect.ctime_ns;
+        && nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64) == expect.ctime_ns;
     if same { Ok(()) } else { Err(changed(entry)) }
 }
 
@@ -314,7 +375,7 @@ fn changed(entry: &CopyEntry) -> Error {
 }
 
 fn mtime_of(stat: &Stat) -> i128 {
-    nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64)
+    nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64)
 }
 
 /// Both times, in nanoseconds since the epoch.
@@ -372,9 +433,16 @@ mod tests {
                 entry(&source, "/lib/a", EntryKind::File),
                 // A link in the last place is replaced, not followed.
                 entry(&source, "/usr/link", EntryKind::File),
-                CopyEntry { mode: Some(0o700), mtime_ns: Some(1_500_000_000), ..entry(&outside, "/new/dir", EntryKind::Directory) },
+                CopyEntry {
+                    mode: Some(0o700),
+                    mtime_ns: Some(1_500_000_000),
+                    ..entry(&outside, "/new/dir", EntryKind::Directory)
+                },
                 entry(&source, "/new/dir/b", EntryKind::File),
-                CopyEntry { link: Some("../x".into()), ..entry(&source, "/new/l", EntryKind::Symlink) },
+                CopyEntry {
+                    link: Some("../x".into()),
+                    ..entry(&source, "/new/l", EntryKind::Symlink)
+                },
             ],
             &cancel,
             &mut |bytes| seen = bytes,
@@ -386,11 +454,20 @@ mod tests {
         assert_eq!(std::fs::read(outside.join("victim")).unwrap(), b"safe");
         assert_eq!(std::fs::read(root.join("usr/link")).unwrap(), b"hello");
         let made = std::fs::metadata(root.join("new/dir")).unwrap();
-        assert_eq!((made.permissions().mode() & 0o7777, made.mtime(), made.mtime_nsec()), (0o700, 1, 500_000_000));
+        assert_eq!(
+            (made.permissions().mode() & 0o7777, made.mtime(), made.mtime_nsec()),
+            (0o700, 1, 500_000_000)
+        );
         assert_eq!(std::fs::read_link(root.join("new/l")).unwrap(), Path::new("../x"));
-        let escaped = copy_into(&root, &[entry(&source, "/escape/file", EntryKind::File)], &cancel, &mut |_| {});
+        let escaped = copy_into(
+            &root,
+            &[entry(&source, "/escape/file", EntryKind::File)],
+            &cancel,
+            &mut |_| {},
+        );
         assert!(escaped.is_err() && !outside.join("file").exists());
-        let blocked = copy_into(&root, &[entry(&source, "/usr", EntryKind::File)], &cancel, &mut |_| {});
+        let blocked =
+            copy_into(&root, &[entry(&source, "/usr", EntryKind::File)], &cancel, &mut |_| {});
         assert_eq!(blocked.unwrap_err().code, "IS_A_DIRECTORY");
         std::fs::remove_dir_all(base).unwrap();
     }
@@ -405,13 +482,15 @@ mod tests {
         let expect = Expectation {
             size: 5,
             mtime_ns: mtime_of(&stat),
-            ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
         };
         let cancel = AtomicBool::new(false);
         let entry = CopyEntry { expect: Some(expect), ..entry(&source, "/a", EntryKind::File) };
         copy_into(&base.join("root"), std::slice::from_ref(&entry), &cancel, &mut |_| {}).unwrap();
         std::fs::write(&source, "other").unwrap();
-        let error = copy_into(&base.join("root"), std::slice::from_ref(&entry), &cancel, &mut |_| {}).unwrap_err();
+        let error =
+            copy_into(&base.join("root"), std::slice::from_ref(&entry), &cancel, &mut |_| {})
+                .unwrap_err();
         assert_eq!(error.code, "SOURCE_CHANGED");
         std::fs::remove_file(&source).unwrap();
         let error = copy_into(&base.join("root"), &[entry], &cancel, &mut |_| {}).unwrap_err();

@@ -54,7 +54,11 @@ fn hash_with(path: &Path, cancel: &AtomicBool, buffer: &mut [u8]) -> Result<File
         .map_err(|error| Error::io("read", path, error))?;
     let stat = file.metadata().map_err(|error| Error::io("stat", path, error))?;
     if !stat.is_file() {
-        return Err(Error::of("IS_A_DIRECTORY", path, format!("'{}' is not a regular file", path.display())));
+        return Err(Error::of(
+            "IS_A_DIRECTORY",
+            path,
+            format!("'{}' is not a regular file", path.display()),
+        ));
     }
     let mut hasher = Sha256::new();
     let mut size = 0;
@@ -83,10 +87,12 @@ fn hash_with(path: &Path, cancel: &AtomicBool, buffer: &mut [u8]) -> Result<File
 /// # Errors
 /// The first failure in the order of `paths` that was met.
 pub fn hash_files(paths: &[PathBuf], cancel: &AtomicBool) -> Result<Vec<FileFacts>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len()).min(16);
+    let threads =
+        std::thread::available_parallelism().map_or(1, usize::from).min(paths.len()).min(16);
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
-    let results: Mutex<Vec<Option<Result<FileFacts>>>> = Mutex::new((0..paths.len()).map(|_| None).collect());
+    let results: Mutex<Vec<Option<Result<FileFacts>>>> =
+        Mutex::new((0..paths.len()).map(|_| None).collect());
     let work = || {
         let mut buffer = vec![0; BUFFER_BYTES];
         while !stop.load(Ordering::Relaxed) {
@@ -129,7 +135,11 @@ pub fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).map(char::from).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
+        .map(char::from)
+        .collect()
 }
 
 #[cfg(test)]
@@ -142,11 +152,15 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let paths: Vec<_> = (0..40).map(|number| directory.join(format!("{number}"))).collect();
         for (number, path) in paths.iter().enumerate() {
-            std::fs::write(path, if number == 7 { "abc".into() } else { number.to_string() }).unwrap();
+            std::fs::write(path, if number == 7 { "abc".into() } else { number.to_string() })
+                .unwrap();
         }
         let cancel = AtomicBool::new(false);
         let facts = hash_files(&paths, &cancel).unwrap();
-        assert_eq!(facts[7].sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            facts[7].sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(facts[12].sha256, hash_file(&paths[12], &cancel).unwrap().sha256);
         let missing = hash_files(&[paths[0].clone(), directory.join("none")], &cancel).unwrap_err();
         assert_eq!(missing.path.unwrap(), directory.join("none"));

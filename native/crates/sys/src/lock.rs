@@ -1,17 +1,10 @@
 //! Advisory locks on files (`flock`): held by the open file, so the kernel lets go when the process ends.
 
 use std::{
-    fs::File,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    sync::atomic::AtomicBool,
-    time::Duration,
+    fs::File, os::unix::fs::OpenOptionsExt, path::Path, sync::atomic::AtomicBool, time::Duration,
 };
 
-use rustix::{
-    fs::FlockOperation,
-    io::Errno,
-};
+use rustix::{fs::FlockOperation, io::Errno};
 
 use crate::{Error, Result, check_cancel};
 
@@ -36,7 +29,11 @@ pub fn try_lock(path: &Path, shared: bool) -> Result<Option<Lock>> {
             .mode(0o644)
             .open(path)
             .map_err(|error| Error::io("open lock", path, error))?;
-        let operation = if shared { FlockOperation::NonBlockingLockShared } else { FlockOperation::NonBlockingLockExclusive };
+        let operation = if shared {
+            FlockOperation::NonBlockingLockShared
+        } else {
+            FlockOperation::NonBlockingLockExclusive
+        };
         match rustix::fs::flock(&file, operation) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Ok(None),
@@ -45,7 +42,9 @@ pub fn try_lock(path: &Path, shared: bool) -> Result<Option<Lock>> {
         }
         let held = rustix::fs::fstat(&file).map_err(|error| Error::io("stat", path, error))?;
         match rustix::fs::stat(path) {
-            Ok(named) if named.st_ino == held.st_ino && named.st_dev == held.st_dev => return Ok(Some(Lock { _file: file })),
+            Ok(named) if named.st_ino == held.st_ino && named.st_dev == held.st_dev => {
+                return Ok(Some(Lock { _file: file }));
+            }
             Ok(_) | Err(Errno::NOENT) => {}
             Err(error) => return Err(Error::io("stat", path, error)),
         }

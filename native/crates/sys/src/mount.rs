@@ -12,7 +12,8 @@ use rustix::{
     fs::CWD,
     io::Errno,
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags,
+        MoveMountFlags, UnmountFlags,
     },
 };
 
@@ -65,7 +66,10 @@ pub fn mount_overlay(overlay: &Overlay) -> Result<()> {
         return Err(Error::of(
             "TOO_MANY_LAYERS",
             &overlay.target,
-            format!("{} layers are more than the {MAX_LOWERS} that an overlay can stack", overlay.lowers.len()),
+            format!(
+                "{} layers are more than the {MAX_LOWERS} that an overlay can stack",
+                overlay.lowers.len()
+            ),
         ));
     }
     if HAS_LOWERDIR_ADD.load(Ordering::Relaxed) {
@@ -110,8 +114,16 @@ fn mount_overlay_by_fd(overlay: &Overlay) -> Result<Outcome> {
         rustix::mount::fsconfig_create(&fs)
     };
     set().map_err(|error| explained(&fs, overlay, error))?;
-    let mount = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(denied)?;
-    rustix::mount::move_mount(&mount, "", CWD, &overlay.target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(denied)?;
+    let mount = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        .map_err(denied)?;
+    rustix::mount::move_mount(
+        &mount,
+        "",
+        CWD,
+        &overlay.target,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .map_err(denied)?;
     Ok(Outcome::Mounted)
 }
 
@@ -122,7 +134,9 @@ fn explained(fs: &OwnedFd, overlay: &Overlay, error: Errno) -> Error {
     let mut file = File::from(copy);
     let mut buffer = [0; 1024];
     while let Ok(count @ 1..) = file.read(&mut buffer) {
-        failure.message.push_str(&format!(" ({})", String::from_utf8_lossy(&buffer[..count]).trim_end()));
+        failure
+            .message
+            .push_str(&format!(" ({})", String::from_utf8_lossy(&buffer[..count]).trim_end()));
     }
     failure
 }
@@ -139,9 +153,11 @@ pub fn mount_overlay_by_string(overlay: &Overlay) -> Result<()> {
     name.push(".links");
     let links = base.with_file_name(name);
     let mount = || -> Result<()> {
-        std::fs::create_dir_all(&links).map_err(|error| Error::io("make directory", &links, error))?;
+        std::fs::create_dir_all(&links)
+            .map_err(|error| Error::io("make directory", &links, error))?;
         let link = |target: &Path, name: &str| {
-            symlink(target, links.join(name)).map_err(|error| Error::io("make link", links.join(name), error))
+            symlink(target, links.join(name))
+                .map_err(|error| Error::io("make link", links.join(name), error))
         };
         let mut names = Vec::new();
         for (index, lower) in overlay.lowers.iter().enumerate() {
@@ -170,7 +186,13 @@ pub fn mount_overlay_by_string(overlay: &Overlay) -> Result<()> {
                     // SAFETY: only this thread's working directory is taken apart from the others'; no memory is shared less.
                     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }?;
                     rustix::process::chdir(&links)?;
-                    rustix::mount::mount("overlay", &overlay.target, "overlay", MountFlags::empty(), Some(data.as_c_str()))
+                    rustix::mount::mount(
+                        "overlay",
+                        &overlay.target,
+                        "overlay",
+                        MountFlags::empty(),
+                        Some(data.as_c_str()),
+                    )
                 })
                 .join()
                 .expect("the closure does not panic")
@@ -195,7 +217,8 @@ pub fn mount_bind(source: &Path, target: &Path, read_only: bool, recursive: bool
     bound.map_err(|error| Error::io("bind on", target, error))?;
     if read_only {
         // Flags that the source's mount has locked must be repeated, or the kernel refuses (EPERM).
-        let held = rustix::fs::statvfs(target).map_err(|error| Error::io("stat", target, error))?.f_flag;
+        let held =
+            rustix::fs::statvfs(target).map_err(|error| Error::io("stat", target, error))?.f_flag;
         let mut flags = MountFlags::BIND | MountFlags::RDONLY;
         for (held_flag, flag) in [
             (rustix::fs::StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
@@ -208,7 +231,8 @@ pub fn mount_bind(source: &Path, target: &Path, read_only: bool, recursive: bool
                 flags |= flag;
             }
         }
-        rustix::mount::mount_remount(target, flags, "").map_err(|error| Error::io("make read-only", target, error))?;
+        rustix::mount::mount_remount(target, flags, "")
+            .map_err(|error| Error::io("make read-only", target, error))?;
     }
     Ok(())
 }
@@ -223,8 +247,14 @@ pub fn mount_tmpfs(target: &Path, mode: u32, size_bytes: Option<u64>) -> Result<
         data.push_str(&format!(",size={size}"));
     }
     let data = std::ffi::CString::new(data).expect("digits have no zero byte");
-    rustix::mount::mount("tmpfs", target, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(data.as_c_str()))
-        .map_err(|error| Error::io("mount tmpfs on", target, error))
+    rustix::mount::mount(
+        "tmpfs",
+        target,
+        "tmpfs",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        Some(data.as_c_str()),
+    )
+    .map_err(|error| Error::io("mount tmpfs on", target, error))
 }
 
 /// A fresh procfs of the caller's pid namespace.
@@ -233,7 +263,8 @@ pub fn mount_tmpfs(target: &Path, mode: u32, size_bytes: Option<u64>) -> Result<
 /// `IO`; `EPERM` where part of the existing one is masked.
 pub fn mount_proc(target: &Path) -> Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("proc", target, "proc", flags, None).map_err(|error| Error::io("mount proc on", target, error))
+    rustix::mount::mount("proc", target, "proc", flags, None)
+        .map_err(|error| Error::io("mount proc on", target, error))
 }
 
 /// Nothing that is mounted here is seen outside, nor the other way round.
@@ -250,7 +281,8 @@ pub fn make_private() -> Result<()> {
 /// # Errors
 /// `IO`, `EBUSY` among them when not `detach`.
 pub fn unmount(target: &Path, detach: bool) -> Result<()> {
-    let flags = if detach { UnmountFlags::DETACH } else { UnmountFlags::empty() } | UnmountFlags::NOFOLLOW;
+    let flags =
+        if detach { UnmountFlags::DETACH } else { UnmountFlags::empty() } | UnmountFlags::NOFOLLOW;
     match rustix::mount::unmount(target, flags) {
         Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
         Err(error) => Err(Error::io("unmount", target, error)),

@@ -52,7 +52,9 @@ pub fn fork(flags: i32) -> io::Result<Fork> {
     }
     // SAFETY: as fork: no stack is given, so that the child continues on a copy; one thread only. What glibc caches of
     // itself in fork (thread id) is not used by us.
-    let pid = check(unsafe { libc::syscall(libc::SYS_clone, i64::from(flags | libc::SIGCHLD), 0, 0, 0, 0) })?;
+    let pid = check(unsafe {
+        libc::syscall(libc::SYS_clone, i64::from(flags | libc::SIGCHLD), 0, 0, 0, 0)
+    })?;
     if pid == 0 { Ok(Fork::Child) } else { Ok(Fork::Parent(pid as i32)) }
 }
 
@@ -72,7 +74,8 @@ pub fn unshare(flags: i32) -> io::Result<()> {
 /// The kernel's.
 pub fn die_with_parent() -> io::Result<()> {
     // SAFETY: integers only.
-    check(i64::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })).map(drop)
+    check(i64::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }))
+        .map(drop)
 }
 
 /// Orphans of our descendants become our children.
@@ -189,14 +192,17 @@ pub fn close_from_on_exec(first: u32) {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
     // SAFETY: integers only; nothing is closed now. Kernels before 5.11 lack it, then descriptors of the caller leak to
     // the program, which is what happened before.
-    let _ = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) };
+    let _ = unsafe {
+        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC)
+    };
 }
 
 /// A session keyring of our own, so that keys of the user are out of reach. Failure is harmless.
 pub fn join_new_keyring() {
     const JOIN_SESSION_KEYRING: i64 = 1;
     // SAFETY: no name is given; takes no memory of ours.
-    let _ = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) };
+    let _ =
+        unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) };
 }
 
 /// Groups, then group, then user; each for real, effective and saved.
@@ -212,6 +218,49 @@ pub fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> io::Result<()>
     check(i64::from(unsafe { libc::setresgid(gid, gid, gid) }))?;
     // SAFETY: integers only.
     check(i64::from(unsafe { libc::setresuid(uid, uid, uid) })).map(drop)
+}
+
+/// What the program was not given it cannot regain: the bounding set becomes the permitted set, and nothing is passed on to
+/// programs of another user (no ambient and no inheritable capabilities).
+///
+/// # Errors
+/// The kernel's.
+pub fn confine_capabilities() -> io::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let mut data = [Data::default(); 2];
+    // SAFETY: version 3 reads and writes exactly two of these.
+    check(unsafe { libc::syscall(libc::SYS_capget, &mut header, data.as_mut_ptr()) })?;
+    for capability in 0..64_u32 {
+        if data[(capability / 32) as usize].permitted & (1 << (capability % 32)) != 0 {
+            continue;
+        }
+        // SAFETY: integers only; EINVAL ends the kernel's list.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) }
+            != 0
+        {
+            break;
+        }
+    }
+    // SAFETY: integers only.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    for half in &mut data {
+        half.inheritable = 0;
+    }
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_capset, &mut header, data.as_ptr()) }).map(drop)
 }
 
 /// The file creation mask.
@@ -267,7 +316,9 @@ pub fn kill(pid: i32, signal: i32) {
 
 /// Replaces the process. Returns only with the reason why it could not.
 pub fn exec(file: &OsStr, argv: &[CString], environment: &[CString]) -> io::Error {
-    let Ok(file) = CString::new(file.as_bytes()) else { return io::Error::from_raw_os_error(libc::EINVAL) };
+    let Ok(file) = CString::new(file.as_bytes()) else {
+        return io::Error::from_raw_os_error(libc::EINVAL);
+    };
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
     };
@@ -286,7 +337,9 @@ pub fn poll_readable(fds: &[RawFd], timeout_ms: i32) -> io::Result<Vec<bool>> {
     let mut entries: Vec<libc::pollfd> =
         fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
     // SAFETY: the array is valid for its length.
-    match check(i64::from(unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout_ms) })) {
+    match check(i64::from(unsafe {
+        libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout_ms)
+    })) {
         Ok(_) => Ok(entries.iter().map(|entry| entry.revents != 0).collect()),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(vec![false; fds.len()]),
         Err(error) => Err(error),
@@ -304,7 +357,8 @@ pub fn child_events() -> io::Result<OwnedFd> {
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, libc::SIGCHLD);
         check(i64::from(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut())))?;
-        let fd = check(i64::from(libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)))?;
+        let fd =
+            check(i64::from(libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)))?;
         Ok(OwnedFd::from_raw_fd(fd as RawFd))
     }
 }
@@ -318,9 +372,37 @@ pub fn give_to(fd: &OwnedFd, uid: u32, gid: u32) {
 /// `SIGKILL` for 9; `SIG40` for one without a name.
 pub fn signal_name(number: i32) -> String {
     const NAMES: [&str; 31] = [
-        "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1", "SIGSEGV",
-        "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN",
-        "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR", "SIGSYS",
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
     ];
     usize::try_from(number - 1)
         .ok()

@@ -27,7 +27,9 @@ pub fn remove_tree(path: &Path, cancel: &AtomicBool) -> Result<()> {
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(Error::io("remove", path, error)),
     }
-    let Some(directory) = open_directory(CWD.as_fd(), path).map_err(|error| Error::io("open", path, error))? else {
+    let Some(directory) =
+        open_directory(CWD.as_fd(), path).map_err(|error| Error::io("open", path, error))?
+    else {
         return Ok(());
     };
     // An own stack: an image may nest deeper than a thread's.
@@ -46,7 +48,13 @@ pub fn remove_tree(path: &Path, cancel: &AtomicBool) -> Result<()> {
                 match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => continue,
                     Err(Errno::ISDIR) => {}
-                    Err(error) => return Err(Error::io("remove", path.join(name.to_string_lossy().as_ref()), error)),
+                    Err(error) => {
+                        return Err(Error::io(
+                            "remove",
+                            path.join(name.to_string_lossy().as_ref()),
+                            error,
+                        ));
+                    }
                 }
             }
             // Most directories of an upper are empty by now, or small: try before opening.
@@ -54,8 +62,11 @@ pub fn remove_tree(path: &Path, cancel: &AtomicBool) -> Result<()> {
                 Ok(()) | Err(Errno::NOENT) => continue,
                 Err(_) => {}
             }
-            let opened = open_directory(directory.as_fd(), Path::new(OsStr::from_bytes(name.to_bytes())))
-            .map_err(|error| Error::io("open", path.join(name.to_string_lossy().as_ref()), error))?;
+            let opened =
+                open_directory(directory.as_fd(), Path::new(OsStr::from_bytes(name.to_bytes())))
+                    .map_err(|error| {
+                        Error::io("open", path.join(name.to_string_lossy().as_ref()), error)
+                    })?;
             if let Some(opened) = opened {
                 child = Some((opened, Some(name.to_owned())));
                 break;
@@ -70,7 +81,9 @@ pub fn remove_tree(path: &Path, cancel: &AtomicBool) -> Result<()> {
         match rustix::fs::unlinkat(parent, &name, AtFlags::REMOVEDIR) {
             // ENOTEMPTY: something came in meanwhile; the parent is listed again and tries again.
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => {}
-            Err(error) => return Err(Error::io("remove", path.join(name.to_string_lossy().as_ref()), error)),
+            Err(error) => {
+                return Err(Error::io("remove", path.join(name.to_string_lossy().as_ref()), error));
+            }
         }
     }
     match rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR) {
@@ -87,7 +100,9 @@ pub fn remove_tree(path: &Path, cancel: &AtomicBool) -> Result<()> {
 pub fn remove_in_root(root: &Root, path: &Path, cancel: &AtomicBool) -> Result<bool> {
     use std::os::fd::AsRawFd;
     let (parent, name) = match root.parent_of(path, false) {
-        Err(error) if matches!(error.errno, Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(false),
+        Err(error) if matches!(error.errno, Some(libc::ENOENT | libc::ENOTDIR)) => {
+            return Ok(false);
+        }
         other => other?,
     };
     match rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {

@@ -33,8 +33,12 @@ impl Root {
     /// # Errors
     /// `IO` when it is not a directory that can be opened.
     pub fn open(path: &Path) -> Result<Self> {
-        let fd = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| Error::io("open", path, error))?;
+        let fd = rustix::fs::open(
+            path,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|error| Error::io("open", path, error))?;
         Ok(Self { fd, path: path.to_owned() })
     }
 
@@ -108,7 +112,9 @@ impl Root {
             }
             Err(error) => return Err(Error::io("open", self.shown(&clean), error)),
         }
-        let mut current = self.open_at(Path::new("."), flags).map_err(|error| Error::io("open", &self.path, error))?;
+        let mut current = self
+            .open_at(Path::new("."), flags)
+            .map_err(|error| Error::io("open", &self.path, error))?;
         let mut walked = PathBuf::new();
         let count = clean.components().count();
         for (index, component) in clean.components().enumerate() {
@@ -144,8 +150,10 @@ impl Root {
                 Mode::empty(),
             )
             .map_err(|error| Error::io("open", self.shown(&walked), error))?;
-            let (mode, uid, gid) = if index + 1 == count { (mode, uid, gid) } else { (0o755, 0, 0) };
-            set_owner(&made, uid, gid).map_err(|error| Error::io("change owner of", self.shown(&walked), error))?;
+            let (mode, uid, gid) =
+                if index + 1 == count { (mode, uid, gid) } else { (0o755, 0, 0) };
+            set_owner(&made, uid, gid)
+                .map_err(|error| Error::io("change owner of", self.shown(&walked), error))?;
             rustix::fs::fchmod(&made, Mode::from_raw_mode(mode & 0o7777))
                 .map_err(|error| Error::io("change mode of", self.shown(&walked), error))?;
             current = made;
@@ -165,7 +173,11 @@ impl Root {
             .map_err(|error| Error::io("read", &shown, error))?;
         let stat = rustix::fs::fstat(&fd).map_err(|error| Error::io("stat", &shown, error))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(Error::of("IS_A_DIRECTORY", &shown, format!("'{}' is not a regular file", shown.display())));
+            return Err(Error::of(
+                "IS_A_DIRECTORY",
+                &shown,
+                format!("'{}' is not a regular file", shown.display()),
+            ));
         }
         let mut bytes = Vec::new();
         File::from(fd)
@@ -192,9 +204,12 @@ impl Root {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(error) => return Err(Error::io("stat", self.shown(path), error)),
         };
-        let stat = rustix::fs::fstat(&fd).map_err(|error| Error::io("stat", self.shown(path), error))?;
-        let real = fd_path(fd.as_fd()).map_err(|error| Error::io("resolve", self.shown(path), error))?;
-        let base = fd_path(self.fd.as_fd()).map_err(|error| Error::io("resolve", &self.path, error))?;
+        let stat =
+            rustix::fs::fstat(&fd).map_err(|error| Error::io("stat", self.shown(path), error))?;
+        let real =
+            fd_path(fd.as_fd()).map_err(|error| Error::io("resolve", self.shown(path), error))?;
+        let base =
+            fd_path(self.fd.as_fd()).map_err(|error| Error::io("resolve", &self.path, error))?;
         let inside = real.strip_prefix(&base).unwrap_or(Path::new("")).to_owned();
         Ok(Some((inside, stat)))
     }
@@ -205,13 +220,20 @@ impl Root {
 /// # Errors
 /// The kernel's; `EINVAL` for an id that the user namespace does not have.
 pub fn set_owner(fd: impl AsFd, uid: u32, gid: u32) -> std::result::Result<(), Errno> {
-    rustix::fs::chownat(fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+    rustix::fs::chownat(
+        fd,
+        "",
+        Some(Uid::from_raw(uid)),
+        Some(Gid::from_raw(gid)),
+        AtFlags::EMPTY_PATH,
+    )
 }
 
 /// Where an open descriptor is now.
 fn fd_path(fd: BorrowedFd<'_>) -> std::result::Result<PathBuf, Errno> {
     use std::os::fd::AsRawFd;
-    let link = rustix::fs::readlinkat(CWD, format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
+    let link =
+        rustix::fs::readlinkat(CWD, format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
     Ok(PathBuf::from(OsStr::from_bytes(link.as_bytes())))
 }
 
@@ -263,10 +285,19 @@ mod tests {
         assert_eq!(root.read(Path::new("/absolute/file"), 10).unwrap(), b"yes");
         assert_eq!(root.read(Path::new("upwards/file"), 10).unwrap(), b"yes");
         assert_eq!(root.read(Path::new("/../../real/file"), 10).unwrap(), b"yes");
-        assert_eq!(root.read(Path::new("/escape/secret"), 10).unwrap_err().errno, Some(libc::ENOENT));
-        assert_eq!(root.stat(Path::new("absolute/file")).unwrap().unwrap().0, Path::new("real/file"));
+        assert_eq!(
+            root.read(Path::new("/escape/secret"), 10).unwrap_err().errno,
+            Some(libc::ENOENT)
+        );
+        assert_eq!(
+            root.stat(Path::new("absolute/file")).unwrap().unwrap().0,
+            Path::new("real/file")
+        );
         assert!(root.stat(Path::new("escape/secret")).unwrap().is_none());
-        assert_eq!(root.make_directories(Path::new("/escape/new"), 0o755, 0, 0).unwrap_err().code, "NOT_A_DIRECTORY");
+        assert_eq!(
+            root.make_directories(Path::new("/escape/new"), 0o755, 0, 0).unwrap_err().code,
+            "NOT_A_DIRECTORY"
+        );
         assert!(!outside.join("new").exists());
         assert_eq!(root.read(Path::new("real/file"), 2).unwrap_err().code, "TOO_LARGE");
         std::fs::remove_dir_all(path).unwrap();

@@ -44,8 +44,8 @@ impl ScanEntry {
             size: stat.st_size as u64,
             dev: stat.st_dev,
             ino: stat.st_ino,
-            mtime_ns: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
+            ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
             link: None,
         }
     }
@@ -70,15 +70,21 @@ pub fn kind_of(stat: &Stat) -> &'static str {
 /// `IO`, `CANCELLED`.
 pub fn scan_tree(root: &Path, cancel: &AtomicBool) -> Result<Vec<ScanEntry>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = rustix::fs::open(root, flags, Mode::empty()).map_err(|error| Error::io("open", root, error))?;
+    let top = rustix::fs::open(root, flags, Mode::empty())
+        .map_err(|error| Error::io("open", root, error))?;
     let mut entries = Vec::new();
     let mut pending: Vec<Vec<u8>> = Vec::new();
     scan_directory(root, &top, Vec::new(), &mut entries, &mut pending)?;
     while let Some(path) = pending.pop() {
         check_cancel(cancel)?;
         let shown = root.join(OsStr::from_bytes(&path));
-        let fd = rustix::fs::openat(&top, OsStr::from_bytes(&path), flags | OFlags::NOFOLLOW, Mode::empty())
-            .map_err(|error| Error::io("open", shown, error))?;
+        let fd = rustix::fs::openat(
+            &top,
+            OsStr::from_bytes(&path),
+            flags | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )
+        .map_err(|error| Error::io("open", shown, error))?;
         scan_directory(root, &fd, path, &mut entries, &mut pending)?;
     }
     entries.sort_unstable_by(|left, right| left.path.cmp(&right.path));
@@ -109,8 +115,9 @@ fn scan_directory(
         let mut row = ScanEntry::of(path, &stat);
         match row.kind {
             "symlink" => {
-                let link = rustix::fs::readlinkat(fd, name, Vec::new())
-                    .map_err(|error| Error::io("read link", root.join(OsStr::from_bytes(&row.path)), error))?;
+                let link = rustix::fs::readlinkat(fd, name, Vec::new()).map_err(|error| {
+                    Error::io("read link", root.join(OsStr::from_bytes(&row.path)), error)
+                })?;
                 row.link = Some(link.into_bytes());
             }
             "directory" => pending.push(row.path.clone()),

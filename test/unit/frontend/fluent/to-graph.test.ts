@@ -202,7 +202,7 @@ describe('what a command sees', () => {
     ['aptInstall', base.aptInstall('a'), ['apt']],
     ['pipInstall', base.pipInstall('a'), ['pip']],
     ['uvPipInstall', base.uvPipInstall('a'), ['uv']],
-    ['runCommands', base.runCommands('a'), ['pip', 'uv', 'apt', 'npm']],
+    ['runCommands', base.runCommands('a'), ['pip', 'uv', 'npm', 'apt-archives']],
   ])('caches lent to %s', async (_, image, lend) => {
     for (const exec of await execs(image)) {
       expect(exec.lend).toEqual(lend);
