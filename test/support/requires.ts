@@ -10,6 +10,8 @@ const CHECKS = {
   umoci: () => has('umoci'),
   'docker-registry': () => has('docker-registry'),
   mmdebstrap: () => has('mmdebstrap'),
+  buildah: () => has('buildah'),
+  podman: () => has('podman'),
 } as const;
 
 export type Requirement = keyof typeof CHECKS;

@@ -45,6 +45,8 @@ export interface RunSetting {
   readonly stdin?: string;
   /** Put in front of the command, such as `['unshare', '-n']`. */
   readonly before?: readonly string[];
+  /** Sent when standard error shows this text. */
+  readonly signalAt?: { readonly text: string; readonly signal: NodeJS.Signals };
 }
 
 export interface Ran {
@@ -77,7 +79,14 @@ export function run(args: readonly string[], setting: RunSetting): Promise<Ran> 
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
-  child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
+  let signalAt = setting.signalAt;
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr.push(chunk);
+    if (signalAt !== undefined && Buffer.concat(stderr).includes(signalAt.text)) {
+      child.kill(signalAt.signal);
+      signalAt = undefined;
+    }
+  });
   // A command that reads nothing may end before it was given everything.
   child.stdin.on('error', () => {});
   child.stdin.end(setting.stdin ?? '');
