@@ -17,10 +17,11 @@ export function probeGpu(root = '/'): HostCheck {
     };
   }
   const driver = /\b(\d+\.\d+(?:\.\d+)?)\b/.exec(version)?.[1] ?? 'of unknown version';
-  const models = readdirSync(join(root, 'proc/driver/nvidia/gpus')).map((bus) => modelOf(root, bus));
-  const devices = readdirSync(join(root, 'dev')).filter((name) => /^nvidia\d+$/.test(name));
+  const models = namesIn(join(root, 'proc/driver/nvidia/gpus')).map((bus) => modelOf(root, bus));
+  const nodes = namesIn(join(root, 'dev'));
+  const devices = nodes.filter((name) => /^nvidia\d+$/.test(name));
   const found = `driver ${driver}, ${models.length === 0 ? 'no GPU' : models.join(', ')}`;
-  if (!readdirSync(join(root, 'dev')).includes('nvidia-uvm')) {
+  if (!nodes.includes('nvidia-uvm')) {
     return {
       ...check,
       ok: false,
@@ -37,6 +38,15 @@ export function probeGpu(root = '/'): HostCheck {
         detail: `${found}; you may not open /dev/${closed}`,
         fix: `sudo usermod --append --groups video,render "$USER", or sudo chmod a+rw /dev/${closed}`,
       };
+}
+
+/** Containers may have the driver's version and nothing else of it. */
+function namesIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
 }
 
 function modelOf(root: string, bus: string): string {
