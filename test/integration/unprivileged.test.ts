@@ -154,7 +154,9 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap', 'umoci'))('an ord
       const definition = join(account.home, '.endless.ts');
       writeFileSync(
         definition,
-        busyboxDefinition("runCommands('(sleep 300 &) ; setsid sleep 300 & echo begun-$((40 + 2)); sleep 300')"),
+        busyboxDefinition(
+          "runCommands('(sleep 300 &) ; setsid sleep 300 & echo begun-$((40 + 2)); sleep 300')",
+        ),
       );
       const { status, stderr } = await run(['build', definition, '--progress=plain'], {
         ...mine.setting,
