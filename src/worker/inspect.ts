@@ -80,34 +80,39 @@ export function listFiles(
  * The merged tree, complete with owners where the namespace has them. As a tar file it is one uncompressed layer of
  * everything.
  */
-export function exportTree(
+export async function exportTree(
   context: WorkerContext,
   { layers, destination, form }: Params<'exportTree'>,
   request: RequestContext,
 ): Promise<Result<'exportTree'>> {
   const { signal } = request;
-  const progress = (doneBytes: number) =>
+  const progress = (state: 'running' | 'done') => (doneBytes: number) =>
     request.emit({
       kind: 'progress',
       id: `export ${destination}`,
       activity: 'write',
       subject: destination,
       doneBytes,
-      state: 'running',
+      state,
     });
+  // At once: a directory reports nothing until it is there.
+  progress('running')(0);
   if (form === 'tar') {
     return withView(context, layers, signal, async ({ root }) => {
       const { sizeBytes } = await callNative(signal, `cannot write '${destination}'`, (cancel) =>
         native().writeLayer(
           { root, lowers: [], output: destination, compression: 'none', level: 1 },
           cancel,
-          progress,
+          progress('running'),
         ),
       );
+      progress('done')(sizeBytes);
       return { sizeBytes };
     });
   }
-  return exportDirectory(context, layers, destination, signal);
+  const exported = await exportDirectory(context, layers, destination, signal);
+  progress('done')(exported.sizeBytes);
+  return exported;
 }
 
 async function exportDirectory(

@@ -23,20 +23,22 @@ export async function recompress(
   let uncompressedSizeBytes = 0;
   let sizeBytes = 0;
   let lastMs = 0;
+  const progress = (state: 'running' | 'done') =>
+    request.emit({
+      kind: 'progress',
+      id: `compress ${params.diffId}`,
+      activity: 'compress',
+      subject: params.diffId,
+      doneBytes: uncompressedSizeBytes,
+      state,
+    });
   const countTar = async function* (source: Readable) {
     for await (const chunk of source as AsyncIterable<Buffer>) {
       tarHash.update(chunk);
       uncompressedSizeBytes += chunk.length;
       if (Date.now() - lastMs > 100) {
         lastMs = Date.now();
-        request.emit({
-          kind: 'progress',
-          id: `compress ${params.diffId}`,
-          activity: 'compress',
-          subject: params.diffId,
-          doneBytes: uncompressedSizeBytes,
-          state: 'running',
-        });
+        progress('running');
       }
       yield chunk;
     }
@@ -68,6 +70,7 @@ export async function recompress(
         source: params.blobPath,
       });
     }
+    progress('done');
     return { digest: `sha256:${blobHash.digest('hex')}`, sizeBytes, diffId, uncompressedSizeBytes };
   } catch (error) {
     rmSync(params.output, { force: true });

@@ -386,6 +386,12 @@ export default Image.fromRegistry('${reference}', { secret }).runCommands('cat /
     const file = define('mirrored', onBase('registry.invalid/team/rich:1', ''));
     expect((await succeed(['run', '-q', file], inStore('mirrored', env))).stdout).toBe('two\nhello\n');
     expect(mirror.requests.length).toBeGreaterThan(0);
+    // Short names are of docker.io, in `library/`.
+    await succeed(['push', 'rich:1', `${mirror.host}/library/rich:2`], inStore('store'));
+    const hub = { TSBUILD_REGISTRY_MIRRORS: `docker.io=http://${mirror.host}` };
+    const short = define('short', onBase('rich:2', ''));
+    expect((await succeed(['run', '-q', short], inStore('mirrored', hub))).stdout).toBe('two\nhello\n');
+    mirror.requests.length = 0;
     const pushed = await run(['push', 'registry.invalid/team/rich:1'], inStore('mirrored', env));
     expect(pushed.status).not.toBe(0);
     expect(mirror.requests.filter(({ method }) => !['GET', 'HEAD'].includes(method))).toEqual([]);

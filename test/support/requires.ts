@@ -11,6 +11,8 @@ const CHECKS = {
   'docker-registry': () => has('docker-registry'),
   mmdebstrap: () => has('mmdebstrap'),
   buildah: () => has('buildah'),
+  openssl: () => has('openssl'),
+  script: () => has('script'),
   podman: () => has('podman'),
 } as const;
 

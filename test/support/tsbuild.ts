@@ -36,6 +36,16 @@ export function installTsbuild(directory: string): Tsbuild {
   return { directory, node };
 }
 
+/** What a test that reaches out needs of this machine's environment. */
+export function networkEnvironment(): Record<string, string> {
+  const names = /^(https?_proxy|no_proxy|all_proxy|ssl_cert_file|node_extra_ca_certs)$/i;
+  return Object.fromEntries(
+    Object.entries(process.env).flatMap(([name, value]) =>
+      names.test(name) && value !== undefined ? [[name, value]] : [],
+    ),
+  );
+}
+
 export interface RunSetting {
   readonly tsbuild?: Tsbuild;
   /** Added to a clean environment with PATH, HOME and TMPDIR. */
