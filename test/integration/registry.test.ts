@@ -38,6 +38,7 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'docker-registry', 'skopeo', '
   beforeAll(async () => {
     directory = mkdtempSync(join(tmpdir(), 'tsbuild-registry-test-'));
     registry = await startDockerRegistry();
+    await succeed(['build', define('rich', busyboxDefinition(RICH)), '-t', 'rich:1'], inStore('store'));
   });
   afterAll(async () => {
     await registry?.[Symbol.asyncDispose]();
@@ -65,7 +66,7 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'docker-registry', 'skopeo', '
   }
 
   test('what we push, skopeo copies, umoci unpacks, and the tree is the one that we export', async () => {
-    const file = define('rich', busyboxDefinition(RICH));
+    const file = at('rich.ts');
     const reference = `${registry.host}/team/rich:1`;
     const { stdout } = await succeed(
       [
