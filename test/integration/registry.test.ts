@@ -31,7 +31,9 @@ const RICH = [
   ".env({ GREETING: 'hello' }).cmd(['/bin/sh', '-c', 'cat /d/one && echo $GREETING'])",
 ].join('\n  ');
 
-describe.skipIf(lacks('root', 'bwrap', 'busybox', 'docker-registry', 'skopeo', 'umoci'))('registries', () => {
+describe.skipIf(
+  lacks('root', 'bwrap', 'busybox', 'docker-registry', 'skopeo', 'umoci', 'getfattr', 'setcap'),
+)('registries', () => {
   let directory: string;
   let registry: DockerRegistry;
 
