@@ -19,7 +19,7 @@ const IMAGE = busyboxDefinition(
   .env({ GREETING: 'hello' }).workdir('/d').cmd(['/bin/sh', '-c', 'cat owned'])`,
 );
 
-describe.skipIf(lacks('root', 'bwrap', 'busybox', 'skopeo', 'umoci'))('outputs', () => {
+describe.skipIf(lacks('root', 'bwrap', 'busybox', 'skopeo', 'umoci', 'getfattr'))('outputs', () => {
   let directory: string;
   let file: string;
   const at = (...parts: string[]) => join(directory, ...parts);

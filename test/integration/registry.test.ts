@@ -31,13 +31,16 @@ const RICH = [
   ".env({ GREETING: 'hello' }).cmd(['/bin/sh', '-c', 'cat /d/one && echo $GREETING'])",
 ].join('\n  ');
 
-describe.skipIf(lacks('root', 'bwrap', 'busybox', 'docker-registry', 'skopeo', 'umoci'))('registries', () => {
+describe.skipIf(
+  lacks('root', 'bwrap', 'busybox', 'docker-registry', 'skopeo', 'umoci', 'getfattr', 'setcap'),
+)('registries', () => {
   let directory: string;
   let registry: DockerRegistry;
 
   beforeAll(async () => {
     directory = mkdtempSync(join(tmpdir(), 'tsbuild-registry-test-'));
     registry = await startDockerRegistry();
+    await succeed(['build', define('rich', busyboxDefinition(RICH)), '-t', 'rich:1'], inStore('store'));
   });
   afterAll(async () => {
     await registry?.[Symbol.asyncDispose]();
@@ -65,7 +68,7 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'docker-registry', 'skopeo', '
   }
 
   test('what we push, skopeo copies, umoci unpacks, and the tree is the one that we export', async () => {
-    const file = define('rich', busyboxDefinition(RICH));
+    const file = at('rich.ts');
     const reference = `${registry.host}/team/rich:1`;
     const { stdout } = await succeed(
       [

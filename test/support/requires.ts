@@ -12,6 +12,8 @@ const CHECKS = {
   mmdebstrap: () => has('mmdebstrap'),
   buildah: () => has('buildah'),
   openssl: () => has('openssl'),
+  getfattr: () => has('getfattr'),
+  setcap: () => has('setcap'),
   script: () => has('script'),
   podman: () => has('podman'),
 } as const;
