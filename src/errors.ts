@@ -164,11 +164,14 @@ export class IntegrityError extends TsbuildError {
   }
 }
 
+const BUG = ' (this is a bug in tsbuild)';
+
 /** An invariant of ours broke. */
 export class InternalError extends TsbuildError {
   override readonly exitStatus = 70;
 
   constructor(message: string, details: Partial<ErrorDetails> = {}) {
-    super(`${message} (this is a bug in tsbuild)`, { code: 'E_INTERNAL', ...details });
+    // One that comes from the worker says it already.
+    super(message.endsWith(BUG) ? message : `${message}${BUG}`, { code: 'E_INTERNAL', ...details });
   }
 }

@@ -76,7 +76,7 @@ const CAPABILITIES = [
   'CAP_KILL',
   'CAP_AUDIT_WRITE',
 ];
-/** As runc masks them. Those that bubblewrap makes read-only by itself (sys, irq, bus, sysrq-trigger) are not repeated. */
+/** As runc masks them. Those that bubblewrap makes read-only by itself (irq, bus, sysrq-trigger) are not repeated. */
 const MASKED = [
   '/proc/acpi',
   '/proc/asound',
@@ -90,13 +90,19 @@ const MASKED = [
   '/sys/devices/virtual/powercap',
   '/sys/firmware',
 ];
-const READ_ONLY = ['/proc/fs'];
+/**
+ * bubblewrap means to do it for `/proc/sys` too, but asks access(2) whether the directory can be written, and it cannot;
+ * the files in it can, by the host's root without any capability: `kernel.core_pattern` is a program that the host runs.
+ */
+const READ_ONLY = ['/proc/fs', '/proc/sys'];
 export const HOSTNAME = 'build';
 const STATUS_FD = 3;
 const SPEC_FD = 4;
 const INFO_FD = 5;
 /** What bubblewrap itself may say before it gives up. */
 const MAX_COMPLAINT_BYTES = 4096;
+/** Of what is a line or two; whoever holds the other end must not fill our memory. */
+const MAX_STATUS_BYTES = 64 * 1024;
 
 let masks: readonly string[] | undefined;
 
@@ -253,7 +259,7 @@ export async function runInSandbox(spec: SandboxSpec, options: SandboxOptions): 
 function collect(stream: Readable): { text(): string } {
   let text = '';
   stream.on('data', (chunk: Buffer) => {
-    text += chunk.toString('utf8');
+    text += chunk.toString('utf8', 0, MAX_STATUS_BYTES - text.length);
   });
   stream.on('error', () => {});
   return { text: () => text };
@@ -270,13 +276,18 @@ function parseOutcome(text: string): Outcome | undefined {
   if (line === '') {
     return undefined;
   }
-  const facts = JSON.parse(line) as {
+  let facts: {
     exit?: number;
     signal?: string;
     failed?: 'exec' | 'cwd' | 'user' | 'start';
     errno?: string;
     detail?: string;
   };
+  try {
+    facts = JSON.parse(line) as typeof facts;
+  } catch (cause) {
+    throw new InternalError(`the launcher reported '${line.slice(0, 200)}'`, { cause });
+  }
   if (facts.exit !== undefined) {
     return { reason: 'exit', exitCode: facts.exit };
   }

@@ -52,6 +52,12 @@ export function fromNative(error: unknown, doing: string): Error {
       return definition('E_LAYER_UNREPRESENTABLE');
     case 'FILE_CONFLICT':
       return definition('E_PACKAGE_CONFLICT');
+    // What a step or a base put where the definition needs something else.
+    case 'IS_A_DIRECTORY':
+    case 'NOT_A_DIRECTORY':
+      return definition('E_PATH_BLOCKED');
+    case 'TOO_LARGE':
+      return definition('E_FILE_TOO_LARGE');
     case 'SOURCE_CHANGED':
       return definition('E_FILE_CHANGED_DURING_BUILD');
     case 'NEEDS_IDS':

@@ -6,27 +6,35 @@
 
 /** Shorter values are not masked: they occur by chance. */
 const SHORTEST = 4;
+/** Of a line of a value of several: keys are quoted and printed line by line. */
+const SHORTEST_LINE = 8;
 const MASK = '***';
 
 export class SecretMask {
+  /** Longest first, so that one that contains another wins. */
   readonly #values: readonly string[];
   #held = '';
 
   constructor(secrets: readonly string[]) {
-    const bytes = secrets.map((secret) => Buffer.from(secret, 'utf8').toString('latin1'));
-    // Longest first, so that one that contains another wins.
-    this.#values = [...new Set(bytes)]
-      .filter((value) => value.length >= SHORTEST)
-      .sort((left, right) => right.length - left.length);
+    this.#values = [...new Set(secrets.flatMap(formsOf))].sort((left, right) => right.length - left.length);
   }
 
   /** What may be shown of the bytes so far; the beginning of a possible secret is held back. */
   push(chunk: string): string {
-    if (this.#values.length === 0) {
-      return chunk;
-    }
-    let rest = this.#held + chunk;
+    return this.#values.length === 0 ? chunk : this.#mask(this.#held + chunk, false);
+  }
+
+  /** What was held back: it turned out to be no secret, or no longer one. */
+  end(): string {
+    return this.#mask(this.#held, true);
+  }
+
+  #mask(text: string, ended: boolean): string {
+    const openFrom = (rest: string) => (ended ? 0 : this.#longestPrefixAtEnd(rest));
+    let rest = text;
     let shown = '';
+    /** Of the end of `rest`: how much may be the beginning of a value. */
+    let open = openFrom(rest);
     for (;;) {
       let at = -1;
       let length = 0;
@@ -37,22 +45,16 @@ export class SecretMask {
           length = value.length;
         }
       }
-      if (at < 0) {
+      // What begins before it and is not complete yet may be a longer value, whose rest must not be shown.
+      if (at < 0 || (open > 0 && rest.length - open <= at)) {
         break;
       }
       shown += rest.slice(0, at) + MASK;
       rest = rest.slice(at + length);
+      open = open <= rest.length ? open : openFrom(rest);
     }
-    const keep = this.#longestPrefixAtEnd(rest);
-    this.#held = rest.slice(rest.length - keep);
-    return shown + rest.slice(0, rest.length - keep);
-  }
-
-  /** What was held back: it turned out to be no secret. */
-  end(): string {
-    const rest = this.#held;
-    this.#held = '';
-    return rest;
+    this.#held = rest.slice(rest.length - open);
+    return shown + rest.slice(0, rest.length - open);
   }
 
   #longestPrefixAtEnd(text: string): number {
@@ -67,6 +69,15 @@ export class SecretMask {
     }
     return longest;
   }
+}
+
+/** The value; without white space around it, as shells cut it; and its lines. As bytes. */
+function formsOf(secret: string): string[] {
+  const lines = secret.split(/[\r\n]+/).map((line) => line.trim());
+  return [
+    ...[secret, secret.trim()].filter((form) => Buffer.byteLength(form) >= SHORTEST),
+    ...(lines.length > 1 ? lines.filter((line) => line.length >= SHORTEST_LINE) : []),
+  ].map((form) => Buffer.from(form, 'utf8').toString('latin1'));
 }
 
 /** The same for a whole text. */

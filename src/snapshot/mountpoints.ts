@@ -100,15 +100,24 @@ export function makeInPlace(root: string, missing: readonly Located[]): () => vo
   return () => {
     // A parent that the step changed keeps the time of that.
     const untouched = [...after]
-      .filter(([parent, time]) => time >= 0n && mtimeOf(parent) === time)
+      .filter(([parent, time]) => time >= 0n && leadsNowhereElse(root, parent) && mtimeOf(parent) === time)
       .map(([parent]) => parent);
-    const kept = made.reverse().filter((one) => !takeAway(one));
+    const kept = made.reverse().filter((one) => leadsNowhereElse(root, one.parent) && !takeAway(one));
     for (const parent of untouched) {
       if (!kept.some((one) => one.parent === parent)) {
         native().setMtime(parent, String(before.get(parent)));
       }
     }
   };
+}
+
+/**
+ * Whether no part of `path`, which is below `root`, is a link by now. A step may put one in the place of a directory that
+ * holds a mountpoint; what was made there has gone with the directory, and the link may lead out of the root.
+ */
+function leadsNowhereElse(root: string, path: string): boolean {
+  const inside = path.slice(root.length) || '/';
+  return resolveInTree(root, inside).path === inside;
 }
 
 function takeAway({ path, kind }: Made): boolean {

@@ -1,7 +1,7 @@
 /** Reading a stack without changing it, and taking it out of the store. */
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { DefinitionError } from '../errors.ts';
+import { DefinitionError, UsageError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 import type { View } from '../snapshot/driver.ts';
 import type { LayerId } from '../solver/op.ts';
@@ -122,7 +122,7 @@ async function exportDirectory(
   signal: AbortSignal,
 ): Promise<Result<'exportTree'>> {
   const lowers = layers.map((layer) => context.snapshots.layerDir(layer)).reverse();
-  const made = mkdirSync(destination, { recursive: true }) !== undefined;
+  const made = makeEmptyDirectory(destination);
   try {
     await callNative(signal, `cannot write '${destination}'`, (cancel) =>
       native().flattenLayers({ lowers, target: destination }, cancel),
@@ -137,6 +137,23 @@ async function exportDirectory(
   return {
     sizeBytes: entries.reduce((sum, { kind, sizeBytes }) => sum + (kind === 'file' ? sizeBytes : 0), 0),
   };
+}
+
+/**
+ * What a destination holds already is the user's: it is neither mixed with the tree, nor followed, nor removed on failure.
+ *
+ * @returns Whether the directory was made.
+ * @throws {UsageError} `E_OUTPUT_EXISTS`
+ */
+function makeEmptyDirectory(path: string): boolean {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found !== undefined && (!found.isDirectory() || readdirSync(path).length > 0)) {
+    throw new UsageError(`cannot write the tree to '${path}': it exists and is not an empty directory`, {
+      code: 'E_OUTPUT_EXISTS',
+      hint: 'remove it first, or name another destination',
+    });
+  }
+  return mkdirSync(path, { recursive: true }) !== undefined;
 }
 
 export async function usage(context: WorkerContext, request: RequestContext): Promise<Result<'usage'>> {

@@ -105,6 +105,26 @@ describe('layouts and archives', () => {
     });
   });
 
+  it.each([
+    ['missing', undefined, 'E_LOCAL_FILE_MISSING'],
+    ['a FIFO', 'mkfifo', 'E_BAD_ARCHIVE'],
+    ['an endless device', 'ln -s /dev/zero', 'E_BAD_ARCHIVE'],
+    ['a directory', 'mkdir', 'E_BAD_ARCHIVE'],
+  ])('refuses a layout whose index or blob is %s', async (_what, command, code) => {
+    const layout = join(directory, 'layout');
+    await writeOciLayout(layout, exported, { tags: ['v1'] });
+    for (const name of [`blobs/sha256/${image.layers[1]?.digest.slice(7)}`, 'index.json']) {
+      const path = join(layout, name);
+      await rm(path);
+      if (command !== undefined) {
+        const [program = '', ...words] = command.split(' ');
+        await run(program, [...words, path]);
+      }
+      const other = new BlobStore(join(directory, 'other'));
+      await expect(importOciLayout(layout, { tag: 'v1', platform }, other)).rejects.toMatchObject({ code });
+    }
+  });
+
   it('refuses an archive that is damaged or cut', async () => {
     const archive = join(directory, 'one.tar');
     await writeOciArchive(archive, exported, { tags: ['v1'] });

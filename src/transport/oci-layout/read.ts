@@ -1,5 +1,5 @@
 /** Images of an OCI image layout, a directory or a tar of one. Source: OCI image-spec v1.1, `image-layout.md`. */
-import { createReadStream } from 'node:fs';
+import { constants, createReadStream } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -32,6 +32,7 @@ export type LayoutImage = Omit<ResolvedImage, 'reference'>;
 
 export const REF_NAME = 'org.opencontainers.image.ref.name';
 const MAX_DEPTH = 4;
+const CHUNK_BYTES = 1 << 20;
 
 /**
  * Finds an image in a layout directory and brings it into the store, layers included; every digest is checked.
@@ -51,13 +52,9 @@ export async function importOciLayout(
     if ((await store.stat(descriptor.digest))?.size === descriptor.size) {
       return;
     }
-    const source = createReadStream(
-      join(path, 'blobs', 'sha256', descriptor.digest.slice('sha256:'.length)),
-      {
-        highWaterMark: 1 << 20,
-      },
-    );
-    await copyInto(store, descriptor, source, options.signal);
+    const blob = join(path, 'blobs', 'sha256', descriptor.digest.slice('sha256:'.length));
+    await using file = await openFile(blob);
+    await copyInto(store, descriptor, chunksOf(file), options.signal);
   };
   const image = await select(index, selector, path, store, fetch);
   for (const layer of image.manifest.layers) {
@@ -83,14 +80,14 @@ export async function importOciArchive(
       const name = entry.header.name.replace(/^(\.\/)+/, '');
       const digest = `sha256:${/^blobs\/sha256\/([a-f0-9]{64})$/.exec(name)?.[1] ?? ''}`;
       if (entry.header.type === 'file' && name === 'index.json') {
-        indexBytes = await readSmall(entry as unknown as Readable);
+        indexBytes = await readSmall(entry as unknown as Readable, `${path}: index.json`);
       } else if (entry.header.type === 'file' && isDigest(digest)) {
-        await copyInto(
-          store,
-          { digest, size: entry.header.size ?? 0 },
-          entry as unknown as Readable,
-          options.signal,
-        );
+        const blob = { digest, size: entry.header.size ?? 0 };
+        if ((await store.stat(digest))?.size === blob.size) {
+          entry.resume();
+        } else {
+          await copyInto(store, blob, entry as unknown as Readable, options.signal);
+        }
       } else {
         entry.resume();
       }
@@ -211,13 +208,9 @@ async function select(
 async function copyInto(
   store: BlobStore,
   blob: { readonly digest: Digest; readonly size: number },
-  source: Readable,
+  source: AsyncIterable<Buffer>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  if ((await store.stat(blob.digest))?.size === blob.size) {
-    source.resume();
-    return;
-  }
   const writer = await store.openWrite({ expected: blob });
   try {
     // What an earlier download left comes again here.
@@ -237,26 +230,50 @@ async function copyInto(
 }
 
 async function readIndex(path: string): Promise<Buffer> {
-  const file = join(path, 'index.json');
+  const name = join(path, 'index.json');
+  await using file = await openFile(name);
+  return await readSmall(chunksOf(file), name);
+}
+
+/**
+ * A layout may be anybody's: a FIFO would make us wait for ever, and a device has no end. Not a stream, whose error nobody
+ * hears before somebody reads from it.
+ */
+async function openFile(path: string): Promise<fs.FileHandle> {
+  let file: fs.FileHandle;
   try {
-    const { size } = await fs.stat(file);
-    if (size > MAX_DOCUMENT_BYTES) {
-      throw new IntegrityError(`'${file}' has ${size} bytes`, { code: 'E_BAD_MANIFEST', source: file });
-    }
-    return await fs.readFile(file);
+    file = await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (cause) {
-    throw cause instanceof TsbuildError ? cause : missingOr(cause, file, () => cause as Error);
+    throw missingOr(cause, path, () => cause as Error);
+  }
+  if (!(await file.stat()).isFile()) {
+    await file.close();
+    throw new IntegrityError(`'${path}' is not a regular file`, { code: 'E_BAD_ARCHIVE', source: path });
+  }
+  return file;
+}
+
+async function* chunksOf(file: fs.FileHandle): AsyncGenerator<Buffer> {
+  for (;;) {
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES));
+    if (bytesRead === 0) {
+      return;
+    }
+    yield buffer.subarray(0, bytesRead);
   }
 }
 
-async function readSmall(entry: AsyncIterable<Buffer>): Promise<Buffer> {
+async function readSmall(entry: AsyncIterable<Buffer>, name: string): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of entry) {
     chunks.push(chunk);
     size += chunk.length;
     if (size > MAX_DOCUMENT_BYTES) {
-      throw new IntegrityError('index.json of the archive is too large', { code: 'E_BAD_MANIFEST' });
+      throw new IntegrityError(`'${name}' has more than ${MAX_DOCUMENT_BYTES} bytes`, {
+        code: 'E_BAD_MANIFEST',
+        source: name,
+      });
     }
   }
   return Buffer.concat(chunks);

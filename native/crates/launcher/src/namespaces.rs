@@ -409,6 +409,8 @@ fn start_worker(
                 .into_iter()
                 .filter_map(|entry| std::ffi::CString::new(entry).ok())
                 .collect();
+            // What our caller left open is no business of the worker and its steps.
+            process::close_from_on_exec(3);
             let program = std::ffi::OsStr::from_bytes(options.argv[0].as_bytes());
             let error = process::exec(program, &options.argv, &environment);
             let failure = Failure::new(

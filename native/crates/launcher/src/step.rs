@@ -49,7 +49,11 @@ pub fn run() -> i32 {
         eprintln!("tsbuild-launcher: 'step' is for tsbuild's own use");
         return 2;
     };
+    // Whatever else somebody above us left open: a directory of the host would be a way out, through `/proc/1/fd`.
+    process::close_from(SPEC_FD as u32 + 1);
     process::close_from_on_exec(3);
+    // A step that is root has our capabilities; without this it could trace us and take the descriptors over.
+    process::forbid_tracing();
     let mut status = File::from(status);
     let outcome = match read_spec(spec) {
         Ok(spec) => supervise(&spec).unwrap_or_else(|error| failed("start", &error, None)),

@@ -22,9 +22,16 @@ use crate::{
 /// where the filesystem can.
 ///
 /// # Errors
-/// `IO`, `CANCELLED`. The target is empty then.
+/// `IO`, `CANCELLED`. The target is empty then; one that was not empty before is refused and left alone.
 pub fn flatten_layers(lowers: &[PathBuf], target: &Path, watch: Watch<'_>) -> Result<()> {
-    let root = disk::open_root(target.as_os_str().as_encoded_bytes())?;
+    let shown = target.as_os_str().as_encoded_bytes();
+    let root = disk::open_root(shown)?;
+    // What is there is somebody's: it must not be removed when something goes wrong.
+    let names =
+        disk::names(&root).map_err(|errno| Error::io("cannot list directory", shown, errno))?;
+    if !names.is_empty() {
+        return Err(Error::io("cannot copy into", shown, rustix::io::Errno::NOTEMPTY));
+    }
     let result = flatten(lowers, &root, watch);
     if result.is_err() {
         let _ = remove::remove_contents(&root);

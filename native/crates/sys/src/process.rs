@@ -197,6 +197,31 @@ pub fn close_from_on_exec(first: u32) {
     };
 }
 
+/// Closes every descriptor from `first` on, now.
+pub fn close_from(first: u32) {
+    // SAFETY: integers only; the caller says that nothing of this process owns such a descriptor.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+    if closed == 0 {
+        return;
+    }
+    // Kernels before 5.9 lack it.
+    let names = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers: Vec<i32> =
+        names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for number in
+        numbers.into_iter().filter(|number| u32::try_from(*number).is_ok_and(|it| it >= first))
+    {
+        // SAFETY: as above; the one that listed them is closed by now, and closing it again fails harmlessly.
+        unsafe { libc::close(number) };
+    }
+}
+
+/// Nobody without `CAP_SYS_PTRACE` may trace this process or open what it has open, until it executes something else.
+pub fn forbid_tracing() {
+    // SAFETY: integers only.
+    let _ = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+}
+
 /// A session keyring of our own, so that keys of the user are out of reach. Failure is harmless.
 pub fn join_new_keyring() {
     const JOIN_SESSION_KEYRING: i64 = 1;
