@@ -118,7 +118,10 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap', 'umoci', 'getfatt
         const owner = statSync(account.home).uid;
         const found = readdirSync(tree, { recursive: true, encoding: 'utf8' });
         expect(found).toContain('srv/app/new');
-        expect(found.filter((name) => lstatSync(join(tree, name)).uid !== owner)).toEqual([]);
+        expect(
+          found.map((name) => [name, lstatSync(join(tree, name)).uid]).filter(([, uid]) => uid !== owner),
+        ).toEqual([]);
+        rmSync(tree, { recursive: true });
       });
 
       test('a base with other owners is unpacked for them as for root', async () => {
