@@ -33,6 +33,9 @@ if $want_tests; then
   need docker-registry docker-registry
   need skopeo skopeo
   need umoci umoci
+  need buildah buildah
+  need podman podman
+  need openssl openssl
   need zstd zstd
   need runc runc
   need busybox busybox-static

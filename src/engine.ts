@@ -12,6 +12,8 @@ import {
   type RemovedImage,
   type StoredImage,
 } from './engine/image-library.ts';
+import { resolveLayout } from './engine/layouts.ts';
+import { BuildInputs } from './engine/local-inputs.ts';
 import { type OutputSpec, writeOutput } from './engine/outputs.ts';
 import type { EngineParts } from './engine/parts.ts';
 import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
@@ -157,8 +159,6 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   /** Describes every layer, without network and without executing anything. */
   async plan(image: Image, options: api.PlanOptions = {}): Promise<ImagePlan> {
     const { settings, environment, store, now } = this.#parts;
-    const { BuildInputs } = await import('./engine/local-inputs.ts');
-    const { resolveLayout } = await import('./engine/layouts.ts');
     const inputs = new BuildInputs(store.stats, now);
     const signal = this.#signalOf({});
     return await planImage(image, options, {

@@ -3,7 +3,9 @@
  * object. Precedence: environment, project file, user file, default; options of the API and of the command line stand
  * above and are applied by those who read the object.
  */
+import { redactText } from './base/redact.ts';
 import { UsageError } from './errors.ts';
+import { canonicalHost } from './oci/reference.ts';
 
 /** A value and where it came from, for those that are checked later than they are read. */
 export interface Sourced {
@@ -128,12 +130,16 @@ function parseMirrors(found: Sourced | undefined): Record<string, readonly strin
       continue;
     }
     const equals = entry.indexOf('=');
-    const host = entry.slice(0, Math.max(equals, 0)).trim();
+    const host = canonicalHost(entry.slice(0, Math.max(equals, 0)).trim());
     const url = entry.slice(equals + 1).trim();
-    if (host === '' || !URL.canParse(url)) {
-      throw new UsageError(`${found?.from} holds '${entry.trim()}'; it takes host=url[,host=url…]`, {
-        code: 'E_USAGE',
-      });
+    // A login belongs into the credential files, not where processes list their environment.
+    if (host === '' || !/^https?:\/\//.test(url) || !URL.canParse(url) || new URL(url).username !== '') {
+      throw new UsageError(
+        `${found?.from} holds '${redactText(entry.trim(), 200)}'; it takes host=url[,host=url…]`,
+        {
+          code: 'E_USAGE',
+        },
+      );
     }
     mirrors[host] ??= [];
     mirrors[host].push(url);

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Assembles a Debian base with tsbuild's steps and with mmdebstrap in turn, as root, from the same mirror onto the same
-# disk, and prints the seconds of each run: cold (nothing downloaded before) and warm (packages in a local cache).
+# Assembles a Debian base with tsbuild and with mmdebstrap in turn, as root, from the same mirror onto the same file system,
+# and prints the seconds of each whole process: cold (nothing downloaded before) and warm (packages in a local cache).
+# TMPDIR says where; deleting on ext4 makes later runs slow, so a tmpfs is best.
 #
 #     bench/build/debian-base.sh [ROUNDS] [SUITE...]
 set -euo pipefail
@@ -14,8 +15,8 @@ trap 'rm -rf "$work"' EXIT
 TIMEFORMAT=%R
 
 ours() { # SUITE CACHE
-  { time node bench/build/debian-base.ts "$1" "$work/root" --cache "$2" > "$work/log" 2>&1; } 2>&1
-  rm -rf "$work/root"
+  { time node bench/build/debian-base.ts "$1" "$2" > "$work/log" 2>&1 || cat "$work/log" >&2; } 2>&1
+  rm -rf "$2/snapshots"
 }
 theirs() { # SUITE CACHE
   mkdir -p "$2"

@@ -1,36 +1,16 @@
 /**
- * What the command line asks of the engine. The engine's own classes satisfy these shapes; they stand here so that a
- * command can be tested without an engine, and so that nothing is loaded for its types.
+ * What the command line asks of the engine: no more than a command uses, so that commands can be tested without an engine.
+ * Plain data has the engine's own types; importing a type loads nothing.
  */
+import type { RemovedImage, StoredImage } from '../engine/image-library.ts';
+import type { OutputSpec } from '../engine/outputs.ts';
+import type { PruneOptions, PruneResult, UsageLine } from '../engine/prune.ts';
+import type { EngineOptions } from '../engine.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Platform } from '../oci/platform.ts';
-import type { BuildEvent } from '../solver/event.ts';
 
-export interface EngineOptions {
-  readonly storeDir?: string;
-  readonly jobs?: number;
-  readonly onEvent?: (event: BuildEvent) => void;
-  readonly hostCa?: 'auto' | 'always' | 'never';
-  readonly offline?: boolean;
-  readonly snapshotter?: 'auto' | 'overlay' | 'copy';
-  readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
-  readonly env?: NodeJS.ProcessEnv;
-  readonly signal?: AbortSignal;
-}
-
-export interface OutputSpec {
-  readonly type: 'oci' | 'docker' | 'registry' | 'tar' | 'local';
-  /** `-` is standard output, for archives. */
-  readonly dest?: string;
-  /** False: a directory instead of an archive. */
-  readonly tar?: boolean;
-  readonly compression?: 'zstd' | 'gzip' | 'uncompressed';
-  readonly compressionLevel?: number;
-  readonly name?: string;
-  readonly push?: boolean;
-  readonly rewriteTimestamp?: boolean;
-}
+export type { EngineOptions, OutputSpec, StoredImage };
 
 /** An image of a definition: the engine's business alone, so all that counts here is that it is one. */
 export type DefinedImage = object;
@@ -104,38 +84,9 @@ export interface RunResult {
   readonly signal?: string | undefined;
 }
 
-export interface StoredImage {
-  readonly names: readonly string[];
-  readonly id: string;
-  readonly digest: Digest;
-  readonly platform: Platform;
-  readonly sizeBytes: number;
-  readonly createdMs: number;
-}
-
 export interface InspectedImage {
   readonly configDigest: Digest;
   readonly manifestDescriptor: Descriptor;
-}
-
-export interface UsageLine {
-  readonly kind: string;
-  readonly count: number;
-  readonly sizeBytes: number;
-  readonly reclaimableBytes: number;
-}
-
-export interface PruneOptions {
-  readonly all?: boolean;
-  readonly olderThanMs?: number;
-  readonly keepBytes?: number;
-  readonly kinds?: readonly string[];
-  readonly dryRun?: boolean;
-}
-
-export interface PruneResult {
-  readonly freedBytes: number;
-  readonly removed: readonly { readonly kind: string; readonly id: string; readonly sizeBytes: number }[];
 }
 
 export interface EngineLike extends AsyncDisposable {
@@ -164,11 +115,6 @@ export interface EngineLike extends AsyncDisposable {
   removeImage(name: string): RemovedImage | Promise<RemovedImage>;
   usage(): Promise<readonly UsageLine[]>;
   prune(options?: PruneOptions): Promise<PruneResult>;
-}
-
-export interface RemovedImage {
-  readonly untagged: readonly string[];
-  readonly deleted?: string | undefined;
 }
 
 /** One thing that `doctor` tried. */

@@ -1,7 +1,7 @@
 /** Images out of the store: registry, OCI layout, archives, plain root filesystems. */
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -53,6 +53,7 @@ export async function writeOutput(
   if (record === undefined) {
     throw new InternalError(`the image '${imageId}' that was just built is not in the store`);
   }
+  await refuseOtherKind(spec);
   if (spec.type === 'tar' || spec.type === 'local') {
     await writeTree(parts, record, spec, context);
     return announce(record.manifestDigest, spec, spec.dest ?? '', context);
@@ -187,13 +188,13 @@ async function writeArchive(
   if (spec.type === 'docker') {
     const docker = await import('../transport/docker-archive/write.ts');
     await (dest === '-'
-      ? docker.streamDockerArchive(standardOutput(), image, options)
+      ? untilClosed(docker.streamDockerArchive(standardOutput(), image, options))
       : docker.writeDockerArchive(resolve(dest), image, options));
   } else if (spec.tar === false) {
     await layout.writeOciLayout(resolve(dest), image, options);
   } else {
     await (dest === '-'
-      ? layout.streamOciArchive(standardOutput(), image, options)
+      ? untilClosed(layout.streamOciArchive(standardOutput(), image, options))
       : layout.writeOciArchive(resolve(dest), image, options));
   }
 }
@@ -212,7 +213,8 @@ async function writeTree(
     const { signal } = context;
     await (await worker()).call('exportTree', { layers: record.layers, destination, form }, { signal });
     if (dest === '-') {
-      await pipeline(createReadStream(destination, { highWaterMark: 1 << 20 }), standardOutput(), { signal });
+      const source = createReadStream(destination, { highWaterMark: 1 << 20 });
+      await untilClosed(pipeline(source, standardOutput(), { signal }));
     }
   } finally {
     if (dest === '-') {
@@ -233,6 +235,32 @@ function destinationOf({ type, dest, tar }: OutputSpec): string {
 
 function standardOutput(): Writable {
   return process.stdout;
+}
+
+/** A reader that has seen enough (`| head`) does not fail the build. */
+async function untilClosed(writing: Promise<void>): Promise<void> {
+  try {
+    await writing;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') {
+      throw error;
+    }
+  }
+}
+
+/** Before anything is written: what is there already may be the user's own. */
+async function refuseOtherKind({ type, tar, dest }: OutputSpec): Promise<void> {
+  if (dest === undefined || dest === '-') {
+    return;
+  }
+  const directory = type === 'local' || tar === false;
+  const there = await stat(resolve(dest)).catch(() => undefined);
+  if (there !== undefined && there.isDirectory() !== directory) {
+    throw new UsageError(
+      `cannot write the output of type '${type}' to '${dest}': it is ${there.isDirectory() ? 'a' : 'no'} directory`,
+      { code: 'E_OUTPUT_EXISTS' },
+    );
+  }
 }
 
 function announce(

@@ -41,52 +41,44 @@ export function discoverHostTrust(
   env: Readonly<Record<string, string | undefined>>,
   mirrors: Mirrors = {},
 ): HostTrust {
-  const caBundle = mode === 'never' ? undefined : findBundle(mode, env);
+  const caBundles = mode === 'never' ? [] : findBundles(mode, env);
   return {
-    ...(caBundle === undefined ? {} : { caBundle }),
+    ...(caBundles.length === 0 ? {} : { caBundles }),
     proxies: proxiesOf(env),
     mirrors: mirrorVariables(mirrors),
   };
 }
 
-function findBundle(
+/** What the environment names, with the system's: a file of extra certificates alone would replace the public ones. */
+function findBundles(
   mode: Exclude<HostCaMode, 'never'>,
   env: Readonly<Record<string, string | undefined>>,
-): string | undefined {
-  const named = NAMED_BUNDLES.map((name) => env[name]).find((path) => path !== undefined && path !== '');
-  const text = named === undefined ? undefined : readBundle(named);
-  if (named !== undefined && text === undefined) {
-    throw new HostError(`cannot read the certificate bundle '${named}' that the environment names`, {
+): readonly string[] {
+  const named = NAMED_BUNDLES.flatMap((name) => env[name] || []);
+  const unreadable = named.find((path) => readBundle(path) === undefined);
+  if (unreadable !== undefined) {
+    throw new HostError(`cannot read the certificate bundle '${unreadable}' that the environment names`, {
       code: 'E_CA_BUNDLE',
-      path: named,
+      path: unreadable,
       hint: 'mend SSL_CERT_FILE or NODE_EXTRA_CA_CERTS, or use --host-ca never',
     });
   }
-  const candidates = [...(named === undefined ? [] : [named]), ...SYSTEM_BUNDLES];
-  // A file of extra certificates alone would replace the public ones in the step: the largest bundle that has extras wins.
-  const bundles = candidates.flatMap((path) => {
-    const content = readBundle(path);
-    return content === undefined ? [] : [{ path, certificates: fingerprints(content) }];
-  });
-  if (bundles.length === 0) {
-    if (mode === 'always') {
+  const system = SYSTEM_BUNDLES.find((path) => readBundle(path) !== undefined);
+  const bundles = [...new Set([...(system === undefined ? [] : [system]), ...named])];
+  if (mode === 'always') {
+    if (bundles.length === 0) {
       throw new HostError('no certificate bundle is found on this machine', {
         code: 'E_CA_BUNDLE',
         hint: 'name a PEM file with SSL_CERT_FILE',
       });
     }
-    return undefined;
-  }
-  if (mode === 'always') {
-    return largest(bundles).path;
+    return bundles;
   }
   const known = publicSet();
-  const withExtras = bundles.filter(({ certificates }) => [...certificates].some((one) => !known.has(one)));
-  return withExtras.length === 0 ? undefined : largest(withExtras).path;
-}
-
-function largest<T extends { readonly certificates: ReadonlySet<string> }>(bundles: readonly T[]): T {
-  return bundles.reduce((best, one) => (one.certificates.size > best.certificates.size ? one : best));
+  const hasExtras = bundles.some((path) =>
+    [...fingerprints(readBundle(path) ?? '')].some((one) => !known.has(one)),
+  );
+  return hasExtras ? bundles : [];
 }
 
 function readBundle(path: string): string | undefined {
@@ -98,13 +90,22 @@ function readBundle(path: string): string | undefined {
   }
 }
 
-/** Of each certificate's bytes, whatever the line breaks. */
-function fingerprints(pem: string): Set<string> {
-  const prints = new Set<string>();
-  for (const [, base64 = ''] of pem.matchAll(CERTIFICATE)) {
-    prints.add(createHash('sha1').update(base64.replace(/\s+/g, '')).digest('base64'));
+/** The certificates of several bundles, each once: older programs stop at the second copy of one. */
+export function mergeBundles(pems: readonly string[]): string {
+  const merged = new Map<string, string>();
+  for (const [block, base64 = ''] of pems.flatMap((pem) => [...pem.matchAll(CERTIFICATE)])) {
+    merged.set(fingerprint(base64), block);
   }
-  return prints;
+  return [...merged.values()].map((block) => `${block}\n`).join('');
+}
+
+function fingerprints(pem: string): Set<string> {
+  return new Set([...pem.matchAll(CERTIFICATE)].map(([, base64 = '']) => fingerprint(base64)));
+}
+
+/** Of a certificate's bytes, whatever the line breaks. */
+function fingerprint(base64: string): string {
+  return createHash('sha1').update(base64.replace(/\s+/g, '')).digest('base64');
 }
 
 function publicSet(): Set<string> {

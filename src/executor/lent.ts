@@ -8,6 +8,7 @@ import { HostError } from '../errors.ts';
 import type { ToolSupport } from '../graph/action.ts';
 import type { CacheMountRequest } from '../volume/cache-mounts.ts';
 import type { HostTrust } from '../worker/protocol.ts';
+import { mergeBundles } from './host-trust.ts';
 import { HOSTNAME } from './sandbox.ts';
 
 /** In the sandbox. */
@@ -103,10 +104,11 @@ export class Lent {
     this.#common = join(options.memoryDir, 'common');
     mkdirSync(this.#common, { mode: 0o755 });
     copyFileSync(options.launcherPath, join(this.#common, LAUNCHER));
-    const { caBundle } = options.hostTrust;
-    this.#caBundle = caBundle !== undefined;
-    if (caBundle !== undefined) {
-      writeFileSync(join(this.#common, CA_BUNDLE), readBundle(caBundle), { mode: 0o644 });
+    const { caBundles = [] } = options.hostTrust;
+    this.#caBundle = caBundles.length > 0;
+    if (this.#caBundle) {
+      const merged = mergeBundles(caBundles.map(readBundle));
+      writeFileSync(join(this.#common, CA_BUNDLE), merged, { mode: 0o644 });
     }
   }
 
@@ -173,13 +175,13 @@ function cacheTarget(cache: CacheName): string {
   return `${LENT_DIR}/cache/${cache}`;
 }
 
-function readBundle(path: string): Buffer {
+function readBundle(path: string): string {
   try {
     const bytes = readFileSync(path);
     if (bytes.length > MAX_CA_BYTES || !bytes.includes('-----BEGIN CERTIFICATE-----')) {
       throw new Error('it holds no PEM certificates');
     }
-    return bytes;
+    return bytes.toString('latin1');
   } catch (cause) {
     throw new HostError(`cannot read the certificate bundle '${path}': ${(cause as Error).message}`, {
       code: 'E_CA_BUNDLE',

@@ -5,6 +5,7 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { TsbuildError } from '../errors.ts';
 import { launcherPath } from '../native/launcher-path.ts';
+import { probeGpu } from './probe-gpu.ts';
 
 export interface HostCheck {
   readonly name: string;
@@ -46,6 +47,7 @@ export async function probeHost({
     }
   }
   probeRunc(checks);
+  checks.push(probeGpu());
   probeDisk(checks, storeDirOf(env));
   return checks;
 }

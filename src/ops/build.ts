@@ -70,7 +70,7 @@ async function execute(
 /** Says which call of the chain a failed step belongs to. */
 function atLayer(error: unknown, vertex: Vertex): unknown {
   return error instanceof StepError
-    ? new StepError(error.message, {
+    ? new StepError(`${vertex.label}: ${error.message}`, {
         ...error,
         code: error.code,
         layer: vertex.origin?.layer,

@@ -75,7 +75,7 @@ async function assemble(options: SourceDebianOptions, vertex: Vertex, context: O
             ? progress({
                 id: 'release',
                 activity: 'resolve',
-                subject: event.url,
+                subject: suite,
                 doneBytes: 0,
                 state: 'running',
               })
@@ -89,6 +89,7 @@ async function assemble(options: SourceDebianOptions, vertex: Vertex, context: O
               }),
       },
     );
+    progress({ id: 'release', activity: 'resolve', subject: suite, doneBytes: 0, state: 'done' });
     const paths = await downloadPackages(plan, {
       fetch,
       directory,

@@ -123,7 +123,7 @@ async function configure(
     kind: 'progress',
     id: step.description,
     activity: 'configure',
-    subject: step.description,
+    subject: step.description.replace(/^configure /, ''),
   } as const;
   request.emit({ ...progress, doneBytes: 0, state: 'running' });
   const outcome = await runProgram(context.executor, prepared, {

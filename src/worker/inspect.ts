@@ -1,8 +1,8 @@
 /** Reading a stack without changing it, and taking it out of the store. */
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DefinitionError, UsageError } from '../errors.ts';
-import { native } from '../native/addon.ts';
+import { native, type ScanEntry } from '../native/addon.ts';
 import type { View } from '../snapshot/driver.ts';
 import type { LayerId } from '../solver/op.ts';
 import { callNative, type RequestContext, type WorkerContext } from './context.ts';
@@ -80,34 +80,39 @@ export function listFiles(
  * The merged tree, complete with owners where the namespace has them. As a tar file it is one uncompressed layer of
  * everything.
  */
-export function exportTree(
+export async function exportTree(
   context: WorkerContext,
   { layers, destination, form }: Params<'exportTree'>,
   request: RequestContext,
 ): Promise<Result<'exportTree'>> {
   const { signal } = request;
-  const progress = (doneBytes: number) =>
+  const progress = (state: 'running' | 'done') => (doneBytes: number) =>
     request.emit({
       kind: 'progress',
       id: `export ${destination}`,
       activity: 'write',
       subject: destination,
       doneBytes,
-      state: 'running',
+      state,
     });
+  // At once: a directory reports nothing until it is there.
+  progress('running')(0);
   if (form === 'tar') {
     return withView(context, layers, signal, async ({ root }) => {
       const { sizeBytes } = await callNative(signal, `cannot write '${destination}'`, (cancel) =>
         native().writeLayer(
           { root, lowers: [], output: destination, compression: 'none', level: 1 },
           cancel,
-          progress,
+          progress('running'),
         ),
       );
+      progress('done')(sizeBytes);
       return { sizeBytes };
     });
   }
-  return exportDirectory(context, layers, destination, signal);
+  const exported = await exportDirectory(context, layers, destination, signal);
+  progress('done')(exported.sizeBytes);
+  return exported;
 }
 
 async function exportDirectory(
@@ -129,9 +134,30 @@ async function exportDirectory(
     throw error;
   }
   const entries = await native().scanTree(destination);
+  if (context.executor.idMode !== 'root') {
+    giveToUser(destination, entries);
+  }
   return {
     sizeBytes: entries.reduce((sum, { kind, sizeBytes }) => sum + (kind === 'file' ? sizeBytes : 0), 0),
   };
+}
+
+/**
+ * Files of subordinate ids could not be removed by the user who asked for them. Id 0 is the user's own; a tar or an image keeps
+ * the owners.
+ */
+function giveToUser(directory: string, entries: readonly ScanEntry[]): void {
+  for (const { path, kind, mode } of entries) {
+    const place = Buffer.concat([Buffer.from(`${directory}/`), path]);
+    const { uid, gid } = lstatSync(place);
+    if (uid !== 0 || gid !== 0) {
+      lchownSync(place, 0, 0);
+      if (kind !== 'symlink') {
+        // A change of owner has cleared setuid and setgid.
+        chmodSync(place, mode);
+      }
+    }
+  }
 }
 
 /**

@@ -119,13 +119,18 @@ export async function compress(
           ...(params.clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds: params.clampMtimeSeconds }),
         },
         cancel,
-        compressing(params.layer, request),
+        compressing(params.layer, request, 'running'),
       ),
   );
+  compressing(params.layer, request, 'done')(uncompressedSizeBytes);
   return { digest, sizeBytes, diffId, uncompressedSizeBytes };
 }
 
-function compressing(subject: string, request: RequestContext): (doneBytes: number) => void {
+function compressing(
+  subject: string,
+  request: RequestContext,
+  state: 'running' | 'done',
+): (doneBytes: number) => void {
   return (doneBytes) =>
     request.emit({
       kind: 'progress',
@@ -133,7 +138,7 @@ function compressing(subject: string, request: RequestContext): (doneBytes: numb
       activity: 'compress',
       subject,
       doneBytes,
-      state: 'running',
+      state,
     });
 }
 

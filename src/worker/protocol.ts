@@ -123,8 +123,8 @@ export interface HelloParams {
 
 /** What is lent to steps so that they reach the network as the host does. It enters no key, no layer, no history. */
 export interface HostTrust {
-  /** PEM file on the host that steps see read-only; absent lends none. */
-  readonly caBundle?: string;
+  /** PEM files on the host; steps see one file with the certificates of all of them. Absent lends none. */
+  readonly caBundles?: readonly string[];
   /** Proxy variables as the host has them. */
   readonly proxies: Readonly<Record<string, string>>;
   /** Mirrors of A5.2 of the Image API, as environment variables of the tools. */

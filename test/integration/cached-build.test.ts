@@ -9,7 +9,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { busyboxDefinition } from '../support/busybox.ts';
 import { startDockerRegistry } from '../support/docker-registry.ts';
 import { lacks } from '../support/requires.ts';
-import { installTsbuild, run, succeed, type Tsbuild } from '../support/tsbuild.ts';
+import { installTsbuild, networkEnvironment, run, succeed, type Tsbuild } from '../support/tsbuild.ts';
 
 const LAUNCHER = `native/dist/tsbuild-launcher.linux-${process.arch === 'arm64' ? 'arm64' : 'x64'}`;
 const PROGRAMS = [
@@ -108,7 +108,11 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'docker-registry'))('a fully c
       join(directory, `${dest}.iid`),
       '--progress=plain',
     ];
-    const first = await succeed(args(`${name}-1`), { ...setting(name), tsbuild: installed });
+    const first = await succeed(args(`${name}-1`), {
+      cwd: directory,
+      tsbuild: installed,
+      env: { ...networkEnvironment(), ...setting(name).env },
+    });
     await between();
     const second = await succeed(args(`${name}-2`), alone(name));
     expect(second.stdout).toBe(first.stdout);

@@ -63,7 +63,6 @@ describe.skipIf(!isRoot).each(['bookworm', 'trixie'])('a base of %s', (suite) =>
     expect(runInRoot(root, ['dpkg', '--audit'])).toBe('');
     expect(runInRoot(root, ['dpkg', '--verify'])).toBe('');
     expect(runInRoot(root, ['apt-get', 'check', '-qq'])).toBe('');
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: the placeholders are dpkg-query's.
     const format = '${Package} ${Version} ${Status}\n';
     const installed = runInRoot(root, ['dpkg-query', '-W', '-f', format]);
     expect(installed.trim().split('\n').sort()).toEqual(

@@ -1,5 +1,5 @@
 /** The real registry (Debian's package `docker-registry`) as a child process on a free port of this machine. */
-import { spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -13,7 +13,11 @@ export function hasDockerRegistry(): boolean {
   return spawnSync('docker-registry', ['--version']).status === 0;
 }
 
-export async function startDockerRegistry(): Promise<DockerRegistry> {
+/** @param login - Everything then needs this login, by the Basic scheme. */
+export async function startDockerRegistry(login?: {
+  readonly username: string;
+  readonly password: string;
+}): Promise<DockerRegistry> {
   const directory = await mkdtemp(join(tmpdir(), 'tsbuild-registry-'));
   const port = await freePort();
   const config = join(directory, 'config.yml');
@@ -23,8 +27,16 @@ export async function startDockerRegistry(): Promise<DockerRegistry> {
 log: { level: error }
 storage: { filesystem: { rootdirectory: ${directory}/data }, delete: { enabled: true } }
 http: { addr: "127.0.0.1:${port}" }
-`,
+${
+  login === undefined
+    ? ''
+    : `auth: { htpasswd: { realm: test, path: ${directory}/htpasswd } }
+`
+}`,
   );
+  if (login !== undefined) {
+    await writeFile(join(directory, 'htpasswd'), `${login.username}:${bcrypt(login.password)}\n`);
+  }
   const child = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const host = `127.0.0.1:${port}`;
@@ -33,7 +45,7 @@ http: { addr: "127.0.0.1:${port}" }
       throw new Error(`docker-registry ended with status ${child.exitCode}`);
     }
     const answer = await fetch(`http://${host}/v2/`).catch(() => undefined);
-    if (answer?.ok) {
+    if (answer?.ok || answer?.status === 401) {
       break;
     }
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -46,6 +58,12 @@ http: { addr: "127.0.0.1:${port}" }
       await rm(directory, { recursive: true, force: true });
     },
   };
+}
+
+/** The only kind of hash that the registry takes; the C library of Debian makes it. */
+function bcrypt(password: string): string {
+  const program = 'print crypt($ARGV[0], q($2y$05$abcdefghijklmnopqrstuu))';
+  return execFileSync('perl', ['-e', program, password], { encoding: 'utf8' });
 }
 
 function freePort(): Promise<number> {

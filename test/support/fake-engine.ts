@@ -123,12 +123,12 @@ export function fakeEngine(script: FakeEngineScript = {}): {
       inspect: async (name) => inspectedImage(name),
       removeImage: (name) => ({ untagged: [name], deleted: 'im-1' }),
       usage: async () => [
-        { kind: 'layer', count: 12, sizeBytes: 1_234_567_890, reclaimableBytes: 1000 },
-        { kind: 'cache-mount', count: 2, sizeBytes: 0, reclaimableBytes: 0 },
+        { kind: 'layers', count: 12, sizeBytes: 1_234_567_890, reclaimableBytes: 1000 },
+        { kind: 'cache-mounts', count: 2, sizeBytes: 0, reclaimableBytes: 0 },
       ],
       prune: async (pruneOptions) => {
         calls.pruned = pruneOptions;
-        return { freedBytes: 1000, removed: [{ kind: 'layer', id: 'abc', sizeBytes: 1000 }] };
+        return { freedBytes: 1000, removed: [{ kind: 'layers', id: 'abc', sizeBytes: 1000 }] };
       },
       [Symbol.asyncDispose]: async () => {
         calls.disposed += 1;

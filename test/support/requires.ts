@@ -10,6 +10,12 @@ const CHECKS = {
   umoci: () => has('umoci'),
   'docker-registry': () => has('docker-registry'),
   mmdebstrap: () => has('mmdebstrap'),
+  buildah: () => has('buildah'),
+  openssl: () => has('openssl'),
+  getfattr: () => has('getfattr'),
+  setcap: () => has('setcap'),
+  script: () => has('script'),
+  podman: () => has('podman'),
 } as const;
 
 export type Requirement = keyof typeof CHECKS;

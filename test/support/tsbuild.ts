@@ -36,6 +36,16 @@ export function installTsbuild(directory: string): Tsbuild {
   return { directory, node };
 }
 
+/** What a test that reaches out needs of this machine's environment. */
+export function networkEnvironment(): Record<string, string> {
+  const names = /^(https?_proxy|no_proxy|all_proxy|ssl_cert_file|node_extra_ca_certs)$/i;
+  return Object.fromEntries(
+    Object.entries(process.env).flatMap(([name, value]) =>
+      names.test(name) && value !== undefined ? [[name, value]] : [],
+    ),
+  );
+}
+
 export interface RunSetting {
   readonly tsbuild?: Tsbuild;
   /** Added to a clean environment with PATH, HOME and TMPDIR. */
@@ -45,6 +55,8 @@ export interface RunSetting {
   readonly stdin?: string;
   /** Put in front of the command, such as `['unshare', '-n']`. */
   readonly before?: readonly string[];
+  /** Sent when standard error shows this text. */
+  readonly signalAt?: { readonly text: string; readonly signal: NodeJS.Signals };
 }
 
 export interface Ran {
@@ -77,7 +89,14 @@ export function run(args: readonly string[], setting: RunSetting): Promise<Ran> 
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
-  child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
+  let signalAt = setting.signalAt;
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr.push(chunk);
+    if (signalAt !== undefined && Buffer.concat(stderr).includes(signalAt.text)) {
+      child.kill(signalAt.signal);
+      signalAt = undefined;
+    }
+  });
   // A command that reads nothing may end before it was given everything.
   child.stdin.on('error', () => {});
   child.stdin.end(setting.stdin ?? '');

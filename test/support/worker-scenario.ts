@@ -15,7 +15,7 @@ const signal = new AbortController().signal;
 const worker = await startWorker({
   storeDir,
   snapshotter: snapshotter as 'auto' | 'overlay' | 'copy',
-  hostTrust: { caBundle: bundle, proxies: { http_proxy: 'http://proxy.test:1' }, mirrors: {} },
+  hostTrust: { caBundles: [bundle], proxies: { http_proxy: 'http://proxy.test:1' }, mirrors: {} },
   signal,
 });
 const layers: LayerId[] = [];

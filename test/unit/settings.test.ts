@@ -51,7 +51,17 @@ test('mirrors of registries', () => {
     'ghcr.io': ['https://three/x'],
   });
   expect(() => readSettings({ TSBUILD_REGISTRY_MIRRORS: 'docker.io' })).toThrow(code);
-  expect(() => readSettings({ TSBUILD_REGISTRY_MIRRORS: 'docker.io=nonsense' })).toThrow(code);
+  for (const wrong of [
+    'docker.io=nonsense',
+    'docker.io=ftp://mirror.example',
+    'docker.io=https://me:secret@mirror.example',
+  ]) {
+    expect(() => readSettings({ TSBUILD_REGISTRY_MIRRORS: wrong })).toThrow(code);
+    expect(() => readSettings({ TSBUILD_REGISTRY_MIRRORS: wrong })).not.toThrow(/secret/);
+  }
+  // One registry with several names.
+  const alias = readSettings({ TSBUILD_REGISTRY_MIRRORS: 'index.docker.io=https://mirror.example' });
+  expect(Object.keys(alias.registryMirrors)).toEqual(['docker.io']);
 });
 
 test('values that cannot be understood name their place and the choices', () => {

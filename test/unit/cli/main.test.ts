@@ -279,7 +279,7 @@ describe('the other commands', () => {
       'layers',
       '--dry-run',
     ]);
-    expect(prune.stdout).toBe('layer abc 1.0kB\nwould free 1.0kB\n');
+    expect(prune.stdout).toBe('layers abc 1.0kB\nwould free 1.0kB\n');
     expect(prune.calls.pruned).toEqual({
       all: true,
       dryRun: true,

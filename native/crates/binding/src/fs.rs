@@ -4,13 +4,11 @@ use std::{
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
 };
 
 use napi::{
     Env, Error, Result, Status,
-    bindgen_prelude::{AsyncTask, Buffer, Either, Object},
-    threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode},
+    bindgen_prelude::{Buffer, Either, Function, Object},
 };
 use napi_derive::napi;
 use tsbuild_sys as sys;
@@ -18,14 +16,11 @@ use tsbuild_sys as sys;
 use crate::{
     cancel::CancelToken,
     error::Failure,
-    pooled::{Work, work},
+    work::{Progress, flag, promise},
 };
 
 /// A path that may hold bytes that are not UTF-8.
 type PathArgument = Either<String, Buffer>;
-/// Called with the number of bytes done.
-pub type Progress = ThreadsafeFunction<f64, (), f64, Status, false>;
-
 impl From<sys::Error> for Failure {
     fn from(error: sys::Error) -> Self {
         Self {
@@ -46,10 +41,6 @@ fn path_of(argument: PathArgument) -> PathBuf {
         Either::A(text) => PathBuf::from(text),
         Either::B(bytes) => PathBuf::from(OsStr::from_bytes(&bytes)),
     }
-}
-
-fn flag_of(cancel: Option<&CancelToken>) -> Arc<AtomicBool> {
-    cancel.map_or_else(|| Arc::new(AtomicBool::new(false)), CancelToken::flag)
 }
 
 fn number_of(text: &str) -> Result<i128> {
@@ -182,82 +173,68 @@ pub struct OverlayMount {
     pub volatile: Option<bool>,
 }
 
-#[napi]
-pub fn hash_file(path: String, cancel: Option<&CancelToken>) -> AsyncTask<Work<FileFacts>> {
-    let cancel = flag_of(cancel);
-    work(move || sys::hash::hash_file(Path::new(&path), &cancel).map(FileFacts::from).map_err(fail))
+#[napi(ts_return_type = "Promise<FileFacts>")]
+pub fn hash_file<'env>(
+    env: &'env Env,
+    path: String,
+    cancel: Option<&CancelToken>,
+) -> Result<Object<'env>> {
+    let cancel = flag(cancel);
+    promise(env, move || Ok(sys::hash::hash_file(Path::new(&path), &cancel)?), FileFacts::from)
 }
 
-#[napi]
-pub fn hash_files(
+#[napi(ts_return_type = "Promise<Array<FileFacts>>")]
+pub fn hash_files<'env>(
+    env: &'env Env,
     paths: Vec<PathArgument>,
     cancel: Option<&CancelToken>,
-) -> AsyncTask<Work<Vec<FileFacts>>> {
-    let cancel = flag_of(cancel);
+) -> Result<Object<'env>> {
+    let cancel = flag(cancel);
     let paths: Vec<PathBuf> = paths.into_iter().map(path_of).collect();
-    work(move || {
-        let facts = sys::hash::hash_files(&paths, &cancel).map_err(fail)?;
-        Ok(facts.into_iter().map(FileFacts::from).collect())
-    })
+    promise(
+        env,
+        move || Ok(sys::hash::hash_files(&paths, &cancel)?),
+        |facts| facts.into_iter().map(FileFacts::from).collect::<Vec<_>>(),
+    )
 }
 
-#[napi]
-pub fn scan_tree(root: String, cancel: Option<&CancelToken>) -> AsyncTask<Work<Vec<ScanEntry>>> {
-    let cancel = flag_of(cancel);
-    work(move || {
-        let entries = sys::scan::scan_tree(Path::new(&root), &cancel).map_err(fail)?;
-        Ok(entries.into_iter().map(ScanEntry::from).collect())
-    })
+#[napi(ts_return_type = "Promise<Array<ScanEntry>>")]
+pub fn scan_tree<'env>(
+    env: &'env Env,
+    root: String,
+    cancel: Option<&CancelToken>,
+) -> Result<Object<'env>> {
+    let cancel = flag(cancel);
+    promise(
+        env,
+        move || Ok(sys::scan::scan_tree(Path::new(&root), &cancel)?),
+        |entries| entries.into_iter().map(ScanEntry::from).collect::<Vec<_>>(),
+    )
 }
 
-#[napi]
-pub fn copy_into(
+#[napi(ts_return_type = "Promise<void>")]
+pub fn copy_into<'env>(
+    env: &'env Env,
     root: String,
     entries: Vec<CopyEntry>,
     cancel: Option<&CancelToken>,
-    progress: Option<Progress>,
-) -> Result<AsyncTask<Work<()>>> {
-    let cancel = flag_of(cancel);
+    progress: Option<Function<'_, f64, ()>>,
+) -> Result<Object<'env>> {
+    let cancel = flag(cancel);
+    let progress = Progress::new(progress)?;
     let entries =
         entries.into_iter().map(sys::copy::CopyEntry::try_from).collect::<Result<Vec<_>>>()?;
-    Ok(work(move || {
-        let mut meter = Meter::new(progress);
-        let result =
-            sys::copy::copy_into(Path::new(&root), &entries, &cancel, &mut |done| meter.at(done));
-        meter.end();
-        result.map_err(fail)
-    }))
-}
-
-/// Calls back at most ten times a second, and at the end.
-struct Meter {
-    progress: Option<Progress>,
-    last: std::time::Instant,
-    done: u64,
-}
-
-impl Meter {
-    fn new(progress: Option<Progress>) -> Self {
-        Self { progress, last: std::time::Instant::now(), done: 0 }
-    }
-
-    fn at(&mut self, done: u64) {
-        self.done = done;
-        if self.last.elapsed() >= std::time::Duration::from_millis(100) {
-            self.last = std::time::Instant::now();
-            self.call();
-        }
-    }
-
-    fn end(&self) {
-        self.call();
-    }
-
-    fn call(&self) {
-        if let Some(progress) = &self.progress {
-            progress.call(self.done as f64, ThreadsafeFunctionCallMode::NonBlocking);
-        }
-    }
+    promise(
+        env,
+        move || {
+            let result = sys::copy::copy_into(Path::new(&root), &entries, &cancel, &mut |done| {
+                progress.report(done);
+            });
+            progress.finish();
+            Ok(result?)
+        },
+        |()| (),
+    )
 }
 
 #[napi]
@@ -268,12 +245,21 @@ pub fn mkdir_in_root(root: String, path: String, mode: u32, uid: u32, gid: u32) 
         .map_err(fail)
 }
 
-#[napi]
-pub fn read_in_root(root: String, path: String, max_bytes: f64) -> AsyncTask<Work<Buffer>> {
-    work(move || {
-        let root = sys::root::Root::open(Path::new(&root)).map_err(fail)?;
-        root.read(Path::new(&path), max_bytes as u64).map(Buffer::from).map_err(fail)
-    })
+#[napi(ts_return_type = "Promise<Buffer>")]
+pub fn read_in_root<'env>(
+    env: &'env Env,
+    root: String,
+    path: String,
+    max_bytes: f64,
+) -> Result<Object<'env>> {
+    promise(
+        env,
+        move || {
+            let root = sys::root::Root::open(Path::new(&root))?;
+            Ok(root.read(Path::new(&path), max_bytes as u64)?)
+        },
+        Buffer::from,
+    )
 }
 
 #[napi]
@@ -287,17 +273,22 @@ pub fn stat_in_root(root: String, path: String) -> Result<Either<ScanEntry, ()>>
     }))
 }
 
-#[napi]
-pub fn remove_in_root(
+#[napi(ts_return_type = "Promise<boolean>")]
+pub fn remove_in_root<'env>(
+    env: &'env Env,
     root: String,
     path: String,
     cancel: Option<&CancelToken>,
-) -> AsyncTask<Work<bool>> {
-    let cancel = flag_of(cancel);
-    work(move || {
-        let root = sys::root::Root::open(Path::new(&root)).map_err(fail)?;
-        sys::remove::remove_in_root(&root, Path::new(&path), &cancel).map_err(fail)
-    })
+) -> Result<Object<'env>> {
+    let cancel = flag(cancel);
+    promise(
+        env,
+        move || {
+            let root = sys::root::Root::open(Path::new(&root))?;
+            Ok(sys::remove::remove_in_root(&root, Path::new(&path), &cancel)?)
+        },
+        |removed| removed,
+    )
 }
 
 #[napi]
@@ -315,10 +306,14 @@ pub fn set_xattr(path: String, name: String, value: Buffer) -> Result<()> {
     sys::copy::set_xattr(Path::new(&path), &name, &value).map_err(fail)
 }
 
-#[napi]
-pub fn remove_tree(path: String, cancel: Option<&CancelToken>) -> AsyncTask<Work<()>> {
-    let cancel = flag_of(cancel);
-    work(move || sys::remove::remove_tree(Path::new(&path), &cancel).map_err(fail))
+#[napi(ts_return_type = "Promise<void>")]
+pub fn remove_tree<'env>(
+    env: &'env Env,
+    path: String,
+    cancel: Option<&CancelToken>,
+) -> Result<Object<'env>> {
+    let cancel = flag(cancel);
+    promise(env, move || Ok(sys::remove::remove_tree(Path::new(&path), &cancel)?), |()| ())
 }
 
 #[napi]
@@ -371,7 +366,6 @@ pub fn try_lock(path: String, shared: bool) -> Result<Either<NativeLock, ()>> {
     Ok(held.map_or(Either::B(()), |held| Either::A(NativeLock { held: Some(held) })))
 }
 
-/// Waits on a thread of its own: many waiting ones must not fill Node's pool.
 #[napi(ts_return_type = "Promise<NativeLock>")]
 pub fn lock<'env>(
     env: &'env Env,
@@ -379,11 +373,10 @@ pub fn lock<'env>(
     shared: bool,
     cancel: Option<&CancelToken>,
 ) -> Result<Object<'env>> {
-    let cancel = flag_of(cancel);
-    let (deferred, promise) = env.create_deferred()?;
-    std::thread::spawn(move || match sys::lock::lock(Path::new(&path), shared, &cancel) {
-        Ok(held) => deferred.resolve(move |_| Ok(NativeLock { held: Some(held) })),
-        Err(error) => deferred.reject(fail(error)),
-    });
-    Ok(promise)
+    let cancel = flag(cancel);
+    promise(
+        env,
+        move || Ok(sys::lock::lock(Path::new(&path), shared, &cancel)?),
+        |held| NativeLock { held: Some(held) },
+    )
 }

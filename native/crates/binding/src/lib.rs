@@ -8,5 +8,4 @@ mod debian;
 mod error;
 mod fs;
 mod layer;
-mod pooled;
 mod work;

@@ -78,6 +78,8 @@ fn gnu_tar_extracts_what_we_write() {
         let flat = vec![b'n'; length.min(250)];
         entries.push((Entry::new(&flat, EntryKind::File), Vec::new()));
         let mut deep = vec![b'd'; length];
+        // No file is the directory of another.
+        deep[..3].copy_from_slice(format!("{length:03}").as_bytes());
         for index in (length % 50..length - 1).step_by(50).skip(1) {
             deep[index] = b'/';
         }
