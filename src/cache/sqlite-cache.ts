@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { StatementSync } from 'node:sqlite';
 import type { LayerRecords } from '../content/layer-records.ts';
 import type { MetaDb } from '../content/meta-db.ts';
-import { native } from '../native/addon.ts';
+import { lockFile } from '../native/call-native.ts';
 import type { CacheLock, CacheRecord, CacheStore, KeyField, LayerId, Result } from '../solver/op.ts';
 
 /** How many results of the same fields a look-up by content compares with. Older ones are hardly ever the right one. */
@@ -103,26 +103,9 @@ export class SqliteCache implements CacheStore {
   }
 
   async lock(key: string, signal: AbortSignal): Promise<CacheLock> {
-    signal.throwIfAborted();
     const directory = join(this.#options.storeDir, 'locks');
     mkdirSync(directory, { recursive: true });
-    const path = join(directory, key.slice(0, LOCK_NAME_DIGITS));
-    const addon = native();
-    const atOnce = addon.tryLock(path, false);
-    if (atOnce !== undefined) {
-      return atOnce;
-    }
-    const cancel = new addon.CancelToken();
-    const onAbort = () => cancel.cancel();
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      return await addon.lock(path, false, cancel);
-    } catch (error) {
-      signal.throwIfAborted();
-      throw error;
-    } finally {
-      signal.removeEventListener('abort', onAbort);
-    }
+    return await lockFile(join(directory, key.slice(0, LOCK_NAME_DIGITS)), false, signal);
   }
 
   async #contentOf(layer: LayerId, signal: AbortSignal): Promise<string> {

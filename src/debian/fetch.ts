@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, mkdir, open, rename, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { backoffMs } from '../base/retry.ts';
 import { HostError, IntegrityError, RemoteError } from '../errors.ts';
 import { discardBody, HttpClient, type HttpResponse, header } from '../http/http-client.ts';
 
@@ -44,8 +45,8 @@ export interface ArchiveFetchOptions {
   readonly connections?: number;
   /** Attempts for each file, the first included. @defaultValue 5 */
   readonly attempts?: number;
-  /** Wait before the second attempt, doubled for each further one. @defaultValue 250 */
-  readonly backoffMs?: number;
+  /** About how long to wait before the second attempt; see `base/retry.ts`. @defaultValue 250 */
+  readonly backoffBaseMs?: number;
 }
 
 /** The mirrors answer in milliseconds; a connection that is silent for this long is dead. */
@@ -54,7 +55,7 @@ const MAX_REDIRECTS = 5;
 
 /** Proxies come from the environment (`http_proxy`, `https_proxy`, `no_proxy`), certificates from the system too. */
 export function createArchiveFetch(options: ArchiveFetchOptions = {}): ArchiveFetch {
-  const { connections = 12, attempts = 5, backoffMs = 250 } = options;
+  const { connections = 12, attempts = 5, backoffBaseMs = 250 } = options;
   const http = new HttpClient({ connections, connectTimeoutMs: SILENCE_MS, idleTimeoutMs: SILENCE_MS });
 
   /** Tries again after an error that may pass; `attempt` says from where it can go on. */
@@ -87,7 +88,11 @@ export function createArchiveFetch(options: ArchiveFetchOptions = {}): ArchiveFe
                 hint: 'check the network and the mirror; TSBUILD_APT_MIRROR names another one',
               });
         }
-        await sleep(backoffMs * 2 ** (count - 1), undefined, signal === undefined ? {} : { signal });
+        await sleep(
+          backoffMs(count, Math.random(), backoffBaseMs),
+          undefined,
+          signal === undefined ? {} : { signal },
+        );
       }
     }
   };

@@ -11,6 +11,7 @@ import type { InputEntry, InputFindings, LocalInput, ScannedFiles } from '../fro
 import { nestedRequirementLines } from '../frontend/fluent/requirement-tokens.ts';
 import type { InputFilter } from '../frontend/ignore/ignore-spec.ts';
 import type { CancelToken, FileFacts, NativeAddon, ScanEntry } from '../native/addon.ts';
+import { fromNative } from '../native/error.ts';
 import { sha256Digest } from '../oci/digest.ts';
 import type { InputFile } from '../worker/protocol.ts';
 import { isRacy, type StatCache, type StatCacheEntry } from './stat-cache.ts';
@@ -77,7 +78,7 @@ export async function scanInput(input: LocalInput, tools: ScanTools): Promise<Sc
   } catch (error) {
     // The native code reports its own cancellation; the caller is owed the reason that it gave.
     tools.signal?.throwIfAborted();
-    throw error;
+    throw fromNative(error, `cannot read '${input.hostPath}'`);
   } finally {
     tools.signal?.removeEventListener('abort', onAbort);
   }

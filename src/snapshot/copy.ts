@@ -2,6 +2,7 @@
 import { lstatSync, mkdirSync, readdirSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { native } from '../native/addon.ts';
+import { callNative } from '../native/call-native.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { CommitResult, Mountpoint, Prepared, SnapshotDriver, View } from './driver.ts';
 import { locate, makeInPlace } from './mountpoints.ts';
@@ -49,18 +50,9 @@ async function flatten(lowers: readonly string[], target: string, signal: AbortS
   if (lowers.length === 0) {
     return;
   }
-  signal.throwIfAborted();
-  const cancel = new (native().CancelToken)();
-  const onAbort = () => cancel.cancel();
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    await native().flattenLayers({ lowers, target }, cancel);
-  } catch (error) {
-    signal.throwIfAborted();
-    throw error;
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
+  await callNative(signal, `cannot copy the layers below '${target}'`, (cancel) =>
+    native().flattenLayers({ lowers, target }, cancel),
+  );
 }
 
 class PreparedCopy implements Prepared {

@@ -1,3 +1,4 @@
+/** Paths of an image on the host: links are followed as the image's own processes would follow them. */
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { posix } from 'node:path';
 import { DefinitionError } from '../errors.ts';

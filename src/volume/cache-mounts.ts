@@ -12,7 +12,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { type NativeLock, native } from '../native/addon.ts';
+import { native } from '../native/addon.ts';
+import { lockFile } from '../native/call-native.ts';
 
 export interface CacheMountRequest {
   readonly id: string;
@@ -51,7 +52,7 @@ export class CacheMounts {
     if (request.sharing === 'private') {
       return this.#acquirePrivate(base, request);
     }
-    const lock = await waitForLock(join(base, 'lock'), request.sharing === 'shared', signal);
+    const lock = await lockFile(join(base, 'lock'), request.sharing === 'shared', signal);
     return { dir: makeData(join(base, 'data'), request), release: () => lock.release() };
   }
 
@@ -132,23 +133,4 @@ function makeData(dir: string, { mode, uid, gid }: CacheMountRequest): string {
     chmodSync(dir, mode ?? OPEN_MODE);
   }
   return dir;
-}
-
-async function waitForLock(path: string, shared: boolean, signal: AbortSignal): Promise<NativeLock> {
-  const free = native().tryLock(path, shared);
-  if (free !== undefined) {
-    return free;
-  }
-  signal.throwIfAborted();
-  const cancel = new (native().CancelToken)();
-  const onAbort = () => cancel.cancel();
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await native().lock(path, shared, cancel);
-  } catch (error) {
-    signal.throwIfAborted();
-    throw error;
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }

@@ -6,8 +6,9 @@ import { InternalError } from '../errors.ts';
 import { runProgram } from '../executor/run-program.ts';
 import { StepOutput } from '../executor/step-output.ts';
 import { native } from '../native/addon.ts';
+import { callNative } from '../native/call-native.ts';
 import type { Prepared } from '../snapshot/driver.ts';
-import { callNative, type RequestContext, type WorkerContext } from './context.ts';
+import type { RequestContext, WorkerContext } from './context.ts';
 import type { AssembleDebianParams, StepResult } from './protocol.ts';
 import { stepError } from './step.ts';
 

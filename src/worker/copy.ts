@@ -3,7 +3,8 @@ import { basename, posix } from 'node:path';
 import { DefinitionError, InternalError } from '../errors.ts';
 import type { CopyAction } from '../graph/action.ts';
 import { type CopyEntry, native } from '../native/addon.ts';
-import { callNative, type RequestContext, type WorkerContext } from './context.ts';
+import { callNative } from '../native/call-native.ts';
+import type { RequestContext, WorkerContext } from './context.ts';
 import type { InputFile, StepInput } from './protocol.ts';
 
 /** An input of a step, open. */

@@ -3,9 +3,10 @@ import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync, rmSync, statS
 import { join } from 'node:path';
 import { DefinitionError, UsageError } from '../errors.ts';
 import { native, type ScanEntry } from '../native/addon.ts';
+import { callNative } from '../native/call-native.ts';
 import type { View } from '../snapshot/driver.ts';
 import type { LayerId } from '../solver/op.ts';
-import { callNative, type RequestContext, type WorkerContext } from './context.ts';
+import type { RequestContext, WorkerContext } from './context.ts';
 import type { WorkerMethods } from './protocol.ts';
 
 type Params<M extends keyof WorkerMethods> = WorkerMethods[M]['params'];

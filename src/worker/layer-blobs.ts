@@ -2,8 +2,9 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { native, type UnpackLayerOptions } from '../native/addon.ts';
+import { callNative } from '../native/call-native.ts';
 import type { LayerId } from '../solver/op.ts';
-import { callNative, type RequestContext, type WorkerContext } from './context.ts';
+import type { RequestContext, WorkerContext } from './context.ts';
 import type { CompressParams, CompressResult, UnpackParams, UnpackResult } from './protocol.ts';
 
 /** Layers that are being unpacked now: those above wait for them before they are mended. */

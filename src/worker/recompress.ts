@@ -1,6 +1,7 @@
 /** Another compression for a blob that exists. The tar stays byte for byte: its digest names the layer. */
 import { native } from '../native/addon.ts';
-import { callNative, type RequestContext, type WorkerContext } from './context.ts';
+import { callNative } from '../native/call-native.ts';
+import type { RequestContext, WorkerContext } from './context.ts';
 import type { CompressResult, RecompressParams } from './protocol.ts';
 
 export async function recompress(

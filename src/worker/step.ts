@@ -7,10 +7,11 @@ import type { Outcome } from '../executor/sandbox.ts';
 import { StepOutput } from '../executor/step-output.ts';
 import type { ExecAction, Mount } from '../graph/action.ts';
 import { native } from '../native/addon.ts';
+import { callNative } from '../native/call-native.ts';
 import { fromNative } from '../native/error.ts';
 import type { Prepared } from '../snapshot/driver.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
-import { callNative, type RequestContext, type WorkerContext } from './context.ts';
+import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput, openInput, type StepInputTree } from './copy.ts';
 import type { StepParams, StepResult } from './protocol.ts';
 

@@ -27,7 +27,7 @@ describe('createArchiveFetch', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     directory = mkdtempSync(`${tmpdir()}/tsbuild-fetch-`);
-    fetch = createArchiveFetch({ backoffMs: 1, attempts: 4 });
+    fetch = createArchiveFetch({ backoffBaseMs: 1, attempts: 4 });
   });
   afterEach(async () => {
     await fetch.close();

@@ -2,8 +2,6 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use rustix::io::Errno;
-
 /// Why packages could not be unpacked.
 #[derive(Debug)]
 pub enum Error {
@@ -59,9 +57,7 @@ impl Error {
     /// Symbolic name of the errno, for example `ENOSPC`.
     pub fn errno_name(&self) -> Option<String> {
         let Self::Io { source, .. } = self else { return None };
-        let errno = source.raw_os_error()?;
-        let known = ERRNO_NAMES.iter().find(|(number, _)| number.raw_os_error() == errno);
-        Some(known.map_or_else(|| format!("errno {errno}"), |(_, name)| (*name).to_owned()))
+        source.raw_os_error().map(tsbuild_sys::error::errno_name)
     }
 
     pub(crate) fn io(path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
@@ -100,27 +96,6 @@ impl fmt::Display for Error {
         }
     }
 }
-
-/// What can happen to files in a fresh directory.
-const ERRNO_NAMES: &[(Errno, &str)] = &[
-    (Errno::PERM, "EPERM"),
-    (Errno::NOENT, "ENOENT"),
-    (Errno::IO, "EIO"),
-    (Errno::ACCESS, "EACCES"),
-    (Errno::EXIST, "EEXIST"),
-    (Errno::NOTDIR, "ENOTDIR"),
-    (Errno::ISDIR, "EISDIR"),
-    (Errno::INVAL, "EINVAL"),
-    (Errno::NFILE, "ENFILE"),
-    (Errno::MFILE, "EMFILE"),
-    (Errno::NOSPC, "ENOSPC"),
-    (Errno::ROFS, "EROFS"),
-    (Errno::NAMETOOLONG, "ENAMETOOLONG"),
-    (Errno::LOOP, "ELOOP"),
-    (Errno::OPNOTSUPP, "ENOTSUP"),
-    (Errno::DQUOT, "EDQUOT"),
-    (Errno::NOSYS, "ENOSYS"),
-];
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {

@@ -88,9 +88,7 @@ impl Error {
 
     /// Symbolic name of the errno, for example `ENOSPC`.
     pub fn errno_name(&self) -> Option<String> {
-        let errno = self.errno?;
-        let known = ERRNO_NAMES.iter().find(|(number, _)| number.raw_os_error() == errno);
-        Some(known.map_or_else(|| format!("errno {errno}"), |(_, name)| (*name).to_owned()))
+        self.errno.map(tsbuild_sys::error::errno_name)
     }
 }
 
@@ -121,36 +119,3 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-const ERRNO_NAMES: &[(Errno, &str)] = &[
-    (Errno::PERM, "EPERM"),
-    (Errno::NOENT, "ENOENT"),
-    (Errno::IO, "EIO"),
-    (Errno::NXIO, "ENXIO"),
-    (Errno::ACCESS, "EACCES"),
-    (Errno::BUSY, "EBUSY"),
-    (Errno::EXIST, "EEXIST"),
-    (Errno::XDEV, "EXDEV"),
-    (Errno::NOTDIR, "ENOTDIR"),
-    (Errno::ISDIR, "EISDIR"),
-    (Errno::INVAL, "EINVAL"),
-    (Errno::NFILE, "ENFILE"),
-    (Errno::MFILE, "EMFILE"),
-    (Errno::TXTBSY, "ETXTBSY"),
-    (Errno::FBIG, "EFBIG"),
-    (Errno::NOSPC, "ENOSPC"),
-    (Errno::ROFS, "EROFS"),
-    (Errno::MLINK, "EMLINK"),
-    (Errno::RANGE, "ERANGE"),
-    (Errno::NAMETOOLONG, "ENAMETOOLONG"),
-    (Errno::NOTEMPTY, "ENOTEMPTY"),
-    (Errno::LOOP, "ELOOP"),
-    (Errno::NODATA, "ENODATA"),
-    (Errno::OVERFLOW, "EOVERFLOW"),
-    (Errno::OPNOTSUPP, "ENOTSUP"),
-    (Errno::STALE, "ESTALE"),
-    (Errno::DQUOT, "EDQUOT"),
-    (Errno::NOMEM, "ENOMEM"),
-    (Errno::NOSYS, "ENOSYS"),
-    (Errno::BADF, "EBADF"),
-];

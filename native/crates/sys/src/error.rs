@@ -91,6 +91,7 @@ const NAMES: &[(Errno, &str, &str)] = &[
     (Errno::NOSPC, "ENOSPC", "no space left on device"),
     (Errno::ROFS, "EROFS", "read-only file system"),
     (Errno::MLINK, "EMLINK", "too many links"),
+    (Errno::RANGE, "ERANGE", "numerical result out of range"),
     (Errno::PIPE, "EPIPE", "broken pipe"),
     (Errno::NAMETOOLONG, "ENAMETOOLONG", "file name too long"),
     (Errno::NOSYS, "ENOSYS", "function not implemented"),
@@ -98,7 +99,8 @@ const NAMES: &[(Errno, &str, &str)] = &[
     (Errno::LOOP, "ELOOP", "too many levels of symbolic links"),
     (Errno::NODATA, "ENODATA", "no data available"),
     (Errno::OVERFLOW, "EOVERFLOW", "value too large for defined data type"),
-    (Errno::OPNOTSUPP, "EOPNOTSUPP", "operation not supported"),
+    // As Node names it, so that errors of either kind read alike.
+    (Errno::OPNOTSUPP, "ENOTSUP", "operation not supported"),
     (Errno::DQUOT, "EDQUOT", "disk quota exceeded"),
     (Errno::STALE, "ESTALE", "stale file handle"),
     (Errno::USERS, "EUSERS", "too many users"),
