@@ -29,7 +29,7 @@ export function toWire(error: unknown): WireError {
     );
     return { class: error.name, message: error.message, code: error.code, details };
   }
-  const { message, code } = error as NodeJS.ErrnoException;
+  const { message, code } = (error ?? {}) as Partial<NodeJS.ErrnoException>;
   if (
     typeof code === 'string' &&
     code.startsWith('E') &&
@@ -39,7 +39,7 @@ export function toWire(error: unknown): WireError {
     const full = code === 'ENOSPC' || code === 'EDQUOT';
     return {
       class: 'HostError',
-      message,
+      message: String(message),
       code: full ? 'E_DISK_FULL' : 'E_IO',
       details: { errno: code, syscall, ...(path === undefined ? {} : { path }) },
     };
@@ -58,7 +58,7 @@ export function cancelledWire(): WireError {
 }
 
 export function fromWire(wire: WireError): Error {
-  const Class = CLASSES[wire.class];
+  const Class = Object.hasOwn(CLASSES, wire.class) ? CLASSES[wire.class] : undefined;
   if (Class === undefined || wire.code === 'CANCELLED') {
     return new InternalError(wire.message);
   }

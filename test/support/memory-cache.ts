@@ -10,6 +10,7 @@ export class MemoryCache implements CacheStore {
   readonly records = new Map<string, CacheRecord>();
   readonly locked = new Set<string>();
   readonly #gone = new Set<string>();
+  readonly #dropped = new Set<string>();
   readonly #contentOf: (layer: string) => string;
 
   constructor(options: MemoryCacheOptions = {}) {
@@ -17,11 +18,14 @@ export class MemoryCache implements CacheStore {
   }
 
   lookup(key: string): CacheRecord | undefined {
-    return this.records.get(key);
+    const record = this.records.get(key);
+    return record === undefined || !this.#isPresent(record) ? undefined : record;
   }
 
   lookupByFields(fieldsDigest: string): readonly CacheRecord[] {
-    return this.#newestFirst().filter((record) => record.fieldsDigest === fieldsDigest);
+    return this.#newestFirst().filter(
+      (record) => record.fieldsDigest === fieldsDigest && this.#isPresent(record),
+    );
   }
 
   lastAtSite(site: string): CacheRecord | undefined {
@@ -38,7 +42,8 @@ export class MemoryCache implements CacheStore {
   }
 
   resultById(resultId: string): Result | undefined {
-    return this.#newestFirst().find((record) => record.resultId === resultId)?.result;
+    return this.#newestFirst().find((record) => record.resultId === resultId && this.#isPresent(record))
+      ?.result;
   }
 
   async sameContent(a: Result, b: Result): Promise<boolean> {
@@ -47,9 +52,11 @@ export class MemoryCache implements CacheStore {
     return a.kind === b.kind && content(a) === content(b);
   }
 
-  async lock(key: string): Promise<{ release(): void }> {
+  async lock(key: string, signal: AbortSignal): Promise<{ release(): void }> {
+    signal.throwIfAborted();
     while (this.locked.has(key)) {
       await new Promise((resolve) => setImmediate(resolve));
+      signal.throwIfAborted();
     }
     this.locked.add(key);
     return { release: () => this.locked.delete(key) };
@@ -59,6 +66,15 @@ export class MemoryCache implements CacheStore {
   forget(key: string): void {
     this.records.delete(key);
     this.#gone.add(key);
+  }
+
+  /** The layer is gone from the store; records still name it. */
+  dropLayer(layer: string): void {
+    this.#dropped.add(layer);
+  }
+
+  #isPresent({ result }: CacheRecord): boolean {
+    return result.kind === 'files' || !result.layers.some((layer) => this.#dropped.has(layer));
   }
 
   #newestFirst(): CacheRecord[] {
