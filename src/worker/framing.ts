@@ -41,7 +41,7 @@ export class FrameReader {
         return messages;
       }
       const all = this.#join();
-      messages.push(JSON.parse(all.toString('utf8', HEADER_BYTES, HEADER_BYTES + length)));
+      messages.push(parse(all.toString('utf8', HEADER_BYTES, HEADER_BYTES + length)));
       this.#bytes -= HEADER_BYTES + length;
       this.#chunks = this.#bytes > 0 ? [all.subarray(HEADER_BYTES + length)] : [];
     }
@@ -51,5 +51,13 @@ export class FrameReader {
     const all = this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks);
     this.#chunks = [all];
     return all;
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new InternalError(`a message of ${text.length} characters that is not JSON`, { cause });
   }
 }
