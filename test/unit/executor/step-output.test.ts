@@ -143,7 +143,7 @@ describe('lines without their end', () => {
 describe('long lines', () => {
   test('are shown and recorded in parts that say so', () => {
     const { out, shown, output, log } = capture();
-    const line = 'x'.repeat(2 * MAX_LINE) + 'y';
+    const line = `${'x'.repeat(2 * MAX_LINE)}y`;
     out(`${line}\nshort\n`);
     output.close();
     expect(log()).toEqual([
