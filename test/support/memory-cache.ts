@@ -1,6 +1,8 @@
 /** A cache store in memory. It passes the same suite as the one on disk. */
 import type { CacheRecord, CacheStore, Result } from '../../src/solver/op.ts';
 
+const CONTENT_CANDIDATES = 8;
+
 export interface MemoryCacheOptions {
   /** Content of a layer; layers that have the same are equal. @defaultValue the layer's id */
   readonly contentOf?: (layer: string) => string;
@@ -9,6 +11,8 @@ export interface MemoryCacheOptions {
 export class MemoryCache implements CacheStore {
   readonly records = new Map<string, CacheRecord>();
   readonly locked = new Set<string>();
+  /** The newest record of each step, also when its result is gone. */
+  readonly #bySite = new Map<string, CacheRecord>();
   readonly #gone = new Set<string>();
   readonly #contentOf: (layer: string) => string;
 
@@ -21,11 +25,13 @@ export class MemoryCache implements CacheStore {
   }
 
   lookupByFields(fieldsDigest: string): readonly CacheRecord[] {
-    return this.#newestFirst().filter((record) => record.fieldsDigest === fieldsDigest);
+    return this.#newestFirst()
+      .filter((record) => record.fieldsDigest === fieldsDigest)
+      .slice(0, CONTENT_CANDIDATES);
   }
 
   lastAtSite(site: string): CacheRecord | undefined {
-    return this.#newestFirst().find((record) => record.site === site);
+    return this.#bySite.get(site);
   }
 
   everHad(key: string): boolean {
@@ -34,7 +40,11 @@ export class MemoryCache implements CacheStore {
 
   put(record: CacheRecord): void {
     this.records.delete(record.key);
-    this.records.set(record.key, structuredClone(record));
+    const copy = structuredClone(record);
+    this.records.set(record.key, copy);
+    if (copy.site !== undefined) {
+      this.#bySite.set(copy.site, copy);
+    }
   }
 
   resultById(resultId: string): Result | undefined {
@@ -42,14 +52,23 @@ export class MemoryCache implements CacheStore {
   }
 
   async sameContent(a: Result, b: Result): Promise<boolean> {
-    const content = (result: Result) =>
-      result.kind === 'files' ? result.contentDigest : result.layers.map(this.#contentOf).join();
-    return a.kind === b.kind && content(a) === content(b);
+    if (a.kind === 'files' || b.kind === 'files') {
+      return a.kind === 'files' && b.kind === 'files' && a.contentDigest === b.contentDigest;
+    }
+    return (
+      a.layers.length === b.layers.length &&
+      a.layers.every((layer, index) => {
+        const other = b.layers[index] ?? '';
+        return layer === other || this.#contentOf(layer) === this.#contentOf(other);
+      })
+    );
   }
 
-  async lock(key: string): Promise<{ release(): void }> {
+  async lock(key: string, signal: AbortSignal): Promise<{ release(): void }> {
+    signal.throwIfAborted();
     while (this.locked.has(key)) {
       await new Promise((resolve) => setImmediate(resolve));
+      signal.throwIfAborted();
     }
     this.locked.add(key);
     return { release: () => this.locked.delete(key) };
