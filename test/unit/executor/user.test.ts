@@ -52,6 +52,12 @@ describe('lookupUser', () => {
     expect(() => lookupUser(root, 'root')).toThrow(expect.objectContaining({ code: 'E_UNKNOWN_USER' }));
   });
 
+  test('a file in the place of /etc is no list of users', () => {
+    rmSync(join(root, 'etc'), { recursive: true });
+    writeFileSync(join(root, 'etc'), '');
+    expect(lookupUser(root, '7')).toMatchObject({ uid: 7, gid: 0 });
+  });
+
   test('a link leads within the image, not out of it', () => {
     rmSync(join(root, 'etc/passwd'));
     writeFileSync(join(root, 'users'), 'inner:x:42:42::/inner:\n');
