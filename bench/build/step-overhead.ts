@@ -4,7 +4,8 @@
  *   node bench/build/step-overhead.ts [ROUNDS]
  *
  * Prints the median and the spread of the time from a step's start to its end, key look-up, mount, sandbox, commit and
- * record included; and the time of the whole build divided by its steps.
+ * record included; and the time of the whole build divided by its steps. The worker's part alone is measured by
+ * bench/micro/step-overhead.ts.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,9 @@
-/** What a step costs besides its program: `true` twenty times in a chain, base there already. `node bench/micro/step-overhead.ts` */
+/**
+ * What a step costs in the worker besides its program: `true` twenty times in a chain, base there already. It leaves out
+ * key, look-up and record, which bench/build/step-overhead.ts has; so their difference is the solver's and the store's part.
+ *
+ *   node bench/micro/step-overhead.ts
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -19,7 +19,17 @@ export interface Located {
 export function locate(root: string, mountpoints: readonly Mountpoint[]): readonly Located[] {
   return mountpoints.map((mountpoint) => {
     const resolved = resolveInTree(root, mountpoint.path);
-    const { stat } = resolved;
+    const { stat, existing } = resolved;
+    const parent = resolved.path
+      .split('/')
+      .slice(0, existing + 1)
+      .join('/');
+    if (stat === undefined && !lstatSync(join(root, parent)).isDirectory()) {
+      throw new DefinitionError(
+        `cannot mount on '${mountpoint.path}': '${parent}' of the image is not a directory`,
+        { code: 'E_MOUNT_TARGET' },
+      );
+    }
     if (stat !== undefined && stat.isDirectory() !== (mountpoint.kind === 'directory')) {
       throw new DefinitionError(
         `cannot mount on '${mountpoint.path}': a ${mountpoint.kind} is needed, the image has something else there`,
@@ -112,12 +122,14 @@ export function makeInPlace(root: string, missing: readonly Located[]): () => vo
 }
 
 /**
- * Whether no part of `path`, which is below `root`, is a link by now. A step may put one in the place of a directory that
- * holds a mountpoint; what was made there has gone with the directory, and the link may lead out of the root.
+ * Whether the directory `path`, which is below `root`, is still there and no part of it a link by now. A step may put
+ * a link or a file in the place of a directory that holds a mountpoint; what was made there has gone with the
+ * directory, and the link may lead out of the root.
  */
 function leadsNowhereElse(root: string, path: string): boolean {
   const inside = path.slice(root.length) || '/';
-  return resolveInTree(root, inside).path === inside;
+  const { path: real, stat } = resolveInTree(root, inside);
+  return real === inside && stat !== undefined && stat.isDirectory();
 }
 
 function takeAway({ path, kind }: Made): boolean {

@@ -27,8 +27,10 @@ export class OverlayDriver implements SnapshotDriver {
   async view(layers: readonly LayerId[]): Promise<View> {
     const lowers = layers.map((layer) => this.#store.layerDir(layer)).reverse();
     const root = this.#store.scratch('view');
-    // Without an upper the kernel wants two.
-    mountOverlay({ lowers: [...lowers, this.#store.emptyDir], target: root, userXattr: this.#userXattr });
+    // Without an upper the kernel wants two, and not the same twice.
+    const below =
+      lowers.length === 0 ? [this.#store.skeleton([]), this.#store.emptyDir] : [this.#store.emptyDir];
+    mountOverlay({ lowers: [...lowers, ...below], target: root, userXattr: this.#userXattr });
     return {
       root,
       close: async () => {

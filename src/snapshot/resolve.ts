@@ -16,7 +16,8 @@ export interface Resolved {
 }
 
 /**
- * Where a path of an image leads, every link resolved inside `root`, dangling ones too: what lies behind them counts as missing.
+ * Where a path of an image leads, every link resolved inside `root`, dangling ones too: what lies behind them counts as missing,
+ * and so does what would lie below a file.
  * Only for trees that no process is changing meanwhile.
  */
 export function resolveInTree(root: string, path: string): Resolved {
@@ -35,7 +36,7 @@ export function resolveInTree(root: string, path: string): Resolved {
       done.push(name);
       continue;
     }
-    const found = lstatSync(`${root}/${[...done, name].join('/')}`, { throwIfNoEntry: false });
+    const found = statOf(`${root}/${[...done, name].join('/')}`);
     if (found?.isSymbolicLink()) {
       links += 1;
       if (links > MAX_LINKS) {
@@ -64,7 +65,18 @@ export function resolveInTree(root: string, path: string): Resolved {
   }
   const exists = existing === done.length;
   if (exists && (stat === undefined || done.length === 0 || links > 0 || path.includes('..'))) {
-    stat = lstatSync(`${root}/${done.join('/')}`, { throwIfNoEntry: false });
+    stat = statOf(`${root}/${done.join('/')}`);
   }
   return { path: `/${done.join('/')}`, stat: exists ? stat : undefined, existing };
+}
+
+function statOf(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') {
+      return undefined;
+    }
+    throw error;
+  }
 }

@@ -1,45 +1,7 @@
-/**
- * A small root filesystem of static busybox, made as a layer by the worker itself, so that its owners are right in every
- * id mode. The binary comes from Debian's archive once, and is kept in the system's temporary directory.
- */
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+/** A small root filesystem of static busybox, made as a layer by the worker itself, so that its owners are right in every id mode. */
 import type { Action } from '../../src/graph/action.ts';
 import type { InputFile } from '../../src/worker/protocol.ts';
-
-let found: string | undefined;
-
-/** Path of a static busybox that everybody may read and execute. */
-export function busybox(): string {
-  if (found === undefined) {
-    const cache = join(tmpdir(), 'tsbuild-test-busybox');
-    const path = join(cache, 'busybox');
-    if (!existsSync(path)) {
-      const work = `${cache}.${process.pid}`;
-      mkdirSync(work, { recursive: true, mode: 0o755 });
-      execFileSync('apt-get', ['download', 'busybox-static'], { cwd: work, stdio: 'pipe' });
-      const deb = readdirSync(work).find((name) => name.endsWith('.deb'));
-      if (deb === undefined) {
-        throw new Error('apt-get downloaded nothing');
-      }
-      execFileSync('dpkg-deb', ['-x', join(work, deb), work], { stdio: 'pipe' });
-      const binary = ['bin/busybox', 'usr/bin/busybox'].map((name) => join(work, name)).find(existsSync);
-      if (binary === undefined) {
-        throw new Error('busybox-static holds no busybox');
-      }
-      mkdirSync(cache, { recursive: true, mode: 0o755 });
-      renameSync(binary, path);
-      execFileSync('rm', ['-rf', work]);
-    }
-    if ((statSync(path).mode & 0o005) !== 0o005) {
-      execFileSync('chmod', ['755', path, cache]);
-    }
-    found = path;
-  }
-  return found;
-}
+import { busyboxPath } from './busybox.ts';
 
 const APPLETS = (
   'sh ash cat chmod chown chgrp cp cut date dd df echo env false find grep head hostname id ip kill ln ls mkdir mkfifo mknod ' +
@@ -62,7 +24,7 @@ export function busyboxBase(): { actions: readonly Action[]; files: readonly Inp
   });
   const files: InputFile[] = [
     { path: '/bin', kind: 'directory', mode: 0o755 },
-    { path: '/bin/busybox', kind: 'file', mode: 0o755, hostPath: busybox() },
+    { path: '/bin/busybox', kind: 'file', mode: 0o755, hostPath: busyboxPath() },
     ...APPLETS.map(
       (name): InputFile => ({ path: `/bin/${name}`, kind: 'symlink', link: 'busybox', mode: 0o777 }),
     ),
