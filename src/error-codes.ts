@@ -118,7 +118,6 @@ export const ERROR_CODES = {
   E_STORE_MAP: { who: 'host', meaning: 'The store was written with another mapping of user ids.' },
   E_STORE_VERSION: { who: 'host', meaning: 'The store was written by a newer tsbuild.' },
   E_SNAPSHOT_MISSING: { who: 'host', meaning: 'A layer that the build needs was removed from the store.' },
-  E_STORE_LOCKED: { who: 'host', meaning: 'Another process holds the store.' },
   E_OVERLAY_DENIED: { who: 'host', meaning: 'The kernel refuses an overlay mount.' },
   E_SANDBOX_MISSING: { who: 'host', meaning: 'bubblewrap is not installed or cannot run.' },
   E_WORKER_START: { who: 'host', meaning: 'The worker process could not be started.' },
