@@ -27,10 +27,16 @@ export class OverlayDriver implements SnapshotDriver {
   async view(layers: readonly LayerId[]): Promise<View> {
     const lowers = layers.map((layer) => this.#store.layerDir(layer)).reverse();
     const root = this.#store.scratch('view');
-    // Without an upper the kernel wants two, and not the same twice.
-    const below =
-      lowers.length === 0 ? [this.#store.skeleton([]), this.#store.emptyDir] : [this.#store.emptyDir];
-    mountOverlay({ lowers: [...lowers, ...below], target: root, userXattr: this.#userXattr });
+    // Without an upper the kernel wants two, and there is nothing to stack in none.
+    if (lowers.length === 0) {
+      return { root, close: () => native().removeTree(root) };
+    }
+    try {
+      mountOverlay({ lowers: [...lowers, this.#store.emptyDir], target: root, userXattr: this.#userXattr });
+    } catch (error) {
+      await native().removeTree(root);
+      throw error;
+    }
     return {
       root,
       close: async () => {
