@@ -165,7 +165,7 @@ describe('long lines', () => {
 
   test('are cut between characters', () => {
     const { out, shown, output } = capture();
-    const line = `a${'€'.repeat(MAX_LINE / 2)}`;
+    const line = `ab${'€'.repeat(MAX_LINE / 2)}`;
     out(`${line}\n`);
     output.close();
     expect(shown.length).toBeGreaterThan(1);
