@@ -269,10 +269,13 @@ class Collection {
 
   #collectBlobs(): void {
     const needed = new Set<string>();
+    const images = this.#store.images.list();
+    // Different recipes may give one manifest: it goes with the last of their images.
+    const staying = new Set(
+      images.flatMap(({ id, manifestDigest }) => (this.#images.has(id) ? [] : [manifestDigest])),
+    );
     const gone = new Set(
-      this.#store.images
-        .list()
-        .flatMap(({ id, manifestDigest }) => (this.#images.has(id) ? [manifestDigest] : [])),
+      images.map(({ manifestDigest }) => manifestDigest).filter((digest) => !staying.has(digest)),
     );
     for (const [manifest, config] of this.#inventory.documents) {
       if (!gone.has(manifest)) {
