@@ -1,0 +1,285 @@
+import { existsSync, mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { SqliteCache } from '../../../src/cache/sqlite-cache.ts';
+import type { EngineParts } from '../../../src/engine/parts.ts';
+import { archivesDir, type PruneOptions, prune, usage } from '../../../src/engine/prune.ts';
+import type { Digest } from '../../../src/oci/digest.ts';
+import { parsePlatform } from '../../../src/oci/platform.ts';
+import type { LayerId } from '../../../src/solver/op.ts';
+import type { Worker, WorkerMethods } from '../../../src/worker/protocol.ts';
+import { type TemporaryStore, temporaryStore } from '../../support/temporary-store.ts';
+
+const signal = new AbortController().signal;
+const KIB = 1024;
+
+let temporary: TemporaryStore;
+/** Snapshots and cache mounts on disk, by name. */
+let snapshots: Record<string, number>;
+let mounts: Record<string, number>;
+let parts: EngineParts;
+
+beforeEach(() => {
+  temporary = temporaryStore();
+  onTestFinished(() => temporary[Symbol.dispose]());
+  snapshots = {};
+  mounts = {};
+  const worker = {
+    async call(method: keyof WorkerMethods, params: { layers?: string[]; ids?: string[] }) {
+      if (method === 'usage') {
+        return { layers: { ...snapshots }, mounts: { ...mounts } };
+      }
+      for (const id of params.layers ?? []) {
+        delete snapshots[id];
+      }
+      for (const id of params.ids ?? []) {
+        delete mounts[id];
+      }
+      return { removed: 0 };
+    },
+  } as unknown as Worker;
+  parts = { store: temporary.store, worker: async () => worker } as unknown as EngineParts;
+});
+
+/** A layer of one KiB with a blob. */
+async function layer(id: string): Promise<Digest> {
+  const { layers, blobs } = temporary.store;
+  layers.put(id as LayerId, [], true);
+  snapshots[id] = KIB;
+  const { digest, size } = await blobs.put(Buffer.alloc(KIB, id));
+  layers.putBlob(id as LayerId, {
+    form: 'zstd:3',
+    mediaType: 'application/vnd.oci.image.layer.v1.tar+zstd',
+    digest,
+    sizeBytes: size,
+    diffId: digest,
+  });
+  writeFileSync(join(temporary.store.dir, 'logs', `${id}.log`), 'log');
+  return digest;
+}
+
+/** An image on layers; its documents are in the store. */
+async function image(id: string, layers: readonly string[], name?: string, document = id) {
+  const { blobs, images } = temporary.store;
+  const manifest = await blobs.put(Buffer.from(`manifest ${document}`));
+  const config = await blobs.put(Buffer.from(`config ${document}`));
+  images.put({
+    id,
+    manifestDigest: manifest.digest,
+    configDigest: config.digest,
+    platform: 'linux/amd64',
+    layers: layers as LayerId[],
+    config: parsePlatform('linux/amd64') as never,
+    build: { layers: [] },
+  });
+  if (name !== undefined) {
+    images.setName(name, id);
+  }
+  return { manifest: manifest.digest, config: config.digest };
+}
+
+const run = (options: PruneOptions = {}) => prune(parts, options, signal);
+const ids = (removed: Awaited<ReturnType<typeof prune>>['removed'], kind: string) =>
+  removed.filter((item) => item.kind === kind).map((item) => item.id);
+const imageIds = () => temporary.store.images.list().map(({ id }) => id);
+const hasLog = (id: string) => existsSync(join(temporary.store.dir, 'logs', `${id}.log`));
+
+describe('prune', () => {
+  it('keeps what a named image needs, and removes the rest with all that belongs to it', async () => {
+    const { blobs } = temporary.store;
+    const [base, app, loose] = [await layer('base'), await layer('app'), await layer('loose')];
+    const kept = await image('im-kept', ['base', 'app'], 'app:1');
+    const gone = await image('im-gone', ['base', 'loose']);
+    const orphan = (await blobs.put(Buffer.from('nobody needs it'))).digest;
+    const { removed, freedBytes } = await run();
+    expect(ids(removed, 'images')).toEqual(['im-gone']);
+    expect(ids(removed, 'layers')).toEqual(['loose']);
+    expect(new Set(ids(removed, 'blobs'))).toEqual(new Set([loose, gone.manifest, gone.config, orphan]));
+    expect(ids(removed, 'logs')).toEqual(['loose.log']);
+    expect(freedBytes).toBe(removed.reduce((sum, item) => sum + item.sizeBytes, 0));
+    expect(imageIds()).toEqual(['im-kept']);
+    expect(Object.keys(snapshots)).toEqual(['base', 'app']);
+    for (const digest of [base, app, kept.manifest, kept.config]) {
+      expect(await blobs.has(digest)).toBe(true);
+    }
+    for (const digest of [loose, gone.manifest, gone.config, orphan]) {
+      expect(await blobs.has(digest)).toBe(false);
+    }
+    expect(['base', 'app', 'loose'].map(hasLog)).toEqual([true, true, false]);
+    // A second time there is nothing to do.
+    expect(await run()).toEqual({ freedBytes: 0, removed: [] });
+  });
+
+  it('of two images with one manifest, the one that stays keeps its documents', async () => {
+    await layer('base');
+    const documents = await image('im-kept', ['base'], 'app:1', 'same');
+    await image('im-gone', ['base'], undefined, 'same');
+    expect(ids((await run()).removed, 'images')).toEqual(['im-gone']);
+    expect(await temporary.store.blobs.has(documents.manifest)).toBe(true);
+    expect(await temporary.store.blobs.has(documents.config)).toBe(true);
+  });
+
+  it('with --all takes named images and cache mounts too', async () => {
+    await layer('base');
+    await image('im-named', ['base'], 'app:1');
+    mounts.pip = 5;
+    expect((await run()).removed).toEqual([]);
+    const { removed } = await run({ all: true });
+    expect(ids(removed, 'images')).toEqual(['im-named']);
+    expect(ids(removed, 'layers')).toEqual(['base']);
+    expect(ids(removed, 'cache-mounts')).toEqual(['pip']);
+    expect([snapshots, mounts]).toEqual([{}, {}]);
+    expect(temporary.store.images.hasName('app:1')).toBe(false);
+  });
+
+  it('a dry run says the same and removes nothing', async () => {
+    const loose = await layer('loose');
+    await image('im-gone', ['loose']);
+    const would = await run({ dryRun: true });
+    expect(ids(would.removed, 'layers')).toEqual(['loose']);
+    expect(imageIds()).toEqual(['im-gone']);
+    expect(snapshots).toEqual({ loose: KIB });
+    expect(hasLog('loose')).toBe(true);
+    expect(await temporary.store.blobs.has(loose)).toBe(true);
+    expect(await run()).toEqual(would);
+  });
+
+  it('marks results of the cache as gone, and forgets none', async () => {
+    await layer('kept');
+    await layer('loose');
+    await image('im-kept', ['kept'], 'app:1');
+    const cache = new SqliteCache({
+      meta: temporary.store.meta,
+      layers: temporary.store.layers,
+      storeDir: temporary.store.dir,
+      layerDigest: async (id) => id,
+    });
+    for (const id of ['kept', 'loose']) {
+      cache.put({
+        key: id,
+        resultId: id,
+        result: { kind: 'rootfs', layers: [id as LayerId] },
+        fieldsDigest: id,
+        fields: [],
+        inputs: [],
+        durationMs: 1,
+      });
+    }
+    await run();
+    expect(cache.lookup('kept')?.resultId).toBe('kept');
+    expect(cache.lookup('loose')).toBeUndefined();
+    expect(cache.everHad('loose')).toBe(true);
+  });
+
+  it('with keepBytes removes the least recently used until the rest is small enough', async () => {
+    for (const id of ['a', 'b', 'c']) {
+      await layer(id);
+      temporary.clock.advance(10);
+    }
+    // Used again: now it is the newest.
+    temporary.store.layers.get('a' as LayerId);
+    const { removed } = await run({ keepBytes: 4 * KIB, kinds: ['layers'] });
+    expect(ids(removed, 'layers')).toEqual(['b', 'c']);
+    expect((await run({ keepBytes: 4 * KIB, kinds: ['layers'] })).removed).toEqual([]);
+  });
+
+  it('with keepBytes of a store that is small enough removes nothing', async () => {
+    await layer('a');
+    await image('im-loose', ['a']);
+    expect((await run({ keepBytes: 1e9 })).removed).toEqual([]);
+  });
+
+  it('with olderThanMs leaves what was used since', async () => {
+    await layer('old');
+    await image('im-old', ['old']);
+    temporary.clock.advance(10_000);
+    await layer('young');
+    await image('im-young', ['young']);
+    const { removed } = await run({ olderThanMs: 5000 });
+    expect(ids(removed, 'images')).toEqual(['im-old']);
+    expect(ids(removed, 'layers')).toEqual(['old']);
+    expect(imageIds()).toEqual(['im-young']);
+  });
+
+  it('with olderThanMs leaves packages that were fetched since', async () => {
+    const archives = archivesDir(temporary.store);
+    mkdirSync(archives, { recursive: true });
+    temporary.clock.advance(1e9);
+    const nowS = temporary.clock.now() / 1000;
+    for (const [name, ageS] of [
+      ['old.deb', 10_000],
+      ['young.deb', 10],
+    ] as const) {
+      writeFileSync(join(archives, name), 'deb');
+      utimesSync(join(archives, name), nowS - ageS, nowS - ageS);
+    }
+    expect(ids((await run({ olderThanMs: 100_000 })).removed, 'archives')).toEqual(['old.deb']);
+    expect(statSync(join(archives, 'young.deb')).size).toBe(3);
+    expect(ids((await run()).removed, 'archives')).toEqual(['young.deb']);
+  });
+
+  it('removes only the kinds that were asked for', async () => {
+    await layer('loose');
+    await image('im-gone', []);
+    const orphan = (await temporary.store.blobs.put(Buffer.from('orphan'))).digest;
+    expect((await run({ kinds: ['blobs'] })).removed).toEqual([{ kind: 'blobs', id: orphan, sizeBytes: 6 }]);
+    expect(imageIds()).toEqual(['im-gone']);
+    expect(snapshots).toEqual({ loose: KIB });
+  });
+
+  it('removes snapshots that no record names, when it is alone', async () => {
+    snapshots.half = 7;
+    const other = temporary.openOther();
+    expect((await run()).removed).toEqual([]);
+    other[Symbol.dispose]();
+    expect((await run()).removed).toEqual([{ kind: 'layers', id: 'half', sizeBytes: 7 }]);
+  });
+});
+
+describe('prune beside another engine that lives', () => {
+  it('leaves what was used since that began, and every blob', async () => {
+    await layer('before');
+    await layer('again');
+    await image('im-before', ['before']);
+    temporary.clock.advance(1000);
+    const other = temporary.openOther();
+    temporary.clock.advance(1000);
+    other.layers.get('again' as LayerId);
+    await layer('after');
+    await image('im-after', ['after']);
+    const writing = (await temporary.store.blobs.put(Buffer.from('its record comes later'))).digest;
+    const { removed } = await run();
+    expect(ids(removed, 'images')).toEqual(['im-before']);
+    expect(ids(removed, 'layers')).toEqual(['before']);
+    expect(ids(removed, 'blobs')).toEqual([]);
+    expect(Object.keys(snapshots).toSorted()).toEqual(['after', 'again']);
+    expect(await temporary.store.blobs.has(writing)).toBe(true);
+    other[Symbol.dispose]();
+    const alone = await run();
+    expect(ids(alone.removed, 'layers').toSorted()).toEqual(['after', 'again']);
+    expect(await temporary.store.blobs.has(writing)).toBe(false);
+  });
+});
+
+describe('usage', () => {
+  it('counts each kind, and what prune would free', async () => {
+    await layer('kept');
+    await layer('loose');
+    await image('im-kept', ['kept'], 'app:1');
+    await image('im-gone', ['loose']);
+    mounts.pip = 5;
+    const lines = new Map((await usage(parts, signal)).map((line) => [line.kind, line]));
+    expect(lines.get('images')).toEqual({ kind: 'images', count: 2, sizeBytes: 0, reclaimableBytes: 0 });
+    expect(lines.get('layers')).toEqual({
+      kind: 'layers',
+      count: 2,
+      sizeBytes: 2 * KIB,
+      reclaimableBytes: KIB,
+    });
+    const documents = 'manifest im-gone'.length + 'config im-gone'.length;
+    expect(lines.get('blobs')).toMatchObject({ count: 6, reclaimableBytes: KIB + documents });
+    expect(lines.get('cache-mounts')).toMatchObject({ count: 1, sizeBytes: 5, reclaimableBytes: 0 });
+    expect(lines.get('logs')).toMatchObject({ count: 2, sizeBytes: 6, reclaimableBytes: 3 });
+    expect(imageIds()).toHaveLength(2);
+  });
+});
