@@ -53,6 +53,8 @@ interface Inventory {
   readonly layers: Sizes;
   readonly blobs: Sizes;
   readonly archives: Sizes;
+  /** When each was fetched or last read, as far as the file system says. */
+  readonly archivesUsedMs: ReadonlyMap<string, number>;
   readonly mounts: Sizes;
   readonly logs: Sizes;
   /** Manifest digest → config digest, of images and of bases that were looked up. */
@@ -131,12 +133,14 @@ async function takeInventory({ store, worker }: EngineParts, signal: AbortSignal
   for await (const { digest, size } of store.blobs.list()) {
     blobs.set(digest, size);
   }
+  const archives = await filesIn(archivesDir(store));
   return {
     layers: new Map(Object.entries(layers)),
     mounts: new Map(Object.entries(mounts)),
     blobs,
-    archives: await fileSizes(archivesDir(store)),
-    logs: await fileSizes(join(store.dir, 'logs')),
+    archives: archives.sizes,
+    archivesUsedMs: archives.usedMs,
+    logs: (await filesIn(join(store.dir, 'logs'))).sizes,
     documents: await documentsOf(store, blobs),
   };
 }
@@ -154,12 +158,17 @@ async function documentsOf({ images, blobs }: Store, present: Sizes): Promise<Re
   return documents;
 }
 
-async function fileSizes(directory: string): Promise<Sizes> {
+async function filesIn(
+  directory: string,
+): Promise<{ readonly sizes: Sizes; readonly usedMs: ReadonlyMap<string, number> }> {
   const sizes = new Map<string, number>();
+  const usedMs = new Map<string, number>();
   for (const name of await readdir(directory).catch(() => [])) {
-    sizes.set(name, (await stat(join(directory, name))).size);
+    const { size, atimeMs, mtimeMs } = await stat(join(directory, name));
+    sizes.set(name, size);
+    usedMs.set(name, Math.max(atimeMs, mtimeMs));
   }
-  return sizes;
+  return { sizes, usedMs };
 }
 
 export function archivesDir({ dir }: Pick<Store, 'dir'>): string {
@@ -199,7 +208,8 @@ class Collection {
     this.#collectLayers(layersInUse);
     this.#collectBlobs();
     if (this.#alone) {
-      this.#collectFiles('archives', this.#inventory.archives, () => true);
+      const { archives, archivesUsedMs } = this.#inventory;
+      this.#collectFiles('archives', archives, (name) => (archivesUsedMs.get(name) ?? 0) < this.#before);
     }
     if (this.#options.all === true) {
       this.#collectFiles('cache-mounts', this.#inventory.mounts, () => true);
@@ -269,10 +279,13 @@ class Collection {
 
   #collectBlobs(): void {
     const needed = new Set<string>();
+    const images = this.#store.images.list();
+    // Different recipes may give one manifest: it goes with the last of their images.
+    const staying = new Set(
+      images.flatMap(({ id, manifestDigest }) => (this.#images.has(id) ? [] : [manifestDigest])),
+    );
     const gone = new Set(
-      this.#store.images
-        .list()
-        .flatMap(({ id, manifestDigest }) => (this.#images.has(id) ? [manifestDigest] : [])),
+      images.map(({ manifestDigest }) => manifestDigest).filter((digest) => !staying.has(digest)),
     );
     for (const [manifest, config] of this.#inventory.documents) {
       if (!gone.has(manifest)) {

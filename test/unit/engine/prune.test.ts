@@ -1,248 +1,285 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { SqliteCache } from '../../../src/cache/sqlite-cache.ts';
 import type { EngineParts } from '../../../src/engine/parts.ts';
 import { archivesDir, type PruneOptions, prune, usage } from '../../../src/engine/prune.ts';
-import { Store } from '../../../src/engine/store.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
+import { parsePlatform } from '../../../src/oci/platform.ts';
 import type { LayerId } from '../../../src/solver/op.ts';
-import type { Worker } from '../../../src/worker/protocol.ts';
+import type { Worker, WorkerMethods } from '../../../src/worker/protocol.ts';
+import { type TemporaryStore, temporaryStore } from '../../support/temporary-store.ts';
 
-const { signal } = new AbortController();
-let dir: string;
-let nowMs: number;
-let store: Store;
-let cache: SqliteCache;
-let parts: EngineParts;
-/** What the worker finds on disk, by name. */
+const signal = new AbortController().signal;
+const KIB = 1024;
+
+let temporary: TemporaryStore;
+/** Snapshots and cache mounts on disk, by name. */
 let snapshots: Record<string, number>;
 let mounts: Record<string, number>;
-let workerCalls: string[];
+let parts: EngineParts;
 
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'tsbuild-prune-'));
-  nowMs = 1000;
+  temporary = temporaryStore();
+  onTestFinished(() => temporary[Symbol.dispose]());
   snapshots = {};
   mounts = {};
-  workerCalls = [];
-  store = Store.open(dir, () => nowMs);
-  cache = new SqliteCache({
-    meta: store.meta,
-    layers: store.layers,
-    storeDir: dir,
-    layerDigest: async () => '',
-  });
   const worker = {
-    call: async (method: string, params: { layers?: string[]; ids?: string[] }) => {
+    async call(method: keyof WorkerMethods, params: { layers?: string[]; ids?: string[] }) {
       if (method === 'usage') {
         return { layers: { ...snapshots }, mounts: { ...mounts } };
       }
-      workerCalls.push(`${method} ${(params.layers ?? params.ids ?? []).join()}`);
-      for (const name of params.layers ?? []) {
-        delete snapshots[name];
+      for (const id of params.layers ?? []) {
+        delete snapshots[id];
       }
-      for (const name of params.ids ?? []) {
-        delete mounts[name];
+      for (const id of params.ids ?? []) {
+        delete mounts[id];
       }
-      return { removed: 1 };
+      return { removed: 0 };
     },
   } as unknown as Worker;
-  parts = { store, worker: async () => worker } as EngineParts;
-});
-afterEach(() => {
-  store.close();
-  rmSync(dir, { recursive: true, force: true });
+  parts = { store: temporary.store, worker: async () => worker } as unknown as EngineParts;
 });
 
-/** A step's layer of 100 bytes with its cache record and log, last used now. */
-function addLayer(name: string, sizeBytes = 100): LayerId {
-  const id = name as LayerId;
-  store.layers.put(id, [], true);
-  snapshots[name] = sizeBytes;
-  cache.put({
-    key: `key-${name}`,
-    resultId: name,
-    result: { kind: 'rootfs', layers: [id] },
-    fieldsDigest: '',
-    fields: [],
-    inputs: [],
-    durationMs: 1,
+/** A layer of one KiB with a blob. */
+async function layer(id: string): Promise<Digest> {
+  const { layers, blobs } = temporary.store;
+  layers.put(id as LayerId, [], true);
+  snapshots[id] = KIB;
+  const { digest, size } = await blobs.put(Buffer.alloc(KIB, id));
+  layers.putBlob(id as LayerId, {
+    form: 'zstd:3',
+    mediaType: 'application/vnd.oci.image.layer.v1.tar+zstd',
+    digest,
+    sizeBytes: size,
+    diffId: digest,
   });
-  writeFileSync(join(dir, 'logs', `${name}.log`), 'said');
-  return id;
-}
-
-/** Gives a layer a blob. */
-async function addBlob(layer: LayerId): Promise<Digest> {
-  const { digest, size } = await store.blobs.put(Buffer.from(`blob of ${layer}`));
-  store.layers.putBlob(layer, { form: 'zstd:3', mediaType: 'm', digest, sizeBytes: size, diffId: digest });
+  writeFileSync(join(temporary.store.dir, 'logs', `${id}.log`), 'log');
   return digest;
 }
 
-async function addImage(id: string, layers: readonly LayerId[], name?: string): Promise<Digest[]> {
-  const config = await store.blobs.put(Buffer.from(`config of ${id}`));
-  const manifest = await store.blobs.put(Buffer.from(`manifest of ${id}`));
-  store.images.put({
+/** An image on layers; its documents are in the store. */
+async function image(id: string, layers: readonly string[], name?: string, document = id) {
+  const { blobs, images } = temporary.store;
+  const manifest = await blobs.put(Buffer.from(`manifest ${document}`));
+  const config = await blobs.put(Buffer.from(`config ${document}`));
+  images.put({
     id,
     manifestDigest: manifest.digest,
     configDigest: config.digest,
     platform: 'linux/amd64',
-    layers,
-    config: { architecture: 'amd64', os: 'linux', rootfs: { type: 'layers', diff_ids: [] } },
+    layers: layers as LayerId[],
+    config: parsePlatform('linux/amd64') as never,
     build: { layers: [] },
   });
   if (name !== undefined) {
-    store.images.setName(name, id);
+    images.setName(name, id);
   }
-  return [config.digest, manifest.digest];
+  return { manifest: manifest.digest, config: config.digest };
 }
 
-async function removed(options: PruneOptions = {}): Promise<Record<string, string[]>> {
-  const byKind: Record<string, string[]> = {};
-  for (const { kind, id } of (await prune(parts, options, signal)).removed) {
-    byKind[kind] = [...(byKind[kind] ?? []), id].sort();
-  }
-  return byKind;
-}
-
-const layerIds = () =>
-  store.meta.db
-    .prepare('SELECT id FROM layers ORDER BY id')
-    .all()
-    .map(({ id }) => id);
+const run = (options: PruneOptions = {}) => prune(parts, options, signal);
+const ids = (removed: Awaited<ReturnType<typeof prune>>['removed'], kind: string) =>
+  removed.filter((item) => item.kind === kind).map((item) => item.id);
+const imageIds = () => temporary.store.images.list().map(({ id }) => id);
+const hasLog = (id: string) => existsSync(join(temporary.store.dir, 'logs', `${id}.log`));
 
 describe('prune', () => {
-  test('keeps a named image with its layers, blobs and logs; the rest goes', async () => {
-    const [kept, gone] = [addLayer('kept'), addLayer('gone')];
-    const documents = [...(await addImage('im-kept', [kept], 'x:1')), await addBlob(kept)];
-    const lost = [...(await addImage('im-gone', [gone])), await addBlob(gone)];
-    nowMs = 2000;
-    expect(await removed()).toEqual({
-      images: ['im-gone'],
-      layers: ['gone'],
-      blobs: lost.toSorted(),
-      logs: ['gone.log'],
-    });
-    expect(await Promise.all([...documents, ...lost].map((digest) => store.blobs.has(digest)))).toEqual([
-      true,
-      true,
-      true,
-      false,
-      false,
-      false,
-    ]);
-    expect(Object.keys(snapshots)).toEqual(['kept']);
-    expect(layerIds()).toEqual(['kept']);
-    expect(store.images.list().map(({ id }) => id)).toEqual(['im-kept']);
-    expect(existsSync(join(dir, 'logs/kept.log'))).toBe(true);
-    // The record is gone, and the memory of it stays.
-    expect(cache.lookup('key-gone')).toBeUndefined();
-    expect(cache.everHad('key-gone')).toBe(true);
-    expect(cache.lookup('key-kept')).toBeDefined();
-    expect(await removed()).toEqual({});
-  });
-
-  test('all takes named images and cache mounts too', async () => {
-    await addImage('im-1', [addLayer('a')], 'x:1');
-    mounts.apt = 50;
-    nowMs = 2000;
-    expect(Object.keys(await removed())).not.toContain('cache-mounts');
-    expect(await removed({ all: true })).toMatchObject({
-      images: ['im-1'],
-      layers: ['a'],
-      'cache-mounts': ['apt'],
-    });
-    expect(workerCalls.at(-1)).toBe('removeMounts apt');
-    expect(store.images.hasName('x:1')).toBe(false);
-  });
-
-  test('a dry run says what would go, and nothing goes', async () => {
-    addLayer('a');
-    nowMs = 2000;
-    const { freedBytes, removed: items } = await prune(parts, { dryRun: true }, signal);
-    expect(items).toEqual([
-      { kind: 'layers', id: 'a', sizeBytes: 100 },
-      { kind: 'logs', id: 'a.log', sizeBytes: 4 },
-    ]);
-    expect(freedBytes).toBe(104);
-    expect(workerCalls).toEqual([]);
-    expect(layerIds()).toEqual(['a']);
-    expect(cache.lookup('key-a')).toBeDefined();
-  });
-
-  test('keepBytes: the least recently used goes first, until the rest is small enough', async () => {
-    for (const name of ['old', 'middle', 'new']) {
-      addLayer(name);
-      nowMs += 1000;
+  it('keeps what a named image needs, and removes the rest with all that belongs to it', async () => {
+    const { blobs } = temporary.store;
+    const [base, app, loose] = [await layer('base'), await layer('app'), await layer('loose')];
+    const kept = await image('im-kept', ['base', 'app'], 'app:1');
+    const gone = await image('im-gone', ['base', 'loose']);
+    const orphan = (await blobs.put(Buffer.from('nobody needs it'))).digest;
+    const { removed, freedBytes } = await run();
+    expect(ids(removed, 'images')).toEqual(['im-gone']);
+    expect(ids(removed, 'layers')).toEqual(['loose']);
+    expect(new Set(ids(removed, 'blobs'))).toEqual(new Set([loose, gone.manifest, gone.config, orphan]));
+    expect(ids(removed, 'logs')).toEqual(['loose.log']);
+    expect(freedBytes).toBe(removed.reduce((sum, item) => sum + item.sizeBytes, 0));
+    expect(imageIds()).toEqual(['im-kept']);
+    expect(Object.keys(snapshots)).toEqual(['base', 'app']);
+    for (const digest of [base, app, kept.manifest, kept.config]) {
+      expect(await blobs.has(digest)).toBe(true);
     }
-    expect((await removed({ keepBytes: 250, kinds: ['layers'] })).layers).toEqual(['old']);
-    expect((await removed({ keepBytes: 250, kinds: ['layers'] })).layers).toBeUndefined();
-    store.layers.get('middle' as LayerId);
-    expect((await removed({ keepBytes: 150, kinds: ['layers'] })).layers).toEqual(['new']);
+    for (const digest of [loose, gone.manifest, gone.config, orphan]) {
+      expect(await blobs.has(digest)).toBe(false);
+    }
+    expect(['base', 'app', 'loose'].map(hasLog)).toEqual([true, true, false]);
+    // A second time there is nothing to do.
+    expect(await run()).toEqual({ freedBytes: 0, removed: [] });
   });
 
-  test('olderThanMs: what was used since stays', async () => {
-    addLayer('old');
-    nowMs = 5000;
-    addLayer('new');
-    nowMs = 6000;
-    expect((await removed({ olderThanMs: 3000 })).layers).toEqual(['old']);
+  it('of two images with one manifest, the one that stays keeps its documents', async () => {
+    await layer('base');
+    const documents = await image('im-kept', ['base'], 'app:1', 'same');
+    await image('im-gone', ['base'], undefined, 'same');
+    expect(ids((await run()).removed, 'images')).toEqual(['im-gone']);
+    expect(await temporary.store.blobs.has(documents.manifest)).toBe(true);
+    expect(await temporary.store.blobs.has(documents.config)).toBe(true);
   });
 
-  test('only the wanted kinds', async () => {
-    addLayer('a');
-    mounts.apt = 1;
-    nowMs = 2000;
-    expect(await removed({ kinds: ['cache-mounts'], all: true })).toEqual({ 'cache-mounts': ['apt'] });
-    expect(layerIds()).toEqual(['a']);
+  it('with --all takes named images and cache mounts too', async () => {
+    await layer('base');
+    await image('im-named', ['base'], 'app:1');
+    mounts.pip = 5;
+    expect((await run()).removed).toEqual([]);
+    const { removed } = await run({ all: true });
+    expect(ids(removed, 'images')).toEqual(['im-named']);
+    expect(ids(removed, 'layers')).toEqual(['base']);
+    expect(ids(removed, 'cache-mounts')).toEqual(['pip']);
+    expect([snapshots, mounts]).toEqual([{}, {}]);
+    expect(temporary.store.images.hasName('app:1')).toBe(false);
   });
 
-  test('what a living engine may be using stays, until that is gone', async () => {
-    const before = addLayer('before');
-    const lost = await addBlob(before);
-    nowMs = 2000;
-    const other = Store.open(dir, () => nowMs);
-    nowMs = 3000;
-    addLayer('since');
-    // Not recorded yet by the one who writes it.
-    snapshots.unrecorded = 10;
-    const { digest: unrecorded } = await store.blobs.put(Buffer.from('not recorded yet'));
-    mkdirSync(archivesDir(store), { recursive: true });
-    writeFileSync(join(archivesDir(store), 'package'), 'x');
-    expect(await removed()).toEqual({ layers: ['before'], logs: ['before.log'] });
-    expect(await store.blobs.has(lost)).toBe(true);
-    other.close();
-    expect(await removed()).toEqual({
-      layers: ['since', 'unrecorded'],
-      blobs: [lost, unrecorded].toSorted(),
-      archives: ['package'],
-      logs: ['since.log'],
+  it('a dry run says the same and removes nothing', async () => {
+    const loose = await layer('loose');
+    await image('im-gone', ['loose']);
+    const would = await run({ dryRun: true });
+    expect(ids(would.removed, 'layers')).toEqual(['loose']);
+    expect(imageIds()).toEqual(['im-gone']);
+    expect(snapshots).toEqual({ loose: KIB });
+    expect(hasLog('loose')).toBe(true);
+    expect(await temporary.store.blobs.has(loose)).toBe(true);
+    expect(await run()).toEqual(would);
+  });
+
+  it('marks results of the cache as gone, and forgets none', async () => {
+    await layer('kept');
+    await layer('loose');
+    await image('im-kept', ['kept'], 'app:1');
+    const cache = new SqliteCache({
+      meta: temporary.store.meta,
+      layers: temporary.store.layers,
+      storeDir: temporary.store.dir,
+      layerDigest: async (id) => id,
     });
+    for (const id of ['kept', 'loose']) {
+      cache.put({
+        key: id,
+        resultId: id,
+        result: { kind: 'rootfs', layers: [id as LayerId] },
+        fieldsDigest: id,
+        fields: [],
+        inputs: [],
+        durationMs: 1,
+      });
+    }
+    await run();
+    expect(cache.lookup('kept')?.resultId).toBe('kept');
+    expect(cache.lookup('loose')).toBeUndefined();
+    expect(cache.everHad('loose')).toBe(true);
   });
 
-  test('looking something up is using it', async () => {
-    addLayer('a');
-    nowMs = 2000;
-    const other = Store.open(dir, () => nowMs);
-    nowMs = 3000;
-    other.layers.get('a' as LayerId);
-    expect(await removed()).toEqual({});
-    other.close();
+  it('with keepBytes removes the least recently used until the rest is small enough', async () => {
+    for (const id of ['a', 'b', 'c']) {
+      await layer(id);
+      temporary.clock.advance(10);
+    }
+    // Used again: now it is the newest.
+    temporary.store.layers.get('a' as LayerId);
+    const { removed } = await run({ keepBytes: 4 * KIB, kinds: ['layers'] });
+    expect(ids(removed, 'layers')).toEqual(['b', 'c']);
+    expect((await run({ keepBytes: 4 * KIB, kinds: ['layers'] })).removed).toEqual([]);
   });
 
-  test('usage adds up what there is and what would go', async () => {
-    const kept = addLayer('kept', 70);
-    addLayer('gone', 30);
-    await addImage('im-1', [kept], 'x:1');
-    mounts.apt = 5;
-    nowMs = 2000;
-    const lines = Object.fromEntries((await usage(parts, signal)).map(({ kind, ...line }) => [kind, line]));
-    expect(lines.layers).toEqual({ count: 2, sizeBytes: 100, reclaimableBytes: 30 });
-    expect(lines['cache-mounts']).toEqual({ count: 1, sizeBytes: 5, reclaimableBytes: 0 });
-    expect(lines.images).toEqual({ count: 1, sizeBytes: 0, reclaimableBytes: 0 });
-    expect(lines.logs).toEqual({ count: 2, sizeBytes: 8, reclaimableBytes: 4 });
-    expect(lines.blobs).toMatchObject({ count: 2, reclaimableBytes: 0 });
+  it('with keepBytes of a store that is small enough removes nothing', async () => {
+    await layer('a');
+    await image('im-loose', ['a']);
+    expect((await run({ keepBytes: 1e9 })).removed).toEqual([]);
+  });
+
+  it('with olderThanMs leaves what was used since', async () => {
+    await layer('old');
+    await image('im-old', ['old']);
+    temporary.clock.advance(10_000);
+    await layer('young');
+    await image('im-young', ['young']);
+    const { removed } = await run({ olderThanMs: 5000 });
+    expect(ids(removed, 'images')).toEqual(['im-old']);
+    expect(ids(removed, 'layers')).toEqual(['old']);
+    expect(imageIds()).toEqual(['im-young']);
+  });
+
+  it('with olderThanMs leaves packages that were fetched since', async () => {
+    const archives = archivesDir(temporary.store);
+    mkdirSync(archives, { recursive: true });
+    temporary.clock.advance(1e9);
+    const nowS = temporary.clock.now() / 1000;
+    for (const [name, ageS] of [
+      ['old.deb', 10_000],
+      ['young.deb', 10],
+    ] as const) {
+      writeFileSync(join(archives, name), 'deb');
+      utimesSync(join(archives, name), nowS - ageS, nowS - ageS);
+    }
+    expect(ids((await run({ olderThanMs: 100_000 })).removed, 'archives')).toEqual(['old.deb']);
+    expect(statSync(join(archives, 'young.deb')).size).toBe(3);
+    expect(ids((await run()).removed, 'archives')).toEqual(['young.deb']);
+  });
+
+  it('removes only the kinds that were asked for', async () => {
+    await layer('loose');
+    await image('im-gone', []);
+    const orphan = (await temporary.store.blobs.put(Buffer.from('orphan'))).digest;
+    expect((await run({ kinds: ['blobs'] })).removed).toEqual([{ kind: 'blobs', id: orphan, sizeBytes: 6 }]);
+    expect(imageIds()).toEqual(['im-gone']);
+    expect(snapshots).toEqual({ loose: KIB });
+  });
+
+  it('removes snapshots that no record names, when it is alone', async () => {
+    snapshots.half = 7;
+    const other = temporary.openOther();
+    expect((await run()).removed).toEqual([]);
+    other[Symbol.dispose]();
+    expect((await run()).removed).toEqual([{ kind: 'layers', id: 'half', sizeBytes: 7 }]);
+  });
+});
+
+describe('prune beside another engine that lives', () => {
+  it('leaves what was used since that began, and every blob', async () => {
+    await layer('before');
+    await layer('again');
+    await image('im-before', ['before']);
+    temporary.clock.advance(1000);
+    const other = temporary.openOther();
+    temporary.clock.advance(1000);
+    other.layers.get('again' as LayerId);
+    await layer('after');
+    await image('im-after', ['after']);
+    const writing = (await temporary.store.blobs.put(Buffer.from('its record comes later'))).digest;
+    const { removed } = await run();
+    expect(ids(removed, 'images')).toEqual(['im-before']);
+    expect(ids(removed, 'layers')).toEqual(['before']);
+    expect(ids(removed, 'blobs')).toEqual([]);
+    expect(Object.keys(snapshots).toSorted()).toEqual(['after', 'again']);
+    expect(await temporary.store.blobs.has(writing)).toBe(true);
+    other[Symbol.dispose]();
+    const alone = await run();
+    expect(ids(alone.removed, 'layers').toSorted()).toEqual(['after', 'again']);
+    expect(await temporary.store.blobs.has(writing)).toBe(false);
+  });
+});
+
+describe('usage', () => {
+  it('counts each kind, and what prune would free', async () => {
+    await layer('kept');
+    await layer('loose');
+    await image('im-kept', ['kept'], 'app:1');
+    await image('im-gone', ['loose']);
+    mounts.pip = 5;
+    const lines = new Map((await usage(parts, signal)).map((line) => [line.kind, line]));
+    expect(lines.get('images')).toEqual({ kind: 'images', count: 2, sizeBytes: 0, reclaimableBytes: 0 });
+    expect(lines.get('layers')).toEqual({
+      kind: 'layers',
+      count: 2,
+      sizeBytes: 2 * KIB,
+      reclaimableBytes: KIB,
+    });
+    const documents = 'manifest im-gone'.length + 'config im-gone'.length;
+    expect(lines.get('blobs')).toMatchObject({ count: 6, reclaimableBytes: KIB + documents });
+    expect(lines.get('cache-mounts')).toMatchObject({ count: 1, sizeBytes: 5, reclaimableBytes: 0 });
+    expect(lines.get('logs')).toMatchObject({ count: 2, sizeBytes: 6, reclaimableBytes: 3 });
+    expect(imageIds()).toHaveLength(2);
   });
 });

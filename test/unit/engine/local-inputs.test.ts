@@ -1,0 +1,74 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { sha256Hex } from '../../../src/base/sha256.ts';
+import { BuildInputs } from '../../../src/engine/local-inputs.ts';
+import { inputName, type LocalInput } from '../../../src/frontend/fluent/local-input.ts';
+import { MemoryStatCache } from '../../support/plain-scan.ts';
+import { temporaryTree } from '../../support/temporary-tree.ts';
+
+const signal = new AbortController().signal;
+const directory = (hostPath: string): LocalInput => ({
+  expects: 'directory',
+  hostPath,
+  fileAt: '/file',
+  directoryAt: '/',
+  filter: { kind: 'none' },
+});
+const inputs = () => new BuildInputs(new MemoryStatCache(), Date.now);
+
+describe('BuildInputs', () => {
+  it('says what the key sees of each file', async () => {
+    await using tree = await temporaryTree({
+      'a/run': { text: 'x', mode: 0o755 },
+      b: 'bee',
+      c: { link: 'b' },
+      empty: null,
+    });
+    const input = directory(tree.path);
+    const build = inputs();
+    build.add(input);
+    const { summary, contentDigest, files } = await build.scanned(inputName(input), signal);
+    expect(summary).toMatchObject({ '/a/run': `0755 ${sha256Hex('x')}`, '/b': `0644 ${sha256Hex('bee')}` });
+    expect(contentDigest).toMatch(/^sha256:[a-f0-9]{64}$/);
+    expect(files.map(({ path }) => path)).toContain('/a/run');
+    expect(JSON.stringify(summary)).not.toContain(tree.path);
+  });
+
+  it('scans once in a build, however many ask; another build looks again', async () => {
+    await using tree = await temporaryTree({ b: 'bee' });
+    const input = directory(tree.path);
+    const build = inputs();
+    const [first, second] = await Promise.all([
+      build.scan(input, signal),
+      build.scan(directory(tree.path), signal),
+    ]);
+    expect(second).toBe(first);
+    await writeFile(join(tree.path, 'b'), 'other');
+    expect(await build.scan(input, signal)).toBe(first);
+    expect((await build.scanned(inputName(input), signal)).contentDigest).toBe(first.contentDigest);
+    expect((await inputs().scan(input, signal)).contentDigest).not.toBe(first.contentDigest);
+  });
+
+  it('keeps inputs apart that differ in anything', async () => {
+    await using tree = await temporaryTree({ b: 'bee', 'sub/c': 'see' });
+    const build = inputs();
+    const all = await build.scan(directory(tree.path), signal);
+    const sub = await build.scan(directory(join(tree.path, 'sub')), signal);
+    const at = await build.scan({ ...directory(tree.path), directoryAt: '/app' }, signal);
+    expect([...all.entries.keys()]).toEqual(['/b', '/sub/c']);
+    expect([...sub.entries.keys()]).toEqual(['/c']);
+    expect([...at.entries.keys()]).toEqual(['/app/b', '/app/sub/c']);
+  });
+
+  it('does not know a name that nobody added', async () => {
+    await expect(inputs().scanned('local-0', signal)).rejects.toMatchObject({ code: 'E_INTERNAL' });
+  });
+
+  it('says that a directory is missing', async () => {
+    await using tree = await temporaryTree({});
+    await expect(inputs().scan(directory(join(tree.path, 'none')), signal)).rejects.toMatchObject({
+      code: 'E_LOCAL_DIR_MISSING',
+    });
+  });
+});
