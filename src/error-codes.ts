@@ -62,6 +62,10 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A directory is where a file must go in the image, or the other way round.',
   },
+  E_TOO_MANY_LAYERS: {
+    who: 'definition',
+    meaning: 'An image of more layers than the kernel can stack.',
+  },
   E_ENVIRON_MISSING: {
     who: 'definition',
     meaning: 'An environment variable that a secret reads is not set.',

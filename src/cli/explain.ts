@@ -5,6 +5,8 @@ import { neutralise } from './terminal-text.ts';
 /** More differences than this of one step are counted, not listed. */
 const MOST_DIFFERENCES = 20;
 const LONGEST_VALUE = 120;
+/** That it differs is what counts; twelve digits are enough to see it. */
+const SHA256 = /\b([a-f0-9]{12})[a-f0-9]{52}\b/g;
 
 /** Collects misses from the events; `text` tells them in the order in which the steps ended. */
 export function missCollector(): { onEvent(event: BuildEvent): void; text(): string } {
@@ -42,9 +44,12 @@ const REASONS: Readonly<Record<CacheMiss['reason'], string>> = {
 };
 
 function differences(miss: CacheMiss): string[] {
-  const lines = miss.differences
-    .slice(0, MOST_DIFFERENCES)
-    .map(({ field, before, after }) => `  ${neutralise(field)}: ${shown(before)} -> ${shown(after)}`);
+  const lines = miss.differences.slice(0, MOST_DIFFERENCES).map(({ field, before, after }) =>
+    // An input has no value that would say anything: its own explanation is above.
+    before === undefined && after === undefined
+      ? `  ${neutralise(field)}`
+      : `  ${neutralise(field)}: ${shown(before)} -> ${shown(after)}`,
+  );
   const more = miss.differences.length - lines.length;
   return more > 0 ? [...lines, `  and ${more} more`] : lines;
 }
@@ -53,6 +58,6 @@ function shown(value: string | undefined): string {
   if (value === undefined) {
     return '(none)';
   }
-  const text = neutralise(value.replaceAll('\n', '\\n'));
+  const text = neutralise(value.replaceAll('\n', '\\n')).replaceAll(SHA256, '$1…');
   return text.length > LONGEST_VALUE ? `${text.slice(0, LONGEST_VALUE)}…` : text;
 }

@@ -5,9 +5,9 @@
  * used, so whoever collects garbage can leave alone what was used since the oldest living engine began.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { BlobStore } from '../content/blob-store.ts';
 import { ImageRecords } from '../content/image-records.ts';
 import { LayerRecords } from '../content/layer-records.ts';
@@ -44,8 +44,11 @@ export class Store {
    * @param now - Milliseconds since the epoch.
    * @throws {HostError} `E_IO` when the directory cannot be made or written, `E_STORE_VERSION`.
    */
-  static open(dir: string, now: () => number): Store {
+  static open(path: string, now: () => number): Store {
+    // The worker and the sandbox have working directories of their own.
+    const dir = resolve(path);
     try {
+      makePath(dir);
       for (const part of ['tmp', 'locks', 'logs']) {
         mkdirSync(join(dir, part), { recursive: true, mode: 0o700 });
       }
@@ -131,6 +134,26 @@ export class Store {
     rmSync(engineLockPath(this.dir, this.#engineId), { force: true });
     this.#lock.release();
     this.meta.close();
+  }
+}
+
+/**
+ * Node's own `recursive` never ends where making a directory fails with ENOENT although its parent is there, as in `/proc`.
+ */
+function makePath(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') {
+      return;
+    }
+    const parent = dirname(path);
+    if (code !== 'ENOENT' || existsSync(parent)) {
+      throw error;
+    }
+    makePath(parent);
+    mkdirSync(path, { mode: 0o700 });
   }
 }
 

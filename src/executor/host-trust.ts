@@ -34,14 +34,16 @@ const CERTIFICATE = /-----BEGIN CERTIFICATE-----([\s\S]*?)-----END CERTIFICATE--
 /**
  * @param mode - `auto` lends the host's bundle only when it holds certificates beyond the public set, because otherwise the
  * image's own serve as well.
+ * @param root - Below it are the system's files; what the environment names is taken as it is.
  * @throws {HostError} `E_CA_BUNDLE` when `always` finds no bundle, or one that the environment names cannot be read.
  */
 export function discoverHostTrust(
   mode: HostCaMode,
   env: Readonly<Record<string, string | undefined>>,
   mirrors: Mirrors = {},
+  root = '/',
 ): HostTrust {
-  const caBundles = mode === 'never' ? [] : findBundles(mode, env);
+  const caBundles = mode === 'never' ? [] : findBundles(mode, env, root);
   return {
     ...(caBundles.length === 0 ? {} : { caBundles }),
     proxies: proxiesOf(env),
@@ -53,6 +55,7 @@ export function discoverHostTrust(
 function findBundles(
   mode: Exclude<HostCaMode, 'never'>,
   env: Readonly<Record<string, string | undefined>>,
+  root: string,
 ): readonly string[] {
   const named = NAMED_BUNDLES.flatMap((name) => env[name] || []);
   const unreadable = named.find((path) => readBundle(path) === undefined);
@@ -63,7 +66,9 @@ function findBundles(
       hint: 'mend SSL_CERT_FILE or NODE_EXTRA_CA_CERTS, or use --host-ca never',
     });
   }
-  const system = SYSTEM_BUNDLES.find((path) => readBundle(path) !== undefined);
+  const system = SYSTEM_BUNDLES.map((path) => join(root, path)).find(
+    (path) => readBundle(path) !== undefined,
+  );
   const bundles = [...new Set([...(system === undefined ? [] : [system]), ...named])];
   if (mode === 'always') {
     if (bundles.length === 0) {
@@ -74,7 +79,7 @@ function findBundles(
     }
     return bundles;
   }
-  const known = publicSet();
+  const known = publicSet(join(root, PUBLIC_SET_DIR));
   const hasExtras = bundles.some((path) =>
     [...fingerprints(readBundle(path) ?? '')].some((one) => !known.has(one)),
   );
@@ -108,11 +113,11 @@ function fingerprint(base64: string): string {
   return createHash('sha1').update(base64.replace(/\s+/g, '')).digest('base64');
 }
 
-function publicSet(): Set<string> {
+function publicSet(dir: string): Set<string> {
   const known = fingerprints(rootCertificates.join('\n'));
   try {
-    for (const name of readdirSync(PUBLIC_SET_DIR)) {
-      for (const print of fingerprints(readFileSync(join(PUBLIC_SET_DIR, name), 'latin1'))) {
+    for (const name of readdirSync(dir)) {
+      for (const print of fingerprints(readFileSync(join(dir, name), 'latin1'))) {
         known.add(print);
       }
     }

@@ -8,7 +8,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
-import { HostError, InternalError } from '../errors.ts';
+import { DefinitionError, HostError, InternalError } from '../errors.ts';
 
 export interface SandboxMount {
   readonly kind: 'bind' | 'tmpfs';
@@ -162,6 +162,15 @@ function encodeSpec(spec: SandboxSpec): Buffer {
     ...spec.argv,
     ...spec.env.map(([name, value]) => `${name}=${value}`),
   ];
+  // It would end a string early, and what follows would be taken for the next: an argument for a variable.
+  if (fields.some((field) => field.includes('\0'))) {
+    throw new DefinitionError(
+      'an argument, a variable or the working directory of a step holds a NUL character',
+      {
+        code: 'E_ARG_TYPE',
+      },
+    );
+  }
   return Buffer.from(`${fields.join('\0')}\0`, 'utf8');
 }
 
@@ -172,6 +181,7 @@ function encodeSpec(spec: SandboxSpec): Buffer {
  */
 export async function runInSandbox(spec: SandboxSpec, options: SandboxOptions): Promise<Outcome> {
   spec.signal.throwIfAborted();
+  const encoded = encodeSpec(spec);
   const child = spawn('bwrap', bubblewrapArguments(spec, options), {
     cwd: '/',
     // Of the step's environment nothing may reach bubblewrap: LD_PRELOAD would take effect outside of the sandbox.
@@ -182,7 +192,7 @@ export async function runInSandbox(spec: SandboxSpec, options: SandboxOptions): 
   const pipes = child.stdio as readonly unknown[];
   const status = collect(pipes[STATUS_FD] as Readable);
   const info = collect(pipes[INFO_FD] as Readable);
-  writeAll(pipes[SPEC_FD] as Writable, encodeSpec(spec));
+  writeAll(pipes[SPEC_FD] as Writable, encoded);
   if (spec.stdin !== undefined) {
     writeAll(child.stdin as Writable, spec.stdin);
   }

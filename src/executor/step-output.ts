@@ -19,7 +19,7 @@ const TAIL_BYTES = 8 * 1024;
 const FLUSH_BYTES = 64 * 1024;
 
 export interface StepOutputOptions {
-  /** Appended to; absent keeps no file. */
+  /** Made anew; absent keeps no file. */
   readonly logPath?: string;
   readonly secrets: readonly string[];
   readonly onText: (stream: StreamName, text: string, timeMs: number) => void;

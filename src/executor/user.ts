@@ -15,6 +15,8 @@ export interface StepUser {
 /** Larger ones are not what they claim to be. */
 const MAX_FILE_BYTES = 8 * 1024 * 1024;
 const NUMBER = /^\d{1,10}$/;
+/** To the kernel the last one means "unchanged": who has it would stay root. */
+const ID_LIMIT = 0xffffffff;
 
 interface PasswdEntry {
   readonly name: string;
@@ -74,25 +76,27 @@ function readTable(root: string, path: string): string[] {
 
 function passwdEntry(line: string): PasswdEntry[] {
   const [name, , uid, gid, , home = ''] = line.split(':');
-  return name && uid && gid && NUMBER.test(uid) && NUMBER.test(gid)
+  return name && uid && gid && isId(uid) && isId(gid)
     ? [{ name, uid: Number(uid), gid: Number(gid), home }]
     : [];
 }
 
 function groupEntry(line: string): GroupEntry[] {
   const [name, , gid, members = ''] = line.split(':');
-  return name && gid && NUMBER.test(gid)
+  return name && gid && isId(gid)
     ? [{ name, gid: Number(gid), members: members.split(',').filter(Boolean) }]
     : [];
 }
 
+function isId(text: string): boolean {
+  return NUMBER.test(text) && Number(text) < ID_LIMIT;
+}
+
 function checkId(text: string): number {
-  const id = Number(text);
-  // The last one means "unchanged" to the kernel.
-  if (id >= 0xffffffff) {
+  if (!isId(text)) {
     throw new DefinitionError(`no such user or group id: ${text}`, { code: 'E_UNKNOWN_USER' });
   }
-  return id;
+  return Number(text);
 }
 
 function unknown(kind: string, name: string, file: string): DefinitionError {

@@ -7,7 +7,6 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import tar from 'tar-stream';
-import { splitZstdFrames } from '../base/zstd-frames.ts';
 import { IntegrityError } from '../errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, sha256Digest } from '../oci/digest.ts';
@@ -23,6 +22,7 @@ import {
   OCI_MANIFEST,
 } from '../oci/media-type.ts';
 import { platformDistance } from '../oci/platform.ts';
+import { splitZstdFrames } from './zstd-frames.ts';
 
 /** `BlobStore` is one. */
 export interface BlobReader {

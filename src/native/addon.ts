@@ -147,6 +147,19 @@ export interface NativeAddon {
     cancel?: CancelToken,
     progress?: NativeProgress,
   ): Promise<WrittenLayer>;
+  /** Reads a blob of any compression and writes its tar again with another; nothing is left in `output` after an error. */
+  recompressLayer(
+    options: {
+      readonly blob: string;
+      readonly expectedDiffId: string;
+      readonly output: string;
+      readonly compression: 'zstd' | 'gzip' | 'none';
+      readonly level: number;
+      readonly threads?: number;
+    },
+    cancel?: CancelToken,
+    progress?: NativeProgress,
+  ): Promise<Omit<WrittenLayer, 'entryCount' | 'skippedSockets'>>;
   unpackLayer(
     options: UnpackLayerOptions,
     cancel?: CancelToken,

@@ -56,6 +56,12 @@ export function fromNative(error: unknown, doing: string): Error {
     case 'IS_A_DIRECTORY':
     case 'NOT_A_DIRECTORY':
       return definition('E_PATH_BLOCKED');
+    case 'TOO_MANY_LAYERS':
+      return new DefinitionError(message, {
+        code: 'E_TOO_MANY_LAYERS',
+        cause,
+        hint: 'join steps, or set TSBUILD_SNAPSHOT=copy, which has no such limit',
+      });
     case 'TOO_LARGE':
       return definition('E_FILE_TOO_LARGE');
     case 'SOURCE_CHANGED':

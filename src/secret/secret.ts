@@ -181,6 +181,11 @@ export function stringEntries(
         code: 'E_SECRET_VALUE',
       });
     }
+    if (value.includes('\0')) {
+      throw new DefinitionError(`${where}: the value of '${name}' holds a NUL character`, {
+        code: 'E_SECRET_VALUE',
+      });
+    }
     kept[name] = value;
   }
   return Object.freeze(kept);

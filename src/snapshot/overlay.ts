@@ -1,8 +1,9 @@
 /** Stacks layers with the kernel's overlayfs: the upper directory is the diff. */
 import { lstatSync, mkdirSync, readdirSync, type Stats, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { HostError } from '../errors.ts';
+import { DefinitionError, HostError } from '../errors.ts';
 import { native } from '../native/addon.ts';
+import { fromNative } from '../native/error.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { CommitResult, Mountpoint, Prepared, SnapshotDriver, View } from './driver.ts';
 import { type Located, locate, makeInPlace, makeSkeleton } from './mountpoints.ts';
@@ -217,18 +218,13 @@ function mountOverlay(mount: Parameters<ReturnType<typeof native>['mountOverlay'
   try {
     native().mountOverlay(mount);
   } catch (cause) {
-    let text = (cause as Error).message;
-    let errno: string | undefined;
-    try {
-      const facts = JSON.parse(text) as { message: string; errno?: string | null };
-      text = facts.message;
-      errno = facts.errno ?? undefined;
-    } catch {
-      // Not one of the helper's.
+    const error = fromNative(cause, 'cannot stack the layers');
+    if (error instanceof DefinitionError) {
+      throw error;
     }
-    throw new HostError(text, {
+    throw new HostError(error.message, {
       code: 'E_OVERLAY_DENIED',
-      errno,
+      errno: error instanceof HostError ? error.errno : undefined,
       cause,
       hint: 'unprivileged overlay needs Linux 5.11 or later and a filesystem with user attributes; set TSBUILD_SNAPSHOT=copy to do without it',
     });

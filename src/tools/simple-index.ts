@@ -31,21 +31,27 @@ function parseJson(body: string, base: URL): IndexFile[] {
       cause,
     });
   }
-  const files = (page as { files?: unknown }).files;
+  const files = (page as { files?: unknown } | null)?.files;
   if (!Array.isArray(files)) {
     throw new RemoteError(`package index ${base.host} sent a page without files`, { code: 'E_NETWORK' });
   }
-  return files.flatMap(
-    (file: { filename?: unknown; url?: unknown; hashes?: { sha256?: unknown }; yanked?: unknown }) => {
-      const sha256 = file.hashes?.sha256;
-      return typeof file.filename === 'string' &&
-        typeof file.url === 'string' &&
-        typeof sha256 === 'string' &&
-        !file.yanked
-        ? indexFile(file.filename, file.url, sha256, base)
-        : [];
-    },
-  );
+  return files.flatMap((file: JsonFile | null) => {
+    const sha256 = file?.hashes?.sha256;
+    return typeof file?.filename === 'string' &&
+      typeof file.url === 'string' &&
+      typeof sha256 === 'string' &&
+      !file.yanked
+      ? indexFile(file.filename, file.url, sha256, base)
+      : [];
+  });
+}
+
+/** Nothing of it is known to be so. */
+interface JsonFile {
+  readonly filename?: unknown;
+  readonly url?: unknown;
+  readonly hashes?: { readonly sha256?: unknown } | null;
+  readonly yanked?: unknown;
 }
 
 function parseHtml(body: string, base: URL): IndexFile[] {

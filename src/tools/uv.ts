@@ -4,11 +4,11 @@
  */
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { chmod, open } from 'node:fs/promises';
+import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { DefinitionError, IntegrityError, RemoteError } from '../errors.ts';
+import { DefinitionError, IntegrityError, RemoteError, TsbuildError } from '../errors.ts';
 import { type HttpClient, header, readBody } from '../http/http-client.ts';
 import { withRetries } from '../http/retry.ts';
 import type { Emit } from '../solver/event.ts';
@@ -31,6 +31,10 @@ export interface UvOptions {
 /** uv's page has some megabytes; ten times that is no index. */
 const MAX_PAGE_BYTES = 64 * 1024 * 1024;
 const MAX_WHEEL_BYTES = 512 * 1024 * 1024;
+/** uv has some fifty megabytes; a wheel that unpacks to more than this is a bomb. */
+const MAX_BINARY_BYTES = 1024 * 1024 * 1024;
+/** Where wheels keep programs (PyPA, "Binary distribution format"). */
+const WHEEL_SCRIPT = /^[^/]+\.data\/scripts\/([^/]+)$/;
 const BINARIES = ['uv', 'uvx'] as const;
 
 /**
@@ -38,7 +42,7 @@ const BINARIES = ['uv', 'uvx'] as const;
  *
  * @returns Paths of the executables.
  * @throws {DefinitionError} `E_PACKAGE_NOT_FOUND` for a version that the index does not have.
- * @throws {RemoteError} `E_NETWORK`. @throws {IntegrityError} `E_DIGEST_MISMATCH`, `E_BAD_ARCHIVE`.
+ * @throws {RemoteError} `E_NETWORK`. @throws {IntegrityError} `E_DIGEST_MISMATCH`, `E_BAD_ARCHIVE`, `E_ARCHIVE_LIMIT`.
  */
 export async function fetchUv(
   options: UvOptions,
@@ -46,7 +50,7 @@ export async function fetchUv(
   const wheel = await findWheel(options);
   const path = join(options.directory, 'uv.whl');
   await withRetries(options.signal, () => download(options, wheel, path));
-  return await extract(path, options.directory);
+  return await extract(path, options);
 }
 
 async function findWheel({ version, architecture, indexUrl, http, signal }: UvOptions): Promise<IndexFile> {
@@ -144,29 +148,55 @@ async function download({ http, signal, emit }: UvOptions, wheel: IndexFile, pat
   report(doneBytes, 'done');
 }
 
-async function extract(wheel: string, directory: string): Promise<{ name: string; path: string }[]> {
-  const { openPromise } = await import('yauzl');
-  const zip = await openPromise(wheel, { lazyEntries: true, autoClose: false });
+async function extract(
+  wheel: string,
+  { directory, signal }: UvOptions,
+): Promise<{ name: string; path: string }[]> {
   const found: { name: string; path: string }[] = [];
   try {
-    for await (const entry of zip.eachEntry()) {
-      const name = BINARIES.find((binary) => entry.fileName.endsWith(`.data/scripts/${binary}`));
-      if (name === undefined) {
-        continue;
+    const { openPromise } = await import('yauzl');
+    const zip = await openPromise(wheel, { lazyEntries: true, autoClose: false });
+    try {
+      for await (const entry of zip.eachEntry()) {
+        const name = BINARIES.find((binary) => WHEEL_SCRIPT.exec(entry.fileName)?.[1] === binary);
+        if (name === undefined) {
+          continue;
+        }
+        if (found.some((binary) => binary.name === name)) {
+          throw badWheel(`the wheel of uv holds ${name} twice`, wheel);
+        }
+        if (entry.uncompressedSize > MAX_BINARY_BYTES) {
+          throw new IntegrityError(`${name} in its wheel is larger than ${MAX_BINARY_BYTES} bytes`, {
+            code: 'E_ARCHIVE_LIMIT',
+            source: wheel,
+          });
+        }
+        const path = join(directory, name);
+        // The reader ends with an error when there are more bytes than the entry says.
+        const content = await zip.openReadStreamPromise(entry);
+        await pipeline(content, createWriteStream(path, { mode: 0o755 }), { signal });
+        await chmod(path, 0o755);
+        found.push({ name, path });
       }
-      const path = join(directory, name);
-      const file = await open(path, 'w');
-      await pipeline(await zip.openReadStreamPromise(entry), file.createWriteStream());
-      await chmod(path, 0o755);
-      found.push({ name, path });
+    } finally {
+      zip.close();
     }
-  } finally {
-    zip.close();
+  } catch (error) {
+    signal.throwIfAborted();
+    // Errors of the system, such as a full disk, say nothing about the wheel.
+    if (error instanceof TsbuildError || (error as NodeJS.ErrnoException).syscall !== undefined) {
+      throw error;
+    }
+    throw badWheel(`the wheel of uv cannot be read: ${(error as Error).message}`, wheel, error);
   }
   if (!found.some((binary) => binary.name === 'uv')) {
-    throw new IntegrityError('the wheel of uv holds no uv', { code: 'E_BAD_ARCHIVE', source: wheel });
+    throw badWheel('the wheel of uv holds no uv', wheel);
   }
   return found;
+}
+
+function badWheel(message: string, source: string, cause?: unknown): IntegrityError {
+  return new IntegrityError(message, { code: 'E_BAD_ARCHIVE', source, cause });
 }
 
 function compareReleases(a: string, b: string): number {

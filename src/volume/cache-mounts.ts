@@ -121,10 +121,12 @@ export class CacheMounts {
 
 /** An id is any text; a file name is not. */
 function nameOf(id: string): string {
-  const name = encodeURIComponent(id).replace(/^\./, '%2E');
+  // Halves of surrogate pairs have no encoding.
+  const name = id.isWellFormed() ? encodeURIComponent(id).replace(/^\./, '%2E') : '';
   return name.length > 0 && name.length <= MAX_NAME_LENGTH
     ? name
-    : `sha256-${createHash('sha256').update(id).digest('hex')}`;
+    : // No encoded id begins like this.
+      `%sha256-${createHash('sha256').update(JSON.stringify(id)).digest('hex')}`;
 }
 
 function makeData(dir: string, { mode, uid, gid }: CacheMountRequest): string {

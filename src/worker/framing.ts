@@ -58,9 +58,6 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new InternalError(`a message of ${text.length} characters is not JSON`, {
-      code: 'E_INTERNAL',
-      cause,
-    });
+    throw new InternalError(`a message of ${text.length} characters that is not JSON`, { cause });
   }
 }

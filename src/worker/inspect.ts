@@ -1,8 +1,8 @@
 /** Reading a stack without changing it, and taking it out of the store. */
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DefinitionError, UsageError } from '../errors.ts';
-import { native } from '../native/addon.ts';
+import { native, type ScanEntry } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import type { View } from '../snapshot/driver.ts';
 import type { LayerId } from '../solver/op.ts';
@@ -135,9 +135,30 @@ async function exportDirectory(
     throw error;
   }
   const entries = await native().scanTree(destination);
+  if (context.executor.idMode !== 'root') {
+    giveToUser(destination, entries);
+  }
   return {
     sizeBytes: entries.reduce((sum, { kind, sizeBytes }) => sum + (kind === 'file' ? sizeBytes : 0), 0),
   };
+}
+
+/**
+ * Files of subordinate ids could not be removed by the user who asked for them. Id 0 is the user's own; a tar or an image keeps
+ * the owners.
+ */
+function giveToUser(directory: string, entries: readonly ScanEntry[]): void {
+  for (const { path, kind, mode } of entries) {
+    const place = Buffer.concat([Buffer.from(`${directory}/`), path]);
+    const { uid, gid } = lstatSync(place);
+    if (uid !== 0 || gid !== 0) {
+      lchownSync(place, 0, 0);
+      if (kind !== 'symlink') {
+        // A change of owner has cleared setuid and setgid.
+        chmodSync(place, mode);
+      }
+    }
+  }
 }
 
 /**

@@ -12,14 +12,17 @@ import {
 import type { WireError } from './protocol.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: each class takes the details that it gave.
-const CLASSES: Readonly<Record<string, new (message: string, details: any) => TsbuildError>> = {
-  StepError,
-  DefinitionError,
-  UsageError,
-  HostError,
-  RemoteError,
-  IntegrityError,
-};
+const CLASSES: ReadonlyMap<string, new (message: string, details: any) => TsbuildError> = new Map(
+  Object.entries({
+    StepError,
+    DefinitionError,
+    UsageError,
+    HostError,
+    RemoteError,
+    IntegrityError,
+    InternalError,
+  }),
+);
 const OWN_FIELDS = new Set(['name', 'message', 'stack', 'cause', 'code', 'exitStatus']);
 
 export function toWire(error: unknown): WireError {
@@ -29,7 +32,7 @@ export function toWire(error: unknown): WireError {
     );
     return { class: error.name, message: error.message, code: error.code, details };
   }
-  const { message, code } = (error ?? {}) as Partial<NodeJS.ErrnoException>;
+  const { message, code } = (error ?? {}) as NodeJS.ErrnoException;
   if (
     typeof code === 'string' &&
     code.startsWith('E') &&
@@ -39,7 +42,7 @@ export function toWire(error: unknown): WireError {
     const full = code === 'ENOSPC' || code === 'EDQUOT';
     return {
       class: 'HostError',
-      message: String(message),
+      message,
       code: full ? 'E_DISK_FULL' : 'E_IO',
       details: { errno: code, syscall, ...(path === undefined ? {} : { path }) },
     };
@@ -58,7 +61,7 @@ export function cancelledWire(): WireError {
 }
 
 export function fromWire(wire: WireError): Error {
-  const Class = Object.hasOwn(CLASSES, wire.class) ? CLASSES[wire.class] : undefined;
+  const Class = CLASSES.get(wire.class);
   if (Class === undefined || wire.code === 'CANCELLED') {
     return new InternalError(wire.message);
   }

@@ -103,6 +103,12 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root')).each(['overlay', 'copy'])(
       expect(readdirSync(victim).sort()).toEqual(['group', 'hosts', 'passwd', 'resolv.conf', 'tsbuild']);
     });
 
+    test('gets no variable out of an argument', async () => {
+      await using engine = await open();
+      const image = busyboxImage().runCommands('true\0LD_PRELOAD=/evil.so');
+      await expect(engine.build([image])).rejects.toMatchObject({ code: 'E_ARG_TYPE' });
+    });
+
     test('an exported tree neither mixes with, nor follows, nor removes what is there', async () => {
       const dest = join(dir, 'out');
       mkdirSync(dest);

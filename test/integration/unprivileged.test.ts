@@ -1,5 +1,14 @@
 /** The command in the hands of an ordinary user: with subordinate ids everything works, without them what needs one id. */
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -100,6 +109,19 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap', 'umoci', 'getfatt
         const tree = listTree(umociUnpack(layout, 'owners', at('bundle'))).join('\n');
         expect(tree).toContain('srv/app/new 10:644 33:33 1000000000');
         expect(tree).toMatch(/^two 10:644 65534:65534 .* same as also-two$/m);
+      });
+
+      test('an exported directory belongs to the user, whoever owns the files in the image', async () => {
+        const mine = runner(account, account.home);
+        const tree = join(account.home, 'tree');
+        await mine.ok('build', at('owners.ts'), '-q', '-o', `type=local,dest=${tree}`);
+        const owner = statSync(account.home).uid;
+        const found = readdirSync(tree, { recursive: true, encoding: 'utf8' });
+        expect(found).toContain('srv/app/new');
+        expect(
+          found.map((name) => [name, lstatSync(join(tree, name)).uid]).filter(([, uid]) => uid !== owner),
+        ).toEqual([]);
+        rmSync(tree, { recursive: true });
       });
 
       test('a base with other owners is unpacked for them as for root', async () => {

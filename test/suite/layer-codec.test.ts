@@ -185,3 +185,59 @@ test('errors have our classes, and nothing is left', async () => {
   ).toMatchObject({ code: 'E_LAYER_UNREPRESENTABLE' });
   expect(existsSync(path('other'))).toBe(false);
 });
+
+describe('recompressLayer', () => {
+  const programs = { zstd: ['zstd', '-dcq'], gzip: ['gzip', '-dc'], none: ['cat'] } as const;
+
+  test.each([
+    ['zstd', 'gzip'],
+    ['gzip', 'zstd'],
+    ['none', 'zstd'],
+    ['zstd', 'none'],
+  ] as const)('%s to %s keeps the tar, whatever the number of threads', async (from, to) => {
+    const root = directory('root');
+    makeTree(root);
+    const written = await addon.writeLayer({ ...writing, root, compression: from, output: path('blob') });
+    const digests = new Set<string>();
+    for (const threads of [1, 2, 4]) {
+      const again = await addon.recompressLayer({
+        blob: path('blob'),
+        expectedDiffId: written.diffId,
+        output: path('again'),
+        compression: to,
+        level: 3,
+        threads,
+      });
+      expect(again).toMatchObject({
+        diffId: written.diffId,
+        uncompressedSizeBytes: written.uncompressedSizeBytes,
+        digest: sha256(readFileSync(path('again'))),
+        sizeBytes: readFileSync(path('again')).length,
+      });
+      digests.add(again.digest);
+    }
+    expect(digests.size).toBe(1);
+    const [program, ...options] = programs[to];
+    const tar = execFileSync(program, [...options, path('again')], { maxBuffer: 1 << 28 });
+    expect(sha256(tar)).toBe(written.diffId);
+  });
+
+  test('a blob of another tar is refused, and nothing stays', async () => {
+    const root = directory('root');
+    makeTree(root);
+    await addon.writeLayer({ ...writing, root, compression: 'zstd', output: path('blob') });
+    const attempt = addon.recompressLayer({
+      blob: path('blob'),
+      expectedDiffId: `sha256:${'0'.repeat(64)}`,
+      output: path('again'),
+      compression: 'gzip',
+      level: 6,
+    });
+    const failure = await attempt.then(
+      () => undefined,
+      (error: unknown) => fromNative(error, 'cannot compress'),
+    );
+    expect(failure).toMatchObject({ code: 'E_DIGEST_MISMATCH' });
+    expect(existsSync(path('again'))).toBe(false);
+  });
+});

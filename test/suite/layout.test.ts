@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BlobStore } from '../../src/content/blob-store.ts';
 import { validate } from '../../src/image/validate.ts';
@@ -44,6 +45,15 @@ describe('layouts and archives', () => {
     exported = await toExport(image);
   });
   afterEach(() => rm(directory, { recursive: true, force: true }));
+
+  it('refuses a gzip archive that expands without end', async () => {
+    const bomb = join(directory, 'bomb.tar.gz');
+    // Zeros are a tar of nothing; 200 MB of them are 200 KB.
+    await writeFile(bomb, gzipSync(Buffer.alloc(200_000_000)));
+    await expect(importOciArchive(bomb, { platform }, store)).rejects.toMatchObject({
+      code: 'E_ARCHIVE_LIMIT',
+    });
+  });
 
   it('adds images to a layout and keeps other tags', async () => {
     const layout = join(directory, 'layout');

@@ -2,7 +2,7 @@
 import { constants, createReadStream } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
+import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import tar from 'tar-stream';
@@ -32,6 +32,9 @@ export type LayoutImage = Omit<ResolvedImage, 'reference'>;
 
 export const REF_NAME = 'org.opencontainers.image.ref.name';
 const MAX_DEPTH = 4;
+/** As for layers: small archives may hold many zeros, large ones may not. */
+const RATIO_FREE_BYTES = 64 * 1024 * 1024;
+const MAX_RATIO = 1000;
 const CHUNK_BYTES = 1 << 20;
 
 /**
@@ -96,7 +99,7 @@ export async function importOciArchive(
   try {
     const source = createReadStream(path, { highWaterMark: 1 << 20 });
     const unpacked = (await isGzip(path))
-      ? pipeline(source, createGunzip(), extract, signalOf(options))
+      ? pipeline(source, createGunzip(), await bounded(path), extract, signalOf(options))
       : pipeline(source, extract, signalOf(options));
     await Promise.all([unpacked, consume()]);
   } catch (cause) {
@@ -138,6 +141,27 @@ export async function importOciArchive(
     }
   }
   return image;
+}
+
+/** Lets through what an honest archive of that size can hold. The blobs in it are compressed already. */
+async function bounded(path: string): Promise<Transform> {
+  const { size } = await fs.stat(path);
+  const limit = Math.max(RATIO_FREE_BYTES, size * MAX_RATIO);
+  let total = 0;
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      total += chunk.length;
+      done(
+        total > limit
+          ? new IntegrityError(`the archive '${path}' of ${size} bytes expands to more than ${limit} bytes`, {
+              code: 'E_ARCHIVE_LIMIT',
+              source: path,
+            })
+          : null,
+        chunk,
+      );
+    },
+  });
 }
 
 /** From the layout's own index down to one image of the wanted platform. */

@@ -4,135 +4,244 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { StepOutput } from '../../../src/executor/step-output.ts';
 
+const MAX_LINE = 64 * 1024;
+
 let dir: string;
-let logPath: string;
-let shown: string[];
 beforeEach(() => {
-  vi.useFakeTimers({ now: 1000 });
   dir = mkdtempSync(join(tmpdir(), 'tsbuild-output-'));
-  logPath = join(dir, 'logs/step.log');
-  shown = [];
 });
-afterEach(() => {
-  vi.useRealTimers();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-function open(secrets: readonly string[] = [], keepsLog = true): StepOutput {
-  return new StepOutput({
-    ...(keepsLog ? { logPath } : {}),
+function capture(secrets: readonly string[] = []) {
+  const shown: string[] = [];
+  const logPath = join(dir, 'logs/step.log');
+  const output = new StepOutput({
+    logPath,
     secrets,
-    onText: (stream, text, timeMs) => shown.push(`${timeMs} ${stream} ${text}`),
+    onText: (stream, text) => shown.push(`${stream}: ${text}`),
   });
+  return {
+    shown,
+    output,
+    logPath,
+    out: (text: string) => output.write('stdout', Buffer.from(text)),
+    err: (text: string) => output.write('stderr', Buffer.from(text)),
+    /** Without the times, which are checked to be ones. */
+    log: () =>
+      readFileSync(logPath, 'utf8')
+        .split('\n')
+        .slice(0, -1)
+        .map((record) => {
+          const [, time, rest] = /^(\d{13}) ([\s\S]*)$/.exec(record) ?? [];
+          expect(Math.abs(Date.now() - Number(time))).toBeLessThan(60_000);
+          return rest;
+        }),
+  };
 }
-const bytes = (text: string) => Buffer.from(text);
-const log = () => readFileSync(logPath, 'utf8');
 
-describe('StepOutput', () => {
-  test('shows and records whole lines of both streams, each with its time', () => {
-    const output = open();
-    output.write('stdout', bytes('one\ntw'));
-    vi.setSystemTime(1005);
-    output.write('stderr', bytes('error\r\n'));
-    output.write('stdout', bytes('o\n\n'));
-    output.close();
-    expect(shown).toEqual(['1000 stdout one', '1005 stderr error', '1005 stdout two', '1005 stdout ']);
-    expect(log()).toBe('1000 stdout one\n1005 stderr error\n1005 stdout two\n1005 stdout \n');
-    expect(output.tail()).toBe('one\nerror\ntwo\n');
-  });
+test('lines are shown when they are whole, each of its stream', () => {
+  const { out, err, shown, output, log } = capture();
+  out('one\ntw');
+  err('oops\n');
+  out('o\n\nthree');
+  expect(shown).toEqual(['stdout: one', 'stderr: oops', 'stdout: two', 'stdout: ']);
+  output.close();
+  expect(shown.slice(4)).toEqual(['stdout: three']);
+  expect(log()).toEqual(['stdout one', 'stderr oops', 'stdout two', 'stdout ', 'stdout three']);
+});
 
-  test('nothing said leaves no file; what is said is for its owner alone', () => {
-    open().close();
-    expect(existsSync(logPath)).toBe(false);
-    const output = open();
-    output.write('stdout', bytes('x\n'));
-    output.close();
+test('a carriage return before the line feed is no part of the line, others are', () => {
+  const { out, shown, output, log } = capture();
+  out('dos\r\n10%\r20%\r\nend\r');
+  output.close();
+  expect(shown).toEqual(['stdout: dos', 'stdout: 10%\r20%', 'stdout: end\r']);
+  expect(log()).toEqual(['stdout dos', 'stdout 10%\r20%', 'stdout end\r']);
+});
+
+test('each exec ends its own line, and the file goes on', () => {
+  const { out, shown, output, log } = capture();
+  out('first');
+  output.endExec();
+  output.endExec();
+  out('second');
+  output.close();
+  output.close();
+  expect(shown).toEqual(['stdout: first', 'stdout: second']);
+  expect(log()).toEqual(['stdout first', 'stdout second']);
+});
+
+test('the file is for its owner alone, and made anew; a step that says nothing has none', () => {
+  const silent = capture();
+  silent.output.close();
+  expect(existsSync(silent.logPath)).toBe(false);
+  for (const text of ['earlier', 'now']) {
+    const { out, output, log, logPath } = capture();
+    out(`${text}\n`);
+    expect(log()).toEqual([`stdout ${text}`]);
     expect(statSync(logPath).mode & 0o777).toBe(0o600);
-  });
-
-  test('an end without a line feed is a line', () => {
-    const output = open();
-    output.write('stdout', bytes('no end'));
-    output.endExec();
-    output.write('stdout', bytes('next\n'));
     output.close();
-    expect(shown).toEqual(['1000 stdout no end', '1000 stdout next']);
-    expect(log()).toBe('1000 stdout no end\n1000 stdout next\n');
+  }
+});
+
+test('without a file lines are shown all the same', () => {
+  const shown: string[] = [];
+  const output = new StepOutput({ secrets: [], onText: (_stream, text) => shown.push(text) });
+  output.write('stdout', Buffer.from('a\nb\n'));
+  output.close();
+  expect(shown).toEqual(['a', 'b']);
+  expect(output.tail()).toBe('a\nb');
+});
+
+describe('lines without their end', () => {
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
   });
 
-  test('a prompt is shown after a moment, once, and recorded as one line', () => {
-    const output = open();
-    output.write('stdout', bytes('name? '));
+  test('are shown after a while, once, and recorded when they end', () => {
+    const { out, shown, output, log } = capture();
+    out('Password');
+    out(': ');
     expect(shown).toEqual([]);
-    vi.advanceTimersByTime(100);
-    expect(shown).toEqual(['1100 stdout name? ']);
-    output.write('stdout', bytes('Ada\n'));
-    vi.advanceTimersByTime(1000);
+    vi.runAllTimers();
+    expect(shown).toEqual(['stdout: Password: ']);
+    out('ok\nnext\n');
+    expect(shown.slice(1)).toEqual(['stdout: ok', 'stdout: next']);
     output.close();
-    expect(shown).toEqual(['1100 stdout name? ', '1100 stdout Ada']);
-    expect(log()).toBe('1100 stdout name? Ada\n');
+    expect(log()).toEqual(['stdout Password: ok', 'stdout next']);
+    expect(vi.getTimerCount()).toBe(0);
   });
 
-  test('a character that is cut is not shown by half', () => {
-    const output = open();
-    const text = bytes('aü');
-    output.write('stdout', text.subarray(0, 2));
-    vi.advanceTimersByTime(100);
-    output.write('stdout', text.subarray(2));
+  test('are not cut within a character', () => {
+    const { shown, output } = capture();
+    const bytes = Buffer.from('a€');
+    output.write('stdout', bytes.subarray(0, 2));
+    vi.runAllTimers();
+    expect(shown).toEqual(['stdout: a']);
+    output.write('stdout', bytes.subarray(2));
     output.close();
-    expect(shown).toEqual(['1100 stdout a', '1100 stdout ü']);
-    expect(log()).toBe('1100 stdout aü\n');
+    expect(shown.slice(1)).toEqual(['stdout: €']);
+    expect(output.tail()).toBe('a€');
   });
 
-  test('a line of any length is passed on in parts, and joined again it is complete', () => {
-    const output = open();
-    const line = 'ü€🦀x'.repeat(20_000);
-    for (let at = 0; at < bytes(line).length; at += 1000) {
-      output.write('stdout', bytes(line).subarray(at, at + 1000));
-    }
-    output.write('stdout', bytes('\n'));
+  test('hold back what may be the beginning of a secret', () => {
+    const { out, shown, output } = capture(['hunter2']);
+    out('is it hunt');
+    vi.runAllTimers();
+    expect(shown).toEqual(['stdout: is it ']);
+    out('er2?');
+    vi.runAllTimers();
+    expect(shown.slice(1)).toEqual(['stdout: ***?']);
+    out(' hunt');
     output.close();
-    expect(shown.length).toBeGreaterThan(2);
-    expect(shown.map((text) => text.replace(/^\d+ stdout /, '')).join('')).toBe(line);
-    const records = log().trimEnd().split('\n');
-    expect(records.slice(0, -1).every((record) => record.includes(' stdout+ '))).toBe(true);
-    expect(records.map((record) => record.replace(/^\d+ stdout\+? /, '')).join('')).toBe(line);
-    expect(output.tail().length).toBeLessThanOrEqual(8192);
+    expect(output.tail()).toBe('is it ***? hunt');
   });
+});
 
-  test('bytes that are no text are recorded as they are', () => {
-    const output = open();
-    output.write('stdout', Buffer.from([0xff, 0x00, 0xc3, 0x0a]));
+describe('long lines', () => {
+  test('are shown and recorded in parts that say so', () => {
+    const { out, shown, output, log } = capture();
+    const line = `${'x'.repeat(2 * MAX_LINE)}y`;
+    out(`${line}\nshort\n`);
     output.close();
-    expect(readFileSync(logPath).subarray('1000 stdout '.length)).toEqual(
-      Buffer.from([0xff, 0x00, 0xc3, 0x0a]),
-    );
-  });
-
-  test('secrets are nowhere, also when they are cut, and the streams do not mix', () => {
-    const output = open(['hunter2!']);
-    output.write('stdout', bytes('a hunt'));
-    output.write('stderr', bytes('er2! b hunter2!\n'));
-    output.write('stdout', bytes('er2! c\n'));
-    output.write('stdout', bytes('ends with hunte'));
-    vi.advanceTimersByTime(100);
-    output.close();
-    const all = `${shown.join('\n')}\n${log()}\n${output.tail()}`;
-    expect(all).not.toContain('hunter2!');
-    expect(shown).toEqual([
-      '1000 stderr er2! b ***',
-      '1000 stdout a *** c',
-      '1100 stdout ends with ',
-      '1100 stdout hunte',
+    expect(log()).toEqual([
+      `stdout+ ${'x'.repeat(MAX_LINE)}`,
+      `stdout+ ${'x'.repeat(MAX_LINE)}`,
+      'stdout y',
+      'stdout short',
     ]);
+    expect(shown.map((text) => text.length - 'stdout: '.length)).toEqual([MAX_LINE, MAX_LINE, 1, 5]);
   });
 
-  test('only the last lines are kept for the error', () => {
-    const output = open([], false);
-    output.write('stdout', bytes(Array.from({ length: 200 }, (_, index) => `line ${index}\n`).join('')));
+  test('of exactly the limit are whole', () => {
+    const { out, output, log } = capture();
+    out('x'.repeat(MAX_LINE));
+    out('\n');
     output.close();
-    expect(output.tail().split('\n')).toHaveLength(50);
-    expect(output.tail()).toMatch(/^line 150\n[\s\S]*line 199$/);
-    expect(existsSync(logPath)).toBe(false);
+    expect(log()).toEqual([`stdout ${'x'.repeat(MAX_LINE)}`]);
   });
+
+  test('are cut between characters', () => {
+    const { out, shown, output } = capture();
+    const line = `a${'€'.repeat(MAX_LINE / 2)}`;
+    out(`${line}\n`);
+    output.close();
+    expect(shown.length).toBeGreaterThan(1);
+    expect(shown.map((text) => text.slice('stdout: '.length)).join('')).toBe(line);
+    expect(shown.join('')).not.toContain('\ufffd');
+  });
+
+  test('with what was shown of them before are not shown twice', () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const { out, shown, output } = capture();
+      out('abc');
+      vi.runAllTimers();
+      out('x'.repeat(MAX_LINE));
+      output.close();
+      expect(shown.map((text) => text.slice('stdout: '.length)).join('')).toBe(`abc${'x'.repeat(MAX_LINE)}`);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
+test('secrets are masked in what is shown, kept and recorded, wherever they are cut', () => {
+  const { shown, output, logPath } = capture(['hunter2', 'line one\nline two']);
+  for (const byte of Buffer.from('a hunter2 b\nline one\nline two!\nhunter')) {
+    output.write('stdout', Buffer.of(byte));
+  }
+  output.close();
+  expect(shown).toEqual(['stdout: a *** b', 'stdout: ***!', 'stdout: hunter']);
+  expect(output.tail()).toBe('a *** b\n***!\nhunter');
+  expect(readFileSync(logPath, 'utf8')).not.toMatch(/hunter2|line one/);
+});
+
+test('a secret that is cut between two streams is none', () => {
+  const { out, err, shown, output } = capture(['hunter2']);
+  out('hunt');
+  err('er2\n');
+  output.close();
+  expect(shown).toEqual(['stderr: er2', 'stdout: hunt']);
+});
+
+test('bytes that are no text are recorded as they are', () => {
+  const { output, logPath } = capture();
+  const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte).filter((byte) => byte !== 10));
+  output.write('stderr', Buffer.concat([bytes, Buffer.from('\n')]));
+  output.close();
+  const recorded = readFileSync(logPath);
+  expect(recorded.subarray(recorded.indexOf('stderr ') + 7)).toEqual(
+    Buffer.concat([bytes, Buffer.from('\n')]),
+  );
+});
+
+test('the file is complete, however much is written at once', () => {
+  const { out, output, log } = capture();
+  const lines = Array.from({ length: 20_000 }, (_, number) => `line number ${number}`);
+  out(`${lines.join('\n')}\n`);
+  output.close();
+  expect(log()).toEqual(lines.map((line) => `stdout ${line}`));
+});
+
+test('the tail is the last lines, of both streams, and bounded', () => {
+  const { out, err, output } = capture();
+  for (let number = 0; number < 100; number += 1) {
+    (number % 2 === 0 ? out : err)(`line ${number}\n`);
+  }
+  expect(output.tail()).toBe(Array.from({ length: 50 }, (_, index) => `line ${index + 50}`).join('\n'));
+  for (let number = 0; number < 10; number += 1) {
+    out(`${String(number).repeat(4000)}\n`);
+  }
+  expect(output.tail()).toHaveLength(8 * 1024);
+  expect(output.tail().endsWith(`\n${'9'.repeat(4000)}`)).toBe(true);
+  out(`${'z'.repeat(200_000)}end\n`);
+  // Of a line that was cut, the last part.
+  expect(output.tail()).toMatch(/\n9+\nz+end$/);
+  expect(output.tail()).toHaveLength(8 * 1024);
+  out(`${'y'.repeat(60_000)}end\n`);
+  expect(output.tail()).toBe(`${'y'.repeat(8 * 1024 - 3)}end`);
+  output.close();
 });

@@ -1,81 +1,133 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { lookupUser } from '../../../src/executor/user.ts';
+import { expect, test } from 'vitest';
+import { lookupUser, type StepUser } from '../../../src/executor/user.ts';
+import { type Leaf, temporaryTree } from '../../support/temporary-tree.ts';
 
-let root: string;
-beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), 'tsbuild-user-'));
-  mkdirSync(join(root, 'etc'));
-  writeFileSync(
-    join(root, 'etc/passwd'),
-    'root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:App:/home/app:/bin/sh\n77:x:1077:1077::/digits:\n\n# odd\nbroken:x:no:0\nhomeless:x:5:5::\n',
-  );
-  writeFileSync(
-    join(root, 'etc/group'),
-    'root:x:0:app\napp:x:1001:app\nextra:x:2000:app,other\ntwice:x:2000:app\nmore:x:2001:root\nnobody:x:\n',
-  );
+const PASSWD = [
+  'root:x:0:0:root:/root:/bin/sh',
+  'app:x:1000:1001:The App:/home/app:/bin/sh',
+  'homeless:x:1002:1002:::/bin/sh',
+  '2000:x:3000:3000::/home/digits:/bin/sh',
+  'twice:x:1000:9::/elsewhere:/bin/sh',
+  '',
+].join('\n');
+const GROUP = [
+  'root:x:0:',
+  'app:x:1001:app',
+  'audio:x:29:other,app',
+  'video:x:44:app,root',
+  'again:x:44:app',
+  '77:x:78:',
+  '',
+].join('\n');
+const FILES = { 'etc/passwd': PASSWD, 'etc/group': GROUP };
+
+async function lookup(wanted: string, leaves: Readonly<Record<string, Leaf>> = FILES): Promise<StepUser> {
+  await using root = await temporaryTree(leaves);
+  return lookupUser(root.path, wanted);
+}
+
+test.each<[string, string, StepUser]>([
+  ['empty is root', '', { uid: 0, gid: 0, groups: [44], home: '/root' }],
+  ['a name', 'app', { uid: 1000, gid: 1001, groups: [29, 44], home: '/home/app' }],
+  [
+    'a number with an entry, the first',
+    '1000',
+    { uid: 1000, gid: 1001, groups: [29, 44], home: '/home/app' },
+  ],
+  ['a number without', '1234', { uid: 1234, gid: 0, groups: [], home: '/' }],
+  ['a name of digits before a number', '2000', { uid: 3000, gid: 3000, groups: [], home: '/home/digits' }],
+  ['no home', 'homeless', { uid: 1002, gid: 1002, groups: [], home: '/' }],
+  ['a group by name, alone', 'app:audio', { uid: 1000, gid: 29, groups: [], home: '/home/app' }],
+  ['a group by number', 'app:5', { uid: 1000, gid: 5, groups: [], home: '/home/app' }],
+  ['a group whose name is digits', 'app:77', { uid: 1000, gid: 78, groups: [], home: '/home/app' }],
+  ['an empty group is as none', 'app:', { uid: 1000, gid: 1001, groups: [29, 44], home: '/home/app' }],
+  ['a group of root', ':audio', { uid: 0, gid: 29, groups: [], home: '/root' }],
+  [
+    'the largest number',
+    '4294967294:4294967294',
+    { uid: 2 ** 32 - 2, gid: 2 ** 32 - 2, groups: [], home: '/' },
+  ],
+])('%s', async (_what, wanted, expected) => {
+  expect(await lookup(wanted)).toEqual(expected);
 });
-afterEach(() => rmSync(root, { recursive: true, force: true }));
 
-describe('lookupUser', () => {
-  test.each([
-    ['', { uid: 0, gid: 0, groups: [2001], home: '/root' }],
-    ['root', { uid: 0, gid: 0, groups: [2001], home: '/root' }],
-    ['app', { uid: 1000, gid: 1001, groups: [0, 2000], home: '/home/app' }],
-    ['1000', { uid: 1000, gid: 1001, groups: [0, 2000], home: '/home/app' }],
-    ['app:extra', { uid: 1000, gid: 2000, groups: [], home: '/home/app' }],
-    ['app:9', { uid: 1000, gid: 9, groups: [], home: '/home/app' }],
-    ['app:', { uid: 1000, gid: 1001, groups: [0, 2000], home: '/home/app' }],
-    [':extra', { uid: 0, gid: 2000, groups: [], home: '/root' }],
-    ['12345', { uid: 12345, gid: 0, groups: [], home: '/' }],
-    ['12345:678', { uid: 12345, gid: 678, groups: [], home: '/' }],
-    // A name of digits comes before the number.
-    ['77', { uid: 1077, gid: 1077, groups: [], home: '/digits' }],
-    ['homeless', { uid: 5, gid: 5, groups: [], home: '/' }],
-  ])("'%s'", (wanted, expected) => {
-    expect(lookupUser(root, wanted)).toEqual(expected);
+test.each([
+  ['nobody of that name', 'ghost', "user 'ghost'"],
+  ['no group of that name', 'app:ghosts', "group 'ghosts'"],
+  ['the number that means unchanged', '4294967295', '4294967295'],
+  ['a group number that means unchanged', '0:4294967295', '4294967295'],
+  ['a number that is too large', '9999999999', '9999999999'],
+  ['a longer one', '99999999999', "user '99999999999'"],
+  ['a negative one', '-1', "user '-1'"],
+  ['a path', '../app', "user '../app'"],
+])('%s is refused', async (_what, wanted, part) => {
+  await expect(lookup(wanted)).rejects.toMatchObject({
+    name: 'DefinitionError',
+    code: 'E_UNKNOWN_USER',
+    message: expect.stringContaining(part),
   });
+});
 
-  test.each(['nobody', 'broken', 'app:none', '4294967295', '1:4294967295', '-1', '0x0', '9999999999'])(
-    "'%s' does not exist",
-    (wanted) => {
-      expect(() => lookupUser(root, wanted)).toThrow(expect.objectContaining({ code: 'E_UNKNOWN_USER' }));
+test('an image without the files has numbers, and no names but the empty one', async () => {
+  const bare = { etc: null };
+  expect(await lookup('', bare)).toEqual({ uid: 0, gid: 0, groups: [], home: '/root' });
+  expect(await lookup('12:34', {})).toEqual({ uid: 12, gid: 34, groups: [], home: '/' });
+  await expect(lookup('root', bare)).rejects.toMatchObject({ code: 'E_UNKNOWN_USER' });
+});
+
+test('lines that are no entries are passed over', async () => {
+  const passwd = '\n#app\napp\napp:x\n:x:1:1::/:\napp:x:one:1::/:\napp:x:-1:1::/:\napp:x:5:6\n';
+  expect(await lookup('app', { 'etc/passwd': passwd })).toEqual({ uid: 5, gid: 6, groups: [], home: '/' });
+});
+
+test('ids of the files that mean unchanged or are too large are no entries', async () => {
+  const files = {
+    'etc/passwd': 'app:x:4294967295:0::/:\napp:x:0:4294967295::/:\napp:x:9999999999:0::/:\napp:x:7:8::/:\n',
+    'etc/group': 'a:x:4294967295:app\nb:x:4294967296:app\nc:x:9:app\n',
+  };
+  expect(await lookup('app', files)).toEqual({ uid: 7, gid: 8, groups: [9], home: '/' });
+  await expect(lookup('app:a', files)).rejects.toMatchObject({ code: 'E_UNKNOWN_USER' });
+});
+
+test('links lead within the image and never out of it', async () => {
+  const inside = {
+    'etc/passwd': { link: '/usr/lib/passwd' },
+    'etc/group': { link: '../../../../usr/lib/group' },
+    'usr/lib/passwd': 'app:x:7:8::/a:\n',
+    'usr/lib/group': 'more:x:9:app\n',
+  };
+  expect(await lookup('app', inside)).toEqual({ uid: 7, gid: 8, groups: [9], home: '/a' });
+  await using outside = await temporaryTree({ passwd: 'spy:x:7:8::/:\n' });
+  await expect(lookup('spy', { 'etc/passwd': { link: join(outside.path, 'passwd') } })).rejects.toMatchObject(
+    {
+      code: 'E_UNKNOWN_USER',
     },
   );
-
-  test('without files numbers work, names do not', () => {
-    rmSync(join(root, 'etc'), { recursive: true });
-    expect(lookupUser(root, '')).toEqual({ uid: 0, gid: 0, groups: [], home: '/root' });
-    expect(lookupUser(root, '5:6')).toEqual({ uid: 5, gid: 6, groups: [], home: '/' });
-    expect(() => lookupUser(root, 'root')).toThrow(expect.objectContaining({ code: 'E_UNKNOWN_USER' }));
+  await expect(lookup('spy', { etc: { link: outside.path } })).rejects.toMatchObject({
+    code: 'E_UNKNOWN_USER',
   });
+});
 
-  test('a file in the place of /etc is no list of users', () => {
-    rmSync(join(root, 'etc'), { recursive: true });
-    writeFileSync(join(root, 'etc'), '');
-    expect(lookupUser(root, '7')).toMatchObject({ uid: 7, gid: 0 });
+test('a link to itself is said', async () => {
+  await expect(lookup('app', { 'etc/passwd': { link: 'passwd' } })).rejects.toMatchObject({
+    name: 'DefinitionError',
+    message: expect.stringContaining('/etc/passwd'),
   });
+});
 
-  test('a link leads within the image, not out of it', () => {
-    rmSync(join(root, 'etc/passwd'));
-    writeFileSync(join(root, 'users'), 'inner:x:42:42::/inner:\n');
-    symlinkSync('/users', join(root, 'etc/passwd'));
-    expect(lookupUser(root, 'inner').uid).toBe(42);
-    rmSync(join(root, 'etc/passwd'));
-    const outside = `${root}.outside`;
-    writeFileSync(outside, 'outer:x:43:43::/outer:\n');
-    symlinkSync(`../../../../../..${outside}`, join(root, 'etc/passwd'));
-    expect(() => lookupUser(root, 'outer')).toThrow(expect.objectContaining({ code: 'E_UNKNOWN_USER' }));
-    rmSync(outside);
-  });
-
-  test('what is no file of a sensible size is not read', () => {
-    truncateSync(join(root, 'etc/passwd'), 1e9);
-    expect(() => lookupUser(root, 'app')).toThrow(expect.objectContaining({ code: 'E_UNKNOWN_USER' }));
-    rmSync(join(root, 'etc/passwd'));
-    mkdirSync(join(root, 'etc/passwd'));
-    expect(lookupUser(root, '7')).toMatchObject({ uid: 7, gid: 0 });
-  });
+test('a FIFO does not hang, a directory and a huge file are not read', async () => {
+  await using root = await temporaryTree({ 'etc/group': 'app:x:1:\n' });
+  execFileSync('mkfifo', [join(root.path, 'etc/passwd')]);
+  expect(() => lookupUser(root.path, 'app')).toThrow(/unknown user/);
+  expect(lookupUser(root.path, '5:app')).toMatchObject({ uid: 5, gid: 1 });
+  await using directory = await temporaryTree({ etc: null });
+  mkdirSync(join(directory.path, 'etc/passwd'));
+  expect(() => lookupUser(directory.path, 'app')).toThrow(/unknown user/);
+  await using huge = await temporaryTree({ 'etc/passwd': 'app:x:7:8::/:\n' });
+  expect(lookupUser(huge.path, 'app').uid).toBe(7);
+  truncateSync(join(huge.path, 'etc/passwd'), 1024 ** 4);
+  expect(() => lookupUser(huge.path, 'app')).toThrow(/unknown user/);
 });

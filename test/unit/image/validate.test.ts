@@ -3,10 +3,10 @@ import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalJson } from '../../../src/base/canonical-json.ts';
-import { splitZstdFrames } from '../../../src/base/zstd-frames.ts';
 import { completeHistory } from '../../../src/image/history.ts';
 import { buildManifest, describe as descriptorOf } from '../../../src/image/manifest.ts';
 import { validate } from '../../../src/image/validate.ts';
+import { splitZstdFrames } from '../../../src/image/zstd-frames.ts';
 import { DOCKER_LAYER_GZIP, OCI_LAYER_GZIP, OCI_LAYER_ZSTD } from '../../../src/oci/media-type.ts';
 import { makeImage, makeLayer } from '../../support/random-image.ts';
 

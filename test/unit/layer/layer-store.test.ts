@@ -1,256 +1,338 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { sha256Hex } from '../../../src/base/sha256.ts';
 import { BlobStore } from '../../../src/content/blob-store.ts';
 import { LayerRecords } from '../../../src/content/layer-records.ts';
-import { MetaDb } from '../../../src/content/meta-db.ts';
 import { type BlobWish, LayerStore } from '../../../src/layer/layer-store.ts';
 import type { Descriptor } from '../../../src/oci/descriptor.ts';
 import { sha256Digest } from '../../../src/oci/digest.ts';
-import { OCI_LAYER_GZIP, OCI_LAYER_ZSTD } from '../../../src/oci/media-type.ts';
+import { OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD } from '../../../src/oci/media-type.ts';
 import type { LayerId } from '../../../src/solver/op.ts';
-import type { CompressParams, RecompressParams, UnpackParams, Worker } from '../../../src/worker/protocol.ts';
+import type { Worker, WorkerMethods } from '../../../src/worker/protocol.ts';
+import { temporaryMeta } from '../../support/temporary-store.ts';
 
-const ZSTD: BlobWish = { compression: 'zstd', level: 3, keepSource: true };
-const context = { signal: new AbortController().signal, emit: () => undefined };
+type Method = 'unpack' | 'compress' | 'recompress';
+interface Call {
+  readonly method: Method;
+  readonly params: WorkerMethods[Method]['params'];
+  readonly signal: AbortSignal;
+}
+
+const forever = new AbortController().signal;
+const context = { signal: forever, emit: () => undefined };
 const digestOf = (text: string) => sha256Digest(sha256Hex(text));
-const gate = () => Promise.withResolvers<void>();
+const diffIds = ['one', 'two', 'three'].map((name) => digestOf(`tar ${name}`));
+const zstd: BlobWish = { compression: 'zstd', level: 3, keepSource: false };
 
-let dir: string;
-let meta: MetaDb;
-let records: LayerRecords;
-let blobs: BlobStore;
-let store: LayerStore;
-/** What the worker and the network were asked for, in order. */
-let asked: string[];
-/** What a request waits for before it is answered, by its text in `asked`. */
-let waitFor: Map<string, () => Promise<void>>;
-let fetchedFrom: (readonly string[])[];
+function descriptor(name: string, mediaType: string): Descriptor {
+  return { mediaType, digest: digestOf(`blob ${name}`), size: `blob ${name}`.length };
+}
 
-beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'tsbuild-layers-'));
-  meta = MetaDb.open(dir, () => 1);
-  records = new LayerRecords(meta);
-  blobs = new BlobStore(dir);
-  asked = [];
-  fetchedFrom = [];
-  waitFor = new Map();
-  const ask = async (text: string) => {
-    asked.push(text);
-    await waitFor.get(text)?.();
-  };
-  const write = async ({ output, compression, level }: CompressParams | RecompressParams, text: string) => {
-    const bytes = `${text} as ${compression} ${level}`;
-    await writeFile(output, bytes);
-    const digest = digestOf(bytes);
-    return { digest, sizeBytes: bytes.length, diffId: digestOf(text), uncompressedSizeBytes: 1 };
+/** An image of three layers that only a registry has, and a worker that writes down what it is asked. */
+function harness() {
+  const temporary = temporaryMeta();
+  const directory = mkdtempSync(join(tmpdir(), 'tsbuild-layers-'));
+  onTestFinished(() => {
+    temporary[Symbol.dispose]();
+    rmSync(directory, { recursive: true, force: true });
+  });
+  mkdirSync(join(directory, 'tmp'));
+  const records = new LayerRecords(temporary.meta);
+  const blobs = new BlobStore(directory);
+  const calls: Call[] = [];
+  const fetches: { readonly digest: string; readonly sources: readonly string[] }[] = [];
+  const self = {
+    records,
+    blobs,
+    calls,
+    fetches,
+    /** What happens within a call of the worker, before it answers. */
+    during: async (_call: Call): Promise<void> => undefined,
+    /** The same for a download. */
+    fetching: async (_name: string): Promise<void> => undefined,
   };
   const worker = {
-    call: async (method: string, params: unknown) => {
-      if (method === 'unpack') {
-        await ask(`unpack ${nameOf((params as UnpackParams).layer)}`);
+    async call(method: Method, params: Call['params'], { signal }: { signal: AbortSignal }) {
+      const call = { method, params, signal };
+      calls.push(call);
+      await self.during(call);
+      signal.throwIfAborted();
+      if (!('output' in params)) {
         return { existed: false, uncompressedSizeBytes: 1 };
       }
-      if (method === 'compress') {
-        const wish = params as CompressParams;
-        await ask(`compress ${wish.layer} ${wish.compression} ${wish.clampMtimeSeconds ?? 'unclamped'}`);
-        return await write(wish, wish.layer);
-      }
-      const wish = params as RecompressParams;
-      await ask(`${method} ${wish.compression}`);
-      return await write(wish, wish.diffId);
+      const text = `${method} ${JSON.stringify({ ...params, output: '', blobPath: '' })}`;
+      writeFileSync(params.output, text);
+      return {
+        digest: digestOf(text),
+        sizeBytes: text.length,
+        diffId: 'diffId' in params ? params.diffId : digestOf(`tar of ${text}`),
+        uncompressedSizeBytes: 1,
+      };
     },
   } as unknown as Worker;
-  store = new LayerStore({
-    scratchFile: (name) => join(dir, name),
+  const layers = [
+    descriptor('one', OCI_LAYER_GZIP),
+    descriptor('two', OCI_LAYER_ZSTD),
+    descriptor('three', OCI_LAYER),
+  ];
+  const names = new Map(['one', 'two', 'three'].map((name) => [String(digestOf(`blob ${name}`)), name]));
+  const store = new LayerStore({
+    scratchFile: (name) => join(directory, 'tmp', name),
     records,
     blobs,
     worker: async () => worker,
     fetcher: {
       fetch: async ({ digest }, sources) => {
-        const text = CONTENTS.find((content) => digestOf(content) === digest) ?? '';
-        fetchedFrom.push(sources);
-        await ask(`fetch ${text}`);
-        await blobs.put(Buffer.from(text));
+        const name = names.get(digest) ?? '';
+        fetches.push({ digest: name, sources });
+        await self.fetching(name);
+        await blobs.put(Buffer.from(`blob ${name}`));
       },
     },
   });
-});
-afterEach(() => {
-  meta.close();
-  rmSync(dir, { recursive: true, force: true });
-});
-
-const CONTENTS = ['a', 'b', 'c'];
-let ids: readonly LayerId[] = [];
-const nameOf = (id: LayerId) => CONTENTS[ids.indexOf(id)] ?? id;
-const descriptors: readonly Descriptor[] = CONTENTS.map((text) => ({
-  mediaType: OCI_LAYER_GZIP,
-  digest: digestOf(text),
-  size: text.length,
-}));
-const diffIds = CONTENTS.map((text) => digestOf(`diff of ${text}`));
-
-function recordBase(): readonly LayerId[] {
-  ids = store.recordImage(descriptors, diffIds, 'registry.test/base');
-  return ids;
+  const stack = store.recordImage(layers, diffIds, 'r.example/app');
+  return Object.assign(self, { store, stack });
 }
 
+const unpacked = (calls: readonly Call[]) =>
+  calls.map(({ params }) => ('blobPath' in params && 'layer' in params ? params.layer : ''));
+
 describe('recordImage', () => {
-  test('names layers by all that is below them, and fetches nothing', () => {
-    const base = recordBase();
-    expect(store.recordImage(descriptors.slice(0, 2), diffIds.slice(0, 2), undefined)).toEqual(
-      base.slice(0, 2),
-    );
-    expect(store.recordImage(descriptors.slice(1), diffIds.slice(1), undefined)).not.toContain(base[1]);
-    expect(records.get(base[2] as LayerId)).toMatchObject({ hasSnapshot: false, parents: base.slice(0, 2) });
-    expect(records.sources(digestOf('a'))).toEqual(['registry.test/base']);
-    expect(asked).toEqual([]);
-  });
-
-  test('the same tar in another compression is the same layer', () => {
-    const base = recordBase();
-    const zstd = descriptors.map((one) => ({ ...one, mediaType: OCI_LAYER_ZSTD, digest: digestOf('z') }));
-    expect(store.recordImage(zstd, diffIds, undefined)).toEqual(base);
-  });
-
-  test('a layer without a diffId is our bug', () => {
-    expect(() => store.recordImage(descriptors, diffIds.slice(1), undefined)).toThrow(
-      expect.objectContaining({ code: 'E_INTERNAL' }),
-    );
+  it('names a layer by what is below it, and knows it again', () => {
+    const self = harness();
+    const one = descriptor('one', OCI_LAYER_GZIP);
+    const two = descriptor('two', OCI_LAYER_ZSTD);
+    const [d1, d2] = diffIds as [(typeof diffIds)[0], (typeof diffIds)[0]];
+    expect(self.store.recordImage([one, two], [d1, d2], undefined)).toEqual(self.stack.slice(0, 2));
+    expect(self.store.recordImage([two], [d2], undefined)).not.toEqual([self.stack[1]]);
+    // Its compression does not matter.
+    expect(self.store.recordImage([descriptor('other', OCI_LAYER)], [d1], undefined)).toEqual([
+      self.stack[0],
+    ]);
+    expect(self.records.get(self.stack[2] as LayerId)).toMatchObject({
+      hasSnapshot: false,
+      parents: self.stack.slice(0, 2),
+    });
+    expect(self.fetches).toEqual([]);
   });
 });
 
 describe('ensureSnapshots', () => {
-  test('the worker hears of lower layers first, whichever was fetched first', async () => {
-    const base = recordBase();
-    const slow = gate();
-    waitFor.set('fetch a', () => slow.promise);
-    const done = store.ensureSnapshots(base, context);
-    await expect.poll(() => asked).toEqual(['fetch a', 'fetch b', 'fetch c']);
-    slow.resolve();
+  it('asks the worker from the bottom up, also when downloads end the other way round', async () => {
+    const self = harness();
+    const ends = new Map(['one', 'two', 'three'].map((name) => [name, Promise.withResolvers<void>()]));
+    self.fetching = async (name) => await ends.get(name)?.promise;
+    const done = self.store.ensureSnapshots(self.stack, context);
+    await expect.poll(() => self.fetches.length, { interval: 1 }).toBe(3);
+    for (const name of ['three', 'two']) {
+      ends.get(name)?.resolve();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(self.calls).toEqual([]);
+    ends.get('one')?.resolve();
     await done;
-    expect(asked.slice(3)).toEqual(['unpack a', 'unpack b', 'unpack c']);
-    expect(fetchedFrom[0]).toEqual(['registry.test/base']);
-    expect(base.every((id) => records.get(id)?.hasSnapshot)).toBe(true);
-  });
-
-  test('an unpacking that takes long keeps no other from beginning', async () => {
-    const base = recordBase();
-    const slow = gate();
-    waitFor.set('unpack a', () => slow.promise);
-    const done = store.ensureSnapshots(base, context);
-    await expect.poll(() => asked).toContain('unpack c');
-    expect(records.get(base[0] as LayerId)?.hasSnapshot).toBe(false);
-    slow.resolve();
-    await done;
-  });
-
-  test('two that want it share the work, and a third finds it done', async () => {
-    const base = recordBase();
-    const slow = gate();
-    waitFor.set('unpack a', () => slow.promise);
-    const both = Promise.all([
-      store.ensureSnapshots(base, context),
-      store.ensureSnapshots(base.slice(0, 1), context),
+    expect(unpacked(self.calls)).toEqual(self.stack);
+    expect(self.calls.map(({ params }) => 'parents' in params && params.parents)).toEqual([
+      [],
+      self.stack.slice(0, 1),
+      self.stack.slice(0, 2),
     ]);
-    await expect.poll(() => asked).toContain('unpack c');
-    slow.resolve();
-    await both;
-    await store.ensureSnapshots(base, context);
-    expect(asked.filter((text) => text.startsWith('unpack'))).toEqual(['unpack a', 'unpack b', 'unpack c']);
+    expect(self.calls[1]?.params).toMatchObject({
+      mediaType: OCI_LAYER_ZSTD,
+      digest: digestOf('blob two'),
+      diffId: diffIds[1],
+      blobPath: self.blobs.path(digestOf('blob two')),
+    });
+    expect(self.fetches[0]).toEqual({ digest: 'one', sources: ['r.example/app'] });
+    expect(self.stack.map((id) => self.records.get(id)?.hasSnapshot)).toEqual([true, true, true]);
   });
 
-  test('a failure is told when the others have ended, and can be mended', async () => {
-    const base = recordBase();
-    const slow = gate();
-    const reason = new Error('cut');
-    waitFor.set('unpack b', () => Promise.reject(reason));
-    waitFor.set('unpack c', () => slow.promise);
-    let told = false;
-    const done = store.ensureSnapshots(base, context).finally(() => {
-      told = true;
+  it('does nothing for what is there, and downloads no blob that is there', async () => {
+    const self = harness();
+    self.records.put(self.stack[0] as LayerId, [], true);
+    await self.blobs.put(Buffer.from('blob two'));
+    await self.store.ensureSnapshots(self.stack, context);
+    expect(unpacked(self.calls)).toEqual(self.stack.slice(1));
+    expect(self.fetches.map(({ digest }) => digest)).toEqual(['three']);
+    await self.store.ensureSnapshots(self.stack, context);
+    expect(self.calls).toHaveLength(2);
+  });
+
+  it('unpacks once what two want at once', async () => {
+    const self = harness();
+    const end = Promise.withResolvers<void>();
+    self.during = () => end.promise;
+    for (const name of ['one', 'two', 'three']) {
+      await self.blobs.put(Buffer.from(`blob ${name}`));
+    }
+    const both = [
+      self.store.ensureSnapshots(self.stack, context),
+      self.store.ensureSnapshots(self.stack, context),
+    ];
+    await expect.poll(() => self.calls.length, { interval: 1 }).toBe(3);
+    end.resolve();
+    await Promise.all(both);
+    expect(unpacked(self.calls)).toEqual(self.stack);
+  });
+
+  it('a failed download in the middle: what is below is kept, what is above is not asked for', async () => {
+    const self = harness();
+    const failure = new Error('no such blob');
+    self.fetching = async (name) => {
+      if (name === 'two') {
+        throw failure;
+      }
+    };
+    await expect(self.store.ensureSnapshots(self.stack, context)).rejects.toBe(failure);
+    expect(unpacked(self.calls)).toEqual(self.stack.slice(0, 1));
+    expect(self.stack.map((id) => self.records.get(id)?.hasSnapshot)).toEqual([true, false, false]);
+    self.fetching = async () => undefined;
+    await self.store.ensureSnapshots(self.stack, context);
+    expect(unpacked(self.calls)).toEqual(self.stack);
+  });
+
+  it('a layer that cannot be unpacked fails the call after the others have ended', async () => {
+    const self = harness();
+    const failure = new Error('bad archive');
+    const third = Promise.withResolvers<void>();
+    self.during = async ({ params }) => {
+      if ('layer' in params && params.layer === self.stack[1]) {
+        throw failure;
+      }
+      if ('layer' in params && params.layer === self.stack[2]) {
+        await third.promise;
+      }
+    };
+    let ended = false;
+    const done = self.store.ensureSnapshots(self.stack, context).finally(() => {
+      ended = true;
     });
-    const outcome = expect(done).rejects.toBe(reason);
-    await expect.poll(() => asked).toContain('unpack c');
-    expect(told).toBe(false);
-    slow.resolve();
+    const outcome = expect(done).rejects.toBe(failure);
+    await expect.poll(() => self.calls.length, { interval: 1 }).toBe(3);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(ended).toBe(false);
+    third.resolve();
     await outcome;
-    expect(base.map((id) => records.get(id)?.hasSnapshot)).toEqual([true, false, true]);
-    waitFor.clear();
-    asked = [];
-    await store.ensureSnapshots(base, context);
-    expect(asked).toEqual(['unpack b']);
+    expect(self.records.get(self.stack[1] as LayerId)?.hasSnapshot).toBe(false);
   });
 
-  test('what cannot be fetched is not unpacked, nor what is above it', async () => {
-    const base = recordBase();
-    const reason = new Error('unreachable');
-    waitFor.set('fetch b', () => Promise.reject(reason));
-    await expect(store.ensureSnapshots(base, context)).rejects.toBe(reason);
-    expect(asked.filter((text) => text.startsWith('unpack'))).toEqual(['unpack a']);
-  });
-
-  test('a layer with neither form is our bug', async () => {
-    records.put('lost' as LayerId, [], false);
-    await expect(store.ensureSnapshots(['lost' as LayerId], context)).rejects.toMatchObject({
-      code: 'E_INTERNAL',
-    });
+  it('whoever joined one that was cancelled starts again', async () => {
+    const self = harness();
+    const controller = new AbortController();
+    const stack = self.stack.slice(0, 1);
+    self.during = ({ signal }) =>
+      signal === controller.signal
+        ? new Promise((_, reject) => {
+            signal.addEventListener('abort', () => reject(signal.reason));
+          })
+        : Promise.resolve();
+    const first = self.store.ensureSnapshots(stack, { ...context, signal: controller.signal });
+    const outcome = expect(first).rejects.toThrow('enough');
+    await expect.poll(() => self.calls.length, { interval: 1 }).toBe(1);
+    const second = self.store.ensureSnapshots(stack, context);
+    // The blob is there by now: the second only waits for the worker.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(self.calls).toHaveLength(1);
+    controller.abort(new Error('enough'));
+    await outcome;
+    await second;
+    expect(unpacked(self.calls)).toEqual([...stack, ...stack]);
+    expect(self.records.get(stack[0] as LayerId)?.hasSnapshot).toBe(true);
   });
 });
 
 describe('ensureBlobs', () => {
-  const step = ['step' as LayerId];
-  beforeEach(() => records.put('step' as LayerId, [], true));
-
-  test('a step’s layer is compressed once for each form, however many ask', async () => {
-    const [first, second] = await Promise.all([
-      store.ensureBlobs(step, ZSTD, context),
-      store.ensureBlobs(step, ZSTD, context),
+  it('keeps what came with a base, whatever its compression', async () => {
+    const self = harness();
+    const blobs = await self.store.ensureBlobs(self.stack, { ...zstd, keepSource: true }, context);
+    expect(blobs.map(({ form, mediaType, digest }) => [form, mediaType, digest])).toEqual([
+      ['source', OCI_LAYER_GZIP, digestOf('blob one')],
+      ['source', OCI_LAYER_ZSTD, digestOf('blob two')],
+      ['source', OCI_LAYER, digestOf('blob three')],
     ]);
-    expect(first).toEqual(second);
-    expect(first[0]).toMatchObject({ form: 'zstd:3', mediaType: OCI_LAYER_ZSTD, diffId: digestOf('step') });
-    expect((await blobs.read(first[0]?.digest ?? digestOf(''), 1e6)).toString()).toBe('step as zstd 3');
-    expect(store.knownBlobs(step, ZSTD)).toEqual(first);
-    expect(store.knownBlobs(step, { ...ZSTD, compression: 'gzip' })).toEqual([undefined]);
-    await store.ensureBlobs(step, { ...ZSTD, compression: 'gzip' }, context);
-    expect(asked).toEqual(['compress step zstd unclamped', 'compress step gzip unclamped']);
+    expect(self.calls).toEqual([]);
+    expect(self.fetches).toHaveLength(3);
   });
 
-  test('clamped times are another form', async () => {
-    const clamped = { ...ZSTD, clampMtimeSeconds: 7 };
-    const [blob] = await store.ensureBlobs(step, clamped, context);
-    expect(blob?.form).toBe('zstd:3@7');
-    expect(store.knownBlobs(step, ZSTD)).toEqual([undefined]);
-    expect(asked).toEqual(['compress step zstd 7']);
+  it.each([
+    ['zstd', ['zstd:3', 'source', 'zstd:3'], OCI_LAYER_ZSTD],
+    ['gzip', ['source', 'gzip:3', 'gzip:3'], OCI_LAYER_GZIP],
+    ['none', ['none:0', 'none:0', 'source'], OCI_LAYER],
+  ] as const)('writes a base with another compression as %s', async (compression, forms, mediaType) => {
+    const self = harness();
+    const blobs = await self.store.ensureBlobs(self.stack, { ...zstd, compression }, context);
+    expect(blobs.map(({ form }) => form)).toEqual(forms);
+    expect(blobs.map((blob) => blob.mediaType)).toEqual([mediaType, mediaType, mediaType]);
+    expect(blobs.map(({ diffId }) => diffId)).toEqual(diffIds);
+    expect(self.calls.map(({ method }) => method)).toEqual(['recompress', 'recompress']);
+    for (const { digest, sizeBytes } of blobs) {
+      expect(await self.blobs.stat(digest)).toEqual({ size: sizeBytes });
+    }
+    // Once: the second time they are known.
+    expect(await self.store.ensureBlobs(self.stack, { ...zstd, compression }, context)).toEqual(blobs);
+    expect(self.store.knownBlobs(self.stack, { ...zstd, compression })).toEqual(blobs);
+    expect(self.calls).toHaveLength(2);
   });
 
-  test('a blob that was deleted is made again', async () => {
-    const [blob] = await store.ensureBlobs(step, ZSTD, context);
-    await blobs.delete(blob?.digest ?? digestOf(''));
-    await store.ensureBlobs(step, ZSTD, context);
-    expect(asked).toHaveLength(2);
-    expect(await blobs.has(blob?.digest ?? digestOf(''))).toBe(true);
+  it('never clamps the times of a base, and always those of our own', async () => {
+    const self = harness();
+    const own = 'own' as LayerId;
+    self.records.put(own, self.stack, true);
+    const clamped = { ...zstd, clampMtimeSeconds: 1_700_000_000 };
+    const blobs = await self.store.ensureBlobs([...self.stack, own], clamped, context);
+    expect(blobs.map(({ form }) => form)).toEqual(['zstd:3', 'source', 'zstd:3', 'zstd:3@1700000000']);
+    const compress = self.calls.find(({ method }) => method === 'compress');
+    expect(compress?.params).toMatchObject({
+      layer: own,
+      parents: self.stack,
+      clampMtimeSeconds: 1_700_000_000,
+    });
+    const [plain] = (await self.store.ensureBlobs([own], zstd, context)) as [(typeof blobs)[0]];
+    expect(plain.form).toBe('zstd:3');
+    expect(plain.digest).not.toBe(blobs[3]?.digest);
   });
 
-  test('what came with a base is shipped as it came', async () => {
-    const base = recordBase();
-    const got = await store.ensureBlobs(base, { ...ZSTD, clampMtimeSeconds: 7 }, context);
-    expect(got.map(({ digest }) => digest)).toEqual(descriptors.map(({ digest }) => digest));
-    expect(asked.toSorted()).toEqual(['fetch a', 'fetch b', 'fetch c']);
+  it('compresses once what two want at once, and again in another form', async () => {
+    const self = harness();
+    const own = 'own' as LayerId;
+    self.records.put(own, [], true);
+    const end = Promise.withResolvers<void>();
+    self.during = () => end.promise;
+    const all = [
+      self.store.ensureBlobs([own], zstd, context),
+      self.store.ensureBlobs([own], zstd, context),
+      self.store.ensureBlobs([own], { ...zstd, level: 19 }, context),
+    ];
+    await expect.poll(() => self.calls.length, { interval: 1 }).toBe(2);
+    end.resolve();
+    const [[a], [b], [c]] = (await Promise.all(all)) as [[unknown], [unknown], [{ form: string }]];
+    expect(a).toEqual(b);
+    expect(c.form).toBe('zstd:19');
+    expect(self.calls).toHaveLength(2);
   });
 
-  test('or, if it must be another compression, written anew with its tar and times as they are', async () => {
-    const base = recordBase().slice(0, 1);
-    const wish = { ...ZSTD, keepSource: false, clampMtimeSeconds: 7 };
-    const [blob] = await store.ensureBlobs(base, wish, context);
-    expect(blob).toMatchObject({ form: 'zstd:3', mediaType: OCI_LAYER_ZSTD });
-    expect(asked).toEqual(['fetch a', 'recompress zstd']);
-    expect(store.knownBlobs(base, wish)).toEqual([blob]);
-    // The source has the wished compression already.
-    expect(store.knownBlobs(base, { ...wish, compression: 'gzip' })[0]?.form).toBe('source');
+  it('makes a blob again that was removed from the store', async () => {
+    const self = harness();
+    const own = 'own' as LayerId;
+    self.records.put(own, [], true);
+    const digest = (await self.store.ensureBlobs([own], zstd, context))[0]?.digest ?? digestOf('none');
+    expect(await self.blobs.has(digest)).toBe(true);
+    await self.blobs.delete(digest);
+    await self.store.ensureBlobs([own], zstd, context);
+    expect(self.calls.map(({ method }) => method)).toEqual(['compress', 'compress']);
+    expect(await self.blobs.has(digest)).toBe(true);
+  });
+
+  it('knows no blob of a form that was never made', () => {
+    const self = harness();
+    self.records.put('own' as LayerId, [], true);
+    expect(self.store.knownBlobs(['own' as LayerId], zstd)).toEqual([undefined]);
+    expect(self.store.knownBlobs(self.stack, zstd).map((blob) => blob?.form)).toEqual([
+      undefined,
+      'source',
+      undefined,
+    ]);
   });
 });

@@ -16,6 +16,7 @@ test.each([
   ['NOT_A_DIRECTORY', DefinitionError, 'E_PATH_BLOCKED'],
   ['IS_A_DIRECTORY', DefinitionError, 'E_PATH_BLOCKED'],
   ['TOO_LARGE', DefinitionError, 'E_FILE_TOO_LARGE'],
+  ['TOO_MANY_LAYERS', DefinitionError, 'E_TOO_MANY_LAYERS'],
   ['NEEDS_IDS', HostError, 'E_SUBUID_MISSING'],
   ['IO', HostError, 'E_IO'],
   ['SOMETHING_NEW', InternalError, 'E_INTERNAL'],

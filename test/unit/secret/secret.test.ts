@@ -13,6 +13,7 @@ test('row 116: a dictionary; null entries are dropped, other values refused', ()
   expect(() => Secret.fromDict({ A: 3 } as never)).toThrow(code('E_SECRET_VALUE'));
   expect(() => Secret.fromDict(['a'] as never)).toThrow(code('E_SECRET_VALUE'));
   expect(() => Secret.fromDict({ 'A B': 'x' })).toThrow(code('E_SECRET_KEY'));
+  expect(() => Secret.fromDict({ A: 'x\0B=y' })).toThrow(code('E_SECRET_VALUE'));
 });
 
 test('row 117: variables of this process, now', () => {

@@ -1,159 +1,277 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { CacheMounts } from '../../../src/volume/cache-mounts.ts';
+import { basename, dirname, join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import {
+  type CacheMountRequest,
+  CacheMounts,
+  type HeldCacheMount,
+} from '../../../src/volume/cache-mounts.ts';
 
-/** Who runs the tests, because only root may give directories away. */
 const own = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-const { signal } = new AbortController();
 
-let storeDir: string;
-let one: CacheMounts;
-/** Another process's view. */
-let other: CacheMounts;
+let store: string;
+let mounts: CacheMounts;
 beforeEach(() => {
-  storeDir = mkdtempSync(join(tmpdir(), 'tsbuild-mounts-'));
-  mkdirSync(join(storeDir, 'mounts'));
-  one = new CacheMounts(storeDir);
-  other = new CacheMounts(storeDir);
+  store = mkdtempSync(join(tmpdir(), 'tsbuild-mounts-'));
+  mkdirSync(join(store, 'mounts'));
+  mounts = new CacheMounts(store);
 });
-afterEach(() => rmSync(storeDir, { recursive: true, force: true }));
+afterEach(() => rmSync(store, { recursive: true, force: true }));
 
-const acquire = (
-  mounts: CacheMounts,
-  sharing: 'shared' | 'private' | 'locked',
-  id = 'apt',
-  until: AbortSignal = signal,
-) => mounts.acquire({ id, sharing, ...own }, until);
-
-/** Whether a promise is still pending after others had their turn. */
-async function waits(promise: Promise<unknown>): Promise<boolean> {
-  let settled = false;
-  promise.then(
-    () => {
-      settled = true;
-    },
-    () => {
-      settled = true;
-    },
-  );
-  // A lock that is free is taken without waiting; a few turns are enough to see it.
-  for (let turn = 0; turn < 20; turn += 1) {
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return !settled;
+function acquire(
+  id: string,
+  sharing: CacheMountRequest['sharing'],
+  {
+    from = mounts,
+    signal = new AbortController().signal,
+    ...more
+  }: Partial<CacheMountRequest> & {
+    from?: CacheMounts;
+    signal?: AbortSignal;
+  } = {},
+): Promise<HeldCacheMount> {
+  return from.acquire({ id, sharing, ...own, ...more }, signal);
 }
 
-describe('cache mounts', () => {
-  test('what is written stays, and the lock is not in it', async () => {
-    const first = await acquire(one, 'shared');
-    writeFileSync(join(first.dir, 'file'), 'kept');
-    first.release();
-    const second = await acquire(other, 'shared');
-    expect(second.dir).toBe(first.dir);
-    expect(readdirSync(second.dir)).toEqual(['file']);
-    second.release();
-  });
+/** Whether it still waits when everything that can happen without a release has happened. */
+async function waits(held: Promise<unknown>): Promise<boolean> {
+  const pause = new Promise((resolve) => setTimeout(resolve, 100));
+  return (await Promise.race([held.then(() => 'held'), pause.then(() => 'waits')])) === 'waits';
+}
 
-  test('shared ones are used together', async () => {
-    const [a, b] = [await acquire(one, 'shared'), await acquire(other, 'shared')];
-    expect(a.dir).toBe(b.dir);
-    a.release();
-    b.release();
-  });
+test('what is put in one is there the next time, for another process object too', async () => {
+  const first = await acquire('pip', 'shared');
+  writeFileSync(join(first.dir, 'wheel'), 'x');
+  first.release();
+  const second = await acquire('pip', 'locked', { from: new CacheMounts(store) });
+  expect(second.dir).toBe(first.dir);
+  expect(readFileSync(join(second.dir, 'wheel'), 'utf8')).toBe('x');
+  second.release();
+});
 
-  test('a locked one waits for everybody else, and they for it', async () => {
-    const shared = await acquire(one, 'shared');
-    const locked = acquire(other, 'locked');
-    expect(await waits(locked)).toBe(true);
-    shared.release();
-    const held = await locked;
-    const next = acquire(one, 'locked');
-    expect(await waits(next)).toBe(true);
+test('shared ones are held together, and a locked one waits for all of them', async () => {
+  const [one, two] = [await acquire('a', 'shared'), await acquire('a', 'shared')];
+  expect(two.dir).toBe(one.dir);
+  const locked = acquire('a', 'locked');
+  one.release();
+  expect(await waits(locked)).toBe(true);
+  two.release();
+  expect((await locked).dir).toBe(one.dir);
+  (await locked).release();
+});
+
+test('a locked one is held alone, and others do not matter', async () => {
+  const locked = await acquire('a', 'locked');
+  const other = await acquire('b', 'locked');
+  const shared = acquire('a', 'shared');
+  const again = acquire('a', 'locked', { from: new CacheMounts(store) });
+  expect(await waits(Promise.race([shared, again]))).toBe(true);
+  other.release();
+  locked.release();
+  for (const held of [shared, again]) {
+    void held.then(({ release }) => release());
+  }
+  expect((await shared).dir).toBe((await again).dir);
+});
+
+test('waiting ends when it is aborted, and leaves the lock to others', async () => {
+  const locked = await acquire('a', 'locked');
+  const controller = new AbortController();
+  const waiting = acquire('a', 'locked', { signal: controller.signal });
+  expect(await waits(waiting.catch(() => 'ended'))).toBe(true);
+  const reason = new Error('stop');
+  controller.abort(reason);
+  await expect(waiting).rejects.toBe(reason);
+  await expect(acquire('a', 'shared', { signal: controller.signal })).rejects.toBe(reason);
+  locked.release();
+  (await acquire('a', 'locked')).release();
+});
+
+test('private ones are a directory each, taken up again when they are free', async () => {
+  const held = [await acquire('a', 'private'), await acquire('a', 'private'), await acquire('a', 'private')];
+  const dirs = held.map(({ dir }) => dir);
+  expect(new Set(dirs).size).toBe(3);
+  held[1]?.release();
+  const next = await acquire('a', 'private');
+  expect(next.dir).toBe(dirs[1]);
+  for (const one of [held[0], held[2], next]) {
+    one?.release();
+  }
+  expect((await acquire('a', 'private')).dir).toBe(dirs[0]);
+});
+
+test('a private one keeps away from what is shared', async () => {
+  const shared = await acquire('a', 'shared');
+  const alone = await acquire('a', 'private');
+  expect(alone.dir).not.toBe(shared.dir);
+  shared.release();
+  alone.release();
+});
+
+test('mode is that of the making, and the umask does not matter', async () => {
+  const before = process.umask(0o077);
+  try {
+    const plain = await acquire('plain', 'shared');
+    expect(statSync(plain.dir).mode & 0o7777).toBe(0o755);
+    const special = await acquire('special', 'shared', { mode: 0o1777 });
+    expect(statSync(special.dir).mode & 0o7777).toBe(0o1777);
+    special.release();
+    await acquire('special', 'shared', { mode: 0o700 });
+    expect(statSync(special.dir).mode & 0o7777).toBe(0o1777);
+    expect(statSync(dirname(plain.dir)).mode & 0o7777).toBe(0o700);
+  } finally {
+    process.umask(before);
+  }
+});
+
+test.runIf(own.uid === 0)('the owner is the one that is asked for', async () => {
+  const { dir } = await acquire('a', 'shared', { uid: 1234, gid: 5678 });
+  expect(statSync(dir)).toMatchObject({ uid: 1234, gid: 5678 });
+});
+
+const LONG = 'long/'.repeat(100);
+const IDS = [
+  '',
+  '.',
+  '..',
+  '../../escape',
+  '/root/.cache',
+  'a/b',
+  'a%2Fb',
+  'a b',
+  '%2E',
+  'nul\0byte',
+  'grüße 😀',
+  'half \ud800',
+  'half \ud801',
+  'half \ufffd',
+  'lock',
+  'data',
+  'id',
+  LONG,
+  `${LONG}x`,
+  'A',
+  'a',
+];
+
+test('ids of any text have a directory each, in the place for them', async () => {
+  const dirs = new Map<string, string>();
+  for (const id of IDS) {
+    const held = await acquire(id, 'locked');
+    dirs.set(id, held.dir);
+    writeFileSync(join(held.dir, 'f'), 'x');
     held.release();
-    (await next).release();
-  });
+  }
+  // What the long one's directory is called is an id as well.
+  const name = basename(dirname(dirs.get(LONG) ?? ''));
+  for (const id of [name, name.slice(1)]) {
+    dirs.set(id, (await acquire(id, 'shared')).dir);
+  }
+  expect(new Set(dirs.values()).size).toBe(IDS.length + 2);
+  for (const dir of dirs.values()) {
+    expect(dirname(dirname(dir))).toBe(join(store, 'mounts'));
+    expect(statSync(dir).isDirectory()).toBe(true);
+  }
+  expect(readdirSync(store)).toEqual(['mounts']);
+});
 
-  test('private ones get directories of their own, and the same again', async () => {
-    const a = await acquire(one, 'private');
-    const b = await acquire(other, 'private');
-    expect(b.dir).not.toBe(a.dir);
-    writeFileSync(join(a.dir, 'file'), 'a');
-    a.release();
-    const again = await acquire(other, 'private');
-    expect(again.dir).toBe(a.dir);
-    again.release();
-    b.release();
-  });
-
-  test('who waits can give up', async () => {
-    const held = await acquire(one, 'locked');
-    const controller = new AbortController();
-    const waiting = acquire(other, 'locked', 'apt', controller.signal);
-    const reason = new Error('enough');
-    controller.abort(reason);
-    await expect(waiting).rejects.toBe(reason);
+test('usage is by id, in bytes', async () => {
+  const ids = ['a/b', 'grüße 😀', ''];
+  for (const [index, id] of ids.entries()) {
+    const held = await acquire(id, 'shared');
+    writeFileSync(join(held.dir, 'f'), 'x'.repeat(1000 * (index + 1)));
     held.release();
-    (await acquire(other, 'locked')).release();
-  });
+  }
+  const usage = await mounts.usage();
+  expect(Object.keys(usage).sort()).toEqual([...ids].sort());
+  for (const [index, id] of ids.entries()) {
+    // The file with the id is there as well.
+    expect(usage[id]).toBe(1000 * (index + 1) + Buffer.byteLength(id));
+  }
+});
 
-  test('any id is a name of its own below mounts/', async () => {
-    const ids = [
-      'a',
-      'a/b',
-      'a%2Fb',
-      '..',
-      '.',
-      '../../escape',
-      '',
-      'ü',
-      'x'.repeat(500),
-      `${'x'.repeat(500)}y`,
-    ];
-    const dirs = new Set<string>();
-    for (const id of ids) {
-      const { dir, release } = await acquire(one, 'shared', id);
-      expect(join(dir, '../..')).toBe(join(storeDir, 'mounts'));
-      dirs.add(dir);
-      release();
-    }
-    expect(dirs.size).toBe(ids.length);
-    expect(Object.keys(await one.usage()).sort()).toEqual(ids.toSorted());
-  });
+async function fill(id: string): Promise<string> {
+  const held = await acquire(id, 'shared');
+  writeFileSync(join(held.dir, 'f'), 'x');
+  held.release();
+  return held.dir;
+}
 
-  test('mode is what was asked for when it was made', async () => {
-    const first = await one.acquire({ id: 'm', sharing: 'shared', mode: 0o1777, ...own }, signal);
-    first.release();
-    expect(statSync(first.dir).mode & 0o7777).toBe(0o1777);
-    const second = await one.acquire({ id: 'm', sharing: 'shared', mode: 0o700, ...own }, signal);
-    second.release();
-    expect(statSync(first.dir).mode & 0o7777).toBe(0o1777);
-  });
+test('remove takes those that are named, and leaves the others', async () => {
+  const [a, b] = [await fill('a/b'), await fill('b')];
+  expect(await mounts.remove(['a/b', 'unknown'])).toBe(1);
+  expect([existsSync(a), existsSync(b)]).toEqual([false, true]);
+  expect(await mounts.remove(undefined)).toBe(2);
+  expect(existsSync(b)).toBe(false);
+  expect(await mounts.remove([])).toBe(0);
+});
 
-  test('only what nobody uses is removed, and can be used again', async () => {
-    const busy = await acquire(one, 'shared', 'busy');
-    const idle = await acquire(one, 'shared', 'idle');
-    writeFileSync(join(idle.dir, 'file'), 'x'.repeat(1000));
-    idle.release();
-    expect((await other.usage()).idle).toBeGreaterThanOrEqual(1000);
-    expect(await other.remove(['elsewhere'])).toBe(0);
-    expect(await other.remove(undefined)).toBe(1);
-    expect(existsSync(busy.dir)).toBe(true);
-    expect(existsSync(idle.dir)).toBe(false);
-    busy.release();
-    const again = await acquire(one, 'shared', 'idle');
-    expect(readdirSync(again.dir)).toEqual([]);
-    again.release();
-  });
+test('remove leaves those in use', async () => {
+  for (const sharing of ['shared', 'locked', 'private'] as const) {
+    const held = await acquire(sharing, sharing);
+    writeFileSync(join(held.dir, 'f'), 'x');
+    expect(await new CacheMounts(store).remove([sharing])).toBe(0);
+    expect(existsSync(join(held.dir, 'f'))).toBe(true);
+    held.release();
+    expect(await mounts.remove([sharing])).toBe(1);
+    expect(existsSync(held.dir)).toBe(false);
+  }
+});
 
-  test('a private directory that is in use outlives the removal of its siblings', async () => {
-    const a = await acquire(one, 'private');
-    const b = await acquire(one, 'private');
-    a.release();
-    await other.remove(undefined);
-    expect(existsSync(a.dir)).toBe(false);
-    expect(existsSync(b.dir)).toBe(true);
-    b.release();
-  });
+test('remove leaves the private directories that are in use', async () => {
+  const [first, second, third] = [
+    await acquire('a', 'private'),
+    await acquire('a', 'private'),
+    await acquire('a', 'private'),
+  ];
+  first.release();
+  third.release();
+  await mounts.remove(['a']);
+  expect([first, second, third].map(({ dir }) => existsSync(dir))).toEqual([false, true, false]);
+  second.release();
+});
+
+test('after a removal one is made anew, empty', async () => {
+  const dir = await fill('a');
+  await mounts.remove(undefined);
+  const held = await acquire('a', 'locked');
+  expect(held.dir).toBe(dir);
+  expect(readdirSync(held.dir)).toEqual([]);
+  held.release();
+});
+
+test('what a step leaves in one cannot keep it, nor lead a removal elsewhere', async () => {
+  const outside = join(store, 'outside');
+  mkdirSync(outside);
+  writeFileSync(join(outside, 'kept'), 'x');
+  const held = await acquire('a', 'shared');
+  symlinkSync(outside, join(held.dir, 'link'));
+  mkdirSync(join(held.dir, 'locked/deep'), { recursive: true });
+  writeFileSync(join(held.dir, 'locked/deep/f'), 'x');
+  execFileSync('chmod', ['0', join(held.dir, 'locked')]);
+  held.release();
+  expect(await mounts.remove(['a'])).toBe(1);
+  expect(existsSync(held.dir)).toBe(false);
+  expect(readdirSync(outside)).toEqual(['kept']);
+});
+
+test('a removal that was cut short is finished by the next', async () => {
+  const dir = await fill('a');
+  const gone = join(dirname(dir), 'gone-data');
+  mkdirSync(gone);
+  writeFileSync(join(gone, 'old'), 'x');
+  expect(await mounts.remove(['a'])).toBe(1);
+  expect([existsSync(dir), existsSync(gone)]).toEqual([false, false]);
 });

@@ -8,8 +8,9 @@ use napi::{
 };
 use napi_derive::napi;
 use tsbuild_layer::{
-    Compression, DiffOptions, Encoding, Error, ExpandLimits, OverlayXattrs, ReconcileOptions,
-    UnpackOptions, UnpackedLayer as Unpacked, Watch, WriteOptions, WrittenLayer as Written,
+    Compression, DiffOptions, Encoding, Error, ExpandLimits, OverlayXattrs, RecompressOptions,
+    RecompressedLayer, ReconcileOptions, UnpackOptions, UnpackedLayer as Unpacked, Watch,
+    WriteOptions, WrittenLayer as Written,
 };
 
 use crate::{
@@ -73,22 +74,12 @@ pub fn write_layer<'env>(
     cancel: Option<&CancelToken>,
     progress: Option<Function<'_, f64, ()>>,
 ) -> napi::Result<Object<'env>> {
-    let level = options.level;
-    let compression = match options.compression.as_str() {
-        "zstd" if (1..=19).contains(&level) => Compression::Zstd(level.cast_signed()),
-        "gzip" if (1..=9).contains(&level) => Compression::Gzip(level),
-        "none" => Compression::None,
-        other => return Err(bad_argument(format!("no compression '{other}' of level {level}"))),
-    };
     let options = WriteOptions {
         root: options.root.into(),
         lowers: paths(options.lowers),
         output: options.output.into(),
-        compression,
-        threads: options.threads.map_or_else(
-            || thread::available_parallelism().map_or(1, usize::from),
-            |count| count as usize,
-        ),
+        compression: compression(&options.compression, options.level)?,
+        threads: threads(options.threads),
         clamp_mtime_seconds: options.clamp_mtime_seconds.map(|seconds| seconds as i64),
     };
     let (flag, progress) = (flag(cancel), Progress::new(progress)?);
@@ -111,6 +102,75 @@ pub fn write_layer<'env>(
             skipped_sockets: written.skipped_sockets as f64,
         },
     )
+}
+
+fn compression(name: &str, level: u32) -> napi::Result<Compression> {
+    match name {
+        "zstd" if (1..=19).contains(&level) => Ok(Compression::Zstd(level.cast_signed())),
+        "gzip" if (1..=9).contains(&level) => Ok(Compression::Gzip(level)),
+        "none" => Ok(Compression::None),
+        other => Err(bad_argument(format!("no compression '{other}' of level {level}"))),
+    }
+}
+
+fn threads(wanted: Option<u32>) -> usize {
+    wanted.map_or_else(
+        || thread::available_parallelism().map_or(1, usize::from),
+        |count| count as usize,
+    )
+}
+
+#[napi(object)]
+pub struct RecompressLayerOptions {
+    pub blob: String,
+    pub expected_diff_id: String,
+    pub output: String,
+    pub compression: String,
+    pub level: u32,
+    pub threads: Option<u32>,
+}
+
+#[napi]
+pub fn recompress_layer<'env>(
+    env: &'env Env,
+    options: RecompressLayerOptions,
+    cancel: Option<&CancelToken>,
+    progress: Option<Function<'_, f64, ()>>,
+) -> napi::Result<Object<'env>> {
+    let options = RecompressOptions {
+        blob: options.blob.into(),
+        expected_diff_id: options.expected_diff_id,
+        output: options.output.into(),
+        compression: compression(&options.compression, options.level)?,
+        threads: threads(options.threads),
+        limits: ExpandLimits { bytes: MAX_UNCOMPRESSED_BYTES as u64, ratio: MAX_RATIO as u64 },
+    };
+    let (flag, progress) = (flag(cancel), Progress::new(progress)?);
+    promise(
+        env,
+        move || {
+            let written = tsbuild_layer::recompress_layer(
+                &options,
+                Watch::new(&flag, &|done| progress.report(done)),
+            )?;
+            progress.finish();
+            Ok(written)
+        },
+        |written: RecompressedLayer| RecompressedBlob {
+            digest: written.digest,
+            size_bytes: written.size as f64,
+            diff_id: written.diff_id,
+            uncompressed_size_bytes: written.uncompressed_size as f64,
+        },
+    )
+}
+
+#[napi(object)]
+pub struct RecompressedBlob {
+    pub digest: String,
+    pub size_bytes: f64,
+    pub diff_id: String,
+    pub uncompressed_size_bytes: f64,
 }
 
 #[napi(object)]

@@ -1,0 +1,50 @@
+/** The library's public names. Whoever adds one adds it here, and thinks twice: it can never go again. */
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import * as api from '../../src/index.ts';
+
+const VALUES = [
+  'BuiltImage',
+  'DefinitionError',
+  'Engine',
+  'FilePatternMatcher',
+  'HostError',
+  'Image',
+  'IntegrityError',
+  'InternalError',
+  'RemoteError',
+  'Secret',
+  'StepError',
+  'TsbuildError',
+  'UsageError',
+];
+
+const TYPES = [
+  'BuildEvent',
+  'Diagnostic',
+  'EngineBuildOptions',
+  'EngineOptions',
+  'EngineRunOptions',
+  'ErrorCode',
+  'ImagePlan',
+  'LayerPlan',
+  'MountPlan',
+  'OutputSpec',
+];
+
+test('src/index.ts exports these values, and no others', () => {
+  expect(Object.keys(api).toSorted()).toEqual(VALUES);
+});
+
+test('src/index.ts exports these names, and no others', () => {
+  const source = readFileSync(new URL('../../src/index.ts', import.meta.url), 'utf8').replaceAll(
+    /\/\*[\s\S]*?\*\//g,
+    '',
+  );
+  // Names have to be spelled out, so that this test can see them.
+  expect(source).not.toMatch(/export\s+(\*|default|const|function|class|interface|type\s+\w+\s*=)/);
+  const names = [...source.matchAll(/export\s+(?:type\s+)?\{([^}]*)\}/g)].flatMap(([, list = '']) =>
+    list.split(',').map((name) => name.trim().replace(/^type\s+/, '')),
+  );
+  expect(names.filter((name) => name !== '').toSorted()).toEqual([...VALUES, ...TYPES].toSorted());
+});

@@ -1,0 +1,242 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { canonicalJson } from '../../../src/base/canonical-json.ts';
+import type {
+  Action,
+  CopyAction,
+  ExecAction,
+  MkdirAction,
+  MkfileAction,
+  Mount,
+  RemoveAction,
+  SecretVariable,
+} from '../../../src/graph/action.ts';
+import { vertex } from '../../../src/graph/vertex.ts';
+import { type BuildOpOptions, buildOp } from '../../../src/ops/build.ts';
+
+/** A field of an action: another value of it, and whether that is another key. */
+interface Decision<T> {
+  readonly other: T;
+  readonly inKey: boolean;
+}
+
+/** Every field but `kind` has to be decided on: one that is missing here does not compile. */
+type Decisions<T> = {
+  readonly [K in keyof T as K extends 'kind' ? never : K]-?: Decision<NonNullable<T[K]>>;
+};
+
+type MountOf<K extends Mount['kind']> = Extract<Mount, { kind: K }>;
+
+function keyed<T>(other: T): Decision<T> {
+  return { other, inKey: true };
+}
+function unkeyed<T>(other: T): Decision<T> {
+  return { other, inKey: false };
+}
+
+const cache: MountOf<'cache'> = { kind: 'cache', id: 'pip', target: '/root/.cache', sharing: 'shared' };
+const tmpfs: MountOf<'tmpfs'> = { kind: 'tmpfs', target: '/tmp' };
+const bind: MountOf<'bind'> = { kind: 'bind', input: 1, source: '/', target: '/src', readOnly: true };
+const secretMount: MountOf<'secret'> = {
+  kind: 'secret',
+  secretId: 's1',
+  identity: '["TOKEN"]',
+  target: '/run/secrets/token',
+  mode: 0o400,
+  uid: 0,
+  gid: 0,
+  required: true,
+};
+const secretVariable: SecretVariable = { name: 'TOKEN', secretId: 's1', identity: '["TOKEN"]' };
+const exec: ExecAction = {
+  kind: 'exec',
+  argv: ['make'],
+  env: [['A', '1']],
+  cwd: '/',
+  user: '',
+  network: 'host',
+  mounts: [],
+  secretEnv: [],
+  lend: [],
+};
+const copy: CopyAction = {
+  kind: 'copy',
+  input: 1,
+  source: '/',
+  destination: '/app',
+  uid: 0,
+  gid: 0,
+  modes: 'normalise',
+  times: 'epoch',
+};
+const mkdir: MkdirAction = { kind: 'mkdir', path: '/app', mode: 0o755, uid: 0, gid: 0 };
+const mkfile: MkfileAction = { kind: 'mkfile', path: '/f', mode: 0o644, uid: 0, gid: 0, data: 'aGk=' };
+const rm: RemoveAction = { kind: 'rm', path: '/tmp/x', allowMissing: false };
+
+const execFields: Decisions<ExecAction> = {
+  argv: keyed(['make', '']),
+  env: keyed([['A', '2']] as const),
+  cwd: keyed('/app'),
+  user: keyed('me'),
+  network: keyed('none' as const),
+  mounts: keyed([tmpfs]),
+  secretEnv: keyed([secretVariable]),
+  lend: unkeyed(['pip', 'apt'] as const),
+  timeoutMs: unkeyed(5),
+};
+const secretVariableFields: Decisions<SecretVariable> = {
+  name: keyed('OTHER'),
+  secretId: unkeyed('s2'),
+  identity: keyed('["OTHER"]'),
+};
+const cacheFields: Decisions<MountOf<'cache'>> = {
+  id: unkeyed('npm'),
+  target: keyed('/cache'),
+  sharing: unkeyed('locked' as const),
+  mode: unkeyed(0o700),
+  uid: unkeyed(1),
+  gid: unkeyed(1),
+};
+const tmpfsFields: Decisions<MountOf<'tmpfs'>> = { target: keyed('/var/tmp'), sizeBytes: unkeyed(1 << 20) };
+const bindFields: Decisions<MountOf<'bind'>> = {
+  input: keyed(2),
+  source: keyed('/lib'),
+  target: keyed('/lib'),
+  readOnly: keyed(false),
+};
+const secretMountFields: Decisions<MountOf<'secret'>> = {
+  secretId: unkeyed('s2'),
+  identity: keyed('["OTHER"]'),
+  target: keyed('/run/other'),
+  mode: keyed(0o440),
+  uid: keyed(1),
+  gid: keyed(1),
+  required: keyed(false),
+};
+const copyFields: Decisions<CopyAction> = {
+  input: keyed(2),
+  source: keyed('/lib'),
+  destination: keyed('/app/'),
+  uid: keyed(1),
+  gid: keyed(1),
+  modes: keyed('keep' as const),
+  times: keyed('keep' as const),
+};
+const mkdirFields: Decisions<MkdirAction> = {
+  path: keyed('/b'),
+  mode: keyed(0o700),
+  uid: keyed(1),
+  gid: keyed(1),
+};
+const mkfileFields: Decisions<MkfileAction> = {
+  path: keyed('/g'),
+  mode: keyed(0o755),
+  uid: keyed(1),
+  gid: keyed(1),
+  data: keyed('aGkK'),
+};
+const rmFields: Decisions<RemoveAction> = { path: keyed('/x'), allowMissing: keyed(true) };
+
+const withMount = (mount: Mount): Action => ({ ...exec, mounts: [mount] });
+
+/** What each kind is, what was decided on its fields, and how it becomes an action. */
+const kinds: readonly {
+  readonly name: string;
+  readonly fields: Readonly<Record<string, Decision<unknown>>>;
+  readonly action: (changed: Record<string, unknown>) => Action;
+}[] = [
+  { name: 'ExecAction', fields: execFields, action: (changed) => ({ ...exec, ...changed }) },
+  {
+    name: 'SecretVariable',
+    fields: secretVariableFields,
+    action: (changed) => ({ ...exec, secretEnv: [{ ...secretVariable, ...changed }] }),
+  },
+  { name: "Mount 'cache'", fields: cacheFields, action: (changed) => withMount({ ...cache, ...changed }) },
+  { name: "Mount 'tmpfs'", fields: tmpfsFields, action: (changed) => withMount({ ...tmpfs, ...changed }) },
+  { name: "Mount 'bind'", fields: bindFields, action: (changed) => withMount({ ...bind, ...changed }) },
+  {
+    name: "Mount 'secret'",
+    fields: secretMountFields,
+    action: (changed) => withMount({ ...secretMount, ...changed }),
+  },
+  { name: 'CopyAction', fields: copyFields, action: (changed) => ({ ...copy, ...changed }) },
+  { name: 'MkdirAction', fields: mkdirFields, action: (changed) => ({ ...mkdir, ...changed }) },
+  { name: 'MkfileAction', fields: mkfileFields, action: (changed) => ({ ...mkfile, ...changed }) },
+  { name: 'RemoveAction', fields: rmFields, action: (changed) => ({ ...rm, ...changed }) },
+];
+
+const op = buildOp({} as BuildOpOptions);
+
+async function keyOf(...actions: readonly Action[]): Promise<string> {
+  const of = vertex({ kind: 'build', actions }, [], {
+    platform: { os: 'linux', architecture: 'amd64' },
+    label: 'test',
+  });
+  const fields = await op.cacheKeyFields(of, new AbortController().signal);
+  return canonicalJson(fields.map(({ name, value }) => [name, value]));
+}
+
+/** Names of the fields of each kind, as the source has them. */
+function declared(): ReadonlyMap<string, readonly string[]> {
+  const source = readFileSync(new URL('../../../src/graph/action.ts', import.meta.url), 'utf8');
+  const names = (text: string) =>
+    [...text.matchAll(/readonly (\w+)\??:/g)].map(([, name = '']) => name).filter((name) => name !== 'kind');
+  const found = new Map<string, readonly string[]>();
+  for (const [, name = '', body = ''] of source.matchAll(/export interface (\w+) \{\n([\s\S]*?)\n\}/g)) {
+    found.set(name, names(body));
+  }
+  const mounts = /export type Mount =([\s\S]*?)\};?\n\n/.exec(source)?.[1] ?? '';
+  for (const part of mounts.split(/\n {2}\| /).slice(1)) {
+    found.set(`Mount ${/kind: ('\w+')/.exec(part)?.[1]}`, names(part));
+  }
+  return found;
+}
+
+describe('the key of a build step', () => {
+  it('was decided on for every field of every action', () => {
+    const decided = kinds.map(({ name, fields }) => [name, Object.keys(fields).toSorted()] as const);
+    expect(new Map(decided)).toEqual(
+      new Map([...declared()].map(([name, fields]) => [name, fields.toSorted()])),
+    );
+  });
+
+  const cases = kinds.flatMap(({ name, fields, action }) =>
+    Object.entries(fields).map(([field, { other, inKey }]) => ({ name, field, other, inKey, action })),
+  );
+
+  it.each(cases.filter(({ inKey }) => inKey))('sees $field of $name', async ({ field, other, action }) => {
+    expect(await keyOf(action({ [field]: other }))).not.toBe(await keyOf(action({})));
+  });
+
+  it.each(cases.filter(({ inKey }) => !inKey))(
+    'does not see $field of $name',
+    async ({ field, other, action }) => {
+      expect(action({ [field]: other })).not.toEqual(action({}));
+      expect(await keyOf(action({ [field]: other }))).toBe(await keyOf(action({})));
+    },
+  );
+
+  it('sees the order of actions, of variables and of arguments', async () => {
+    expect(await keyOf(mkdir, rm)).not.toBe(await keyOf(rm, mkdir));
+    const env = (...names: string[]) => keyOf({ ...exec, env: names.map((name) => [name, '1'] as const) });
+    expect(await env('A', 'B')).not.toBe(await env('B', 'A'));
+    expect(await keyOf({ ...exec, argv: ['a b'] })).not.toBe(await keyOf({ ...exec, argv: ['a', 'b'] }));
+  });
+
+  it('tells kinds apart, and names each action for explanations', async () => {
+    const all: Action[] = [exec, copy, mkdir, mkfile, rm];
+    const keys = await Promise.all(all.map((action) => keyOf(action)));
+    expect(new Set(keys).size).toBe(all.length);
+    const of = vertex({ kind: 'build', actions: all }, [], {
+      platform: { os: 'linux', architecture: 'amd64' },
+      label: 'test',
+    });
+    expect((await op.cacheKeyFields(of, new AbortController().signal)).map(({ name }) => name)).toEqual([
+      'exec 1',
+      'copy 2',
+      'mkdir 3',
+      'mkfile 4',
+      'rm 5',
+    ]);
+  });
+});
