@@ -17,6 +17,10 @@ use rustix::{
 
 use crate::{Error, Result, check_cancel, root::Root};
 
+/// How often a directory that was just emptied may turn out not to be empty. A directory below a mounted overlay that
+/// has it as a layer can say so for ever.
+const MAX_REFUSALS: u32 = 1000;
+
 /// Removes `path` and everything below. Missing is fine.
 ///
 /// # Errors
@@ -34,6 +38,7 @@ pub fn remove_tree(path: &Path, cancel: &AtomicBool) -> Result<()> {
     };
     // An own stack: an image may nest deeper than a thread's.
     let mut stack = vec![(directory, None::<CString>)];
+    let mut refusals = 0;
     while let Some((directory, _)) = stack.last() {
         check_cancel(cancel)?;
         let entries = Dir::read_from(directory).map_err(|error| Error::io("list", path, error))?;
@@ -80,7 +85,8 @@ pub fn remove_tree(path: &Path, cancel: &AtomicBool) -> Result<()> {
         let (Some((parent, _)), Some(name)) = (stack.last(), name) else { break };
         match rustix::fs::unlinkat(parent, &name, AtFlags::REMOVEDIR) {
             // ENOTEMPTY: something came in meanwhile; the parent is listed again and tries again.
-            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => {}
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::NOTEMPTY) if refusals < MAX_REFUSALS => refusals += 1,
             Err(error) => {
                 return Err(Error::io("remove", path.join(name.to_string_lossy().as_ref()), error));
             }
