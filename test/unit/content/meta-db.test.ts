@@ -122,14 +122,14 @@ describe('MetaDb', () => {
         meta.transaction(() => write.run((read.get()?.n ?? 0) + 1));
       }
       meta.close();`;
-    const children = [1, 2, 3, 4].map(() =>
-      spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'ignore', 'pipe'] }),
-    );
-    for (const child of children) {
-      const [errors, [status]] = await Promise.all([text(child.stderr), once(child, 'close')]);
-      expect(errors.replaceAll(/^.*(ExperimentalWarning|--trace-warnings).*$/gm, '').trim()).toBe('');
-      expect(status).toBe(0);
-    }
+    const run = async () => {
+      const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      const [[status], errors] = await Promise.all([once(child, 'close'), text(child.stderr)]);
+      return status === 0 ? 'well' : errors;
+    };
+    expect(await Promise.all([run(), run(), run(), run()])).toEqual(['well', 'well', 'well', 'well']);
     const meta = MetaDb.open(directory, Date.now);
     // A lost update would be missing here.
     expect(meta.db.prepare('SELECT used_ms AS n FROM stat_cache').get()?.n).toBe(200);
