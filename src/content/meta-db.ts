@@ -14,6 +14,9 @@ import { HostError } from '../errors.ts';
 /** How long a writer waits for another process's transaction. They last microseconds; a minute means that one hangs. */
 const BUSY_TIMEOUT_MS = 60_000;
 
+const SQLITE_BUSY = 5;
+const WRITE_AHEAD_RETRY_MS = 5;
+
 /** Entry N takes a database of version N to version N + 1. Append only. */
 const MIGRATIONS: readonly string[] = [
   `
@@ -113,12 +116,14 @@ export class MetaDb {
    */
   static open(storeDir: string, now: () => number): MetaDb {
     const path = join(storeDir, 'meta.db');
-    let db: DatabaseSync;
+    let db: DatabaseSync | undefined;
     try {
       mkdirSync(storeDir, { recursive: true, mode: 0o700 });
       db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
-      db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;');
+      useWriteAhead(db);
+      db.exec('PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;');
     } catch (cause) {
+      db?.close();
       throw new HostError(`cannot open the store's database '${path}': ${(cause as Error).message}`, {
         code: 'E_IO',
         path,
@@ -150,6 +155,26 @@ export class MetaDb {
 
   close(): void {
     this.db.close();
+  }
+}
+
+/**
+ * Two processes that open a new store at once both switch its journal, and SQLite then says "busy" at once, whatever its
+ * timeout: it cannot tell this from a deadlock.
+ */
+function useWriteAhead(db: DatabaseSync): void {
+  const deadline = performance.now() + BUSY_TIMEOUT_MS;
+  for (;;) {
+    try {
+      db.exec('PRAGMA journal_mode = WAL');
+      return;
+    } catch (error) {
+      const busy = (Number((error as { errcode?: unknown }).errcode) & 0xff) === SQLITE_BUSY;
+      if (!busy || performance.now() > deadline) {
+        throw error;
+      }
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, WRITE_AHEAD_RETRY_MS);
+    }
   }
 }
 

@@ -1,92 +1,138 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { DatabaseSync } from 'node:sqlite';
+import { text } from 'node:stream/consumers';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MetaDb } from '../../../src/content/meta-db.ts';
 
-let dir: string;
-const opened: MetaDb[] = [];
-beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'tsbuild-meta-'));
-});
-afterEach(() => {
-  for (const meta of opened.splice(0)) {
-    meta.close();
-  }
-  rmSync(dir, { recursive: true, force: true });
-});
+const TABLES = [
+  'blob_sources',
+  'cache',
+  'engines',
+  'images',
+  'layer_blobs',
+  'layers',
+  'names',
+  'resolutions',
+  'stat_cache',
+];
 
-function open(): MetaDb {
-  const meta = MetaDb.open(dir, () => 1);
-  opened.push(meta);
-  return meta;
-}
-const engines = (meta: MetaDb) =>
-  meta.db
-    .prepare('SELECT id FROM engines ORDER BY id')
+let directory: string;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'tsbuild-meta-'));
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+const version = (db: DatabaseSync) => db.prepare('PRAGMA user_version').get()?.user_version;
+const tables = (db: DatabaseSync) =>
+  db
+    .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name")
     .all()
-    .map(({ id }) => id);
+    .map((row) => row.name);
+const addSource = (meta: MetaDb, digest: string) =>
+  meta.db.prepare('INSERT INTO blob_sources VALUES (?, ?)').run(digest, 'r.example/a');
+const sources = (meta: MetaDb) => meta.db.prepare('SELECT count(*) AS n FROM blob_sources').get()?.n;
 
 describe('MetaDb', () => {
-  test('is made, and found again by the next', () => {
-    open().db.exec("INSERT INTO engines VALUES ('a', 1)");
-    expect(engines(open())).toEqual(['a']);
-    expect(open().db.prepare('PRAGMA journal_mode').get()).toEqual({ journal_mode: 'wal' });
+  it('makes the tables of an empty store, and leaves those of a full one', () => {
+    const first = MetaDb.open(join(directory, 'a/b'), Date.now);
+    expect(tables(first.db)).toEqual(TABLES);
+    expect(version(first.db)).toBeGreaterThan(0);
+    expect(first.db.prepare('PRAGMA journal_mode').get()?.journal_mode).toBe('wal');
+    addSource(first, 'd');
+    first.close();
+    const again = MetaDb.open(join(directory, 'a/b'), Date.now);
+    expect(sources(again)).toBe(1);
+    again.close();
   });
 
-  test('a transaction is all or nothing', () => {
-    const meta = open();
-    const reason = new Error('no');
-    expect(() =>
-      meta.transaction(() => {
-        meta.db.exec("INSERT INTO engines VALUES ('a', 1)");
-        throw reason;
-      }),
-    ).toThrow(reason);
-    expect(engines(meta)).toEqual([]);
-    expect(
-      meta.transaction(() => {
-        meta.db.exec("INSERT INTO engines VALUES ('b', 1)");
-        return 'value';
-      }),
-    ).toBe('value');
-    expect(engines(open())).toEqual(['b']);
-  });
-
-  test('others see nothing of a transaction before its end', () => {
-    const [meta, other] = [open(), open()];
-    meta.transaction(() => {
-      meta.db.exec("INSERT INTO engines VALUES ('a', 1)");
-      expect(engines(other)).toEqual([]);
-    });
-    expect(engines(other)).toEqual(['a']);
-  });
-
-  test('blobs go with their layer, names with their image', () => {
-    const { db } = open();
-    db.exec("INSERT INTO layers (id, parents, created_ms, used_ms) VALUES ('l', '[]', 1, 1)");
-    db.exec("INSERT INTO layer_blobs VALUES ('l', 'source', 'm', 'd', 1, 'd')");
-    expect(() => db.exec("INSERT INTO layer_blobs VALUES ('x', 'source', 'm', 'd', 1, 'd')")).toThrow();
-    db.exec("DELETE FROM layers WHERE id = 'l'");
-    expect(db.prepare('SELECT count(*) AS n FROM layer_blobs').get()).toEqual({ n: 0 });
-  });
-
-  test('one that a newer tsbuild wrote is left alone', () => {
-    open().db.exec("INSERT INTO engines VALUES ('a', 1); PRAGMA user_version = 999");
-    expect(() => open()).toThrow(
-      expect.objectContaining({ code: 'E_STORE_VERSION', hint: expect.stringContaining('TSBUILD_HOME') }),
+  it('refuses what a newer tsbuild wrote, and changes nothing of it', () => {
+    const meta = MetaDb.open(directory, Date.now);
+    const known = Number(version(meta.db));
+    meta.db.exec(`PRAGMA user_version = ${known + 1}`);
+    meta.close();
+    expect(() => MetaDb.open(directory, Date.now)).toThrow(
+      expect.objectContaining({ code: 'E_STORE_VERSION', path: join(directory, 'meta.db') }),
     );
-    expect(opened[0]?.db.prepare('PRAGMA user_version').get()).toEqual({ user_version: 999 });
-    expect(engines(opened[0] as MetaDb)).toEqual(['a']);
+    const db = new DatabaseSync(join(directory, 'meta.db'));
+    expect(version(db)).toBe(known + 1);
+    db.close();
   });
 
-  test('what is no database is the owner’s affair', () => {
-    writeFileSync(join(dir, 'meta.db'), 'not a database, and long enough to look at'.repeat(100));
-    expect(() => open()).toThrow(expect.objectContaining({ code: 'E_IO', path: join(dir, 'meta.db') }));
+  it('a migration that fails leaves the version as it was', () => {
+    const db = new DatabaseSync(join(directory, 'meta.db'));
+    // In the way of the first migration.
+    db.exec('CREATE TABLE resolutions (x)');
+    db.close();
+    expect(() => MetaDb.open(directory, Date.now)).toThrow(/resolutions/);
+    const after = new DatabaseSync(join(directory, 'meta.db'));
+    expect(version(after)).toBe(0);
+    expect(tables(after)).toEqual(['resolutions']);
+    after.close();
   });
 
-  test('nor a place that is no directory', () => {
-    writeFileSync(join(dir, 'file'), '');
-    expect(() => MetaDb.open(join(dir, 'file'), () => 1)).toThrow(expect.objectContaining({ code: 'E_IO' }));
+  it('says what is wrong with a file that is no database', async () => {
+    await writeFile(join(directory, 'meta.db'), 'not a database '.repeat(100));
+    expect(() => MetaDb.open(directory, Date.now)).toThrow(expect.objectContaining({ code: 'E_IO' }));
+  });
+
+  it('says so when the directory cannot be made', async () => {
+    await writeFile(join(directory, 'file'), '');
+    expect(() => MetaDb.open(join(directory, 'file/store'), Date.now)).toThrow(
+      expect.objectContaining({ code: 'E_IO', hint: expect.stringContaining('TSBUILD_HOME') }),
+    );
+  });
+
+  it('two connections see what the other committed, and a transaction is all or nothing', () => {
+    using closing = new DisposableStack();
+    const [one, other] = [MetaDb.open(directory, Date.now), MetaDb.open(directory, Date.now)];
+    closing.defer(() => one.close());
+    closing.defer(() => other.close());
+    const inside = one.transaction(() => {
+      addSource(one, 'a');
+      addSource(one, 'b');
+      return sources(other);
+    });
+    expect(inside).toBe(0);
+    expect(sources(other)).toBe(2);
+    const failure = new Error('in the middle');
+    expect(() =>
+      one.transaction(() => {
+        addSource(one, 'c');
+        throw failure;
+      }),
+    ).toThrow(failure);
+    expect(sources(other)).toBe(2);
+    // The failed one left no transaction open.
+    other.transaction(() => addSource(other, 'c'));
+    expect(sources(one)).toBe(3);
+  });
+
+  it('four processes that open a new store at once make it once, and wait for each other', async () => {
+    const source = new URL('../../../src/content/meta-db.ts', import.meta.url).href;
+    const script = `
+      import { MetaDb } from ${JSON.stringify(source)};
+      const meta = MetaDb.open(${JSON.stringify(directory)}, Date.now);
+      const read = meta.db.prepare("SELECT used_ms AS n FROM stat_cache WHERE dev = 'd'");
+      const write = meta.db.prepare("INSERT OR REPLACE INTO stat_cache VALUES ('d', 'i', 0, '', '', '', ?)");
+      for (let i = 0; i < 50; i += 1) {
+        meta.transaction(() => write.run((read.get()?.n ?? 0) + 1));
+      }
+      meta.close();`;
+    const run = async () => {
+      const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      const [[status], errors] = await Promise.all([once(child, 'close'), text(child.stderr)]);
+      return status === 0 ? 'well' : errors;
+    };
+    expect(await Promise.all([run(), run(), run(), run()])).toEqual(['well', 'well', 'well', 'well']);
+    const meta = MetaDb.open(directory, Date.now);
+    // A lost update would be missing here.
+    expect(meta.db.prepare('SELECT used_ms AS n FROM stat_cache').get()?.n).toBe(200);
+    meta.close();
   });
 });
