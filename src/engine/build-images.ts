@@ -5,6 +5,7 @@
  * nobody.
  */
 import { randomUUID } from 'node:crypto';
+import type { LayerBlob } from '../content/layer-records.ts';
 import { InternalError, StepError } from '../errors.ts';
 import { BuiltImage, type BuiltLayer } from '../frontend/fluent/built-image.ts';
 import type { Diagnostic } from '../frontend/fluent/diagnostic.ts';
@@ -13,7 +14,7 @@ import type { LayerDefinition, PlatformName } from '../frontend/fluent/layer-def
 import { inputName } from '../frontend/fluent/local-input.ts';
 import { type ImageGraph, toGraph } from '../frontend/fluent/to-graph.ts';
 import { type Edge, firstOutput, vertex } from '../graph/vertex.ts';
-import { buildManifest } from '../image/manifest.ts';
+import { buildManifest, type ImageLayer } from '../image/manifest.ts';
 import type { BlobWish, LayerContext } from '../layer/layer-store.ts';
 import { hostPythonSeries } from '../local/host-python.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -300,14 +301,10 @@ async function finish(
   const blobs = await parts.layers.ensureBlobs(layers, wish, context);
   const known = store.images.get(id);
   const created = createdAt(parts, known?.config.created);
-  const parsed = graph.platform;
   const manifest = buildManifest({
-    layers: blobs.map(({ mediaType, digest, sizeBytes, diffId }) => ({
-      descriptor: { mediaType, digest, size: sizeBytes },
-      diffId,
-    })),
+    layers: imageLayers(blobs),
     config: graph.config,
-    platform: parsed,
+    platform: graph.platform,
     created,
     history: graph.history.map((entry) => (entry.created === undefined ? { created, ...entry } : entry)),
     ...(graph.base?.author === undefined ? {} : { author: graph.base.author }),
@@ -342,6 +339,14 @@ async function finish(
     manifestDescriptor: manifest.manifestDescriptor,
     configDigest: manifest.configDescriptor.digest,
   };
+}
+
+/** Blobs of a stack as a manifest wants them. */
+export function imageLayers(blobs: readonly LayerBlob[]): readonly ImageLayer[] {
+  return blobs.map(({ mediaType, digest, sizeBytes, diffId }) => ({
+    descriptor: { mediaType, digest, size: sizeBytes },
+    diffId,
+  }));
 }
 
 /** SOURCE_DATE_EPOCH, or when this image was first built here, or now. Whole seconds. */

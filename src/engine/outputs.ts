@@ -14,7 +14,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { parsePlatform } from '../oci/platform.ts';
 import { parseReference } from '../oci/reference.ts';
-import { sourceDateEpoch } from './build-images.ts';
+import { imageLayers, sourceDateEpoch } from './build-images.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOf, repositoryReference } from './registries.ts';
 
@@ -105,10 +105,7 @@ function wishOf({ environment }: EngineParts, spec: OutputSpec): BlobWish {
 /** The image's own config, with these blobs for layers. */
 function manifestOf({ config, platform }: ImageRecord, blobs: readonly LayerBlob[]): BuiltManifest {
   return buildManifest({
-    layers: blobs.map(({ mediaType, digest, sizeBytes, diffId }) => ({
-      descriptor: { mediaType, digest, size: sizeBytes },
-      diffId,
-    })),
+    layers: imageLayers(blobs),
     config: config.config ?? {},
     platform: parsePlatform(platform),
     created: config.created,

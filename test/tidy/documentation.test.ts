@@ -1,4 +1,4 @@
-/** What we promise and what we wrote down agree: public names, error codes, links, doc comments. */
+/** What we promise and what we wrote down agree: error codes, links, doc comments. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -10,58 +10,6 @@ const sources = new Map(
     .filter((name) => name.endsWith('.ts'))
     .map((name) => [name, readFileSync(join(ROOT, 'src', name), 'utf8')]),
 );
-
-/** Wider or narrower, the API changes here first. */
-const PUBLIC_VALUES = [
-  'BuiltImage',
-  'DefinitionError',
-  'Engine',
-  'FilePatternMatcher',
-  'HostError',
-  'Image',
-  'IntegrityError',
-  'InternalError',
-  'RemoteError',
-  'Secret',
-  'StepError',
-  'TsbuildError',
-  'UsageError',
-];
-const PUBLIC_TYPES = [
-  'BuildEvent',
-  'Diagnostic',
-  'EngineBuildOptions',
-  'EngineOptions',
-  'EngineRunOptions',
-  'ErrorCode',
-  'ImagePlan',
-  'LayerPlan',
-  'MountPlan',
-  'OutputSpec',
-];
-
-describe('the public names', () => {
-  test('values', async () => {
-    expect(Object.keys(await import('../../src/index.ts')).sort()).toEqual(PUBLIC_VALUES);
-  });
-
-  test('and types: what index.ts exports by name, and nothing by a star', () => {
-    const text = sources.get('index.ts') ?? '';
-    expect(text).not.toMatch(/export \*|export default/);
-    const names = [...text.matchAll(/^export (type )?\{([^}]*)\}/gm)].flatMap(([, all, list = '']) =>
-      list
-        .split(',')
-        .map((name) => name.trim())
-        .filter((name) => name !== '')
-        .map((name) => ({
-          name: name.replace(/^type /, ''),
-          type: all !== undefined || name.startsWith('type '),
-        })),
-    );
-    expect(names.flatMap(({ name, type }) => (type ? [name] : [])).sort()).toEqual(PUBLIC_TYPES);
-    expect(names.flatMap(({ name, type }) => (type ? [] : [name])).sort()).toEqual(PUBLIC_VALUES);
-  });
-});
 
 describe('error codes', () => {
   /** Code without its comments, so that a code that is only promised in one does not count. */
