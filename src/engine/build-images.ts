@@ -74,7 +74,7 @@ export async function solveImages(
   parts: EngineParts,
   images: readonly Image[],
   options: BuildImagesOptions,
-  onLayers?: (layers: readonly LayerId[]) => void,
+  onLayers?: (layers: readonly LayerId[], emit: Emit) => void,
 ): Promise<{
   readonly solved: readonly SolvedImage[];
   readonly context: LayerContext;
@@ -121,7 +121,7 @@ export async function solveImages(
     },
     onResult: (_vertex, { result }) => {
       if (result.kind === 'rootfs') {
-        onLayers?.(result.layers);
+        onLayers?.(result.layers, emit);
       }
     },
   }).catch((error: unknown) => {
@@ -147,16 +147,13 @@ export async function buildImages(
   const early = new AbortController();
   const signal = AbortSignal.any([options.signal, early.signal]);
   const started: Promise<unknown>[] = [];
-  let context: LayerContext | undefined;
-  const emitLater: Emit = (event) => context?.emit(event);
   try {
-    const outcome = await solveImages(parts, images, options, (layers) => {
-      const ahead = parts.layers.ensureBlobs(layers, wish, { signal, emit: emitLater });
+    const outcome = await solveImages(parts, images, options, (layers, emit) => {
+      const ahead = parts.layers.ensureBlobs(layers, wish, { signal, emit });
       started.push(ahead);
       // A failure shows up again where the blobs are needed.
       ahead.catch(() => undefined);
     });
-    context = outcome.context;
     const built: BuiltRecord[] = [];
     for (const solved of outcome.solved) {
       built.push(await finish(parts, solved, wish, outcome.context));
