@@ -1,8 +1,8 @@
 /** The public names of the library. A test lists them, so that a wider API is seen in review. */
 import { Engine } from './engine.ts';
 import { provideDefaultEngine } from './frontend/fluent/image-engine.ts';
-import { providePatternFileReader } from './frontend/ignore/file-pattern-matcher.ts';
 import { readPatternFile } from './local/pattern-file.ts';
+import { providePatternFileReader } from './patterns/file-pattern-matcher.ts';
 
 export {
   Engine,
@@ -26,7 +26,7 @@ export { BuiltImage } from './frontend/fluent/built-image.ts';
 export type { Diagnostic } from './frontend/fluent/diagnostic.ts';
 export { Image } from './frontend/fluent/image.ts';
 export type { ImagePlan, LayerPlan, MountPlan } from './frontend/fluent/plan.ts';
-export { FilePatternMatcher } from './frontend/ignore/file-pattern-matcher.ts';
+export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';
 export { Secret } from './secret/secret.ts';
 export type { BuildEvent } from './solver/event.ts';
 

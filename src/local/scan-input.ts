@@ -9,10 +9,10 @@ import { sha256Hex } from '../base/sha256.ts';
 import { DefinitionError, HostError } from '../errors.ts';
 import type { InputEntry, InputFindings, LocalInput, ScannedFiles } from '../frontend/fluent/local-input.ts';
 import { nestedRequirementLines } from '../frontend/fluent/requirement-tokens.ts';
-import type { InputFilter } from '../frontend/ignore/ignore-spec.ts';
 import type { CancelToken, FileFacts, NativeAddon, ScanEntry } from '../native/addon.ts';
 import { fromNative } from '../native/error.ts';
 import { sha256Digest } from '../oci/digest.ts';
+import type { InputFilter } from '../patterns/ignore-spec.ts';
 import type { InputFile } from '../worker/protocol.ts';
 import { isRacy, type StatCache, type StatCacheEntry } from './stat-cache.ts';
 

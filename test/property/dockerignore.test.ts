@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { dockerignoreMatcher } from '../../src/frontend/ignore/dockerignore.ts';
+import { dockerignoreMatcher } from '../../src/patterns/dockerignore.ts';
 
 /** The way moby goes: each pattern a regular expression, each parent asked by itself. Slow, and short. */
 function oracle(patterns: readonly string[], path: string): boolean {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { dockerignoreMatcher } from '../../src/frontend/ignore/dockerignore.ts';
-import { gitignoreMatcher } from '../../src/frontend/ignore/gitignore.ts';
+import { dockerignoreMatcher } from '../../src/patterns/dockerignore.ts';
+import { gitignoreMatcher } from '../../src/patterns/gitignore.ts';
 
 const hostile = fc
   .array(fc.constantFrom('*', '**', '**/', '/', 'a', '?', '[a]', '[^b]', '!'), {

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { sha256Hex } from '../../src/base/sha256.ts';
 import type { LocalInput } from '../../src/frontend/fluent/local-input.ts';
-import { FilePatternMatcher } from '../../src/frontend/ignore/file-pattern-matcher.ts';
-import type { InputFilter } from '../../src/frontend/ignore/ignore-spec.ts';
 import { type ScanTools, scanInput } from '../../src/local/scan-input.ts';
+import { FilePatternMatcher } from '../../src/patterns/file-pattern-matcher.ts';
+import type { InputFilter } from '../../src/patterns/ignore-spec.ts';
 import { MemoryStatCache } from '../support/plain-scan.ts';
 import { temporaryTree } from '../support/temporary-tree.ts';
 

@@ -23,8 +23,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'all but cli'>> = 
   engine: 'all but cli',
   index: 'all but cli',
   settings: [],
-  frontend: ['graph', 'secret', 'settings', 'solver'],
-  local: ['frontend', 'content', 'native', 'worker'],
+  frontend: ['graph', 'patterns', 'secret', 'settings', 'solver'],
+  patterns: [],
+  local: ['frontend', 'patterns', 'content', 'native', 'worker'],
   cache: ['solver', 'content', 'native'],
   ops: ['solver', 'graph', 'layer', 'worker', 'content', 'debian', 'tools', 'image'],
   solver: ['graph'],
@@ -48,7 +49,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'all but cli'>> = 
 };
 const FOR_ALL = ['base', 'oci', 'errors'];
 /** These do no I/O: what they need to know of the world is handed to them. */
-const PURE = ['frontend', 'graph', 'solver', 'oci', 'base'];
+const PURE = ['frontend', 'patterns', 'graph', 'solver', 'oci', 'base'];
 const IO_MODULES = /^node:(fs|fs\/promises|child_process|http|https|net|tls|dns|os|worker_threads|sqlite)$/;
 const ROOM_ALIASES: Readonly<Record<string, string>> = { 'error-codes': 'errors' };
 

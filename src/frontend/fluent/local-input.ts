@@ -2,7 +2,7 @@
 import { canonicalJson } from '../../base/canonical-json.ts';
 import { sha256Hex } from '../../base/sha256.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { describeFilter, type InputFilter } from '../ignore/ignore-spec.ts';
+import { describeFilter, type InputFilter } from '../../patterns/ignore-spec.ts';
 
 export interface LocalInput {
   /** What must be there. */

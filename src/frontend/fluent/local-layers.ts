@@ -1,8 +1,13 @@
 /** Definitions of local files: layers and pending mounts (A2.14, A2.15 of the Image API). */
 import { basename, isAbsolute, posix } from 'node:path';
 import type { Json } from '../../base/canonical-json.ts';
-import type { IgnoreSyntax } from '../ignore/file-pattern-matcher.ts';
-import { describeFilter, type IgnoreSpec, type InputFilter, inputFilter } from '../ignore/ignore-spec.ts';
+import type { IgnoreSyntax } from '../../patterns/file-pattern-matcher.ts';
+import {
+  describeFilter,
+  type IgnoreSpec,
+  type InputFilter,
+  inputFilter,
+} from '../../patterns/ignore-spec.ts';
 import {
   booleanOption,
   definitionError,

@@ -3,7 +3,7 @@ import { utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Image } from '../../../../src/frontend/fluent/image.ts';
-import { FilePatternMatcher } from '../../../../src/frontend/ignore/file-pattern-matcher.ts';
+import { FilePatternMatcher } from '../../../../src/patterns/file-pattern-matcher.ts';
 import { Secret } from '../../../../src/secret/secret.ts';
 import { lastLines, planOf } from '../../../support/image-surroundings.ts';
 import { temporaryTree } from '../../../support/temporary-tree.ts';

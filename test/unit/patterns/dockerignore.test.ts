@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { DefinitionError } from '../../../../src/errors.ts';
-import { dockerignoreMatcher } from '../../../../src/frontend/ignore/dockerignore.ts';
+import { DefinitionError } from '../../../src/errors.ts';
+import { dockerignoreMatcher } from '../../../src/patterns/dockerignore.ts';
 
 const matches = (patterns: string | string[], path: string) =>
   dockerignoreMatcher([patterns].flat()).matches(path);

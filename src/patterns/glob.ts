@@ -3,7 +3,7 @@
  * (length of the pattern) x (length of the path), whatever the pattern. Ignore files come from strangers' repositories,
  * and a pattern such as `*a*a*a*a*b` must not stop a build.
  */
-import { DefinitionError } from '../../errors.ts';
+import { DefinitionError } from '../errors.ts';
 
 export type GlobToken =
   | { readonly kind: 'char'; readonly char: string }

@@ -1,11 +1,8 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import {
-  FilePatternMatcher,
-  providePatternFileReader,
-} from '../../../../src/frontend/ignore/file-pattern-matcher.ts';
-import { readPatternFile } from '../../../../src/local/pattern-file.ts';
-import { temporaryTree } from '../../../support/temporary-tree.ts';
+import { readPatternFile } from '../../../src/local/pattern-file.ts';
+import { FilePatternMatcher, providePatternFileReader } from '../../../src/patterns/file-pattern-matcher.ts';
+import { temporaryTree } from '../../support/temporary-tree.ts';
 
 test('row 100: negate() inverts the whole predicate', () => {
   const matcher = new FilePatternMatcher('**/*.py').negate();

@@ -1,6 +1,6 @@
 /** What methods accept as `ignore` and `condition`, made into one kind of filter. */
-import type { Json } from '../../base/canonical-json.ts';
-import { DefinitionError } from '../../errors.ts';
+import type { Json } from '../base/canonical-json.ts';
+import { DefinitionError } from '../errors.ts';
 import { FilePatternMatcher, type IgnoreSyntax } from './file-pattern-matcher.ts';
 
 export interface IgnoreEntry {

@@ -1,5 +1,5 @@
 /** Ignore patterns as a value, in either syntax, given as lines or as the path of a file. */
-import { DefinitionError, InternalError } from '../../errors.ts';
+import { DefinitionError, InternalError } from '../errors.ts';
 import { type DockerignoreMatcher, dockerignoreMatcher } from './dockerignore.ts';
 import { type GitignoreMatcher, gitignoreMatcher } from './gitignore.ts';
 

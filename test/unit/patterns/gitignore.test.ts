@@ -3,8 +3,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { gitignoreMatcher } from '../../../../src/frontend/ignore/gitignore.ts';
-import { temporaryTree } from '../../../support/temporary-tree.ts';
+import { gitignoreMatcher } from '../../../src/patterns/gitignore.ts';
+import { temporaryTree } from '../../support/temporary-tree.ts';
 
 const matches = (patterns: string[], path: string, isDirectory = false) =>
   gitignoreMatcher(patterns).matches(path, isDirectory);
