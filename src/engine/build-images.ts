@@ -13,6 +13,7 @@ import { type Image, imageParts, recordAttempt } from '../frontend/fluent/image.
 import type { LayerDefinition, PlatformName } from '../frontend/fluent/layer-definition.ts';
 import { inputName } from '../frontend/fluent/local-input.ts';
 import { type ImageGraph, toGraph } from '../frontend/fluent/to-graph.ts';
+import { ROOT_OWNER } from '../graph/action.ts';
 import { type Edge, firstOutput, vertex } from '../graph/vertex.ts';
 import { buildManifest, type ImageLayer } from '../image/manifest.ts';
 import type { BlobWish, LayerContext } from '../layer/layer-store.ts';
@@ -217,8 +218,7 @@ function withMounts(graph: ImageGraph, inputs: BuildInputs): ImageGraph {
         input: index + 1,
         source: '/',
         destination: '/',
-        uid: 0,
-        gid: 0,
+        owner: ROOT_OWNER,
         modes: 'normalise',
         times: 'epoch',
       })),

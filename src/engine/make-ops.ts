@@ -4,8 +4,11 @@ import { InternalError } from '../errors.ts';
 import type { ImageGraph } from '../frontend/fluent/to-graph.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import { buildOp } from '../ops/build.ts';
+import { mergeOp } from '../ops/merge.ts';
 import { scratchOp } from '../ops/scratch.ts';
 import { sourceDebianOp } from '../ops/source-debian.ts';
+import { sourceGitOp } from '../ops/source-git.ts';
+import { sourceHttpOp } from '../ops/source-http.ts';
 import { sourceImageOp, sourceOciLayoutOp } from '../ops/source-image.ts';
 import { sourceLocalOp } from '../ops/source-local.ts';
 import { sourceToolOp } from '../ops/source-tool.ts';
@@ -25,6 +28,9 @@ export function makeOps(parts: EngineParts, graphs: readonly ImageGraph[], input
   const mirrors = new Map(graphs.flatMap((graph) => [...graph.debianMirrors]));
   return {
     scratch: scratchOp,
+    merge: mergeOp,
+    'source-http': sourceHttpOp,
+    'source-git': sourceGitOp,
     build: buildOp({ ...tools, inputs, secrets: secretsOf(graphs, parts.environment), lentEnv: LENT_ENV }),
     'source-local': sourceLocalOp(inputs),
     'source-image': sourceImageOp({ blobs: store.blobs, layers }, repositoryOfText),

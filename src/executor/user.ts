@@ -2,6 +2,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DefinitionError } from '../errors.ts';
+import type { Owner } from '../graph/action.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
 
 export interface StepUser {
@@ -64,6 +65,30 @@ export function lookupUser(root: string, wanted: string): StepUser {
       ? []
       : groups.filter(({ members }) => members.includes(entry.name)).map((group) => group.gid);
   return { uid, gid, groups: [...new Set(supplementary)].filter((id) => id !== gid), home };
+}
+
+export interface OwnerIds {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * Ids of an action's owner. A bare number is its own group; a bare name has the user's primary group. `keep` gives 0:0 to
+ * what has no source.
+ *
+ * @throws {DefinitionError} `E_UNKNOWN_USER`
+ */
+export function lookupOwner(root: string, owner: Owner): OwnerIds {
+  switch (owner.kind) {
+    case 'keep':
+      return { uid: 0, gid: 0 };
+    case 'ids':
+      return { uid: owner.uid, gid: owner.gid };
+    case 'names': {
+      const { uid, gid } = lookupUser(root, owner.names);
+      return { uid, gid };
+    }
+  }
 }
 
 function readTable(root: string, path: string): string[] {

@@ -18,6 +18,18 @@ export interface ExecAction {
   /** `user`, `user:group`, or numbers; empty is root. Looked up in the image. */
   readonly user: string;
   readonly network: 'host' | 'none';
+  /** `insecure`: all capabilities, no masked paths, the host's devices. Part of the key. @defaultValue sandbox */
+  readonly security?: 'sandbox' | 'insecure';
+  /** Of the sandbox. Part of the key. @defaultValue the sandbox's own */
+  readonly hostname?: string;
+  /** Lines of `/etc/hosts` while the step runs. The names are in the key, the addresses are not. */
+  readonly extraHosts?: readonly (readonly [name: string, address: string])[];
+  /** Size of `/dev/shm` in bytes. Not part of the key. @defaultValue the sandbox's own */
+  readonly shmSizeBytes?: number;
+  /** Part of the key. @defaultValue those of the builder */
+  readonly ulimits?: readonly Ulimit[];
+  /** Devices by their names in the Container Device Interface. Part of the key. */
+  readonly devices?: readonly DeviceRequest[];
   readonly mounts: readonly Mount[];
   /** Environment variables whose values come from the secret store when the step runs. Only the names are in the key. */
   readonly secretEnv: readonly SecretVariable[];
@@ -33,8 +45,36 @@ export interface ExecAction {
  */
 export type ToolSupport = 'pip' | 'uv' | 'npm' | 'apt' | 'apt-archives';
 
+/** setrlimit(2); -1 is no limit. */
+export interface Ulimit {
+  /** As Docker spells them: `nofile`, `nproc`, `core` … */
+  readonly name: string;
+  readonly soft: number;
+  readonly hard: number;
+}
+
+export interface DeviceRequest {
+  /** `vendor.com/class=name`, `vendor.com/class`, `vendor.com/class=*`. */
+  readonly name: string;
+  /** False: a device that is not there is a warning. */
+  readonly required: boolean;
+}
+
+/**
+ * Who owns what an action makes. `keep` is the source's owner, which for the user's own files is 0:0. `names` is
+ * `user[:group]` with at least one name, looked up in the image that the action works on.
+ */
+export type Owner =
+  | { readonly kind: 'keep' }
+  | { readonly kind: 'ids'; readonly uid: number; readonly gid: number }
+  | { readonly kind: 'names'; readonly names: string };
+
+export const ROOT_OWNER: Owner = Object.freeze({ kind: 'ids', uid: 0, gid: 0 });
+
 export interface SecretVariable {
   readonly name: string;
+  /** Set the variable to nothing where the secret has no value, instead of failing. @defaultValue false */
+  readonly optional?: boolean;
   /** Which secret of the build provides it. Not part of the key; the identity is. */
   readonly secretId: string;
   /** What the key sees of the secret: its kind and names, never values. Canonical JSON. */
@@ -50,8 +90,31 @@ export type Mount =
       readonly mode?: number;
       readonly uid?: number;
       readonly gid?: number;
+      /** @defaultValue false */
+      readonly readOnly?: boolean;
+      /** What an empty cache begins with: a directory of an input. */
+      readonly seed?: CacheSeed;
     }
   | { readonly kind: 'tmpfs'; readonly target: string; readonly sizeBytes?: number }
+  /** A file that the definition itself holds, such as the script of a RUN heredoc. Read-only. */
+  | {
+      readonly kind: 'inline';
+      readonly target: string;
+      readonly mode: number;
+      /** Base64. */
+      readonly data: string;
+    }
+  /** The socket of an agent of the build that speaks ssh-agent's protocol. */
+  | {
+      readonly kind: 'ssh';
+      /** Which of the build's agents. */
+      readonly id: string;
+      readonly target: string;
+      readonly mode: number;
+      readonly uid: number;
+      readonly gid: number;
+      readonly required: boolean;
+    }
   | {
       readonly kind: 'bind';
       readonly input: number;
@@ -70,37 +133,71 @@ export type Mount =
       readonly required: boolean;
     };
 
+export interface CacheSeed {
+  readonly input: number;
+  readonly source: string;
+}
+
 /** Copies from another input of the vertex (`input` counts in `Vertex.inputs`) into the prepared root. */
 export interface CopyAction {
   readonly kind: 'copy';
   readonly input: number;
-  /** Path in the input; `/` is all of it. */
+  /** Path in the input, never outside of it; `/` is all of it. With `select`, what it selects. */
   readonly source: string;
   /** Absolute path in the image; the contents of a directory land in it, a file lands at it (inside, if it ends in `/` or is a directory). */
   readonly destination: string;
-  readonly uid: number;
-  readonly gid: number;
-  /** `normalise` is 0755 for directories and whatever is executable by anyone, else 0644; `keep` keeps the source's. */
-  readonly modes: 'normalise' | 'keep';
+  /** Directories that are made on the way get it too; `keep` gives those to 0:0. */
+  readonly owner: Owner;
+  /**
+   * `normalise` is 0755 for directories and whatever is executable by anyone, else 0644; `keep` keeps the source's. `chmod`
+   * is octal or symbolic as chmod(1) takes it, applied to directories and files; to those on the way too.
+   */
+  readonly modes: 'normalise' | 'keep' | Chmod;
   /** `epoch` is 0; `keep` is the source's. */
   readonly times: 'epoch' | 'keep';
+  /** How a Dockerfile's COPY selects. Absent: `source` is one path that must exist. */
+  readonly select?: CopySelection;
+  /** Unpack what is an archive by its content: tar, also compressed by gzip, bzip2, xz or zstd. @defaultValue false */
+  readonly unpack?: boolean;
 }
 
+/** Octal or symbolic, as chmod(1) takes it. */
+export interface Chmod {
+  readonly chmod: string;
+}
+
+/** Source: reference of the Dockerfile, "COPY". */
+export interface CopySelection {
+  /**
+   * Whether `source` may be a pattern of Go's `filepath.Match`, component by component; with `parents` also `**`. A pattern
+   * may match nothing, a literal must exist.
+   */
+  readonly wildcards: boolean;
+  /** Recreate the source's path below the destination, from after the first `/./` on. */
+  readonly parents: boolean;
+  /** Patterns of the ignore kind, relative to each selected directory. */
+  readonly exclude: readonly string[];
+}
+
+/** WORKDIR's: makes a directory and those above it, unless it exists. */
 export interface MkdirAction {
   readonly kind: 'mkdir';
   readonly path: string;
-  /** Of the last component, if it is made. */
+  /** Of what is made. */
   readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
+  readonly owner: Owner;
+  /** Seconds since the epoch. @defaultValue the clock's */
+  readonly mtimeSeconds?: number;
 }
 
 export interface MkfileAction {
   readonly kind: 'mkfile';
+  /** Absolute; ending in `/`, or a directory: the file `name` in it. */
   readonly path: string;
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
+  /** @defaultValue the last component of `path` */
+  readonly name?: string;
+  readonly mode: number | Chmod;
+  readonly owner: Owner;
   /** Base64. For what the frontend itself writes; files of the user are copied. */
   readonly data: string;
 }

@@ -14,7 +14,11 @@ export type Operation =
   | SourceDebian
   | SourceLocal
   | SourceTool
+  | SourceHttp
+  | SourceGit
   | { readonly kind: 'scratch' }
+  /** The layers of all inputs, stacked in their order: what `COPY --link` made goes above a base that it never saw. */
+  | { readonly kind: 'merge' }
   | { readonly kind: 'build'; readonly actions: readonly Action[] };
 
 /** An image of a registry. The frontend resolved the tag, so that the content is named by digest. */
@@ -60,6 +64,36 @@ export interface SourceTool {
   /** `latest` or an exact version. */
   readonly version: string;
   readonly architecture: string;
+}
+
+/** A file of a web server. It was fetched, or found unchanged, before the graph was made. Results in files: `/NAME`. */
+export interface SourceHttp {
+  readonly kind: 'source-http';
+  /** As the user wrote it, without credentials, for display. Not part of the key. */
+  readonly url: string;
+  /** Of the body, which is in the blob store. */
+  readonly digest: Digest;
+  /** What the file is called. */
+  readonly name: string;
+  /** Seconds since the epoch, from Last-Modified; 0 when the server gave none. Not part of the key. */
+  readonly mtimeSeconds: number;
+}
+
+/** Files of a commit of a git repository. The frontend's resolver found out which commit a branch or tag is. */
+export interface SourceGit {
+  readonly kind: 'source-git';
+  /** Remote URL without credentials. Part of the key only with `keepGitDir` or `submodules`. */
+  readonly remote: string;
+  /** Full hexadecimal id of the commit. */
+  readonly commit: string;
+  /** What was asked for, such as a branch: fetched where a server refuses to give a commit by its id. Not part of the key. */
+  readonly ref?: string;
+  /** Directory of the repository that becomes `/`. @defaultValue all of it */
+  readonly subdir?: string;
+  readonly keepGitDir: boolean;
+  readonly submodules: boolean;
+  /** Modification times of the files: that of the commit, or of the checkout. @defaultValue checkout */
+  readonly mtime?: 'checkout' | 'commit';
 }
 
 export interface Edge {

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { Json } from '../base/canonical-json.ts';
 import { InternalError, StepError } from '../errors.ts';
-import type { Action, ExecAction, Mount } from '../graph/action.ts';
+import type { Action, Chmod, ExecAction, Mount } from '../graph/action.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { KeyField, LayerId, Op, OpContext, Result } from '../solver/op.ts';
 import type { StepInput } from '../worker/protocol.ts';
@@ -19,7 +19,7 @@ export interface BuildOpOptions extends OpTools {
 
 export function buildOp(options: BuildOpOptions): Op {
   return {
-    version: 1,
+    version: 2,
     cacheKeyFields: (vertex) =>
       operationOf(vertex, 'build').actions.map((action, index) => ({
         name: `${action.kind} ${index + 1}`,
@@ -85,16 +85,25 @@ function keyOf(action: Action): Json {
     case 'exec':
       return execKey(action);
     case 'copy': {
-      const { input, source, destination, uid, gid, modes, times } = action;
-      return { input, source, destination, uid, gid, modes, times };
+      const { input, source, destination, owner, modes, times, select, unpack } = action;
+      return {
+        input,
+        source,
+        destination,
+        owner,
+        modes: modesKey(modes),
+        times,
+        ...(select === undefined ? {} : { select: { ...select } }),
+        ...(unpack === true ? { unpack } : {}),
+      };
     }
     case 'mkdir': {
-      const { path, mode, uid, gid } = action;
-      return { path, mode, uid, gid };
+      const { path, mode, owner } = action;
+      return { path, mode, owner };
     }
     case 'mkfile': {
-      const { path, mode, uid, gid, data } = action;
-      return { path, mode, uid, gid, data };
+      const { path, name, mode, owner, data } = action;
+      return { path, name: name ?? null, mode: modesKey(mode), owner, data };
     }
     case 'rm': {
       const { path, allowMissing } = action;
@@ -103,28 +112,56 @@ function keyOf(action: Action): Json {
   }
 }
 
-function execKey({ argv, env, cwd, user, network, mounts, secretEnv }: ExecAction): Json {
+function modesKey<T extends string | number>(modes: T | Chmod): Json {
+  return typeof modes === 'object' ? { chmod: modes.chmod } : modes;
+}
+
+function execKey(action: ExecAction): Json {
+  const { argv, env, cwd, user, network, security, hostname, extraHosts, ulimits, devices } = action;
   return {
     argv,
     env: env.map(([name, value]) => [name, value]),
     cwd,
     user,
     network,
-    mounts: mounts.map(mountKey),
-    secretEnv: secretEnv.map(({ name, identity }) => [name, identity]),
+    mounts: action.mounts.map(mountKey),
+    secretEnv: action.secretEnv.map(({ name, identity, optional }) =>
+      optional === true ? [name, identity, 'optional'] : [name, identity],
+    ),
+    // Only what was asked for: a key of a step that asks for none of it does not change when more can be asked for.
+    ...(security === 'insecure' ? { security } : {}),
+    ...(hostname === undefined ? {} : { hostname }),
+    ...(extraHosts === undefined ? {} : { extraHosts: extraHosts.map(([name]) => name) }),
+    ...(ulimits === undefined ? {} : { ulimits: ulimits.map(({ name, soft, hard }) => [name, soft, hard]) }),
+    ...(devices === undefined ? {} : { devices: devices.map(({ name, required }) => [name, required]) }),
   };
 }
 
 /** The id and the sharing of a cache mount are not in the key: what the cache holds must not matter to the result. */
 function mountKey(mount: Mount): Json {
   switch (mount.kind) {
-    case 'cache':
-      return { kind: mount.kind, target: mount.target };
+    case 'cache': {
+      const { kind, target, seed, readOnly } = mount;
+      return {
+        kind,
+        target,
+        ...(seed === undefined ? {} : { seed: { ...seed } }),
+        ...(readOnly === true ? { readOnly } : {}),
+      };
+    }
     case 'tmpfs':
       return { kind: mount.kind, target: mount.target };
     case 'bind': {
       const { kind, input, source, target, readOnly } = mount;
       return { kind, input, source, target, readOnly };
+    }
+    case 'inline': {
+      const { kind, target, mode, data } = mount;
+      return { kind, target, mode, data };
+    }
+    case 'ssh': {
+      const { kind, id, target, mode, uid, gid, required } = mount;
+      return { kind, id, target, mode, uid, gid, required };
     }
     case 'secret': {
       const { kind, identity, target, mode, uid, gid, required } = mount;

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HostError } from '../errors.ts';
+import { ROOT_OWNER } from '../graph/action.ts';
 import type { SourceTool, Vertex } from '../graph/vertex.ts';
 import type { LayerId, Op, OpContext, Result } from '../solver/op.ts';
 import type { InputFile } from '../worker/protocol.ts';
@@ -72,8 +73,7 @@ export function sourceToolOp(options: SourceToolOptions): Op {
                 input: 1,
                 source: '/',
                 destination: '/',
-                uid: 0,
-                gid: 0,
+                owner: ROOT_OWNER,
                 modes: 'normalise',
                 times: 'epoch',
               },

@@ -1,7 +1,8 @@
 /** Copy actions, and what they and bind mounts read from: selected files of the user's, or another image. */
 import { basename, posix } from 'node:path';
 import { DefinitionError, InternalError } from '../errors.ts';
-import type { CopyAction } from '../graph/action.ts';
+import { lookupOwner, type OwnerIds } from '../executor/user.ts';
+import { type CopyAction, ROOT_OWNER } from '../graph/action.ts';
 import { type CopyEntry, native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
@@ -69,11 +70,12 @@ export async function copyFromInput(
     native().statInRoot(root, destination)?.kind === 'directory';
   const base =
     kind === 'file' && asDirectory ? posix.join(destination, basename(action.source)) : destination;
+  const owner = lookupOwner(root, action.owner);
   const wanted = [
-    ...missingParents(root, kind === 'directory' ? base : posix.dirname(base), action),
+    ...missingParents(root, kind === 'directory' ? base : posix.dirname(base), action, owner),
     ...entries
       .filter(({ path }) => kind === 'file' || path.length > 0)
-      .map((entry) => copyEntry(entry, base, action, xattrs)),
+      .map((entry) => copyEntry(entry, base, action, owner, xattrs)),
   ];
   await callNative(request.signal, `cannot copy '${action.source}' to '${action.destination}'`, (cancel) =>
     native().copyInto(root, wanted, cancel, (doneBytes) =>
@@ -89,7 +91,13 @@ export async function copyFromInput(
   );
 }
 
-function copyEntry(entry: SourceEntry, base: string, action: CopyAction, xattrs: boolean): CopyEntry {
+function copyEntry(
+  entry: SourceEntry,
+  base: string,
+  action: CopyAction,
+  owner: OwnerIds,
+  xattrs: boolean,
+): CopyEntry {
   const mode = modeOf(entry, action.modes);
   return {
     source: entry.hostPath,
@@ -98,8 +106,7 @@ function copyEntry(entry: SourceEntry, base: string, action: CopyAction, xattrs:
         ? base
         : Buffer.concat([Buffer.from(base === '/' ? '/' : `${base}/`), entry.path]),
     kind: entry.kind,
-    uid: action.uid,
-    gid: action.gid,
+    ...owner,
     xattrs,
     ...(mode === undefined ? {} : { mode }),
     ...(entry.link === undefined ? {} : { link: entry.link }),
@@ -110,14 +117,14 @@ function copyEntry(entry: SourceEntry, base: string, action: CopyAction, xattrs:
 }
 
 function modeOf(entry: SourceEntry, modes: CopyAction['modes']): number | undefined {
-  if (modes === 'keep') {
+  if (modes !== 'normalise') {
     return entry.mode;
   }
   return entry.kind === 'directory' || (entry.mode & 0o111) !== 0 ? 0o755 : 0o644;
 }
 
 /** Directories that the copy makes on the way get the copy's owner and a fixed time, not the clock's. */
-function missingParents(root: string, path: string, { uid, gid, times }: CopyAction): CopyEntry[] {
+function missingParents(root: string, path: string, { times }: CopyAction, owner: OwnerIds): CopyEntry[] {
   const missing: string[] = [];
   for (let at = path; at !== '/' && native().statInRoot(root, at) === undefined; at = posix.dirname(at)) {
     missing.unshift(at);
@@ -127,8 +134,7 @@ function missingParents(root: string, path: string, { uid, gid, times }: CopyAct
     destination,
     kind: 'directory',
     mode: NEW_DIRECTORY_MODE,
-    uid,
-    gid,
+    ...owner,
     ...(times === 'epoch' ? { mtimeNs: EPOCH_NS } : { mtimeNs: nowNs() }),
   }));
 }
@@ -211,8 +217,7 @@ class FilesInput implements StepInputTree {
           input: 0,
           source: '/',
           destination: '/',
-          uid: 0,
-          gid: 0,
+          owner: ROOT_OWNER,
           modes: 'keep',
           times: 'keep',
         },

@@ -2,6 +2,7 @@
 import { TsbuildError } from '../errors.ts';
 import { runProgram } from '../executor/run-program.ts';
 import { StepOutput } from '../executor/step-output.ts';
+import { ROOT_OWNER } from '../graph/action.ts';
 import { fromNative } from '../native/error.ts';
 import { SecretMask } from '../secret/mask.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
@@ -33,8 +34,7 @@ export async function runContainer(
             input: 0,
             source: '/',
             destination: '/',
-            uid: 0,
-            gid: 0,
+            owner: ROOT_OWNER,
             modes: 'keep',
             times: 'keep',
           },

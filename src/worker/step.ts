@@ -5,7 +5,8 @@ import { DefinitionError, HostError, InternalError, StepError } from '../errors.
 import { type ProgramMount, runProgram, subuidHint } from '../executor/run-program.ts';
 import type { Outcome } from '../executor/sandbox.ts';
 import { StepOutput } from '../executor/step-output.ts';
-import type { ExecAction, Mount } from '../graph/action.ts';
+import { lookupOwner } from '../executor/user.ts';
+import type { ExecAction, MkdirAction, MkfileAction, Mount } from '../graph/action.ts';
 import { native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import { fromNative } from '../native/error.ts';
@@ -42,9 +43,7 @@ export async function runStep(
           await copyFromInput(action, await inputOf(step, action.input), prepared.root(), request);
           break;
         case 'mkdir':
-          inRoot(`cannot make directory '${action.path}' in the image`, () =>
-            native().mkdirInRoot(prepared.root(), action.path, action.mode, action.uid, action.gid),
-          );
+          makeDirectory(prepared.root(), action);
           break;
         case 'mkfile':
           await makeFile(step, action);
@@ -209,6 +208,9 @@ async function findMount(step: Step, mount: Mount): Promise<ProgramMount[]> {
       return [{ kind: 'cache', request: mount, target: mount.target }];
     case 'tmpfs':
       return [mount];
+    case 'inline':
+    case 'ssh':
+      throw new InternalError(`mounts of kind '${mount.kind}' are not made yet`);
     case 'secret': {
       const values = step.params.secrets[mount.secretId];
       const value = values === undefined ? undefined : Object.values(values)[0];
@@ -255,19 +257,25 @@ async function findMount(step: Step, mount: Mount): Promise<ProgramMount[]> {
   }
 }
 
-async function makeFile(
-  { context, prepared, request }: Step,
-  action: { path: string; mode: number; uid: number; gid: number; data: string },
-): Promise<void> {
+function makeDirectory(root: string, { path, mode, owner }: MkdirAction): void {
+  const { uid, gid } = lookupOwner(root, owner);
+  inRoot(`cannot make directory '${path}' in the image`, () =>
+    native().mkdirInRoot(root, path, mode, uid, gid),
+  );
+}
+
+async function makeFile({ context, prepared, request }: Step, action: MkfileAction): Promise<void> {
   const dir = context.snapshots.scratch('mkfile');
   const source = join(dir, 'data');
   writeFileSync(source, Buffer.from(action.data, 'base64'));
   try {
-    const { path, mode, uid, gid } = action;
+    const { path } = action;
+    const owner = lookupOwner(prepared.root(), action.owner);
+    const mode = typeof action.mode === 'number' ? action.mode : 0o644;
     await callNative(request.signal, `cannot write '${path}' in the image`, (cancel) =>
       native().copyInto(
         prepared.root(),
-        [{ source, destination: path, kind: 'file', mode, uid, gid, mtimeNs: '0' }],
+        [{ source, destination: path, kind: 'file', mode, ...owner, mtimeNs: '0' }],
         cancel,
       ),
     );

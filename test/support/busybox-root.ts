@@ -1,5 +1,7 @@
 /** A small root filesystem of static busybox, made as a layer by the worker itself, so that its owners are right in every id mode. */
+
 import type { Action } from '../../src/graph/action.ts';
+import { ROOT_OWNER } from '../../src/graph/action.ts';
 import type { InputFile } from '../../src/worker/protocol.ts';
 import { busyboxPath } from './busybox.ts';
 
@@ -14,7 +16,7 @@ const GROUP = 'root:x:0:\napp:x:1000:\nextra:x:2000:app\nmore:x:2001:app,root\n'
 
 /** What a `step` needs to make the base: its actions and its one input. */
 export function busyboxBase(): { actions: readonly Action[]; files: readonly InputFile[] } {
-  const own = { uid: 0, gid: 0 };
+  const own = { owner: ROOT_OWNER };
   const text = (path: string, content: string): Action => ({
     kind: 'mkfile',
     path,

@@ -1,8 +1,10 @@
 /** Run as some user with a store and a snapshotter: does many things with one worker and prints what came of them. */
+
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TsbuildError } from '../../src/errors.ts';
 import type { Action, ExecAction } from '../../src/graph/action.ts';
+import { ROOT_OWNER } from '../../src/graph/action.ts';
 import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { StepInput, StepParams, WorkerEvent } from '../../src/worker/protocol.ts';
@@ -172,8 +174,7 @@ results.copyFrom = await step(
       input: 1,
       source: '/etc',
       destination: '/copied/etc',
-      uid: 0,
-      gid: 0,
+      owner: ROOT_OWNER,
       modes: 'keep',
       times: 'epoch',
     },
@@ -182,8 +183,7 @@ results.copyFrom = await step(
       input: 1,
       source: '/etc/passwd',
       destination: '/copied/',
-      uid: 0,
-      gid: 0,
+      owner: ROOT_OWNER,
       modes: 'normalise',
       times: 'epoch',
     },

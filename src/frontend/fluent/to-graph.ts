@@ -1,5 +1,5 @@
 /** The chain of calls as a graph of vertices, and as the configuration and history of the image (B1). */
-import type { Action, ExecAction } from '../../graph/action.ts';
+import { type Action, type ExecAction, ROOT_OWNER } from '../../graph/action.ts';
 import { type Edge, firstOutput, type Operation, type Vertex, vertex } from '../../graph/vertex.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
@@ -355,11 +355,11 @@ function argvOf(step: RunStep, shell: readonly string[]): readonly string[] {
 
 /** Ownership 0:0, normal modes, fixed times (A2.14). */
 function copy(input: number, source: string, destination: string): Action {
-  return { kind: 'copy', input, source, destination, uid: 0, gid: 0, modes: 'normalise', times: 'epoch' };
+  return { kind: 'copy', input, source, destination, owner: ROOT_OWNER, modes: 'normalise', times: 'epoch' };
 }
 
 function makeDirectory(path: string): Action {
-  return { kind: 'mkdir', path, mode: 0o755, uid: 0, gid: 0 };
+  return { kind: 'mkdir', path, mode: 0o755, owner: ROOT_OWNER };
 }
 
 /** A base whose history does not tell its layers gets one entry a layer, so that ours line up with the layers. */

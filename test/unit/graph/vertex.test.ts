@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { ROOT_OWNER } from '../../../src/graph/action.ts';
 import { decodeGraph, encodeGraph } from '../../../src/graph/encode.ts';
 import { firstOutput, topologicalOrder, vertex } from '../../../src/graph/vertex.ts';
 
@@ -6,7 +7,7 @@ const platform = { os: 'linux', architecture: 'amd64' };
 const scratch = () => vertex({ kind: 'scratch' }, [], { platform, label: 'scratch' });
 const mkdir = (path: string, label = path) =>
   vertex(
-    { kind: 'build', actions: [{ kind: 'mkdir', path, mode: 0o755, uid: 0, gid: 0 }] },
+    { kind: 'build', actions: [{ kind: 'mkdir', path, mode: 0o755, owner: ROOT_OWNER }] },
     [firstOutput(scratch())],
     { platform, label },
   );

@@ -1,15 +1,21 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { canonicalJson } from '../../../src/base/canonical-json.ts';
-import type {
-  Action,
-  CopyAction,
-  ExecAction,
-  MkdirAction,
-  MkfileAction,
-  Mount,
-  RemoveAction,
-  SecretVariable,
+import {
+  type Action,
+  type CacheSeed,
+  type Chmod,
+  type CopyAction,
+  type CopySelection,
+  type DeviceRequest,
+  type ExecAction,
+  type MkdirAction,
+  type MkfileAction,
+  type Mount,
+  type RemoveAction,
+  ROOT_OWNER,
+  type SecretVariable,
+  type Ulimit,
 } from '../../../src/graph/action.ts';
 import { vertex } from '../../../src/graph/vertex.ts';
 import { type BuildOpOptions, buildOp } from '../../../src/ops/build.ts';
@@ -48,6 +54,20 @@ const secretMount: MountOf<'secret'> = {
   required: true,
 };
 const secretVariable: SecretVariable = { name: 'TOKEN', secretId: 's1', identity: '["TOKEN"]' };
+const seed: CacheSeed = { input: 1, source: '/seed' };
+const inline: MountOf<'inline'> = { kind: 'inline', target: '/dev/pipes/A', mode: 0o755, data: 'aGk=' };
+const ssh: MountOf<'ssh'> = {
+  kind: 'ssh',
+  id: 'default',
+  target: '/run/buildkit/ssh_agent.0',
+  mode: 0o600,
+  uid: 0,
+  gid: 0,
+  required: false,
+};
+const ulimit: Ulimit = { name: 'nofile', soft: 1024, hard: 2048 };
+const device: DeviceRequest = { name: 'vendor.com/class=a', required: false };
+const selection: CopySelection = { wildcards: true, parents: false, exclude: [] };
 const exec: ExecAction = {
   kind: 'exec',
   argv: ['make'],
@@ -64,13 +84,12 @@ const copy: CopyAction = {
   input: 1,
   source: '/',
   destination: '/app',
-  uid: 0,
-  gid: 0,
+  owner: ROOT_OWNER,
   modes: 'normalise',
   times: 'epoch',
 };
-const mkdir: MkdirAction = { kind: 'mkdir', path: '/app', mode: 0o755, uid: 0, gid: 0 };
-const mkfile: MkfileAction = { kind: 'mkfile', path: '/f', mode: 0o644, uid: 0, gid: 0, data: 'aGk=' };
+const mkdir: MkdirAction = { kind: 'mkdir', path: '/app', mode: 0o755, owner: ROOT_OWNER };
+const mkfile: MkfileAction = { kind: 'mkfile', path: '/f', mode: 0o644, owner: ROOT_OWNER, data: 'aGk=' };
 const rm: RemoveAction = { kind: 'rm', path: '/tmp/x', allowMissing: false };
 
 const execFields: Decisions<ExecAction> = {
@@ -79,6 +98,12 @@ const execFields: Decisions<ExecAction> = {
   cwd: keyed('/app'),
   user: keyed('me'),
   network: keyed('none' as const),
+  security: keyed('insecure' as const),
+  hostname: keyed('other'),
+  extraHosts: keyed([['db', '10.0.0.1']] as const),
+  shmSizeBytes: unkeyed(1 << 20),
+  ulimits: keyed([ulimit]),
+  devices: keyed([device]),
   mounts: keyed([tmpfs]),
   secretEnv: keyed([secretVariable]),
   lend: unkeyed(['pip', 'apt'] as const),
@@ -86,6 +111,7 @@ const execFields: Decisions<ExecAction> = {
 };
 const secretVariableFields: Decisions<SecretVariable> = {
   name: keyed('OTHER'),
+  optional: keyed(true),
   secretId: unkeyed('s2'),
   identity: keyed('["OTHER"]'),
 };
@@ -96,7 +122,31 @@ const cacheFields: Decisions<MountOf<'cache'>> = {
   mode: unkeyed(0o700),
   uid: unkeyed(1),
   gid: unkeyed(1),
+  readOnly: keyed(true),
+  seed: keyed(seed),
 };
+const seedFields: Decisions<CacheSeed> = { input: keyed(2), source: keyed('/other') };
+const inlineFields: Decisions<MountOf<'inline'>> = {
+  target: keyed('/dev/pipes/B'),
+  mode: keyed(0o644),
+  data: keyed('aGkK'),
+};
+const sshFields: Decisions<MountOf<'ssh'>> = {
+  id: keyed('other'),
+  target: keyed('/run/other'),
+  mode: keyed(0o660),
+  uid: keyed(1),
+  gid: keyed(1),
+  required: keyed(true),
+};
+const ulimitFields: Decisions<Ulimit> = { name: keyed('core'), soft: keyed(1), hard: keyed(3) };
+const deviceFields: Decisions<DeviceRequest> = { name: keyed('a.b/c=1'), required: keyed(true) };
+const selectionFields: Decisions<CopySelection> = {
+  wildcards: keyed(false),
+  parents: keyed(true),
+  exclude: keyed(['*.md']),
+};
+const chmodFields: Decisions<Chmod> = { chmod: keyed('u+x') };
 const tmpfsFields: Decisions<MountOf<'tmpfs'>> = { target: keyed('/var/tmp'), sizeBytes: unkeyed(1 << 20) };
 const bindFields: Decisions<MountOf<'bind'>> = {
   input: keyed(2),
@@ -117,22 +167,23 @@ const copyFields: Decisions<CopyAction> = {
   input: keyed(2),
   source: keyed('/lib'),
   destination: keyed('/app/'),
-  uid: keyed(1),
-  gid: keyed(1),
+  owner: keyed({ kind: 'keep' } as const),
   modes: keyed('keep' as const),
   times: keyed('keep' as const),
+  select: keyed({ wildcards: true, parents: false, exclude: [] }),
+  unpack: keyed(true),
 };
 const mkdirFields: Decisions<MkdirAction> = {
   path: keyed('/b'),
   mode: keyed(0o700),
-  uid: keyed(1),
-  gid: keyed(1),
+  owner: keyed({ kind: 'names', names: 'app' } as const),
+  mtimeSeconds: unkeyed(1),
 };
 const mkfileFields: Decisions<MkfileAction> = {
   path: keyed('/g'),
+  name: keyed('h'),
   mode: keyed(0o755),
-  uid: keyed(1),
-  gid: keyed(1),
+  owner: keyed({ kind: 'ids', uid: 1, gid: 1 } as const),
   data: keyed('aGkK'),
 };
 const rmFields: Decisions<RemoveAction> = { path: keyed('/x'), allowMissing: keyed(true) };
@@ -158,6 +209,33 @@ const kinds: readonly {
     name: "Mount 'secret'",
     fields: secretMountFields,
     action: (changed) => withMount({ ...secretMount, ...changed }),
+  },
+  {
+    name: 'CacheSeed',
+    fields: seedFields,
+    action: (changed) => withMount({ ...cache, seed: { ...seed, ...changed } }),
+  },
+  { name: "Mount 'inline'", fields: inlineFields, action: (changed) => withMount({ ...inline, ...changed }) },
+  { name: "Mount 'ssh'", fields: sshFields, action: (changed) => withMount({ ...ssh, ...changed }) },
+  {
+    name: 'Ulimit',
+    fields: ulimitFields,
+    action: (changed) => ({ ...exec, ulimits: [{ ...ulimit, ...changed }] }),
+  },
+  {
+    name: 'DeviceRequest',
+    fields: deviceFields,
+    action: (changed) => ({ ...exec, devices: [{ ...device, ...changed }] }),
+  },
+  {
+    name: 'CopySelection',
+    fields: selectionFields,
+    action: (changed) => ({ ...copy, select: { ...selection, ...changed } }),
+  },
+  {
+    name: 'Chmod',
+    fields: chmodFields,
+    action: (changed) => ({ ...copy, modes: { chmod: '0755', ...changed } }),
   },
   { name: 'CopyAction', fields: copyFields, action: (changed) => ({ ...copy, ...changed }) },
   { name: 'MkdirAction', fields: mkdirFields, action: (changed) => ({ ...mkdir, ...changed }) },

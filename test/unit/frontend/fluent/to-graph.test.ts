@@ -1,9 +1,11 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the shell expands them, not JavaScript.
+
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { sha256Hex } from '../../../../src/base/sha256.ts';
 import { Image } from '../../../../src/frontend/fluent/image.ts';
 import type { Action, ExecAction } from '../../../../src/graph/action.ts';
+import { ROOT_OWNER } from '../../../../src/graph/action.ts';
 import { decodeGraph, encodeGraph } from '../../../../src/graph/encode.ts';
 import type { Vertex } from '../../../../src/graph/vertex.ts';
 import { Secret } from '../../../../src/secret/secret.ts';
@@ -253,7 +255,7 @@ describe('configuration of the image', () => {
   test('row 76: workdir makes its directory', async () => {
     const graph = await graphOf(base.workdir('/app'));
     expect(actionsOf(graph.tip.vertex)).toEqual([
-      { kind: 'mkdir', path: '/app', mode: 0o755, uid: 0, gid: 0 },
+      { kind: 'mkdir', path: '/app', mode: 0o755, owner: ROOT_OWNER },
     ]);
   });
 });
