@@ -105,6 +105,13 @@ export interface ScanEntry {
   readonly link?: Buffer;
 }
 
+/** What one directory holds; rows have paths relative to the root of the scan, sorted by bytes. */
+export interface Listing {
+  readonly entries: readonly ScanEntry[];
+  /** This process may not look into it. */
+  readonly denied: boolean;
+}
+
 export interface CopyEntry {
   /** Absolute path on the host, or in a mounted snapshot. Not followed if it is a link, unless `follow`. */
   readonly source: Buffer | string;
@@ -217,6 +224,15 @@ export interface NativeAddon {
   hashFiles(paths: readonly (string | Buffer)[], cancel?: CancelToken): Promise<readonly FileFacts[]>;
   /** Every entry below `root` (not itself), sorted by path bytes; never follows links. */
   scanTree(root: string, cancel?: CancelToken): Promise<readonly ScanEntry[]>;
+  /**
+   * The entries of each of `directories` (relative to `root`; empty is `root` itself), not of those below them, so that a
+   * caller decides level by level where to go. Never follows links.
+   */
+  scanDirectories(
+    root: string,
+    directories: readonly Buffer[],
+    cancel?: CancelToken,
+  ): Promise<readonly Listing[]>;
   /** Copies in order; files are cloned where the filesystem can. Parents are made as 0755 root. */
   copyInto(
     root: string,
