@@ -44,6 +44,10 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A local directory that the definition names does not exist.',
   },
+  E_COPY_SOURCE_MISSING: {
+    who: 'definition',
+    meaning: 'A build context does not hold what an instruction takes from it, or an ignore file hides it.',
+  },
   E_LOCAL_NOT_DIR: { who: 'definition', meaning: 'A directory is expected where there is something else.' },
   E_REQUIREMENTS_NESTED: {
     who: 'definition',

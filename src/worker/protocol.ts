@@ -152,10 +152,12 @@ export interface InputFile {
   /** Path in the input, `/`-rooted. */
   readonly path: string;
   readonly kind: 'file' | 'directory' | 'symlink';
-  /** Absolute path on the host; of files and directories. */
+  /** Absolute path on the host; of files and directories. A file without one is empty. */
   readonly hostPath?: string;
   readonly link?: string;
   readonly mode: number;
+  /** Where times are kept. Of files, directories and links; in no key. */
+  readonly mtimeNs?: string;
   /** What it was when it was hashed; a file that differs now fails the step with E_FILE_CHANGED_DURING_BUILD. */
   readonly expect?: { readonly sizeBytes: number; readonly mtimeNs: string; readonly ctimeNs: string };
 }
