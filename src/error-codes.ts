@@ -102,6 +102,25 @@ export const ERROR_CODES = {
     meaning: 'Something in the image is in the way of a mount, or its path cannot be resolved.',
   },
 
+  E_DOCKERFILE_SYNTAX: {
+    who: 'definition',
+    meaning:
+      'A Dockerfile whose lines cannot be put together: a directive, a heredoc, a line too long, no stage.',
+  },
+  E_DOCKERFILE_INSTRUCTION: {
+    who: 'definition',
+    meaning: 'An instruction of a Dockerfile that does not exist or whose arguments are wrong.',
+  },
+  E_DOCKERFILE_FLAG: {
+    who: 'definition',
+    meaning: 'A flag of an instruction that does not exist, is given twice or has a wrong value.',
+  },
+  E_DOCKERFILE_VARIABLE: {
+    who: 'definition',
+    meaning:
+      'An expansion of a variable that cannot be parsed, or `${name:?message}` of one that is not set.',
+  },
+
   E_UNKNOWN_USER: { who: 'definition', meaning: 'A user or group that the image does not have.' },
 
   // Command line.
