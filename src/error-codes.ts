@@ -123,6 +123,24 @@ export const ERROR_CODES = {
 
   E_UNKNOWN_USER: { who: 'definition', meaning: 'A user or group that the image does not have.' },
 
+  E_DOCKERFILE_STAGE: {
+    who: 'definition',
+    meaning: 'A stage of a Dockerfile that does not exist, comes too late or has no proper base.',
+  },
+  E_DOCKERFILE_CHECK: {
+    who: 'definition',
+    meaning: 'Build checks that are to fail the build found something, or their options cannot be read.',
+  },
+  E_ENTITLEMENT: {
+    who: 'definition',
+    meaning: 'A Dockerfile asks for something that it has to be trusted with, and is not.',
+  },
+  E_NO_CONTEXT: { who: 'definition', meaning: 'A Dockerfile copies files, and there is no build context.' },
+  E_SOURCE_DATE_EPOCH: {
+    who: 'definition',
+    meaning: 'SOURCE_DATE_EPOCH is neither a number nor something that has a time.',
+  },
+
   // Command line.
   E_USAGE: { who: 'usage', meaning: 'The command line cannot be understood.' },
   E_OUTPUT_EXISTS: { who: 'usage', meaning: 'The destination of an output exists and is something else.' },

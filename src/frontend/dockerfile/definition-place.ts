@@ -34,6 +34,11 @@ export function flagError(message: string, facts: Facts = {}): DefinitionError {
   return mistake('E_DOCKERFILE_FLAG', message, facts);
 }
 
+/** Something is wrong with what a stage is called, is built on or copies from. */
+export function stageError(message: string, facts: Facts = {}): DefinitionError {
+  return mistake('E_DOCKERFILE_STAGE', message, facts);
+}
+
 /** Something is wrong with the expansion of a word. */
 export function variableError(message: string, facts: Facts = {}): DefinitionError {
   return mistake('E_DOCKERFILE_VARIABLE', message, facts);

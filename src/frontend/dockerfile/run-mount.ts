@@ -110,6 +110,12 @@ export function checkRunMount(value: string): void {
   }
 }
 
+/** The stage, image or context that a mount names, if it names one; known before variables are. */
+export function mountFrom(value: string): string | undefined {
+  const from = fieldsOf(value).findLast(({ key }) => key === 'from')?.text;
+  return from === '' ? undefined : from;
+}
+
 /**
  * @param value - Of the flag, as written.
  * @param expand - Applied to all values but that of `from`.
