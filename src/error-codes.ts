@@ -61,6 +61,7 @@ export const ERROR_CODES = {
   E_SECRET_KEY: { who: 'definition', meaning: 'A variable name that is not one.' },
   E_SECRET_VALUE: { who: 'definition', meaning: 'A variable value that is not a string.' },
   E_SECRET_MISSING: { who: 'definition', meaning: 'A secret that a step requires has no value.' },
+  E_SSH_MISSING: { who: 'definition', meaning: 'A step requires an ssh agent that the build was not given.' },
   E_FILE_TOO_LARGE: { who: 'definition', meaning: 'A file of the image is larger than what was asked for.' },
   E_PATH_BLOCKED: {
     who: 'definition',
@@ -143,6 +144,8 @@ export const ERROR_CODES = {
 
   // Command line.
   E_USAGE: { who: 'usage', meaning: 'The command line cannot be understood.' },
+  E_CACHE_MOUNT_NOT_FOUND: { who: 'usage', meaning: 'No cache mount of that id in the store.' },
+  E_CACHE_MOUNT_IN_USE: { who: 'usage', meaning: 'A cache mount that a step is using cannot be touched.' },
   E_OUTPUT_EXISTS: { who: 'usage', meaning: 'The destination of an output exists and is something else.' },
 
   // Steps.
@@ -171,6 +174,12 @@ export const ERROR_CODES = {
   E_IO: { who: 'host', meaning: 'A system call failed.' },
   E_NATIVE_MISSING: { who: 'host', meaning: 'The native helper is not built for this platform.' },
   E_TOOL_MISSING: { who: 'host', meaning: 'A program that the settings ask for is not on this machine.' },
+  E_SSH_KEY: { who: 'host', meaning: 'A key given with --ssh cannot be served by an agent.' },
+  E_ULIMIT: {
+    who: 'host',
+    meaning: 'A step asks for a resource limit that this machine does not allow.',
+  },
+  E_DEVICE_UNAVAILABLE: { who: 'host', meaning: 'A device that a step requires is not on this machine.' },
   E_CA_BUNDLE: { who: 'host', meaning: 'The certificate bundle of this machine cannot be read.' },
 
   // Remote.
