@@ -108,6 +108,7 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A git repository does not have that branch, tag, commit or directory.',
   },
+  E_URL: { who: 'definition', meaning: 'A URL that cannot be read.' },
   E_CHECKSUM: { who: 'definition', meaning: 'A checksum that cannot be used.' },
   E_CONTEXT: { who: 'definition', meaning: 'Something that cannot be a build context.' },
 
