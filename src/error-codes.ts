@@ -141,6 +141,17 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'SOURCE_DATE_EPOCH is neither a number nor something that has a time.',
   },
+  E_GIT_URL: {
+    who: 'definition',
+    meaning: 'The URL of a git repository that cannot be understood or contradicts itself.',
+  },
+  E_GIT_NOT_FOUND: {
+    who: 'definition',
+    meaning: 'A git repository does not have that branch, tag, commit or directory.',
+  },
+  E_URL: { who: 'definition', meaning: 'A URL that cannot be read.' },
+  E_CHECKSUM: { who: 'definition', meaning: 'A checksum that cannot be used.' },
+  E_CONTEXT: { who: 'definition', meaning: 'Something that cannot be a build context.' },
 
   // Command line.
   E_USAGE: { who: 'usage', meaning: 'The command line cannot be understood.' },
@@ -189,6 +200,8 @@ export const ERROR_CODES = {
   E_NETWORK: { who: 'remote', meaning: 'A server cannot be reached or broke the connection.' },
   E_REFUSED_URL: { who: 'remote', meaning: 'A server sent us to an address that it must not choose.' },
   E_ARCHIVE_FETCH: { who: 'remote', meaning: "A file of Debian's archive cannot be fetched." },
+  E_FETCH: { who: 'remote', meaning: 'A web server does not give the file that the build asks for.' },
+  E_GIT: { who: 'remote', meaning: 'git could not get what the build asks for from a repository.' },
   E_OFFLINE: { who: 'remote', meaning: 'The build needs the network, and it is forbidden.' },
 
   // Integrity.
