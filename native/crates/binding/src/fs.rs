@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A path that may hold bytes that are not UTF-8.
-type PathArgument = Either<String, Buffer>;
+pub(crate) type PathArgument = Either<String, Buffer>;
 impl From<sys::Error> for Failure {
     fn from(error: sys::Error) -> Self {
         Self {
@@ -36,14 +36,14 @@ fn fail(error: sys::Error) -> Error {
     Failure::from(error).into()
 }
 
-fn path_of(argument: PathArgument) -> PathBuf {
+pub(crate) fn path_of(argument: PathArgument) -> PathBuf {
     match argument {
         Either::A(text) => PathBuf::from(text),
         Either::B(bytes) => PathBuf::from(OsStr::from_bytes(&bytes)),
     }
 }
 
-fn number_of(text: &str) -> Result<i128> {
+pub(crate) fn number_of(text: &str) -> Result<i128> {
     text.parse().map_err(|_| Error::new(Status::InvalidArg, format!("not a number: '{text}'")))
 }
 
