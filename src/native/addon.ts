@@ -105,13 +105,23 @@ export interface ScanEntry {
   readonly link?: Buffer;
 }
 
+/** What one directory holds; rows have paths relative to the root of the scan, sorted by bytes. */
+export interface Listing {
+  readonly entries: readonly ScanEntry[];
+  /** This process may not look into it. */
+  readonly denied: boolean;
+}
+
 export interface CopyEntry {
   /** Below `sourceRoot`, or an absolute path of the host. Not followed if it is a link, unless `follow`. */
   readonly source: Buffer | string;
   /** Path below `root`, resolved inside it: links of the image are followed, but never out of the root. */
   readonly destination: Buffer | string;
-  /** `node` is a FIFO or device as the source is one; a socket becomes an empty file. */
-  readonly kind: 'file' | 'directory' | 'symlink' | 'node';
+  /**
+   * `node` is a FIFO or device as the source is one; a socket becomes an empty file. `empty` is a file with nothing in it, whose
+   * source is only named in messages.
+   */
+  readonly kind: 'file' | 'directory' | 'symlink' | 'node' | 'empty';
   /** Target for `symlink`. */
   readonly link?: Buffer | string;
   /** Permission bits to set; absent keeps the source's. */
@@ -276,6 +286,15 @@ export interface NativeAddon {
   hashFiles(paths: readonly (string | Buffer)[], cancel?: CancelToken): Promise<readonly FileFacts[]>;
   /** Every entry below `root` (not itself), sorted by path bytes; never follows links. */
   scanTree(root: string, cancel?: CancelToken): Promise<readonly ScanEntry[]>;
+  /**
+   * The entries of each of `directories` (relative to `root`; empty is `root` itself), not of those below them, so that a
+   * caller decides level by level where to go. Never follows links.
+   */
+  scanDirectories(
+    root: string,
+    directories: readonly Buffer[],
+    cancel?: CancelToken,
+  ): Promise<readonly Listing[]>;
   /** Copies in order; files are cloned where the filesystem can, and holes stay holes. Parents are made as 0755 root. */
   copyInto(
     options: CopyOptions,

@@ -146,6 +146,7 @@ impl TryFrom<CopyEntry> for sys::copy::CopyEntry {
             "directory" => sys::copy::EntryKind::Directory,
             "symlink" => sys::copy::EntryKind::Symlink,
             "node" => sys::copy::EntryKind::Node,
+            "empty" => sys::copy::EntryKind::Empty,
             other => {
                 return Err(Error::new(
                     Status::InvalidArg,
@@ -218,6 +219,36 @@ pub fn scan_tree<'env>(
         env,
         move || Ok(sys::scan::scan_tree(Path::new(&root), &cancel)?),
         |entries| entries.into_iter().map(ScanEntry::from).collect::<Vec<_>>(),
+    )
+}
+
+#[napi(object)]
+pub struct Listing {
+    pub entries: Vec<ScanEntry>,
+    pub denied: bool,
+}
+
+#[napi(ts_return_type = "Promise<Array<Listing>>")]
+pub fn scan_directories<'env>(
+    env: &'env Env,
+    root: String,
+    directories: Vec<Buffer>,
+    cancel: Option<&CancelToken>,
+) -> Result<Object<'env>> {
+    let cancel = flag(cancel);
+    let directories: Vec<Vec<u8>> = directories.iter().map(|path| path.to_vec()).collect();
+    promise(
+        env,
+        move || Ok(sys::scan::scan_directories(Path::new(&root), &directories, &cancel)?),
+        |listings| {
+            listings
+                .into_iter()
+                .map(|listing| Listing {
+                    entries: listing.entries.into_iter().map(ScanEntry::from).collect(),
+                    denied: listing.denied,
+                })
+                .collect::<Vec<_>>()
+        },
     )
 }
 

@@ -35,6 +35,8 @@ pub enum EntryKind {
     Symlink,
     /// A FIFO or device as the source is one. A socket becomes an empty file, since no layer can hold it.
     Node,
+    /// A file with nothing in it; the source is only for messages.
+    Empty,
 }
 
 /// What a source was when it was hashed.
@@ -176,6 +178,10 @@ impl Copier<'_> {
             EntryKind::Symlink => self.link(&parent, name, entry, &shown)?,
             EntryKind::File => self.file(&parent, name, &clean, entry, &shown)?,
             EntryKind::Node => self.node(&parent, name, entry, &shown)?,
+            EntryKind::Empty => {
+                make_over(&parent, name, entry, &shown, "create", || empty_file(&parent, name))?;
+                set_node_attributes(&parent, name, true, entry, None, &shown)?;
+            }
             EntryKind::Directory => unreachable!("handled above"),
         }
         self.parent = Some((parent_path.to_owned(), parent));
@@ -291,13 +297,10 @@ impl Copier<'_> {
         let stat =
             rustix::fs::fstat(&fd).map_err(|error| Error::io("stat", &entry.source, error))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let empty_file = || {
-            make_over(parent, name, entry, shown, "create", || {
-                rustix::fs::mknodat(parent, name, FileType::RegularFile, Mode::RUSR, 0)
-            })
-        };
         match kind {
-            FileType::Socket => empty_file()?,
+            FileType::Socket => {
+                make_over(parent, name, entry, shown, "create", || empty_file(parent, name))?;
+            }
             FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice => {
                 let device = if kind == FileType::Fifo { 0 } else { stat.st_rdev };
                 let made = make_over(parent, name, entry, shown, "make node", || {
@@ -306,7 +309,9 @@ impl Copier<'_> {
                 match made {
                     // Not permitted here: recorded, as when a layer is unpacked.
                     Err(error) if error.errno == Some(libc::EPERM) && kind != FileType::Fifo => {
-                        empty_file()?;
+                        make_over(parent, name, entry, shown, "create", || {
+                            empty_file(parent, name)
+                        })?;
                         self.copied.recorded_devices += 1;
                     }
                     made => made?,
@@ -585,6 +590,10 @@ fn make_over(
     }
     remove_existing(parent, name, entry, shown)?;
     make().map_err(|error| Error::io(doing, shown, error))
+}
+
+fn empty_file(parent: &OwnedFd, name: &OsStr) -> std::result::Result<(), Errno> {
+    rustix::fs::mknodat(parent, name, FileType::RegularFile, Mode::RUSR, 0)
 }
 
 fn remove_existing(parent: &OwnedFd, name: &OsStr, entry: &CopyEntry, shown: &Path) -> Result<()> {
