@@ -386,18 +386,21 @@ export class GitRepositories {
     if (this.#options.offline) {
       throw forbidden(`submodules of ${remote} have to be fetched`);
     }
-    const update = (...depth: string[]) =>
+    const git = (...args: string[]) =>
       this.#git.try({
         doing: '',
-        args: ['submodule', '--quiet', 'update', '--init', '--recursive', '--force', ...depth],
+        args: ['submodule', '--quiet', ...args],
         cwd: tree,
         reach: 'network',
         ...this.#access.get(remote),
         signal,
       });
-    if ((await update('--depth=1')).exitCode !== 0) {
-      // A server that gives no commits by their ids.
-      const { exitCode, complaint } = await update();
+    const update = ['update', '--init', '--recursive', '--force'];
+    if ((await git(...update, '--depth=1')).exitCode !== 0) {
+      // A server that gives no commits by their ids: everything, from the beginning.
+      await git('deinit', '--force', '--all');
+      await rm(join(tree, '.git/modules'), { recursive: true, force: true });
+      const { exitCode, complaint } = await git(...update);
       if (exitCode !== 0) {
         throw gitError(`cannot fetch the submodules of ${remote}`, complaint);
       }

@@ -1,5 +1,5 @@
 /** Real git against real servers of it: which commit is meant, what is fetched, and what a hostile repository cannot do. */
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -14,6 +14,8 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
@@ -371,5 +373,282 @@ describe.skipIf(lacks('git'))('git repositories', () => {
         expect(spawnSync('grep', ['-rlaF', temporary.store.dir, '.git'], { cwd: path }).status).toBe(1);
       }
     });
+  });
+
+  describe('submodules', () => {
+    /** Adds a submodule as a repository may: whatever the URL says. */
+    function addSubmodule(path: string, to: string, id: string, more = ''): void {
+      writeFileSync(
+        join(repository, '.gitmodules'),
+        `[submodule "s"]\n\tpath = ${path}\n\turl = ${to}\n${more}`,
+      );
+      git(repository, 'add', '.gitmodules');
+      git(repository, 'update-index', '--add', '--cacheinfo', `160000,${id},${path}`);
+      git(repository, 'commit', '--quiet', '--message=m');
+    }
+
+    test('are fetched unless they are not wanted, and theirs too', async () => {
+      const inner = makeRepository(root, 'inner.git');
+      const deep = commit(inner, { deep: '1' });
+      const other = makeRepository(root, 'b.git');
+      writeFileSync(join(other, '.gitmodules'), '[submodule "i"]\n\tpath = i\n\turl = ../inner.git\n');
+      git(other, 'add', '.gitmodules');
+      git(other, 'update-index', '--add', '--cacheinfo', `160000,${deep},i`);
+      const id = commit2(other);
+      commit(repository, { f: '1' });
+      addSubmodule('lib/s', '../b.git', id);
+      expect(await files(url())).toEqual(['.gitmodules', 'f', 'lib/s/.gitmodules', 'lib/s/i/deep']);
+      expect(await files(url('?submodules=false'))).toEqual(['.gitmodules', 'f']);
+      const { path } = await checkout(await resolve(url('?keep-git-dir=true')));
+      expect(git(join(path, 'lib/s'), 'rev-parse', 'HEAD')).toBe(id);
+    });
+
+    test('of a commit that is not the newest, from a server that speaks the old protocol', async () => {
+      const other = makeRepository(root, 'b.git');
+      const id = commit(other, { s: '1' });
+      commit(other, { s: '2' });
+      commit(repository, { f: '1' });
+      const old = await httpWith({ oldProtocol: true });
+      addSubmodule('s', '../b.git', id);
+      const { path } = await checkout(await resolve(url('', '/a.git', old.origin)));
+      expect(readFileSync(join(path, 's/s'), 'utf8')).toBe('1');
+    });
+
+    test('by protocols that run programs or read this machine are refused', async () => {
+      const mark = join(root, 'mark');
+      const local = makeRepository(root, 'local');
+      const id = commit(local, { secret: '1' });
+      commit(repository, { f: '1' });
+      for (const to of [`ext::touch ${mark}`, `file://${local}`, local, '-u./x', `fd::17/foo`]) {
+        addSubmodule('s', to, id);
+        await expect(files(url())).rejects.toMatchObject({ code: 'E_GIT' });
+      }
+      expect(existsSync(mark)).toBe(false);
+    });
+
+    test('run no command to update', async () => {
+      const mark = join(root, 'mark');
+      const id = commit(makeRepository(root, 'b.git'), { s: '1' });
+      commit(repository, { f: '1' });
+      addSubmodule('s', '../b.git', id, `\tupdate = !touch ${mark}\n`);
+      await expect(files(url())).rejects.toMatchObject({ code: 'E_GIT' });
+      expect(existsSync(mark)).toBe(false);
+    });
+
+    function commit2(path: string): string {
+      git(path, 'commit', '--quiet', '--message=m');
+      return git(path, 'rev-parse', 'HEAD');
+    }
+  });
+
+  describe('a hostile repository', () => {
+    /** Makes a commit of a tree that git itself would not write. */
+    function commitTree(entries: string): string {
+      const tree = execFileSync('git', ['mktree', '--missing'], {
+        cwd: repository,
+        input: entries,
+        encoding: 'utf8',
+      }).trim();
+      const id = git(repository, 'commit-tree', '-m', 'm', tree);
+      git(repository, 'update-ref', 'refs/heads/evil', id);
+      return id;
+    }
+    const blob = (text: string) =>
+      execFileSync('git', ['hash-object', '-w', '--stdin'], {
+        cwd: repository,
+        input: text,
+        encoding: 'utf8',
+      }).trim();
+
+    test.each(['.git', '.GIT', 'git~1', '..'])('has no files at %s', async (name) => {
+      commit(repository, { f: '1' });
+      const inner = git(repository, 'rev-parse', 'HEAD^{tree}');
+      // mktree refuses such names, so the object is made by hand.
+      const raw = Buffer.concat([Buffer.from(`40000 ${name}\0`), Buffer.from(inner, 'hex')]);
+      const tree = execFileSync('git', ['hash-object', '-t', 'tree', '-w', '--stdin', '--literally'], {
+        cwd: repository,
+        input: raw,
+        encoding: 'utf8',
+      }).trim();
+      git(repository, 'update-ref', 'refs/heads/evil', git(repository, 'commit-tree', '-m', 'm', tree));
+      await expect(files(url('#evil'))).rejects.toMatchObject({ code: 'E_GIT' });
+    });
+
+    test('writes through no link', async () => {
+      const outside = join(root, 'outside');
+      mkdirSync(outside);
+      const inner = makeRepository(root, 'b.git');
+      const id = commit(inner, { s: '1' });
+      commit(repository, { f: '1' });
+      const tree = git(repository, 'rev-parse', 'HEAD^{tree}');
+      const module = execFileSync('git', ['mktree', '--missing'], {
+        cwd: repository,
+        input: `160000 commit ${id}\ts\n`,
+        encoding: 'utf8',
+      }).trim();
+      const gitmodules = blob('[submodule "s"]\n\tpath = x/s\n\turl = ../b.git\n');
+      // A link, and what git takes for the same name on some file systems, or on all.
+      for (const [name, content] of [
+        ['X', tree],
+        ['x', tree],
+        ['x', module],
+      ]) {
+        commitTree(
+          `100644 blob ${gitmodules}\t.gitmodules\n120000 blob ${blob(outside)}\tx\n040000 tree ${content}\t${name}\n`,
+        );
+        // Whether it is refused or not.
+        await files(url('#evil')).catch(() => undefined);
+        expect(readdirSync(outside)).toEqual([]);
+      }
+    });
+
+    test('runs no hooks and no filters', async () => {
+      const mark = join(root, 'mark');
+      mkdirSync(join(repository, '.githooks'));
+      commit(repository, {
+        '.gitattributes': '* filter=evil diff=evil\n*.bin filter=lfs\n',
+        '.lfsconfig': `[lfs]\n\turl = ext::touch ${mark}\n`,
+        '.gitconfig': `[filter "evil"]\n\tsmudge = touch ${mark}\n`,
+        'hooks/post-checkout': `#!/bin/sh\ntouch ${mark}\n`,
+        'a.bin': 'version https://git-lfs.github.com/spec/v1\n',
+      });
+      const home = join(root, 'home');
+      mkdirSync(join(home, 'templates/hooks'), { recursive: true });
+      writeFileSync(join(home, 'templates/hooks/post-checkout'), `#!/bin/sh\ntouch ${mark}\n`, {
+        mode: 0o755,
+      });
+      writeFileSync(
+        join(home, '.gitconfig'),
+        `[init]\n\ttemplateDir = ${home}/templates\n[filter "evil"]\n\tsmudge = touch ${mark}\n\trequired = true\n`,
+      );
+      const repositories = open({
+        environment: {
+          PATH: process.env.PATH,
+          HOME: home,
+          XDG_CONFIG_HOME: home,
+          GIT_CONFIG_GLOBAL: join(home, '.gitconfig'),
+          GIT_TEMPLATE_DIR: join(home, 'templates'),
+          GIT_DIR: '/nowhere',
+          GIT_EXEC_PATH: '/nowhere',
+          GIT_TRACE: join(root, 'trace'),
+        },
+      });
+      expect(await files(url('?keep-git-dir=true'), {}, repositories)).toContain('a.bin');
+      expect(existsSync(mark)).toBe(false);
+      expect(existsSync(join(root, 'trace'))).toBe(false);
+    });
+  });
+
+  describe('credentials', () => {
+    const header = (user: string, password: string) =>
+      `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
+    const host = () => new URL(server.origin).host;
+    beforeEach(() => {
+      commit(repository, { f: '1' });
+    });
+
+    test.each<[string, (at: string) => Record<string, string>, string]>([
+      ['a token', () => ({ GIT_AUTH_TOKEN: 'tok\n' }), header('x-access-token', 'tok')],
+      ['a header', () => ({ GIT_AUTH_HEADER: 'Bearer x' }), 'Bearer x'],
+      [
+        'those of the host first',
+        (at) => ({ GIT_AUTH_HEADER: 'Bearer x', [`GIT_AUTH_TOKEN.${at}`]: 'tok' }),
+        header('x-access-token', 'tok'),
+      ],
+    ])('%s', async (_name, secret, authorization) => {
+      const private_ = await httpWith({ authorization });
+      const text = url('', '/a.git', private_.origin);
+      await expect(files(text)).rejects.toMatchObject({ code: 'E_GIT' });
+      expect(await files(text, {}, open({ secret: secret(new URL(private_.origin).host) }))).toEqual(['f']);
+    });
+
+    test('of the URL; nothing of them stays or is shown', async () => {
+      const private_ = await httpWith({ authorization: header('me', 'hunter2') });
+      const text = url('?keep-git-dir=1', '/a.git', private_.origin.replace('//', '//me:hunter2@'));
+      const repositories = open();
+      const source = await resolve(text, {}, repositories);
+      expect(JSON.stringify(source)).not.toContain('hunter2');
+      const { path } = await checkout(source, repositories);
+      const secrets = ['hunter2', header('me', 'hunter2').slice(6)];
+      for (const place of [path, temporary.store.dir]) {
+        for (const secret of secrets) {
+          expect(spawnSync('grep', ['-raF', secret, place]).status).toBe(1);
+        }
+      }
+      const wrong = await resolve(text.replace('hunter2', 'hunter3')).catch((error: unknown) => error);
+      expect(wrong).toMatchObject({ code: 'E_GIT' });
+      expect(String(wrong)).not.toMatch(/hunter3|bWU6/);
+    });
+
+    test('go to no other server', async () => {
+      const away = await httpWith({ redirectTo: server.origin });
+      const secret = { GIT_AUTH_TOKEN: 'tok' };
+      const text = url('', '/a.git', away.origin);
+      expect(await files(text)).toEqual(['f']);
+      const seen = server.requests.length;
+      await expect(resolve(text, {}, open({ secret }))).rejects.toMatchObject({ code: 'E_GIT' });
+      expect(server.requests).toHaveLength(seen);
+      expect(away.requests.at(-1)?.authorization).toBe(header('x-access-token', 'tok'));
+      expect(host()).not.toBe(new URL(away.origin).host);
+    });
+
+    test('that are no header are refused', async () => {
+      await expect(
+        resolve(url(), {}, open({ secret: { GIT_AUTH_TOKEN: 'hunter2', GIT_AUTH_HEADER: 'a\nb' } })),
+      ).rejects.toMatchObject({
+        code: 'E_SECRET_VALUE',
+      });
+    });
+  });
+
+  test('ssh gets the agent of the build and nothing of the user', async () => {
+    const bin = join(root, 'bin');
+    mkdirSync(bin);
+    writeFileSync(
+      join(bin, 'ssh'),
+      `#!/bin/sh\nprintf '%s\\n' "$@" "agent=$SSH_AUTH_SOCK" > ${join(root, 'ssh.txt')}\nexit 1\n`,
+      { mode: 0o755 },
+    );
+    const environment = {
+      PATH: `${bin}:${process.env.PATH}`,
+      SSH_AUTH_SOCK: '/user/agent',
+      GIT_SSH_COMMAND: 'false',
+      SSH_ASKPASS: 'false',
+    };
+    const asked = async (options: Partial<GitRepositoriesOptions>) => {
+      await expect(
+        resolve('git@h.example:a/b.git', {}, open({ environment, ...options })),
+      ).rejects.toMatchObject({
+        code: 'E_GIT',
+      });
+      return readFileSync(join(root, 'ssh.txt'), 'utf8').split('\n');
+    };
+    const with_ = await asked({ sshAuthSock: '/build/agent sock' });
+    expect(with_).toEqual(
+      expect.arrayContaining([
+        'BatchMode=yes',
+        'IdentityFile=none',
+        'IdentityAgent="/build/agent sock"',
+        `UserKnownHostsFile="${gitDir(temporary.store.dir)}/known_hosts" ~/.ssh/known_hosts`,
+        'agent=/build/agent sock',
+        'git@h.example',
+      ]),
+    );
+    expect(await asked({})).toEqual(expect.arrayContaining(['IdentityAgent=none', 'agent=']));
+  });
+
+  test('a build that is cancelled stops git', async () => {
+    const id = commit(repository, { f: '1' });
+    const cancel = new AbortController();
+    const hanging = createServer(() => cancel.abort(new Error('stop')));
+    await new Promise<void>((done) => hanging.listen(0, '127.0.0.1', done));
+    onTestFinished(() => void hanging.close());
+    const { port } = hanging.address() as AddressInfo;
+    const source = await resolve(`http://127.0.0.1:${port}/a.git#${id}`);
+    const directory = mkdtempSync(join(root, 'out-'));
+    await expect(
+      open().checkout(source, directory, { signal: cancel.signal, emit: () => undefined }),
+    ).rejects.toThrow('stop');
+    hanging.closeAllConnections();
   });
 });
