@@ -44,6 +44,10 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A local directory that the definition names does not exist.',
   },
+  E_COPY_SOURCE_MISSING: {
+    who: 'definition',
+    meaning: 'A build context does not hold what an instruction takes from it, or an ignore file hides it.',
+  },
   E_LOCAL_NOT_DIR: { who: 'definition', meaning: 'A directory is expected where there is something else.' },
   E_REQUIREMENTS_NESTED: {
     who: 'definition',
@@ -62,6 +66,7 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A directory is where a file must go in the image, or the other way round.',
   },
+  E_BAD_MODE: { who: 'definition', meaning: 'A mode that chmod would not take.' },
   E_TOO_MANY_LAYERS: {
     who: 'definition',
     meaning: 'An image of more layers than the kernel can stack.',

@@ -180,15 +180,19 @@ async function stepInput(
   if (index === 0) {
     return { kind: 'none' };
   }
-  if (result.kind === 'rootfs') {
-    return { kind: 'layers', layers: result.layers };
-  }
   const source = vertex.inputs[index]?.vertex;
+  if (result.kind === 'rootfs') {
+    return {
+      kind: 'layers',
+      layers: result.layers,
+      ...(source === undefined ? {} : { name: `'${source.label}'` }),
+    };
+  }
   if (source === undefined) {
     throw new InternalError(`vertex '${vertex.label}' has no input ${index}`);
   }
   const { files } = await inputs.scanned(operationOf(source, 'source-local').input, signal);
-  return { kind: 'files', files };
+  return { kind: 'files', files, name: `'${source.label}'` };
 }
 
 async function secretsOf(
