@@ -279,6 +279,9 @@ async function lookup<E extends TreeEntry>(
   let entry = await tree.stat(top);
   let followed = 0;
   for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
+    if (entry?.kind !== 'directory') {
+      return { at, entry: undefined };
+    }
     if (name === '..') {
       at = parentOf(at);
       entry = await tree.stat(at);
@@ -286,9 +289,6 @@ async function lookup<E extends TreeEntry>(
     }
     if (name === '' || name === '.') {
       continue;
-    }
-    if (entry?.kind !== 'directory') {
-      return { at, entry: undefined };
     }
     const path = join(at, name);
     const found = await tree.stat(path);
