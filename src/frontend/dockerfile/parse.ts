@@ -111,17 +111,16 @@ function findingsOf(instruction: Instruction, { comments, emptyLines }: Instruct
   if (empty !== undefined) {
     findings.push({
       rule: 'NoEmptyContinuation',
-      message: 'Empty continuation line',
+      message: 'an empty line stands inside of an instruction: end the instruction above it or remove it',
       location: { startLine: empty, endLine: emptyLines.at(-1) ?? empty },
     });
   }
   const names = describedNames(instruction);
   const comment = comments.findLast((each) => !each.toLowerCase().startsWith('check='));
   if (comment !== undefined && names.length > 0 && !names.includes(comment.split(' ')[0] ?? '')) {
-    const example = names.length === 1 ? names[0] : 'NAME';
     findings.push({
       rule: 'InvalidDefinitionDescription',
-      message: `Comment for ${instruction.kind === 'arg' ? 'a build argument' : 'a build stage'} should follow the format: \`# ${example} <description>\``,
+      message: `the comment above does not begin with ${names.map((name) => `'${name}'`).join(' or ')}, so it describes nothing`,
       location: instruction.location,
     });
   }
