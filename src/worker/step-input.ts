@@ -3,7 +3,7 @@ import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { pathBytes, pathText } from '../base/path-bytes.ts';
 import { DefinitionError } from '../errors.ts';
 import type { CopySelection } from '../graph/action.ts';
-import { type CopyEntry, type Expectation, native } from '../native/addon.ts';
+import { type CopyEntry, type Expectation, type ListingRow, native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import { type SelectedSource, selectSources } from '../patterns/select.ts';
 import { MapTree, type SourceTree, type TreeEntry } from '../patterns/source-tree.ts';
@@ -141,13 +141,11 @@ class MountedTree implements SourceTree<MountedEntry> {
         cancel,
       ),
     );
-    return listings.map(({ entries }) =>
-      entries
-        .map(({ path, kind, mode, link }) => ({
-          name: pathText(path.subarray(path.lastIndexOf('/') + 1)),
-          entry: { kind, mode, ...(link === undefined ? {} : { link: pathText(link) }) },
-        }))
-        .sort((one, other) => (one.name < other.name ? -1 : 1)),
+    return (JSON.parse(listings) as readonly (readonly ListingRow[] | null)[]).map((rows) =>
+      (rows ?? []).map(([name, kind, mode, , , , , , link]) => ({
+        name,
+        entry: { kind, mode, ...(link === undefined ? {} : { link }) },
+      })),
     );
   }
 }
