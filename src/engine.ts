@@ -3,11 +3,15 @@
  */
 import { availableParallelism } from 'node:os';
 import { SqliteCache } from './cache/sqlite-cache.ts';
-import { type DescribedDockerfile, type DescribeOptions, describeDockerfile } from './engine/describe-dockerfile.ts';
-import { Dockerfiles } from './engine/dockerfiles.ts';
 import { BlobSources } from './engine/blob-sources.ts';
 import { type BuildImagesOptions, buildImages, solveImages } from './engine/build-images.ts';
 import { readConfigFiles } from './engine/config-files.ts';
+import {
+  type DescribedDockerfile,
+  type DescribeOptions,
+  describeDockerfile,
+} from './engine/describe-dockerfile.ts';
+import { Dockerfiles } from './engine/dockerfiles.ts';
 import {
   ImageLibrary,
   type InspectedImage,

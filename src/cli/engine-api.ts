@@ -2,11 +2,12 @@
  * What the command line asks of the engine: no more than a command uses, so that commands can be tested without an engine.
  * Plain data has the engine's own types; importing a type loads nothing.
  */
+
+import type { DescribedDockerfile, DescribeOptions } from '../engine/describe-dockerfile.ts';
 import type { RemovedImage, StoredImage } from '../engine/image-library.ts';
 import type { OutputSpec } from '../engine/outputs.ts';
 import type { PruneOptions, PruneResult, UsageLine } from '../engine/prune.ts';
 import type { EngineOptions } from '../engine.ts';
-import type { DescribedDockerfile, DescribeOptions } from '../engine/describe-dockerfile.ts';
 import type { DockerfileText, FromDockerfileOptions } from '../frontend/fluent/dockerfile-layers.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';

@@ -105,8 +105,7 @@ function convertArg(
     reportSecret('ARG', name, words);
     const given = request.buildArgs[name];
     // A default is not even evaluated where the caller gives a value.
-    const value =
-      given ?? (fallback === undefined ? globalArgs.get(name) : words.expand(fallback));
+    const value = given ?? (fallback === undefined ? globalArgs.get(name) : words.expand(fallback));
     if (value !== undefined) {
       state.setVariable(name, value);
     }
@@ -151,10 +150,7 @@ function expandPair(
   keyword: string,
 ): { readonly key: string; readonly value: string } {
   if (legacy) {
-    words.finding(
-      'LegacyKeyValueFormat',
-      CHECKS.LegacyKeyValueFormat.message(keyword),
-    );
+    words.finding('LegacyKeyValueFormat', CHECKS.LegacyKeyValueFormat.message(keyword));
   }
   return { key: words.expand(key), value: words.expand(value) };
 }
@@ -168,10 +164,7 @@ function convertCommand(
   const keyword = instruction.kind.toUpperCase();
   reportRepeated(state, instruction, conversion);
   if (instruction.command.form === 'shell' && (state.config.Shell ?? []).length === 0) {
-    words.finding(
-      'JSONArgsRecommended',
-      CHECKS.JSONArgsRecommended.message(keyword),
-    );
+    words.finding('JSONArgsRecommended', CHECKS.JSONArgsRecommended.message(keyword));
   }
   const argv = argvOf(instruction.command, state);
   if (instruction.kind === 'cmd') {
@@ -251,10 +244,7 @@ function reportRepeated(
 
 function reportSecret(keyword: string, name: string, words: StageWords): void {
   if (looksSecret(name)) {
-    words.finding(
-      'SecretsUsedInArgOrEnv',
-      CHECKS.SecretsUsedInArgOrEnv.message(keyword, name),
-    );
+    words.finding('SecretsUsedInArgOrEnv', CHECKS.SecretsUsedInArgOrEnv.message(keyword, name));
   }
 }
 

@@ -1,13 +1,13 @@
 /** COPY and ADD. Source: reference of the Dockerfile, "COPY", "ADD", "Here-Documents". */
 import { posix } from 'node:path';
+import { parseChmod } from '../../base/chmod.ts';
+import { DefinitionError } from '../../errors.ts';
 import type { Action, Chmod, CopyAction, CopySelection, Owner } from '../../graph/action.ts';
 import { type Edge, firstOutput, vertex } from '../../graph/vertex.ts';
-import { isChmod } from '../../base/chmod.ts';
 import { CHECKS } from './check-rules.ts';
 import type { ContextSelection } from './context-input.ts';
-import { ownerOf } from './copy-owner.ts';
 import type { Conversion } from './convert.ts';
-import { DefinitionError } from '../../errors.ts';
+import { ownerOf } from './copy-owner.ts';
 import { flagError, instructionError } from './definition-place.ts';
 import { type GitSource, parseGitUrl } from './git-url.ts';
 import type { AddInstruction, CopyInstruction } from './instruction.ts';
@@ -99,7 +99,7 @@ function readCopy(
   const writtenDestination = words.expand(instruction.destination);
   const chown = instruction.chown === undefined ? '' : words.expand(instruction.chown);
   const chmod = instruction.chmod === undefined ? '' : words.expand(instruction.chmod);
-  if (chmod !== '' && !isChmod(chmod)) {
+  if (chmod !== '' && parseChmod(chmod) === undefined) {
     throw flagError(`--chmod '${chmod}' is no mode`, {
       culprit: instruction.chmod,
       hint: 'write octal digits up to 07777, or symbols such as u=rwX,go=rX',
@@ -197,7 +197,10 @@ async function remoteAction(
     if (instruction.kind === 'add' && instruction.checksum !== undefined) {
       throw flagError('--checksum is for URLs and git repositories', { culprit: '--checksum' });
     }
-    if (conversion.request.context === undefined && (instruction.kind === 'add' || instruction.from === undefined)) {
+    if (
+      conversion.request.context === undefined &&
+      (instruction.kind === 'add' || instruction.from === undefined)
+    ) {
       throw new DefinitionError(`there is no build context to read '${source}' from`, {
         code: 'E_NO_CONTEXT',
         culprit: source,
@@ -250,38 +253,16 @@ async function gitAction(
   state: StageState,
   instruction: AddInstruction,
   copy: ReadCopy,
-  written: GitSource,
+  git: GitSource,
   inputs: Edge[],
 ): Promise<CopyAction> {
   const { keepGitDir } = instruction;
-  const { checksum } = copy;
-  if (keepGitDir !== undefined && written.keepGitDir !== undefined && keepGitDir !== written.keepGitDir) {
-    throw flagError('--keep-git-dir and the URL say different things', { culprit: '--keep-git-dir' });
-  }
-  if (checksum !== undefined && written.checksum !== undefined && checksum !== written.checksum) {
-    throw flagError('--checksum and the URL say different things', { culprit: '--checksum' });
-  }
-  const wanted = checksum ?? written.checksum;
-  const git: GitSource = { ...written, ...(wanted === undefined ? {} : { checksum: wanted }) };
-  const { commit, ref } = await resolver.resolveGit(git, { wantTime: false });
-  inputs.push(
-    firstOutput(
-      vertex(
-        {
-          kind: 'source-git',
-          remote: git.remote,
-          commit,
-          ...(ref === undefined ? {} : { ref }),
-          ...(git.subdir === undefined ? {} : { subdir: git.subdir }),
-          keepGitDir: keepGitDir ?? git.keepGitDir ?? false,
-          submodules: git.submodules ?? true,
-          ...(git.mtime === undefined ? {} : { mtime: git.mtime }),
-        },
-        [],
-        { platform: state.platform, label: git.remote },
-      ),
-    ),
-  );
+  const operation = await resolver.resolveGit(git, {
+    ...(copy.checksum === undefined ? {} : { checksum: copy.checksum }),
+    ...(keepGitDir === undefined ? {} : { keepGitDir }),
+  });
+  const { platform } = state;
+  inputs.push(firstOutput(vertex(operation, [], { platform, label: git.remote })));
   return { ...commonParts(copy), input: inputs.length - 1, source: '/' };
 }
 
@@ -294,10 +275,7 @@ async function reportIgnored(
 ): Promise<void> {
   if ((await resolver.ignoredBy(directory, source)) !== undefined) {
     const shown = posix.normalize(source).replace(/(.)\/$/, '$1');
-    words.finding(
-      'CopyIgnoredFile',
-      CHECKS.CopyIgnoredFile.message(instruction.kind.toUpperCase(), shown),
-    );
+    words.finding('CopyIgnoredFile', CHECKS.CopyIgnoredFile.message(instruction.kind.toUpperCase(), shown));
   }
 }
 

@@ -1,11 +1,11 @@
 /** RUN. Source: reference of the Dockerfile, "RUN" and "Here-Documents". */
 import { posix } from 'node:path';
 import { canonicalJson } from '../../base/canonical-json.ts';
+import { DefinitionError } from '../../errors.ts';
 import type { ExecAction, Mount, SecretVariable } from '../../graph/action.ts';
 import type { Edge } from '../../graph/vertex.ts';
-import { argvOf } from './convert-config.ts';
 import type { Conversion } from './convert.ts';
-import { DefinitionError } from '../../errors.ts';
+import { argvOf } from './convert-config.ts';
 import { flagError } from './definition-place.ts';
 import type { Heredoc, RunInstruction } from './instruction.ts';
 import type { Entitlement } from './request.ts';
@@ -81,7 +81,9 @@ function argumentList(state: StageState): readonly string[] {
   for (const [name, value] of state.args) {
     values.set(name, state.environment.get(name) ?? value ?? '');
   }
-  return values.size === 0 ? [] : [`|${values.size}`, ...[...values].map(([name, value]) => `${name}=${value}`)];
+  return values.size === 0
+    ? []
+    : [`|${values.size}`, ...[...values].map(([name, value]) => `${name}=${value}`)];
 }
 
 interface Script {
@@ -105,7 +107,11 @@ function scriptOf({ command, heredocs }: RunInstruction, state: StageState): Scr
   if (first.content.startsWith('#!')) {
     const target = `${PIPES}/${first.name}`;
     const data = Buffer.from(first.content, 'utf8').toString('base64');
-    return { argv: [...state.shell, target], mounts: [{ kind: 'inline', target, mode: SCRIPT_MODE, data }], summary };
+    return {
+      argv: [...state.shell, target],
+      mounts: [{ kind: 'inline', target, mode: SCRIPT_MODE, data }],
+      summary,
+    };
   }
   return { argv: [...state.shell, first.content], mounts: [], summary };
 }
@@ -249,8 +255,7 @@ async function addInput(
   path: string,
   inputs: Edge[],
 ): Promise<number> {
-  const context =
-    source === undefined ? conversion.request.context : await conversion.directoryOf(source);
+  const context = source === undefined ? conversion.request.context : await conversion.directoryOf(source);
   const edge =
     context === undefined && source !== undefined
       ? (await conversion.stateOf(source)).tip
@@ -272,11 +277,7 @@ function targetOf(state: StageState, target: string): string {
   return path;
 }
 
-function networkOf(
-  conversion: Conversion,
-  { network }: RunInstruction,
-  words: StageWords,
-): 'host' | 'none' {
+function networkOf(conversion: Conversion, { network }: RunInstruction, words: StageWords): 'host' | 'none' {
   const asked = network === undefined ? 'default' : words.expand(network);
   switch (asked) {
     case 'default':

@@ -287,7 +287,10 @@ export class Conversion {
     const { text, unmatched } = this.expand(written, this.globalArgs, from);
     this.#reportUndefinedInFrom(unmatched, { from });
     const { skipChecks, location } = from;
-    if (/^\$(\{TARGETPLATFORM\}|TARGETPLATFORM)$/.test(written) && text === this.globalArgs.get('TARGETPLATFORM')) {
+    if (
+      /^\$(\{TARGETPLATFORM\}|TARGETPLATFORM)$/.test(written) &&
+      text === this.globalArgs.get('TARGETPLATFORM')
+    ) {
       this.report.add(
         {
           rule: 'RedundantTargetPlatform',
@@ -420,7 +423,10 @@ export class Conversion {
       const near = nearName(node.base, this.#stages.names);
       throw new DefinitionError(`'${node.base}' is no name of an image`, {
         code: 'E_IMAGE_NAME',
-        hint: near === undefined ? 'see the reference: [host/]repository[:tag][@digest]' : `did you mean the stage '${near}'?`,
+        hint:
+          near === undefined
+            ? 'see the reference: [host/]repository[:tag][@digest]'
+            : `did you mean the stage '${near}'?`,
       });
     }
     return await this.resolver.resolveImage(node.base, platform);
@@ -445,15 +451,15 @@ export class Conversion {
     }
     // What has neither layers nor a history of any is as good as scratch.
     const empty =
-      config.rootfs.diff_ids.length === 0 && !(config.history ?? []).some((entry) => entry.empty_layer !== true);
+      config.rootfs.diff_ids.length === 0 &&
+      !(config.history ?? []).some((entry) => entry.empty_layer !== true);
     const label = this.#fromLabel(node, reference, platform);
     return {
       tip: firstOutput(
-        vertex(
-          empty ? { kind: 'scratch' } : { kind: 'source-image', reference, manifestDigest },
-          [],
-          { platform, label },
-        ),
+        vertex(empty ? { kind: 'scratch' } : { kind: 'source-image', reference, manifestDigest }, [], {
+          platform,
+          label,
+        }),
       ),
       platform,
       image: config,
@@ -575,7 +581,9 @@ export class Conversion {
 
   async #convertStage(node: StageNode): Promise<StageState> {
     const base: StageBase =
-      node.parent === undefined ? toStageBase(await this.#baseOf(node)) : (await this.stateOf(node.parent)).asBase();
+      node.parent === undefined
+        ? toStageBase(await this.#baseOf(node))
+        : (await this.stateOf(node.parent)).asBase();
     const { request, sourceDateEpoch } = this;
     const state = new StageState(
       node,
