@@ -10,7 +10,7 @@ import type { Conversion } from './convert.ts';
 import { ownerOf } from './copy-owner.ts';
 import { flagError, instructionError } from './definition-place.ts';
 import { type GitSource, parseGitUrl } from './git-url.ts';
-import type { AddInstruction, CopyInstruction } from './instruction.ts';
+import type { AddInstruction, CopyInstruction, Location } from './instruction.ts';
 import type { BuildContext } from './request.ts';
 import type { StageCommand } from './stage-graph.ts';
 import type { StageState } from './stage-state.ts';
@@ -143,6 +143,7 @@ interface Reads {
   /** Another stage or image. */
   readonly edge: Edge | undefined;
   readonly label: string;
+  readonly location: Location;
 }
 
 async function readsFrom(
@@ -150,22 +151,23 @@ async function readsFrom(
   { sources }: StageCommand,
   instruction: CopyInstruction | AddInstruction,
 ): Promise<Reads> {
-  const label = `context for ${instruction.kind.toUpperCase()}`;
+  const label = `[internal] files for ${instruction.kind.toUpperCase()}`;
+  const { location } = instruction;
   const [from] = sources;
   if (from === undefined) {
-    return { context: conversion.request.context, edge: undefined, label };
+    return { context: conversion.request.context, edge: undefined, label, location };
   }
   const context = await conversion.directoryOf(from);
   return context === undefined
-    ? { context, edge: (await conversion.stateOf(from)).tip, label }
-    : { context, edge: undefined, label };
+    ? { context, edge: (await conversion.stateOf(from)).tip, label, location }
+    : { context, edge: undefined, label, location };
 }
 
 /** @returns The number of the input that local sources are read from. */
 function addLocalInput(
   conversion: Conversion,
   state: StageState,
-  { context, edge, label }: Reads,
+  { context, edge, label, location }: Reads,
   selections: readonly ContextSelection[],
   inputs: Edge[],
   wanted: boolean,
@@ -174,7 +176,8 @@ function addLocalInput(
     inputs.push(edge);
   } else if (selections.length > 0) {
     const directory = conversion.directoryIn(context);
-    inputs.push(conversion.contextEdge({ kind: 'context', ...directory, selections }, state.platform, label));
+    const input = { kind: 'context', ...directory, selections } as const;
+    inputs.push(conversion.contextEdge(input, state.platform, label, location));
   } else if (wanted && context === undefined) {
     // Only remote sources; or there is no context, and the error says so.
     return 0;
@@ -280,7 +283,7 @@ async function reportIgnored(
 }
 
 function scratchEdge({ platform }: StageState): Edge {
-  return firstOutput(vertex({ kind: 'scratch' }, [], { platform, label: 'FROM scratch' }));
+  return firstOutput(vertex({ kind: 'scratch' }, [], { platform, label: '[internal] FROM scratch' }));
 }
 
 function historyOf(

@@ -7,7 +7,7 @@ import type { Edge } from '../../graph/vertex.ts';
 import type { Conversion } from './convert.ts';
 import { argvOf } from './convert-config.ts';
 import { flagError } from './definition-place.ts';
-import type { Heredoc, RunInstruction } from './instruction.ts';
+import type { Heredoc, Location, RunInstruction } from './instruction.ts';
 import type { Entitlement } from './request.ts';
 import { parseRunDevice, parseRunMount, type RunMount } from './run-mount.ts';
 import type { StageCommand, StageNode } from './stage-graph.ts';
@@ -140,10 +140,10 @@ async function mountsOf(
     const source = command.sources[index];
     switch (mount.type) {
       case 'bind':
-        mounts.push(await bindMount(conversion, state, mount, source, inputs));
+        mounts.push(await bindMount(conversion, state, mount, instruction.location, source, inputs));
         break;
       case 'cache':
-        mounts.push(await cacheMount(conversion, state, mount, source, inputs));
+        mounts.push(await cacheMount(conversion, state, mount, instruction.location, source, inputs));
         break;
       case 'tmpfs':
         mounts.push({
@@ -179,13 +179,14 @@ async function bindMount(
   conversion: Conversion,
   state: StageState,
   mount: Extract<RunMount, { type: 'bind' }>,
+  location: Location,
   source: StageNode | undefined,
   inputs: Edge[],
 ): Promise<Mount> {
   const path = posix.join('/', mount.source);
   return {
     kind: 'bind',
-    input: await addInput(conversion, state, source, path, inputs),
+    input: await addInput(conversion, state, location, source, path, inputs),
     source: path,
     target: targetOf(state, mount.target),
     readOnly: mount.readOnly,
@@ -196,6 +197,7 @@ async function cacheMount(
   conversion: Conversion,
   state: StageState,
   mount: Extract<RunMount, { type: 'cache' }>,
+  location: Location,
   source: StageNode | undefined,
   inputs: Edge[],
 ): Promise<Mount> {
@@ -205,7 +207,7 @@ async function cacheMount(
   const seed =
     source === undefined || (source.base === 'scratch' && source.external)
       ? undefined
-      : { input: await addInput(conversion, state, source, seedPath, inputs), source: seedPath };
+      : { input: await addInput(conversion, state, location, source, seedPath, inputs), source: seedPath };
   return {
     kind: 'cache',
     // Modes and owners shape the directory, so that another shape is another cache.
@@ -251,6 +253,7 @@ function addSecret(
 async function addInput(
   conversion: Conversion,
   state: StageState,
+  location: Location,
   source: StageNode | undefined,
   path: string,
   inputs: Edge[],
@@ -262,7 +265,8 @@ async function addInput(
       : conversion.contextEdge(
           { kind: 'context', ...conversion.directoryIn(context), selections: [{ source: path }] },
           state.platform,
-          `context for RUN`,
+          '[internal] files for RUN',
+          location,
         );
   inputs.push(edge);
   return inputs.length - 1;
