@@ -69,18 +69,18 @@ export async function importCaches(
         if (!(error instanceof TsbuildError)) {
           throw error;
         }
-        const message = `cannot use the cache '${nameOf(source)}': ${error.message}`;
-        context.emit({ kind: 'warning', code: 'W_CACHE', message });
-        return undefined;
+        return `cannot use the cache '${nameOf(source)}': ${error.message}`;
       }
     }),
   );
   for (const each of found) {
-    if (each !== undefined) {
-      adopt(parts, each, definitions);
-      for (const { id, created: time } of each.cache.images) {
-        created.set(id, created.get(id) ?? time);
-      }
+    if (typeof each === 'string') {
+      context.emit({ kind: 'warning', code: 'W_CACHE', message: each });
+      continue;
+    }
+    adopt(parts, each, definitions);
+    for (const { id, created: time } of each.cache.images) {
+      created.set(id, created.get(id) ?? time);
     }
   }
   return { created };
@@ -205,6 +205,6 @@ function adopt(
 }
 
 /** For people. */
-export function nameOf(source: CacheSource): string {
+function nameOf(source: CacheSource): string {
   return source.type === 'registry' ? source.ref : source.src;
 }
