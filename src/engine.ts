@@ -192,11 +192,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
         throw new UsageError('names and outputs need exactly one image', { code: 'E_USAGE' });
       }
       const context = this.#context(options);
-      const platform = options.platform ?? hostPlatform();
+      const stop = new AbortController();
       const imported =
         cacheFrom.length === 0
           ? undefined
-          : importCaches(this.#parts, cacheFrom, platform, definitions, context);
+          : importCaches(this.#parts, cacheFrom, options.platform ?? hostPlatform(), definitions, {
+              ...context,
+              signal: AbortSignal.any([context.signal, stop.signal]),
+            });
       // Waited for by the build, if it comes so far.
       imported?.catch(() => undefined);
       const shared: BuildImagesOptions = {
@@ -204,7 +207,12 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
         ...(imported === undefined ? {} : { imported }),
         inlineCache: cacheTo.some(({ type }) => type === 'inline'),
       };
-      const built = await untilNothingIsLost(context, () => this.#buildOnce(images, shared, options));
+      const built = await untilNothingIsLost(context, () => this.#buildOnce(images, shared, options)).finally(
+        async () => {
+          stop.abort();
+          await Promise.allSettled([imported]);
+        },
+      );
       await exportCaches(
         this.#parts,
         {

@@ -16,6 +16,9 @@ export const CACHE_CONFIG = 'application/vnd.tsbuild.cache.config.v1+json';
 /** The member of an image's config that holds the records of an inline cache. */
 export const INLINE_MEMBER = 'dev.tsbuild.cache.v1';
 
+/** Stands at the beginning of a site for the name of the definition. */
+export const DEFINITION_PLACE = '@';
+
 const VERSION = 1;
 /** Fields serve explanations only: a step with more than this goes without. */
 const MAX_FIELDS_CHARACTERS = 64 * 1024;
@@ -60,7 +63,7 @@ export interface PortableRecord {
   readonly inputs: readonly string[];
   readonly result: PortableResult;
   readonly durationMs: number;
-  /** Which step of the definition made it, without the definition's name. Only with `fields`. */
+  /** Which step made it, with {@link DEFINITION_PLACE} for the definition. Only with `fields`. */
   readonly site?: string;
   readonly fields?: readonly KeyField[];
 }

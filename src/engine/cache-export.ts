@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import type { Json } from '../base/canonical-json.ts';
 import {
   CACHE_CONFIG,
+  DEFINITION_PLACE,
   encodeCache,
   encodeInline,
   type PortableCache,
@@ -64,7 +65,7 @@ export async function exportCaches(
   targets: readonly CacheTarget[],
   context: LayerContext,
 ): Promise<void> {
-  await Promise.all(
+  const outcomes = await Promise.allSettled(
     targets.map(async (target) => {
       if (target.type === 'inline') {
         return;
@@ -81,6 +82,10 @@ export async function exportCaches(
       }
     }),
   );
+  const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (failed !== undefined) {
+    throw failed.reason;
+  }
 }
 
 /** The member of an image's config: results that are made of the image's own layers, which `stack` lists. */
@@ -231,10 +236,13 @@ function select(
   return [...selected.values()];
 }
 
-/** A definition's name is a path of this machine. */
+/** A definition's name is a path of this machine; undefined where one stands that we do not know. */
 function withoutDefinition(site: string, definitions: readonly string[]): string | undefined {
-  const definition = definitions.find((name) => site.startsWith(`${name}#`)) ?? '';
-  return site.startsWith(`${definition}#`) ? site.slice(definition.length) : undefined;
+  const definition = definitions.find((name) => name !== '' && site.startsWith(`${name}#`));
+  if (definition !== undefined) {
+    return `${DEFINITION_PLACE}${site.slice(definition.length)}`;
+  }
+  return site.startsWith('#') ? site : undefined;
 }
 
 function inputIds({ vertex }: KnownVertex, ids: ReadonlyMap<Digest, string>): readonly string[] {

@@ -5,6 +5,7 @@
 import { resolve } from 'node:path';
 import {
   CACHE_CONFIG,
+  DEFINITION_PLACE,
   INLINE_MEMBER,
   keyOf,
   type PortableCache,
@@ -180,7 +181,7 @@ function adopt(
       fields,
       inputs,
       durationMs,
-      ...(site === undefined ? {} : { site: `${definitions.length === 1 ? definitions[0] : ''}${site}` }),
+      ...siteHere(site, definitions),
     };
   });
   store.adopt(records, () => {
@@ -202,6 +203,17 @@ function adopt(
       );
     }
   });
+}
+
+/** With several definitions nobody can tell which of them it was. */
+function siteHere(site: string | undefined, definitions: readonly string[]): { readonly site?: string } {
+  const [definition] = definitions;
+  if (site === undefined || !site.startsWith(DEFINITION_PLACE)) {
+    return site === undefined ? {} : { site };
+  }
+  return definition === undefined || definitions.length > 1
+    ? {}
+    : { site: `${definition}${site.slice(DEFINITION_PLACE.length)}` };
 }
 
 /** For people. */

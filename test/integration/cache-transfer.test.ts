@@ -209,6 +209,15 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'docker-registry'))('a cache f
       },
     ]);
     expect(texts(dest)).not.toContain(at('a'));
+    // Of local files too.
+    const input = at('input');
+    const withFile = (text: string) => {
+      writeFileSync(input, text);
+      return three().addLocalFile(input, '/input', { copy: true });
+    };
+    await build('a', withFile('old'), { cacheTo: [{ type: 'local', dest }] });
+    const third = await build('c', withFile('new'), { cacheFrom: [{ type: 'local', src: dest }] });
+    expect(JSON.stringify(third.events)).toContain('"field":"files /input"');
   });
 
   test('a layer that is gone when a step needs it: the step that made it runs, the others do not', async () => {
