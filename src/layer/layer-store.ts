@@ -106,9 +106,12 @@ export class LayerStore {
       sent = turn.then(() => undefined);
       unpacked.push(
         turn.then(([blob]) =>
-          this.#snapshots.run(layer, context.signal, () =>
-            this.#unpack(layer, layers.slice(0, index), blob, context),
-          ),
+          this.#snapshots.run(layer, context.signal, async () => {
+            // Somebody else may have been done with it while we looked for the blob.
+            if (this.#options.records.get(layer)?.hasSnapshot !== true) {
+              await this.#unpack(layer, layers.slice(0, index), blob, context);
+            }
+          }),
         ),
       );
       sent.catch(() => undefined);
