@@ -1,7 +1,7 @@
 /** Actions on a root filesystem, committed as one layer. */
 import { join } from 'node:path';
 import type { Json } from '../base/canonical-json.ts';
-import { InternalError, StepError } from '../errors.ts';
+import { DefinitionError, InternalError, StepError } from '../errors.ts';
 import type { Action, Chmod, ExecAction, Mount } from '../graph/action.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { KeyField, LayerId, Op, OpContext, Result } from '../solver/op.ts';
@@ -69,13 +69,23 @@ async function execute(
   return { kind: 'rootfs', layers: [...parents, layer] };
 }
 
-/** Says which call of the chain a failed step belongs to. */
+/** Says which call of the chain, or which lines of a Dockerfile, a failed step belongs to. */
 function atLayer(error: unknown, vertex: Vertex): unknown {
+  const source = vertex.origin?.source;
+  if (error instanceof DefinitionError && error.line === undefined && source !== undefined) {
+    return new DefinitionError(error.message, {
+      code: error.code,
+      hint: error.hint,
+      cause: error.cause,
+      ...source,
+    });
+  }
   return error instanceof StepError
     ? new StepError(`${vertex.label}: ${error.message}`, {
         ...error,
         code: error.code,
         layer: vertex.origin?.layer,
+        ...source,
         cause: error.cause,
       })
     : error;

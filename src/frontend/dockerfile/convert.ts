@@ -29,6 +29,7 @@ import type {
   NamedContext,
   ResolvedImage,
 } from './request.ts';
+import { type RequestWarning, requestWarnings } from './request-warnings.ts';
 import { expandWord } from './shell-words.ts';
 import { resolveSourceDateEpoch } from './source-date-epoch.ts';
 import { ownTriggers, StageGraph, type StageNode } from './stage-graph.ts';
@@ -54,6 +55,7 @@ export interface DockerfileGraph {
   readonly layouts: ReadonlyMap<string, LayoutReference>;
   /** Violations of the build checks that are not switched off. */
   readonly findings: readonly Finding[];
+  readonly warnings: readonly RequestWarning[];
   /** What is to be thrown when violations are to fail the build. */
   readonly checkFailure: DefinitionError | undefined;
   /** SOURCE_DATE_EPOCH in seconds, if the build args give it. */
@@ -145,6 +147,7 @@ export class Conversion {
       layouts: this.#layouts,
       findings: report.findings,
       checkFailure: report.failure,
+      warnings: requestWarnings(dockerfile, request),
       sourceDateEpoch: this.sourceDateEpoch,
       outline: this.outline.facts(target, reachable),
     };
@@ -605,7 +608,7 @@ export class Conversion {
       {
         severalPlatforms: request.severalPlatforms,
         definition: request.definition,
-        file: request.name,
+        text: this.#text,
         created: sourceDateEpoch === undefined ? undefined : rfc3339(sourceDateEpoch),
       },
     );
