@@ -98,7 +98,7 @@ export class Conversion {
     this.dockerfile = parseDockerfile(request.text, { name: request.name });
     const { check } = this.dockerfile.directives;
     this.report = new CheckReport(
-      parseCheckOptions(request.buildArgs.BUILDKIT_DOCKERFILE_CHECK ?? check ?? ''),
+      parseCheckOptions(request.buildArgs.BUILDKIT_DOCKERFILE_CHECK ?? check ?? '', request.name),
     );
     const targetName = request.target ?? this.dockerfile.stages.at(-1)?.from.stageName?.toLowerCase() ?? '';
     const { buildPlatform, platform, buildArgs } = request;
@@ -107,7 +107,11 @@ export class Conversion {
     const aliases = [...request.namedContexts].flatMap(([name, context]) =>
       context.kind === 'stage' ? [[name, context.name] as const] : [],
     );
-    this.#stages = new StageGraph(new Map(aliases), (error, location) => this.located(error, location));
+    this.#stages = new StageGraph(
+      new Map(aliases),
+      (error, location) => this.located(error, location),
+      request.name,
+    );
   }
 
   async run(): Promise<DockerfileGraph> {
@@ -289,6 +293,18 @@ export class Conversion {
           hint: 'give its ARG a default before the first FROM, or --build-arg',
           culprit: from.base,
         }),
+        from.location,
+      );
+    }
+    if (!isReference(base) && unmatched.length > 0) {
+      throw this.located(
+        stageError(
+          `'${base}' is no name of an image: nothing sets ${unmatched.map((name) => `'${name}'`).join(', ')}`,
+          {
+            hint: 'FROM sees the ARGs before the first FROM only',
+            culprit: from.base,
+          },
+        ),
         from.location,
       );
     }
