@@ -1,7 +1,7 @@
 /** What ops are handed by the composition root. */
 import type { LayerRecords } from '../content/layer-records.ts';
 import type { LayerStore } from '../layer/layer-store.ts';
-import type { InputFile, Worker } from '../worker/protocol.ts';
+import type { InputFile, SshAgentSocket, Worker } from '../worker/protocol.ts';
 
 export interface OpTools {
   readonly storeDir: string;
@@ -24,5 +24,14 @@ export interface ScannedInput {
   readonly summary: Readonly<Record<string, string>>;
 }
 
-/** Values of the secrets of one build: name → value, by secret id. Read when a step runs that names them. */
-export type SecretValues = (secretId: string) => Promise<Readonly<Record<string, string>>>;
+/** What a secret of the build holds: named variables, one value of bytes, or nothing, and why. */
+export type SecretContent =
+  | { readonly kind: 'variables'; readonly values: Readonly<Record<string, string>> }
+  | { readonly kind: 'value'; readonly bytes: Uint8Array }
+  | { readonly kind: 'missing'; readonly why: string };
+
+/** By secret id. Read when a step runs that names it. */
+export type SecretValues = (secretId: string) => Promise<SecretContent>;
+
+/** Where the build's ssh agent of an id listens; undefined when it was given none. Started when a step runs that names it. */
+export type AgentSockets = (id: string) => Promise<SshAgentSocket | undefined>;
