@@ -21,10 +21,13 @@ import type { ConvertDockerfile } from '../frontend/fluent/to-graph.ts';
 import { findIgnoreFile } from '../local/find-ignore-file.ts';
 import { hostPlatform } from '../oci/platform.ts';
 import { ignoringPattern, parseIgnoreFile } from '../patterns/ignore-file.ts';
-import { buildSecretReader } from '../secret/build-secret.ts';
+import { type BuildSecretValue, buildSecretReader } from '../secret/build-secret.ts';
+import { secretValues } from '../secret/secret.ts';
+import { SshAgents, type SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Emit } from '../solver/event.ts';
 import { resolveBaseImage } from './base-resolver.ts';
 import { resolveLayout } from './layouts.ts';
+import type { GivenById } from './make-ops.ts';
 import type { EngineParts } from './parts.ts';
 import { type OpenedContext, openRemoteContext } from './remote-context.ts';
 import { RemoteSources } from './remote-sources.ts';
@@ -56,11 +59,15 @@ export class Dockerfiles implements AsyncDisposable {
   readonly #declarations = new Set<DockerfileDeclaration>();
   /** Web files and git repositories, with the credentials of all Dockerfiles of the build. */
   readonly sources: RemoteSources;
+  /** Secrets and agents that the declarations bring, by id. */
+  readonly given: GivenById;
+  readonly #agents = new Map<DockerfileDeclaration, SshAgents>();
 
   constructor(parts: EngineParts, options: DockerfilesOptions) {
     this.#parts = parts;
     this.#options = options;
     this.sources = new RemoteSources(parts, { secrets: (id) => this.#secretText(id) });
+    this.given = { secret: (id) => this.#secret(id), agent: (id) => this.#agent(id) };
   }
 
   /** Text and name of a Dockerfile on this machine; undefined for one in a remote context. */
@@ -132,7 +139,10 @@ export class Dockerfiles implements AsyncDisposable {
   /** Removes what was fetched for the build. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.allSettled([...this.#opened.values(), ...this.#named.values()]);
-    await Promise.all(this.#remote.map((context) => context.close()));
+    await Promise.all([
+      ...this.#remote.map((context) => context.close()),
+      ...[...this.#agents.values()].map((agents) => agents[Symbol.asyncDispose]()),
+    ]);
     await this.sources.close();
   }
 
@@ -294,13 +304,42 @@ export class Dockerfiles implements AsyncDisposable {
 
   /** Credentials of web servers and git hosts are secrets with fixed names. */
   async #secretText(id: string): Promise<string | undefined> {
-    for (const { secrets } of this.#declarations) {
-      const found = await buildSecretReader(secrets, {
-        environment: this.#parts.environment,
-        cwd: process.cwd(),
-      })(id);
+    const found = await this.#secret(id);
+    return found.kind === 'value' ? Buffer.from(found.bytes).toString('utf8') : undefined;
+  }
+
+  /** Of the Dockerfiles of one build the first that has it. A variable of a Secret of the call is one too, under its name. */
+  async #secret(id: string): Promise<BuildSecretValue> {
+    const { environment } = this.#parts;
+    let missing: BuildSecretValue = { kind: 'missing', why: 'it was not given to the build' };
+    for (const { secrets, stepSecrets } of this.#declarations) {
+      const found = await buildSecretReader(secrets, { environment, cwd: process.cwd() })(id);
       if (found.kind === 'value') {
-        return Buffer.from(found.bytes).toString('utf8');
+        return found;
+      }
+      missing = found;
+      const owner = stepSecrets.findLast(({ identity }) => identity.keys.includes(id));
+      const value = owner === undefined ? undefined : secretValues(owner, environment)[id];
+      if (value !== undefined) {
+        return { kind: 'value', bytes: Buffer.from(value, 'utf8') };
+      }
+    }
+    return missing;
+  }
+
+  async #agent(id: string): Promise<SshAgentSocket | undefined> {
+    for (const declaration of this.#declarations) {
+      let agents = this.#agents.get(declaration);
+      if (agents === undefined) {
+        agents = new SshAgents(declaration.ssh, {
+          environment: this.#parts.environment,
+          cwd: process.cwd(),
+        });
+        this.#agents.set(declaration, agents);
+      }
+      const socket = await agents.socketOf(id);
+      if (socket !== undefined) {
+        return socket;
       }
     }
     return undefined;

@@ -56,6 +56,8 @@ interface Inventory {
   /** When each was fetched or last read, as far as the file system says. */
   readonly archivesUsedMs: ReadonlyMap<string, number>;
   readonly mounts: Sizes;
+  /** When a step last used each. */
+  readonly mountsUsedMs: ReadonlyMap<string, number>;
   readonly logs: Sizes;
   /** Manifest digest → config digest, of images and of bases that were looked up. */
   readonly documents: ReadonlyMap<Digest, Digest>;
@@ -136,7 +138,12 @@ async function takeInventory({ store, worker }: EngineParts, signal: AbortSignal
   const archives = await filesIn(archivesDir(store));
   return {
     layers: new Map(Object.entries(layers)),
-    mounts: new Map(Object.entries(mounts)),
+    mounts: new Map(
+      mounts
+        .toSorted((left, right) => left.usedMs - right.usedMs)
+        .map(({ id, sizeBytes }) => [id, sizeBytes]),
+    ),
+    mountsUsedMs: new Map(mounts.map(({ id, usedMs }) => [id, usedMs])),
     blobs,
     archives: archives.sizes,
     archivesUsedMs: archives.usedMs,
@@ -187,6 +194,8 @@ class Collection {
   readonly #alone: boolean;
   /** Only what was last used before. */
   readonly #before: number;
+  /** The same, for what living engines do not hold by having looked it up. */
+  readonly #asked: number;
   #size: number;
 
   constructor(store: Store, inventory: Inventory, options: PruneOptions) {
@@ -195,10 +204,9 @@ class Collection {
     this.#options = options;
     const oldestOther = store.oldestOtherEngineMs();
     this.#alone = oldestOther === Number.POSITIVE_INFINITY;
-    this.#before = Math.min(
-      oldestOther,
-      options.olderThanMs === undefined ? Number.MAX_SAFE_INTEGER : store.meta.now() - options.olderThanMs,
-    );
+    this.#asked =
+      options.olderThanMs === undefined ? Number.MAX_SAFE_INTEGER : store.meta.now() - options.olderThanMs;
+    this.#before = Math.min(oldestOther, this.#asked);
     const { layers, blobs, archives, mounts } = inventory;
     this.#size = sum([layers, blobs, archives, mounts].flatMap((sizes) => [...sizes.values()]));
   }
@@ -212,7 +220,9 @@ class Collection {
       this.#collectFiles('archives', archives, (name) => (archivesUsedMs.get(name) ?? 0) < this.#before);
     }
     if (this.#options.all === true) {
-      this.#collectFiles('cache-mounts', this.#inventory.mounts, () => true);
+      const { mounts, mountsUsedMs } = this.#inventory;
+      // Those in use are kept by their locks; a living engine that is not using one does not need it.
+      this.#collectFiles('cache-mounts', mounts, (id) => (mountsUsedMs.get(id) ?? 0) < this.#asked);
     }
     this.#collectFiles('logs', this.#inventory.logs, (name) => {
       const result = name.replace(/\.log$/, '');

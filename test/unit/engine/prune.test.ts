@@ -16,7 +16,7 @@ const KIB = 1024;
 let temporary: TemporaryStore;
 /** Snapshots and cache mounts on disk, by name. */
 let snapshots: Record<string, number>;
-let mounts: Record<string, number>;
+let mounts: Record<string, { readonly sizeBytes: number; readonly usedMs?: number }>;
 let parts: EngineParts;
 
 beforeEach(() => {
@@ -27,7 +27,16 @@ beforeEach(() => {
   const worker = {
     async call(method: keyof WorkerMethods, params: { layers?: string[]; ids?: string[] }) {
       if (method === 'usage') {
-        return { layers: { ...snapshots }, mounts: { ...mounts } };
+        const facts = { copies: 1, usedMs: 0, inUse: false };
+        return {
+          layers: { ...snapshots },
+          mounts: Object.entries(mounts).map(([id, { sizeBytes, usedMs = 0 }]) => ({
+            ...facts,
+            id,
+            sizeBytes,
+            usedMs,
+          })),
+        };
       }
       for (const id of params.layers ?? []) {
         delete snapshots[id];
@@ -122,7 +131,7 @@ describe('prune', () => {
   it('with --all takes named images and cache mounts too', async () => {
     await layer('base');
     await image('im-named', ['base'], 'app:1');
-    mounts.pip = 5;
+    mounts.pip = { sizeBytes: 5 };
     expect((await run()).removed).toEqual([]);
     const { removed } = await run({ all: true });
     expect(ids(removed, 'images')).toEqual(['im-named']);
@@ -267,7 +276,7 @@ describe('usage', () => {
     await layer('loose');
     await image('im-kept', ['kept'], 'app:1');
     await image('im-gone', ['loose']);
-    mounts.pip = 5;
+    mounts.pip = { sizeBytes: 5 };
     const lines = new Map((await usage(parts, signal)).map((line) => [line.kind, line]));
     expect(lines.get('images')).toEqual({ kind: 'images', count: 2, sizeBytes: 0, reclaimableBytes: 0 });
     expect(lines.get('layers')).toEqual({
