@@ -148,7 +148,7 @@ export class GitRepositories {
       });
     progress('running');
     try {
-      const lock = await lockFile(join(this.#options.storeDir, 'locks', `git-${name}`), false, signal);
+      const lock = await lockFile(gitLockPath(this.#options.storeDir, name), false, signal);
       try {
         const repository = await this.#open(name, source, signal);
         await this.#fetch(repository, source, signal);
@@ -411,6 +411,11 @@ export class GitRepositories {
 /** Where the bare repositories of a store are. */
 export function gitDir(storeDir: string): string {
   return join(storeDir, 'git');
+}
+
+/** Held by whoever works in one of them. */
+export function gitLockPath(storeDir: string, name: string): string {
+  return join(storeDir, 'locks', `git-${name}`);
 }
 
 function repositoryName({ remote, commit }: SourceGit): string {
