@@ -20,6 +20,7 @@ import { callNative, lockFile } from '../native/call-native.ts';
 import { type GitCall, GitProgram, gitError } from './git-program.ts';
 import type { SourceContext } from './http-files.ts';
 import { type AuthSecrets, gitAuthorization } from './source-auth.ts';
+import { gitDir, gitLockPath } from './store.ts';
 
 export interface GitRepositoriesOptions {
   readonly storeDir: string;
@@ -406,16 +407,6 @@ export class GitRepositories {
       }
     }
   }
-}
-
-/** Where the bare repositories of a store are. */
-export function gitDir(storeDir: string): string {
-  return join(storeDir, 'git');
-}
-
-/** Held by whoever works in one of them. */
-export function gitLockPath(storeDir: string, name: string): string {
-  return join(storeDir, 'locks', `git-${name}`);
 }
 
 function repositoryName({ remote, commit }: SourceGit): string {

@@ -17,18 +17,21 @@ import type { Ops } from '../solver/solve.ts';
 import type { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOfText } from './registries.ts';
-import { RemoteSources } from './remote-sources.ts';
+import type { RemoteSources } from './remote-sources.ts';
 import { fetchTool, toolImage } from './tools.ts';
 
 /** What steps see of the build, and no key does (Image API, B11.2). */
 const LENT_ENV = { TSBUILD_IS_CONTAINER: '1', TSBUILD_IS_BUILD: '1' };
 
-/** @param sources - The ones that the graphs' web files and commits were resolved by. */
+/** @param openSources - Gives what the graphs' web files and commits were resolved by; called when a step reads one. */
 export function makeOps(
   parts: EngineParts,
   graphs: readonly ImageGraph[],
   inputs: BuildInputs,
-  sources: RemoteSources = new RemoteSources(parts),
+  openSources: () => Promise<RemoteSources> = async () => {
+    const { RemoteSources } = await import('./remote-sources.ts');
+    return new RemoteSources(parts);
+  },
 ): Ops {
   const { store, layers, worker, settings } = parts;
   const tools = { storeDir: store.dir, layers, records: store.layers, worker };
@@ -41,12 +44,14 @@ export function makeOps(
       ...tools,
       scratchDir: store.scratchDir(randomUUID()),
       checkout: async (source, directory, context) =>
-        (await sources.git.checkout(source, directory, context)).path,
+        (await (await openSources()).git.checkout(source, directory, context)).path,
     }),
     build: buildOp({
       ...tools,
       inputs,
-      httpFiles: sources.http,
+      httpFiles: {
+        contents: async (file, context) => await (await openSources()).http.contents(file, context),
+      },
       secrets: secretsOf(graphs, parts.environment),
       lentEnv: LENT_ENV,
     }),

@@ -10,9 +10,8 @@ import { type Digest, isDigest } from '../oci/digest.ts';
 import { MAX_DOCUMENT_BYTES } from '../oci/json-document.ts';
 import { parseManifest } from '../oci/manifest.ts';
 import type { LayerId } from '../solver/op.ts';
-import { gitDir, gitLockPath } from './git-repositories.ts';
 import type { EngineParts } from './parts.ts';
-import type { Store } from './store.ts';
+import { gitDir, gitLockPath, type Store } from './store.ts';
 
 /** `archives` are packages that bases were assembled from, `git` is what was fetched from repositories. */
 export type UsageKind = 'images' | 'layers' | 'blobs' | 'archives' | 'git' | 'cache-mounts' | 'logs';

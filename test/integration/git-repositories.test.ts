@@ -23,8 +23,8 @@ import {
   GitRepositories,
   type GitRepositoriesOptions,
   type GitWishes,
-  gitDir,
 } from '../../src/engine/git-repositories.ts';
+import { gitDir } from '../../src/engine/store.ts';
 import { parseGitUrl } from '../../src/frontend/dockerfile/git-url.ts';
 import type { SourceGit } from '../../src/graph/vertex.ts';
 import type { EventDraft } from '../../src/solver/event.ts';

@@ -86,7 +86,7 @@ async function build() {
     const actions = [copy(1, `/${file.name}`, '/file/'), copy(2, '/', '/repository/')];
     const tip = make({ kind: 'build', actions }, inputs, 'copy').vertex;
     const solution = await solve([tip], {
-      ops: makeOps(parts, [], new BuildInputs(store.stats, Date.now), sources),
+      ops: makeOps(parts, [], new BuildInputs(store.stats, Date.now), async () => sources),
       cache,
       jobs: 2,
       signal,

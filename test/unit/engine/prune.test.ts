@@ -2,9 +2,9 @@ import { existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { SqliteCache } from '../../../src/cache/sqlite-cache.ts';
-import { gitDir, gitLockPath } from '../../../src/engine/git-repositories.ts';
 import type { EngineParts } from '../../../src/engine/parts.ts';
 import { archivesDir, type PruneOptions, prune, usage } from '../../../src/engine/prune.ts';
+import { gitDir, gitLockPath } from '../../../src/engine/store.ts';
 import { native } from '../../../src/native/addon.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
 import { parsePlatform } from '../../../src/oci/platform.ts';
