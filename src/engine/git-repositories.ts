@@ -149,16 +149,17 @@ export class GitRepositories {
       });
     progress('running');
     try {
+      let commitSeconds: number;
       const lock = await lockFile(gitLockPath(this.#options.storeDir, name), false, signal);
       try {
         const repository = await this.#open(name, source, signal);
         await this.#fetch(repository, source, signal);
         await this.#fetchTag(repository, source, signal);
         await this.#populate(tree, repository, source, signal);
+        commitSeconds = await this.#commitSeconds(repository, source, signal);
       } finally {
         lock.release();
       }
-      const commitSeconds = await this.#commitSeconds(tree, source, signal);
       if (source.submodules) {
         await this.#updateSubmodules(tree, source, signal);
       }
@@ -173,6 +174,24 @@ export class GitRepositories {
     } catch (error) {
       progress('failed');
       throw error;
+    }
+  }
+
+  /**
+   * When a commit was made, in seconds since the epoch: what `SOURCE_DATE_EPOCH` of a context or stage means. Fetches the
+   * commit if the store does not have it.
+   *
+   * @throws as {@link checkout}.
+   */
+  async commitTime(source: SourceGit, { signal }: SourceContext): Promise<number> {
+    const name = repositoryName(source);
+    const lock = await lockFile(gitLockPath(this.#options.storeDir, name), false, signal);
+    try {
+      const repository = await this.#open(name, source, signal);
+      await this.#fetch(repository, source, signal);
+      return await this.#commitSeconds(repository, source, signal);
+    } finally {
+      lock.release();
     }
   }
 
@@ -369,11 +388,15 @@ export class GitRepositories {
     await git('none', 'checkout', '--quiet', '--force', '--detach', commit);
   }
 
-  async #commitSeconds(tree: string, { commit, remote }: SourceGit, signal: AbortSignal): Promise<number> {
+  async #commitSeconds(
+    repository: string,
+    { commit, remote }: SourceGit,
+    signal: AbortSignal,
+  ): Promise<number> {
     const text = await this.#git.run({
       doing: `cannot read ${commit} of ${remote}`,
-      args: ['show', '--no-patch', '--format=%ct', `${commit}^{commit}`],
-      cwd: tree,
+      args: ['--git-dir', repository, 'show', '--no-patch', '--format=%ct', `${commit}^{commit}`],
+      cwd: repository,
       signal,
     });
     const seconds = Number(text.trim());
