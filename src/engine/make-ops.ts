@@ -21,7 +21,7 @@ import type { Ops } from '../solver/solve.ts';
 import type { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOfText } from './registries.ts';
-import { RemoteSources } from './remote-sources.ts';
+import type { RemoteSources } from './remote-sources.ts';
 import { fetchTool, toolImage } from './tools.ts';
 
 /** What steps see of the build, and no key does (Image API, B11.2). */
@@ -33,12 +33,12 @@ export interface GivenById {
   readonly agent: (id: string) => Promise<SshAgentSocket | undefined>;
 }
 
-/** @param sources - The ones that the graphs' web files and commits were resolved by. */
+/** @param openSources - Gives what the graphs' web files and commits were resolved by; called when a step reads one. */
 export function makeOps(
   parts: EngineParts,
   graphs: readonly Pick<ImageGraph, 'secrets' | 'debianMirrors'>[],
   inputs: BuildInputs,
-  sources: RemoteSources,
+  openSources: () => Promise<RemoteSources>,
   given: GivenById,
 ): Ops {
   const { store, layers, worker, settings } = parts;
@@ -52,12 +52,14 @@ export function makeOps(
       ...tools,
       scratchDir: store.scratchDir(randomUUID()),
       checkout: async (source, directory, context) =>
-        (await sources.git.checkout(source, directory, context)).path,
+        (await (await openSources()).git.checkout(source, directory, context)).path,
     }),
     build: buildOp({
       ...tools,
       inputs,
-      httpFiles: sources.http,
+      httpFiles: {
+        contents: async (file, context) => await (await openSources()).http.contents(file, context),
+      },
       secrets: secretsOf(graphs, parts.environment, given),
       agents: given.agent,
       lentEnv: LENT_ENV,

@@ -168,7 +168,7 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('a graph of two stages', () =
         });
         inputs.add(SHELL);
         const { solved, known } = await solve([tip], {
-          ops: makeOps(parts, [], inputs, dockerfiles.sources, dockerfiles.given),
+          ops: makeOps(parts, [], inputs, dockerfiles.openSources, dockerfiles.given),
           cache,
           jobs: 2,
           signal,

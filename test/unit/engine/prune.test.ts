@@ -1,9 +1,11 @@
-import { existsSync, mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { SqliteCache } from '../../../src/cache/sqlite-cache.ts';
 import type { EngineParts } from '../../../src/engine/parts.ts';
 import { archivesDir, type PruneOptions, prune, usage } from '../../../src/engine/prune.ts';
+import { gitDir, gitLockPath } from '../../../src/engine/store.ts';
+import { native } from '../../../src/native/addon.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
 import { parsePlatform } from '../../../src/oci/platform.ts';
 import type { LayerId } from '../../../src/solver/op.ts';
@@ -234,6 +236,49 @@ describe('prune', () => {
     expect((await run({ kinds: ['blobs'] })).removed).toEqual([{ kind: 'blobs', id: orphan, sizeBytes: 6 }]);
     expect(imageIds()).toEqual(['im-gone']);
     expect(snapshots).toEqual({ loose: KIB });
+  });
+
+  it('removes bodies of web files that were not asked for so long, when it is alone', async () => {
+    const { blobs, sources } = temporary.store;
+    const fetch = async (url: string) => {
+      const { digest } = await blobs.put(Buffer.from(url));
+      sources.putHttpFile(url, { digest, mtimeSeconds: 0 });
+      return digest;
+    };
+    const [old, again] = [await fetch('https://h/old'), await fetch('https://h/again')];
+    temporary.clock.advance(1000);
+    sources.httpFile('https://h/again');
+    expect(ids((await run({ olderThanMs: 500 })).removed, 'blobs')).toEqual([old]);
+    expect(ids((await run()).removed, 'blobs')).toEqual([again]);
+    // What it was is still known.
+    expect(sources.httpFile('https://h/old')?.digest).toBe(old);
+  });
+
+  it('removes repositories that were not used for so long, when it is alone and nobody is in them', async () => {
+    const directory = gitDir(temporary.store.dir);
+    const nowS = temporary.store.meta.now() / 1000;
+    for (const [name, ageS] of [
+      ['old', 200],
+      ['young', 1],
+    ] as const) {
+      mkdirSync(join(directory, name, 'objects'), { recursive: true });
+      writeFileSync(join(directory, name, 'objects/pack'), 'pack!');
+      utimesSync(join(directory, name), nowS - ageS, nowS - ageS);
+    }
+    writeFileSync(join(directory, 'known_hosts'), 'h');
+    expect((await usage(parts, signal)).find(({ kind }) => kind === 'git')).toMatchObject({ count: 2 });
+    const { removed } = await run({ olderThanMs: 100_000 });
+    expect(ids(removed, 'git')).toEqual(['old']);
+    expect(removed[0]?.sizeBytes).toBeGreaterThanOrEqual('pack!'.length);
+    const other = temporary.openOther();
+    expect(ids((await run()).removed, 'git')).toEqual([]);
+    other[Symbol.dispose]();
+    const held = native().tryLock(gitLockPath(temporary.store.dir, 'young'), false);
+    await run();
+    expect(existsSync(join(directory, 'young'))).toBe(true);
+    held?.release();
+    await run();
+    expect(readdirSync(directory)).toEqual(['known_hosts']);
   });
 
   it('removes snapshots that no record names, when it is alone', async () => {
