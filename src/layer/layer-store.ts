@@ -92,6 +92,14 @@ export class LayerStore {
     return ids;
   }
 
+  /**
+   * What a layer was made on, which need not be what it lies on now: `COPY --link` makes one on nothing and stacks it above a
+   * base. Its blob must not depend on that base.
+   */
+  #madeOn(layer: LayerId, below: readonly LayerId[]): readonly LayerId[] {
+    return this.#options.records.get(layer)?.parents ?? below;
+  }
+
   /** Unpacks what is missing of a stack, bottom first; downloads and unpacking of different layers overlap. */
   async ensureSnapshots(layers: readonly LayerId[], context: LayerContext): Promise<void> {
     let sent: Promise<void> = Promise.resolve();
@@ -107,7 +115,7 @@ export class LayerStore {
       unpacked.push(
         turn.then(([blob]) =>
           this.#snapshots.run(layer, context.signal, () =>
-            this.#unpack(layer, layers.slice(0, index), blob, context),
+            this.#unpack(layer, this.#madeOn(layer, layers.slice(0, index)), blob, context),
           ),
         ),
       );
@@ -129,7 +137,7 @@ export class LayerStore {
     return await Promise.all(
       layers.map((layer, index) =>
         this.#blobs.run(`${layer} ${formOf(wish)} ${wish.keepSource}`, context.signal, () =>
-          this.#ensureBlob(layer, layers.slice(0, index), wish, context),
+          this.#ensureBlob(layer, this.#madeOn(layer, layers.slice(0, index)), wish, context),
         ),
       ),
     );
