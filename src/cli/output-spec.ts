@@ -1,6 +1,7 @@
 /** `--output`, spelled as buildx spells it: comma-separated `name=value` fields with the quoting of RFC 4180. */
+
+import { nearName } from '../base/near-name.ts';
 import type { OutputSpec } from './engine-api.ts';
-import { nearName } from './near-name.ts';
 import { BadValue } from './option.ts';
 
 /** `image` only records the result under a name, which `--tag` does anyway; with `push=true` it is `registry`. */

@@ -1,9 +1,9 @@
 /** What copy actions and bind mounts of a step read from: selected files of the user's, or another image. */
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { pathBytes, pathText } from '../base/path-bytes.ts';
-import { DefinitionError } from '../errors.ts';
+import { DefinitionError, HostError } from '../errors.ts';
 import type { CopySelection } from '../graph/action.ts';
-import { type CopyEntry, type Expectation, native } from '../native/addon.ts';
+import { type CopyEntry, type Expectation, type ListingRow, native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import { type SelectedSource, selectSources } from '../patterns/select.ts';
 import { MapTree, type SourceTree, type TreeEntry } from '../patterns/source-tree.ts';
@@ -123,21 +123,25 @@ class MountedTree implements SourceTree<MountedEntry> {
   }
 
   async list(directories: readonly string[]) {
-    const listings = await callNative(this.#signal, 'cannot list what is to be copied', (cancel) =>
+    const json = await callNative(this.#signal, 'cannot list what is to be copied', (cancel) =>
       native().scanDirectories(
         this.#root,
         directories.map((path) => pathBytes(path.slice(1))),
         cancel,
       ),
     );
-    return listings.map(({ entries }) =>
-      entries
-        .map(({ path, kind, mode, link }) => ({
-          name: pathText(path.subarray(path.lastIndexOf('/') + 1)),
-          entry: { kind, mode, ...(link === undefined ? {} : { link: pathText(link) }) },
-        }))
-        .sort((one, other) => (one.name < other.name ? -1 : 1)),
-    );
+    return (JSON.parse(json) as (readonly ListingRow[] | null)[]).map((rows, index) => {
+      if (rows === null) {
+        throw new HostError(`cannot list '${directories[index]}', which is to be copied: permission denied`, {
+          code: 'E_IO',
+          errno: 'EACCES',
+        });
+      }
+      return rows.map(([name, kind, mode, , , , , , link]) => ({
+        name,
+        entry: { kind, mode, ...(link === undefined ? {} : { link }) },
+      }));
+    });
   }
 }
 
