@@ -242,10 +242,11 @@ function commandLine(command: CommandLine): string {
   return command.form === 'exec' ? JSON.stringify(command.argv) : command.text;
 }
 
+/** Heredocs first: so neither a bracket nor a quote of a source has a part in how they are read. */
 function paths({ sources, heredocs, destination }: CopyParts): string {
   return heredocs.length === 0
     ? words([...sources, destination])
-    : [...sources, ...heredocs.map(opening), destination].join(' ');
+    : [...heredocs.map(opening), ...sources, destination].join(' ');
 }
 
 /** Separated by blanks where that says the same, else as JSON. */
