@@ -121,7 +121,7 @@ export function parseInstruction(
   const name = keyword.toUpperCase();
   const grammar = grammarOf(keyword);
   const json = grammar.json ? jsonStrings(rest) : undefined;
-  const openings = opensHeredocs(grammar, rest, json, escapeCharacter) ? heredocsOf(text) : [];
+  const openings = heredocsOf(heredocText(grammar, rest, json, escapeCharacter));
   const taken = openings.map((opening) => ({ opening, ...bodies(opening) }));
   const parts = grammar.parse({
     name,
@@ -175,20 +175,20 @@ function shown(word: string): string {
   return word.length > 60 ? `${word.slice(0, 60)}…` : word;
 }
 
-/** An ONBUILD has those of the instruction that it keeps. */
-function opensHeredocs(
+/** Where heredocs may be opened: not in flags. An ONBUILD has those of the instruction that it keeps. */
+function heredocText(
   grammar: Grammar,
   rest: string,
   json: readonly string[] | undefined,
   escapeCharacter: string,
-): boolean {
+): string {
   if (grammar !== INSTRUCTIONS.onbuild) {
-    return grammar.heredocs === true && json === undefined;
+    return grammar.heredocs === true && json === undefined ? rest : '';
   }
   const inner = splitInstruction(rest, escapeCharacter);
   const kind = inner.keyword.toLowerCase();
   const kept = Object.hasOwn(INSTRUCTIONS, kind) ? INSTRUCTIONS[kind as Kind] : undefined;
-  return kept?.heredocs === true && jsonStrings(inner.rest) === undefined;
+  return kept?.heredocs === true && jsonStrings(inner.rest) === undefined ? inner.rest : '';
 }
 
 /** Rules of the first `# check=skip=A,B // why` above. */
