@@ -368,20 +368,30 @@ function copyParts(request: Request) {
 }
 
 function plainSources({ name, heredocs }: Request, words: readonly string[]): readonly string[] {
-  const waiting = heredocs.map((heredoc) => heredoc.name);
-  return words.filter((word) => {
+  let taken = 0;
+  const plain = words.filter((word) => {
     const opening = parseHeredocWord(word);
     if (opening === undefined) {
       return true;
     }
-    if (waiting.shift() !== opening.name) {
+    if (heredocs[taken]?.name !== opening.name) {
       throw instructionError(`the heredoc ${word} of ${name} is not understood`, {
         hint: 'quotes somewhere in the line have no partner',
         culprit: word,
       });
     }
+    taken += 1;
     return false;
   });
+  const lost = heredocs[taken];
+  if (lost !== undefined) {
+    // White space that ends a word of a shell and no source, such as a no-break space.
+    throw instructionError(`the heredoc '${lost.name}' of ${name} is part of another word`, {
+      hint: 'put a plain space before it',
+      culprit: '<<',
+    });
+  }
+  return plain;
 }
 
 function keyValues({ name, rest, escape: escapeCharacter }: Request): readonly KeyValue[] {
