@@ -30,6 +30,12 @@ describe('an excerpt', () => {
     expect(showLines(['\tab'], { startLine: 1, endLine: 1 }, 3)).toBe('> 1 |   ab\n    |    ^');
   });
 
+  test('shows no character that moves what stands before it', () => {
+    expect(showLines(['a\rb\x1b[2Jc'], { startLine: 1, endLine: 1 }, 3)).toBe(
+      '> 1 | a\ufffdb\ufffd[2Jc\n    |   ^',
+    );
+  });
+
   test('moves to the place in a long line', () => {
     const [line = '', caret = ''] = showLines(
       [`${'a'.repeat(500)}X${'b'.repeat(500)}`],
