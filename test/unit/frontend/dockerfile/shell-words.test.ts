@@ -173,6 +173,8 @@ describe('words', () => {
     ['${unset:-x y}z', ['x', 'yz']],
     ['a\u00a0b', ['a', 'b']],
     ['a<< b', ['a<<', 'b']],
+    // The reference implementation loses what stands before a modifier.
+    ['80 1${unset:-2}3 4', ['80', '123', '4']],
   ])('%s', (word, expected) => {
     expect(expandWords(word, environment).words).toEqual(expected);
   });
