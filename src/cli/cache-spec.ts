@@ -1,8 +1,9 @@
 /** `--cache-from` and `--cache-to`, spelled as buildx spells them. */
+
+import { nearName } from '../base/near-name.ts';
 import { isDigest } from '../oci/digest.ts';
 import { parseReference } from '../oci/reference.ts';
 import type { CacheSource, CacheTarget } from './engine-api.ts';
-import { nearName } from './near-name.ts';
 import { BadValue } from './option.ts';
 import {
   COMPRESSIONS,

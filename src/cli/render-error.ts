@@ -46,9 +46,15 @@ function headline(message: string, style: ErrorStyle): string {
 
 function facts(error: TsbuildError): string[] {
   if (error instanceof DefinitionError) {
+    if (error.file !== undefined) {
+      return dockerfileLines(error);
+    }
     // A file that cannot be loaded has its place in the message; the stack only tells how we came to load it.
     const excerpt = error.code === 'E_DEFINITION_LOAD' ? undefined : definitionExcerpt(error);
     return excerpt === undefined ? [] : [bounded(excerpt)];
+  }
+  if (error instanceof StepError && error.excerpt !== undefined) {
+    return dockerfileLines(error);
   }
   if (error instanceof RemoteError && error.url !== undefined) {
     const request = [error.method, error.url].filter((part) => part !== undefined).join(' ');
@@ -62,6 +68,14 @@ function facts(error: TsbuildError): string[] {
     return [`  expected ${error.expected}`, `  actual   ${error.actual ?? '?'}`, ...from].map(bounded);
   }
   return [];
+}
+
+/** The place in a text that is no module, which brings its own lines. */
+function dockerfileLines(error: DefinitionError | StepError): string[] {
+  const column = error instanceof DefinitionError ? error.column : undefined;
+  const place = [error.file, error.line, column].filter((part) => part !== undefined).join(':');
+  const lines = error.excerpt === undefined ? [] : bounded(error.excerpt).split('\n');
+  return [bounded(`  ${place}`), ...lines.map((line) => `  ${line}`)];
 }
 
 function stepOutput(error: StepError): string[] {

@@ -29,6 +29,7 @@ import { type KnownVertex, type Solution, solve } from '../solver/solve.ts';
 import { resolveBaseImage } from './base-resolver.ts';
 import { inlineCache, portableIds } from './cache-export.ts';
 import type { ImportedCaches } from './cache-import.ts';
+import { Dockerfiles } from './dockerfiles.ts';
 import { imageId } from './image-id.ts';
 import { resolveLayout } from './layouts.ts';
 import { BuildInputs } from './local-inputs.ts';
@@ -103,16 +104,22 @@ export async function solveImages(
   const emit: Emit = (event) => onEvent({ timeMs: parts.now(), ...event } as BuildEvent);
   const inputs = new BuildInputs(parts.store.stats, parts.now);
   const mode = options.ignoreCache === true ? 'ignore' : options.forceBuild === true ? 'force' : 'use';
+  await using dockerfiles = new Dockerfiles(parts, {
+    signal,
+    emit,
+    again: mode !== 'use' || options.pull === true,
+    severalPlatforms: false,
+  });
   const graphs = await Promise.all(
     images.map((image, index) =>
-      graphOf(parts, image, options, inputs, mode !== 'use', options.definitions?.[index]),
+      graphOf(parts, image, options, { inputs, dockerfiles }, mode !== 'use', options.definitions?.[index]),
     ),
   );
   await options.imported;
   const tips = graphs.map((graph) => graph.tip.vertex);
   let failing: readonly (readonly string[])[] = [];
   const solution = await solve(tips, {
-    ops: makeOps(parts, graphs, inputs),
+    ops: makeOps(parts, graphs, inputs, dockerfiles.sources),
     cache: parts.cache,
     jobs: options.concurrency ?? parts.jobs,
     signal,
@@ -191,7 +198,7 @@ async function graphOf(
   parts: EngineParts,
   image: Image,
   options: BuildImagesOptions,
-  inputs: BuildInputs,
+  { inputs, dockerfiles }: { readonly inputs: BuildInputs; readonly dockerfiles: Dockerfiles },
   forced: boolean,
   definition: string | undefined,
 ): Promise<ImageGraph> {
@@ -203,6 +210,8 @@ async function graphOf(
     platform: formatPlatform(hostPlatform()) as PlatformName,
     hostPython: () => hostPythonSeries(parts.environment),
     scan: (input) => inputs.scan(input, signal),
+    readDockerfile: (declaration) => dockerfiles.read(declaration),
+    convertDockerfile: dockerfiles.convert,
     resolver: {
       resolveImage: (reference, platform, { secret, refresh }) =>
         resolveBaseImage({ blobs, images, registries: parts.registries }, reference, platform, {
@@ -215,7 +224,7 @@ async function graphOf(
     ...(definition === undefined ? {} : { definition }),
     ...(again ? { refresh: true } : {}),
   });
-  for (const input of graph.localInputs.values()) {
+  for (const input of [...graph.localInputs.values(), ...graph.contextInputs.values()]) {
     inputs.add(input);
   }
   return options.materialise === true && graph.mounts.length > 0 ? withMounts(graph, inputs) : graph;
@@ -287,7 +296,9 @@ function layerIds(
   const ids: string[] = [];
   for (const [index, vertices] of graph.layerVertices.entries()) {
     const results = vertices.map((each) => resultIds.get(each.digest) ?? '');
-    ids.push(imageId(ids.at(-1) ?? '', { results, config: configLines(calls[index]) }));
+    const dockerfile = graph.dockerfileConfigs.get(index);
+    const config = dockerfile === undefined ? configLines(calls[index]) : [dockerfile];
+    ids.push(imageId(ids.at(-1) ?? '', { results, config }));
   }
   return ids;
 }
@@ -319,7 +330,7 @@ async function finish(
   const { source, graph, id, layers, builtLayers, known } = solved;
   const portableId = layerIds(source, graph, portableIds(known)).at(-1) ?? '';
   const before = store.images.get(id)?.config.created ?? importedTimes?.get(id);
-  const created = createdAt(parts, before);
+  const created = createdAt(parts, graph.sourceDateEpoch, before);
   const portable = { id: portableId, created, known };
   const manifest = buildManifest({
     layers: imageLayers(blobs),
@@ -327,7 +338,7 @@ async function finish(
     platform: graph.platform,
     created,
     history: graph.history.map((entry) => (entry.created === undefined ? { created, ...entry } : entry)),
-    ...(graph.base?.author === undefined ? {} : { author: graph.base.author }),
+    ...(graph.author === undefined ? {} : { author: graph.author }),
     ...(options.inlineCache === true
       ? {
           extra: inlineMember(
@@ -386,8 +397,12 @@ export function imageLayers(blobs: readonly LayerBlob[]): readonly ImageLayer[] 
 }
 
 /** SOURCE_DATE_EPOCH, or when this image was first built here, or now. Whole seconds. */
-function createdAt({ environment, now }: EngineParts, before: string | undefined): string {
-  const epoch = sourceDateEpoch(environment);
+function createdAt(
+  { environment, now }: EngineParts,
+  ofBuild: number | undefined,
+  before: string | undefined,
+): string {
+  const epoch = ofBuild ?? sourceDateEpoch(environment);
   return epoch === undefined
     ? (before ?? new Date(Math.floor(now() / 1000) * 1000).toISOString().replace('.000Z', 'Z'))
     : new Date(epoch * 1000).toISOString().replace('.000Z', 'Z');

@@ -86,7 +86,10 @@ export interface SourceGit {
   readonly remote: string;
   /** Full hexadecimal id of the commit. */
   readonly commit: string;
-  /** What was asked for, such as a branch: fetched where a server refuses to give a commit by its id. Not part of the key. */
+  /**
+   * Full name of what was asked for, such as `refs/heads/main`: fetched where a server refuses to give a commit by its id.
+   * Part of the key only with `keepGitDir`, whose `.git` has it.
+   */
   readonly ref?: string;
   /** Directory of the repository that becomes `/`. @defaultValue all of it */
   readonly subdir?: string;
@@ -118,6 +121,16 @@ export interface VertexOrigin {
   readonly layer: number;
   /** Which definition it belongs to, so that an explanation can find the last run of the same step. */
   readonly definition?: string;
+  /** Which step of the call, where one call makes many: `builder/3`. */
+  readonly position?: string;
+  /** Where the user's text asks for it. */
+  readonly source?: {
+    readonly file: string;
+    /** From 1. */
+    readonly line: number;
+    /** The lines around it, numbered. */
+    readonly excerpt: string;
+  };
 }
 
 export interface Vertex extends VertexOptions {

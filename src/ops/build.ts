@@ -1,17 +1,19 @@
 /** Actions on a root filesystem, committed as one layer. */
 import { join } from 'node:path';
 import type { Json } from '../base/canonical-json.ts';
-import { InternalError, StepError } from '../errors.ts';
+import { DefinitionError, InternalError, StepError } from '../errors.ts';
 import type { Action, Chmod, ExecAction, Mount } from '../graph/action.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { KeyField, LayerId, Op, OpContext, Result } from '../solver/op.ts';
 import type { StepInput } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
-import type { LocalInputs, OpTools, SecretValues } from './op-context.ts';
+import type { HttpFileContents, LocalInputs, OpTools, SecretValues } from './op-context.ts';
 import { operationOf } from './operation-of.ts';
+import { httpInput } from './source-http.ts';
 
 export interface BuildOpOptions extends OpTools {
   readonly inputs: LocalInputs;
+  readonly httpFiles: HttpFileContents;
   readonly secrets: SecretValues;
   /** Variables that every step sees and no key does, such as TSBUILD_IS_BUILD. */
   readonly lentEnv: Readonly<Record<string, string>>;
@@ -40,7 +42,7 @@ async function execute(
   const layer = resultId as LayerId;
   const context = { signal, emit: (event: Parameters<typeof emit>[0]) => emit(withVertex(event, vertex)) };
   const [stepInputs, secrets] = await Promise.all([
-    Promise.all(inputs.map((input, index) => stepInput(options, vertex, input, index, signal))),
+    Promise.all(inputs.map((input, index) => stepInput(options, vertex, input, index, context))),
     secretsOf(actions, options.secrets),
   ]);
   const stacks = inputs.flatMap((input) => (input.kind === 'rootfs' ? [input.layers] : []));
@@ -67,13 +69,23 @@ async function execute(
   return { kind: 'rootfs', layers: [...parents, layer] };
 }
 
-/** Says which call of the chain a failed step belongs to. */
+/** Says which call of the chain, or which lines of a Dockerfile, a failed step belongs to. */
 function atLayer(error: unknown, vertex: Vertex): unknown {
+  const source = vertex.origin?.source;
+  if (error instanceof DefinitionError && error.line === undefined && source !== undefined) {
+    return new DefinitionError(error.message, {
+      code: error.code,
+      hint: error.hint,
+      cause: error.cause,
+      ...source,
+    });
+  }
   return error instanceof StepError
     ? new StepError(`${vertex.label}: ${error.message}`, {
         ...error,
         code: error.code,
         layer: vertex.origin?.layer,
+        ...source,
         cause: error.cause,
       })
     : error;
@@ -171,24 +183,32 @@ function mountKey(mount: Mount): Json {
 }
 
 async function stepInput(
-  { inputs }: BuildOpOptions,
+  { inputs, httpFiles }: BuildOpOptions,
   vertex: Vertex,
   result: Result,
   index: number,
-  signal: AbortSignal,
+  context: Pick<OpContext, 'signal' | 'emit'>,
 ): Promise<StepInput> {
   if (index === 0) {
     return { kind: 'none' };
   }
-  if (result.kind === 'rootfs') {
-    return { kind: 'layers', layers: result.layers };
-  }
   const source = vertex.inputs[index]?.vertex;
+  if (result.kind === 'rootfs') {
+    return {
+      kind: 'layers',
+      layers: result.layers,
+      ...(source === undefined ? {} : { name: `'${source.label}'` }),
+    };
+  }
   if (source === undefined) {
     throw new InternalError(`vertex '${vertex.label}' has no input ${index}`);
   }
-  const { files } = await inputs.scanned(operationOf(source, 'source-local').input, signal);
-  return { kind: 'files', files };
+  const name = `'${source.label}'`;
+  if (source.operation.kind === 'source-http') {
+    return { kind: 'files', files: [await httpInput(httpFiles, source.operation, context)], name };
+  }
+  const { files } = await inputs.scanned(operationOf(source, 'source-local').input, context.signal);
+  return { kind: 'files', files, name };
 }
 
 async function secretsOf(

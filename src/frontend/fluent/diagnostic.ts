@@ -1,6 +1,9 @@
+import type { CheckName } from '../dockerfile/check-rules.ts';
+
 /** Something that is worth saying and never fatal (B14 of the Image API). */
 export interface Diagnostic {
-  readonly code: DiagnosticCode;
+  /** Of the build checks of a Dockerfile it is the rule's name. */
+  readonly code: DiagnosticCode | CheckName;
   readonly message: string;
   /** Position of the call in the chain; 0 is the base. */
   readonly layer?: number;
@@ -8,6 +11,7 @@ export interface Diagnostic {
 
 export type DiagnosticCode =
   | 'W_APT_PURGE'
+  | 'W_BUILD_ARG_UNUSED'
   | 'W_CD_LOST'
   | 'W_COPY_UNFILTERED'
   | 'W_EXPORT_LOST'
@@ -17,4 +21,5 @@ export type DiagnosticCode =
   | 'W_PIP_WHERE_UV'
   | 'W_PYTHON_FALLBACK'
   | 'W_SYMLINK_OUTSIDE'
+  | 'W_SYNTAX_IGNORED'
   | 'W_UNPINNED';
