@@ -64,7 +64,8 @@ export interface DockerfileGraph {
 }
 
 /**
- * @throws {DefinitionError} `E_DOCKERFILE_…` with the place in the file; `E_COPY_SOURCE_MISSING` is found later, when the
+ * @throws {DefinitionError} `E_DOCKERFILE_SYNTAX`, `E_DOCKERFILE_INSTRUCTION`, `E_DOCKERFILE_FLAG`, `E_DOCKERFILE_VARIABLE`,
+ * `E_DOCKERFILE_STAGE`, `E_ENTITLEMENT`, with the place in the file; `E_COPY_SOURCE_MISSING` is found later, when the
  * context is looked at.
  * @throws what the resolver throws.
  */

@@ -92,7 +92,7 @@ export class Image {
    * ```ts
    * const image = Image.fromDockerfile('docker/Dockerfile', { contextDir: '.', buildArgs: { VERSION: '1.2' } });
    * ```
-   * @throws {DefinitionError} Later, when it is planned or built: `E_LOCAL_FILE_MISSING`, `E_DOCKERFILE_…`.
+   * @throws {DefinitionError} Later, when it is planned or built: `E_LOCAL_FILE_MISSING`, `E_DOCKERFILE_SYNTAX` and its like.
    */
   static fromDockerfile(
     path: LocalPath | dockerfiles.DockerfileText | undefined,
