@@ -621,7 +621,8 @@ export class Conversion {
     const { request, sourceDateEpoch } = this;
     const state = new StageState(
       node,
-      node.platform === undefined || node.parent === undefined ? base : { ...base, platform: node.platform },
+      // A stage has the platform of the stage that it is FROM, whatever its own flag says.
+      base,
       {
         severalPlatforms: request.severalPlatforms,
         definition: request.definition,
