@@ -84,15 +84,20 @@ export function lookupOwner(root: string, owner: Owner): OwnerIds {
       return { uid: 0, gid: 0 };
     case 'ids':
       return { uid: owner.uid, gid: owner.gid };
-    case 'names': {
-      if (NUMBER.test(owner.names)) {
-        const id = checkId(owner.names);
-        return { uid: id, gid: id };
-      }
-      const { uid, gid } = lookupUser(root, owner.names);
-      return { uid, gid };
-    }
+    case 'names':
+      return ownerOfNames(root, owner.names);
   }
+}
+
+/** Digits are numbers here, whatever the image calls its users. */
+function ownerOfNames(root: string, names: string): OwnerIds {
+  const [user = '', group = ''] = names.split(':', 2);
+  const found = lookupUser(root, NUMBER.test(user) ? `0:${group}` : names);
+  const uid = NUMBER.test(user) ? checkId(user) : found.uid;
+  if (NUMBER.test(group)) {
+    return { uid, gid: checkId(group) };
+  }
+  return { uid, gid: group === '' && NUMBER.test(user) ? uid : found.gid };
 }
 
 function readTable(root: string, path: string): string[] {

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { lookupUser, type StepUser } from '../../../src/executor/user.ts';
+import { lookupOwner, lookupUser, type StepUser } from '../../../src/executor/user.ts';
 import { type Leaf, temporaryTree } from '../../support/temporary-tree.ts';
 
 const PASSWD = [
@@ -131,3 +131,28 @@ test('a FIFO does not hang, a directory and a huge file are not read', async () 
   truncateSync(join(huge.path, 'etc/passwd'), 1024 ** 4);
   expect(() => lookupUser(huge.path, 'app')).toThrow(/unknown user/);
 });
+
+test.each<[string, number, number]>([
+  ['app', 1000, 1001],
+  ['app:', 1000, 1001],
+  ['app:audio', 1000, 29],
+  ['app:77', 1000, 77],
+  [':audio', 0, 29],
+  ['1000', 1000, 1000],
+  ['2000', 2000, 2000],
+  ['2000:audio', 2000, 29],
+  ['5:6', 5, 6],
+])("files of '%s' belong to %d:%d", async (names, uid, gid) => {
+  await using root = await temporaryTree(FILES);
+  expect(lookupOwner(root.path, { kind: 'names', names })).toEqual({ uid, gid });
+});
+
+test.each(['nobody-here', 'app:nobody-here', '5:nobody-here', '4294967295', '5:4294967295'])(
+  "nothing can belong to '%s'",
+  async (names) => {
+    await using root = await temporaryTree(FILES);
+    expect(() => lookupOwner(root.path, { kind: 'names', names })).toThrow(
+      expect.objectContaining({ code: 'E_UNKNOWN_USER' }),
+    );
+  },
+);
