@@ -106,11 +106,14 @@ export function makeInPlace(root: string, missing: readonly Located[]): () => vo
       made.push({ path, kind, parent });
     }
   }
-  const after = new Map([...before.keys()].map((parent) => [parent, mtimeOf(parent)]));
+  // At once, so that the step too sees the time that was.
+  for (const [parent, time] of before) {
+    native().setMtime(parent, String(time));
+  }
   return () => {
     // A parent that the step changed keeps the time of that.
-    const untouched = [...after]
-      .filter(([parent, time]) => time >= 0n && leadsNowhereElse(root, parent) && mtimeOf(parent) === time)
+    const untouched = [...before]
+      .filter(([parent, time]) => leadsNowhereElse(root, parent) && mtimeOf(parent) === time)
       .map(([parent]) => parent);
     const kept = made.reverse().filter((one) => leadsNowhereElse(root, one.parent) && !takeAway(one));
     for (const parent of untouched) {

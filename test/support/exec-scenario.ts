@@ -447,7 +447,7 @@ devices:
 );
 await run(
   'device',
-  'head -c 2 /dev/fake0 | wc -c; echo $COMMON $DEVICE; tool; other; touch /opt/driver/x 2>&1; ls -l $LD_LIBRARY_PATH | grep lib | sed "s/.* lib/lib/"; cat $LD_LIBRARY_PATH/libfake.so.1; ls /usr/lib/fake 2>&1; ls /dev/fakes 2>&1; true',
+  'head -c 2 /dev/fake0 | wc -c; echo $COMMON $DEVICE; tool; other; touch /opt/driver/x 2>&1; ls $LD_LIBRARY_PATH; readlink $LD_LIBRARY_PATH/libfake.so.1; cat $LD_LIBRARY_PATH/libfake.so.1; ls /usr/lib/fake 2>&1; ls /dev/fakes 2>&1; true',
   {
     env: [['COMMON', 'mine']],
     devices: [{ name: 'vendor.example/net=0', required: true }],
