@@ -3,11 +3,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { GivenById } from '../../src/engine/make-ops.ts';
+import { type GivenById, openGivenById } from '../../src/engine/given-by-id.ts';
 import type { ExecAction, Mount } from '../../src/graph/action.ts';
 import { buildSecretId } from '../../src/graph/secret-id.ts';
 import { vertex } from '../../src/graph/vertex.ts';
-import { buildSecretReader, parseBuildSecret } from '../../src/secret/build-secret.ts';
+import { parseBuildSecret } from '../../src/secret/build-secret.ts';
 import { openGraphBuild } from '../support/graph-build.ts';
 import { lacks } from '../support/requires.ts';
 
@@ -31,10 +31,8 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('given by id', () => {
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-  const given = (secrets: readonly string[], environment: NodeJS.ProcessEnv = {}): GivenById => ({
-    secret: buildSecretReader(secrets.map(parseBuildSecret), { environment, cwd: dir }),
-    agent: () => Promise.resolve(undefined),
-  });
+  const given = (secrets: readonly string[], environment: NodeJS.ProcessEnv = {}): GivenById =>
+    openGivenById({ secrets: secrets.map(parseBuildSecret) }, { environment, cwd: dir });
   const secretMount = (id: string, required: boolean): Mount => ({
     kind: 'secret',
     secretId: buildSecretId(id),
