@@ -192,6 +192,10 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(c
       expect(Number(lines('secure').at(-2))).toBeGreaterThan(0);
       expect(lines('insecure').slice(-2)).toEqual(['0', 'A']);
       expect(results.hostPipes).toBe(false);
+      const effective = (line = '') => BigInt(`0x${line.replace(/.*\s/, '')}`) & SYS_ADMIN;
+      expect(lines('insecureUser')[0]).toBe(single ? '0' : '1000');
+      expect(effective(lines('insecureUser')[1])).toBe(SYS_ADMIN);
+      expect(effective(lines('secureUser')[0])).toBe(0n);
     });
 
     test('a device brings its node, files, variables and libraries, and leaves nothing', () => {

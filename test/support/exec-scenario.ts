@@ -410,8 +410,12 @@ const look =
   'grep CapBnd /proc/self/status; mkdir -p /mnt; mount -t tmpfs x /mnt 2>/dev/null && touch /mnt/x && echo mounted; mount | grep -c "on /proc/acpi\\|on /sys/firmware\\|on /proc/fs"; ls /dev/pipes';
 await mounted('secure', look, [inline('/dev/pipes/A', 'x')]);
 await run('insecure', look, { security: 'insecure', mounts: [inline('/dev/pipes/A', 'x')] });
+await run('insecureUser', 'id -u; grep CapEff /proc/self/status', {
+  security: 'insecure',
+  user: single ? '' : 'app',
+});
+await run('secureUser', 'grep CapEff /proc/self/status', { user: single ? '' : 'app' });
 results.hostPipes = existsSync('/dev/pipes');
-results.ownCaps = /CapEff:\s*(\S+)/.exec(readFileSync(`/proc/${worker.hello.pid}/status`, 'utf8'))?.[1];
 
 // Devices.
 for (const dir of cdiDirs) {
