@@ -14,10 +14,9 @@ import { sourceHttpOp } from '../ops/source-http.ts';
 import { sourceImageOp, sourceOciLayoutOp } from '../ops/source-image.ts';
 import { sourceLocalOp } from '../ops/source-local.ts';
 import { sourceToolOp } from '../ops/source-tool.ts';
-import type { BuildSecretValue } from '../secret/build-secret.ts';
 import { type Secret, secretValues } from '../secret/secret.ts';
-import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Ops } from '../solver/solve.ts';
+import type { GivenById } from './given-by-id.ts';
 import type { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOfText } from './registries.ts';
@@ -26,12 +25,6 @@ import { fetchTool, toolImage } from './tools.ts';
 
 /** What steps see of the build, and no key does (Image API, B11.2). */
 const LENT_ENV = { TSBUILD_IS_CONTAINER: '1', TSBUILD_IS_BUILD: '1' };
-
-/** Secrets and agents that the build was given by id. */
-export interface GivenById {
-  readonly secret: (id: string) => Promise<BuildSecretValue>;
-  readonly agent: (id: string) => Promise<SshAgentSocket | undefined>;
-}
 
 /** @param openSources - Gives what the graphs' web files and commits were resolved by; called when a step reads one. */
 export function makeOps(

@@ -214,6 +214,7 @@ function encodeSpec(spec: SandboxSpec): Buffer {
     String(spec.uid),
     String(spec.gid),
     spec.groups === undefined ? 'keep' : spec.groups.join(','),
+    spec.insecure === true ? 'all' : '',
     spec.cwd,
     '022',
     (spec.ulimits ?? []).map(({ name, soft, hard }) => `${name}=${soft}:${hard}`).join(','),
