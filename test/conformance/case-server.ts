@@ -122,11 +122,11 @@ function makeRepository(directory: string, commits: readonly Commit[]): void {
     });
   git('init', '--quiet', '--initial-branch=main');
   git('config', 'uploadpack.allowAnySHA1InWant', 'true');
-  for (const { files, tag, branch } of commits) {
+  for (const [index, { files, tag, branch }] of commits.entries()) {
     if (branch !== undefined) {
       git('checkout', '--quiet', '-B', branch);
     }
-    makeTree(directory, files);
+    makeTree(directory, files, `commit ${index}`);
     git('add', '--all');
     git('commit', '--quiet', '--message', 'a commit');
     if (tag !== undefined) {

@@ -37,6 +37,8 @@ interface Said {
   readonly serve?: Readonly<Record<string, Leaf>>;
   /** Name of a repository → its commits, served as `http://$SERVER/NAME`. */
   readonly git?: Readonly<Record<string, readonly Commit[]>>;
+  /** The times of directories are compared too. */
+  readonly directoryTimes?: boolean;
   /** The build must fail. */
   readonly fails?: boolean;
   readonly decisions?: readonly Decision[];

@@ -1,10 +1,12 @@
 /**
  * Builds every case with two builders and lists where the images differ.
  *
- *   node test/conformance/compare.ts --left buildkit --right tsbuild [--record] [PART OF A CASE'S NAME]...
+ *   node test/conformance/compare.ts --left buildkit --right tsbuild [--show-decided] [PART OF A CASE'S NAME]...
+ *   node test/conformance/compare.ts --left buildkit --right recorded --record --jobs 1
  *
  * A builder is `buildkit` (needs `buildctl` and BUILDKIT_HOST), `buildah`, `tsbuild`, or `recorded`: what `--record`
- * wrote of the left builder. A difference that no decision of the case covers makes the exit status 1.
+ * wrote of the left builder. Record with one job: builds that BuildKit runs at the same time share steps whose inputs
+ * differ in nothing but times. A difference that no decision of the case covers makes the exit status 1.
  */
 import { parseArgs } from 'node:util';
 import { buildah } from './builders/buildah.ts';
@@ -17,7 +19,6 @@ import { readRecord, writeRecord } from './record.ts';
 import { makeSurroundings, type Surroundings } from './surroundings.ts';
 
 const BUILDERS: Readonly<Record<string, () => Builder>> = { buildah, buildkit, tsbuild };
-const AT_ONCE = 2;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -26,6 +27,7 @@ const { values, positionals } = parseArgs({
     right: { type: 'string', default: 'tsbuild' },
     record: { type: 'boolean', default: false },
     'show-decided': { type: 'boolean', default: false },
+    jobs: { type: 'string', default: '2' },
   },
 });
 
@@ -83,14 +85,13 @@ function show({ subject, left, right }: Difference, [leftName = '', rightName = 
 const cases = readCases(positionals);
 await using surroundings = await makeSurroundings(cases);
 const left = sideOf(values.left);
-const right = sideOf(values.record && values.left !== 'recorded' ? values.left : values.right);
-const both = right.name === left.name ? left : right;
+const right = sideOf(values.right);
 const rows: Row[] = [];
 const waiting = [...cases];
 await Promise.all(
-  Array.from({ length: AT_ONCE }, async () => {
+  Array.from({ length: Number(values.jobs) }, async () => {
     for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) {
-      const row = await compareCase(item, left, both, surroundings);
+      const row = await compareCase(item, left, right, surroundings);
       rows.push(row);
       console.log(`${row.verdict.padEnd(10)} ${row.name}`);
       for (const line of row.lines) {
@@ -100,9 +101,7 @@ await Promise.all(
   }),
 );
 await left.builder?.[Symbol.asyncDispose]();
-if (both !== left) {
-  await both.builder?.[Symbol.asyncDispose]();
-}
+await right.builder?.[Symbol.asyncDispose]();
 const counts = new Map<string, number>();
 for (const { verdict } of rows) {
   counts.set(verdict, (counts.get(verdict) ?? 0) + 1);

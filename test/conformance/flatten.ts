@@ -39,13 +39,18 @@ interface Entry {
 /** No case sets a time after 2025, so later ones are those of the build. */
 const NOW_SECONDS = 1_735_689_600;
 /** Shorter text is shown instead of its digest, so that a person can read a listing. */
-const SHOWN_BYTES = 160;
+const SHOWN_BYTES = 600;
 const PAX_XATTR = 'SCHILY.xattr.';
 /** Set where the host marks its own files, never by a build. */
 const HOST_XATTRS = /^security\.(selinux|ima|evm)$/;
 
-/** The one image of `layout`; of several manifests the first that is of a platform. */
-export async function flatten(layout: string): Promise<FlatImage> {
+/**
+ * The one image of `layout`; of several manifests the first that is of a platform.
+ *
+ * @param directoryTimes - Whether listings have them: BuildKit gives a copied directory the time of its source or of the
+ *   build as chance has it.
+ */
+export async function flatten(layout: string, directoryTimes: boolean): Promise<FlatImage> {
   const blobPath = (digest: string) => join(layout, 'blobs', digest.replace(':', '/'));
   const json = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
   let document = json(join(layout, 'index.json'));
@@ -62,7 +67,7 @@ export async function flatten(layout: string): Promise<FlatImage> {
     throw new Error('the config and the manifest disagree about the number of layers');
   }
   return {
-    files: listing(tree),
+    files: listing(tree, directoryTimes),
     config: flatConfig(config),
     history: (config.history ?? []).map(historyLine),
     layers: diffIds.length,
@@ -73,7 +78,7 @@ async function readLayer(path: string, mediaType: string): Promise<readonly Entr
   const entries: Entry[] = [];
   const extract = tar.extract();
   extract.on('entry', (header, stream, next) => {
-    readEntry(header, stream).then((entry) => {
+    readEntry(header, stream as AsyncIterable<Buffer>).then((entry) => {
       entries.push(entry);
       next();
     }, next);
@@ -100,7 +105,7 @@ async function readEntry(header: tar.Header, stream: AsyncIterable<Buffer>): Pro
   if (header.type === 'link') {
     return { path, inode: undefined, target: clean(header.linkname ?? '') };
   }
-  const pax = header.pax ?? {};
+  const pax = (header.pax ?? {}) as Readonly<Record<string, string>>;
   const seconds = Number(pax.mtime ?? (header.mtime?.getTime() ?? 0) / 1000);
   const inode: Inode = {
     type: header.type ?? 'file',
@@ -179,7 +184,7 @@ function removeBelow(tree: Map<string, Inode>, path: string): void {
   }
 }
 
-function listing(tree: ReadonlyMap<string, Inode>): Record<string, string> {
+function listing(tree: ReadonlyMap<string, Inode>, directoryTimes: boolean): Record<string, string> {
   const names = new Map<Inode, string[]>();
   for (const path of [...tree.keys()].sort()) {
     const inode = tree.get(path) as Inode;
@@ -193,7 +198,7 @@ function listing(tree: ReadonlyMap<string, Inode>): Record<string, string> {
         inode.type,
         inode.mode.toString(8).padStart(4, '0'),
         inode.owner,
-        `time ${inode.time}`,
+        ...(inode.type === 'directory' && !directoryTimes ? [] : [`time ${inode.time}`]),
         inode.detail,
         ...inode.xattrs,
         ...(others.length === 0 ? [] : [`same file as ${others.join(' ')}`]),
@@ -217,6 +222,9 @@ function flatConfig(config: Readonly<Record<string, unknown>>): Record<string, u
 }
 
 function flatTime(time: string): string {
+  if (Number.isNaN(Date.parse(time))) {
+    return `no time: ${time}`;
+  }
   return Date.parse(time) / 1000 >= NOW_SECONDS ? 'now' : new Date(time).toISOString();
 }
 

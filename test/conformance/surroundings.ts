@@ -40,7 +40,7 @@ export async function makeSurroundings(cases: readonly Case[]): Promise<Surround
           }
           return 'refused';
         }
-        const image = await flatten(request.layout);
+        const image = await flatten(request.layout, item.directoryTimes ?? false);
         // The port is another one in each run.
         return JSON.parse(JSON.stringify(image).replaceAll(server.host, 'SERVER')) as Result;
       } finally {
@@ -63,7 +63,7 @@ interface Around {
 
 function prepare(directory: string, item: Case, { bases, serverHost, agentSocket }: Around): BuildRequest {
   const contextDirectory = join(directory, 'context');
-  makeTree(contextDirectory, { ...item.context, [item.file]: item.dockerfile });
+  makeTree(contextDirectory, { ...item.context, [item.file]: item.dockerfile }, item.name);
   mkdirSync(join(directory, 'secrets'), { recursive: true });
   const secrets = Object.entries(item.secrets ?? {}).map(([id, value]) => {
     const path = join(directory, 'secrets', id);
@@ -83,7 +83,7 @@ function prepare(directory: string, item: Case, { bases, serverHost, agentSocket
     }
     const local = join(directory, 'contexts', name);
     mkdirSync(dirname(local), { recursive: true });
-    makeTree(local, what);
+    makeTree(local, what, `${item.name} ${name}`);
     return [name, { kind: 'local', directory: local }];
   });
   const mentioned = BASE_NAMES.filter((name) => item.dockerfile.includes(name));

@@ -16,11 +16,13 @@ import {
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { crc32, gzipSync } from 'node:zlib';
 import { type RawEntry, rawTar } from '../support/raw-tar.ts';
 
-/** Of everything that says no other. An eighth of a second is exact in binary, so that nothing is lost on the way. */
+/** Of directories that say no other. An eighth of a second is exact in binary, so that nothing is lost on the way. */
 const DEFAULT_MTIME_SECONDS = 1_420_070_400.125;
+/** Files have later times than directories, by as much as this. */
+const MTIME_RANGE_SECONDS = 10_000_000;
 
 export interface Leaf {
   readonly text?: string;
@@ -49,8 +51,13 @@ export interface Archive {
 /** A path that ends with a slash is a directory; others are files, with their text alone where nothing else is to say. */
 export type Tree = Readonly<Record<string, string | Leaf>>;
 
-/** Makes `tree` below `root`, which is made too; parents are made as needed. */
-export function makeTree(root: string, tree: Tree): void {
+/**
+ * Makes `tree` below `root`, which is made too; parents are made as needed.
+ *
+ * @param seed - Of the times of files. BuildKit takes a file of an earlier build's context for the same when path, size,
+ *   mode and time are equal, so two trees with other content must not share them.
+ */
+export function makeTree(root: string, tree: Tree, seed: string): void {
   mkdirSync(root, { recursive: true, mode: 0o755 });
   const made = new Map<string, number>([[root, DEFAULT_MTIME_SECONDS]]);
   for (const [name, said] of Object.entries(tree)) {
@@ -61,7 +68,11 @@ export function makeTree(root: string, tree: Tree): void {
     }
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     makeLeaf(root, path, name.endsWith('/'), leaf);
-    made.set(path, leaf.mtimeSeconds ?? DEFAULT_MTIME_SECONDS);
+    made.set(
+      path,
+      leaf.mtimeSeconds ??
+        DEFAULT_MTIME_SECONDS + (name.endsWith('/') ? 0 : crc32(`${seed} ${name}`) % MTIME_RANGE_SECONDS),
+    );
   }
   // Children first: making a child changes the time of its parent.
   for (const [path, mtime] of [...made].sort(([a], [b]) => (a < b ? 1 : -1))) {
