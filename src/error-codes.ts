@@ -44,6 +44,10 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A local directory that the definition names does not exist.',
   },
+  E_COPY_SOURCE_MISSING: {
+    who: 'definition',
+    meaning: 'A build context does not hold what an instruction takes from it, or an ignore file hides it.',
+  },
   E_LOCAL_NOT_DIR: { who: 'definition', meaning: 'A directory is expected where there is something else.' },
   E_REQUIREMENTS_NESTED: {
     who: 'definition',
@@ -57,6 +61,7 @@ export const ERROR_CODES = {
   E_SECRET_KEY: { who: 'definition', meaning: 'A variable name that is not one.' },
   E_SECRET_VALUE: { who: 'definition', meaning: 'A variable value that is not a string.' },
   E_SECRET_MISSING: { who: 'definition', meaning: 'A secret that a step requires has no value.' },
+  E_SSH_MISSING: { who: 'definition', meaning: 'A step requires an ssh agent that the build was not given.' },
   E_FILE_TOO_LARGE: { who: 'definition', meaning: 'A file of the image is larger than what was asked for.' },
   E_PATH_BLOCKED: {
     who: 'definition',
@@ -98,10 +103,60 @@ export const ERROR_CODES = {
     meaning: 'Something in the image is in the way of a mount, or its path cannot be resolved.',
   },
 
+  E_DOCKERFILE_SYNTAX: {
+    who: 'definition',
+    meaning:
+      'A Dockerfile whose lines cannot be put together: a directive, a heredoc, a line too long, no stage.',
+  },
+  E_DOCKERFILE_INSTRUCTION: {
+    who: 'definition',
+    meaning: 'An instruction of a Dockerfile that does not exist or whose arguments are wrong.',
+  },
+  E_DOCKERFILE_FLAG: {
+    who: 'definition',
+    meaning: 'A flag of an instruction that does not exist, is given twice or has a wrong value.',
+  },
+  E_DOCKERFILE_VARIABLE: {
+    who: 'definition',
+    meaning:
+      'An expansion of a variable that cannot be parsed, or `${name:?message}` of one that is not set.',
+  },
+
   E_UNKNOWN_USER: { who: 'definition', meaning: 'A user or group that the image does not have.' },
+
+  E_DOCKERFILE_STAGE: {
+    who: 'definition',
+    meaning: 'A stage of a Dockerfile that does not exist, comes too late or has no proper base.',
+  },
+  E_DOCKERFILE_CHECK: {
+    who: 'definition',
+    meaning: 'Build checks that are to fail the build found something, or their options cannot be read.',
+  },
+  E_ENTITLEMENT: {
+    who: 'definition',
+    meaning: 'A Dockerfile asks for something that it has to be trusted with, and is not.',
+  },
+  E_NO_CONTEXT: { who: 'definition', meaning: 'A Dockerfile copies files, and there is no build context.' },
+  E_SOURCE_DATE_EPOCH: {
+    who: 'definition',
+    meaning: 'SOURCE_DATE_EPOCH is neither a number nor something that has a time.',
+  },
+  E_GIT_URL: {
+    who: 'definition',
+    meaning: 'The URL of a git repository that cannot be understood or contradicts itself.',
+  },
+  E_GIT_NOT_FOUND: {
+    who: 'definition',
+    meaning: 'A git repository does not have that branch, tag, commit or directory.',
+  },
+  E_URL: { who: 'definition', meaning: 'A URL that cannot be read.' },
+  E_CHECKSUM: { who: 'definition', meaning: 'A checksum that cannot be used.' },
+  E_CONTEXT: { who: 'definition', meaning: 'Something that cannot be a build context.' },
 
   // Command line.
   E_USAGE: { who: 'usage', meaning: 'The command line cannot be understood.' },
+  E_CACHE_MOUNT_NOT_FOUND: { who: 'usage', meaning: 'No cache mount of that id in the store.' },
+  E_CACHE_MOUNT_IN_USE: { who: 'usage', meaning: 'A cache mount that a step is using cannot be touched.' },
   E_OUTPUT_EXISTS: { who: 'usage', meaning: 'The destination of an output exists and is something else.' },
 
   // Steps.
@@ -130,6 +185,12 @@ export const ERROR_CODES = {
   E_IO: { who: 'host', meaning: 'A system call failed.' },
   E_NATIVE_MISSING: { who: 'host', meaning: 'The native helper is not built for this platform.' },
   E_TOOL_MISSING: { who: 'host', meaning: 'A program that the settings ask for is not on this machine.' },
+  E_SSH_KEY: { who: 'host', meaning: 'A key given with --ssh cannot be served by an agent.' },
+  E_ULIMIT: {
+    who: 'host',
+    meaning: 'A step asks for a resource limit that this machine does not allow.',
+  },
+  E_DEVICE_UNAVAILABLE: { who: 'host', meaning: 'A device that a step requires is not on this machine.' },
   E_CA_BUNDLE: { who: 'host', meaning: 'The certificate bundle of this machine cannot be read.' },
 
   // Remote.
@@ -139,6 +200,8 @@ export const ERROR_CODES = {
   E_NETWORK: { who: 'remote', meaning: 'A server cannot be reached or broke the connection.' },
   E_REFUSED_URL: { who: 'remote', meaning: 'A server sent us to an address that it must not choose.' },
   E_ARCHIVE_FETCH: { who: 'remote', meaning: "A file of Debian's archive cannot be fetched." },
+  E_FETCH: { who: 'remote', meaning: 'A web server does not give the file that the build asks for.' },
+  E_GIT: { who: 'remote', meaning: 'git could not get what the build asks for from a repository.' },
   E_OFFLINE: { who: 'remote', meaning: 'The build needs the network, and it is forbidden.' },
 
   // Integrity.

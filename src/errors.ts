@@ -79,9 +79,36 @@ export class StepError extends TsbuildError {
   }
 }
 
+export interface DefinitionErrorDetails extends ErrorDetails {
+  /** What to call the text that is wrong: `Dockerfile`. Only where the definition is a text. */
+  readonly file?: string | undefined;
+  /** From 1. */
+  readonly line?: number | undefined;
+  /** From 1. */
+  readonly column?: number | undefined;
+  /** The lines around, numbered, with a caret under the place. */
+  readonly excerpt?: string | undefined;
+  /** The very characters that are wrong. */
+  readonly culprit?: string | undefined;
+}
+
 /** The author of the definition acts. */
 export class DefinitionError extends TsbuildError {
   override readonly exitStatus = 2;
+  readonly file: string | undefined;
+  readonly line: number | undefined;
+  readonly column: number | undefined;
+  readonly excerpt: string | undefined;
+  readonly culprit: string | undefined;
+
+  constructor(message: string, details: DefinitionErrorDetails) {
+    super(message, details);
+    this.file = details.file;
+    this.line = details.line;
+    this.column = details.column;
+    this.excerpt = details.excerpt;
+    this.culprit = details.culprit;
+  }
 }
 
 /** The author of the command line acts. */

@@ -6,11 +6,13 @@ import type { RemovedImage, StoredImage } from '../engine/image-library.ts';
 import type { OutputSpec } from '../engine/outputs.ts';
 import type { PruneOptions, PruneResult, UsageLine } from '../engine/prune.ts';
 import type { EngineOptions } from '../engine.ts';
+import type { DescribedDockerfile, DescribeOptions } from '../engine/describe-dockerfile.ts';
+import type { DockerfileText, FromDockerfileOptions } from '../frontend/fluent/dockerfile-layers.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Platform } from '../oci/platform.ts';
 
-export type { EngineOptions, OutputSpec, StoredImage };
+export type { DescribedDockerfile, EngineOptions, OutputSpec, StoredImage };
 
 /** An image of a definition: the engine's business alone, so all that counts here is that it is one. */
 export type DefinedImage = object;
@@ -93,6 +95,8 @@ export interface EngineLike extends AsyncDisposable {
   /** Without network and without executing anything. */
   plan(image: DefinedImage, options?: PlanOptions): Promise<DefinedPlan>;
   build(images: readonly DefinedImage[], options?: BuildOptions): Promise<readonly BuiltImage[]>;
+  /** What a Dockerfile says of itself; nothing is built. */
+  describeDockerfile(image: DefinedImage, options?: DescribeOptions): Promise<DescribedDockerfile>;
   run(
     image: DefinedImage | string,
     command: readonly string[] | undefined,
@@ -137,7 +141,10 @@ export interface RegistryLogin {
 export interface EngineModule {
   readonly Engine: { open(options?: EngineOptions): Promise<EngineLike> };
   /** The class by which an exported value is recognised as an image. Its constructor is nobody's business. */
-  readonly Image: { readonly prototype: DefinedImage };
+  readonly Image: {
+    readonly prototype: DefinedImage;
+    fromDockerfile(path: string | DockerfileText, options: FromDockerfileOptions): DefinedImage;
+  };
   probeHost(options?: { readonly env?: NodeJS.ProcessEnv }): Promise<readonly HostCheck[]>;
   /** Asks the registry whether the login is good. @throws {RemoteError} `E_AUTH`. */
   checkLogin(

@@ -5,9 +5,9 @@ import { registerHooks } from 'node:module';
 import { basename, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
+import { nearName } from '../base/near-name.ts';
 import { DefinitionError, TsbuildError, UsageError } from '../errors.ts';
 import type { DefinedImage } from './engine-api.ts';
-import { nearName } from './near-name.ts';
 import { excerpt, placeOf } from './source-excerpt.ts';
 
 export interface LoadedImage {

@@ -1,6 +1,7 @@
 /** `--output`, spelled as buildx spells it: comma-separated `name=value` fields with the quoting of RFC 4180. */
+import { CsvFieldsError, csvFields } from '../base/csv-fields.ts';
+import { nearName } from '../base/near-name.ts';
 import type { OutputSpec } from './engine-api.ts';
-import { nearName } from './near-name.ts';
 import { BadValue } from './option.ts';
 
 /** `image` only records the result under a name, which `--tag` does anyway; with `push=true` it is `registry`. */
@@ -49,52 +50,12 @@ export function parseOutput(text: string): OutputSpec | undefined {
   return checked(given);
 }
 
-/**
- * One record of RFC 4180: `type=oci,"dest=a,b.tar"`. A quote counts at the start of a field, and `""` within is a quote.
- * @throws {BadValue}
- */
+/** @throws {BadValue} */
 export function splitFields(text: string): string[] {
-  const fields: string[] = [];
-  let position = 0;
-  for (;;) {
-    if (text[position] === '"') {
-      const [field, end] = quotedField(text, position + 1);
-      fields.push(field);
-      position = end;
-    } else {
-      const comma = text.indexOf(',', position);
-      const end = comma < 0 ? text.length : comma;
-      const field = text.slice(position, end);
-      if (field.includes('"')) {
-        throw new BadValue(`a quote within '${field}': put quotes around the whole field`);
-      }
-      fields.push(field);
-      position = end;
-    }
-    if (position >= text.length) {
-      return fields;
-    }
-    if (text[position] !== ',') {
-      throw new BadValue(`'${text.slice(position)}' follows a closing quote`);
-    }
-    position += 1;
-  }
-}
-
-function quotedField(text: string, start: number): [field: string, end: number] {
-  let field = '';
-  let position = start;
-  for (;;) {
-    const quote = text.indexOf('"', position);
-    if (quote < 0) {
-      throw new BadValue(`a quote is not closed in '${text}'`);
-    }
-    field += text.slice(position, quote);
-    if (text[quote + 1] !== '"') {
-      return [field, quote + 1];
-    }
-    field += '"';
-    position = quote + 2;
+  try {
+    return csvFields(text);
+  } catch (error) {
+    throw error instanceof CsvFieldsError ? new BadValue(error.message) : error;
   }
 }
 

@@ -1,7 +1,8 @@
 /** Validates what was typed. Looks at nothing but the words: not at the machine, not at the environment. */
+
+import { nearName } from '../base/near-name.ts';
 import { UsageError } from '../errors.ts';
 import type { Command, CommandEntry, Invocation } from './command.ts';
-import { nearName } from './near-name.ts';
 import { BadValue, type Option, type OptionTable, type Values } from './option.ts';
 
 export type CommandChoice =

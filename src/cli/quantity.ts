@@ -85,3 +85,8 @@ export function parseDuration(given: string): number {
 function pad(number: number): string {
   return String(number).padStart(2, '0');
 }
+
+/** `64m`, `1g`: as docker reads sizes of memory, in units of 1024. */
+export function parseMemorySize(given: string): number {
+  return parseBytes(given.replace(/([kmgtp])i?b?$/i, '$1iB'));
+}

@@ -46,6 +46,9 @@ function headline(message: string, style: ErrorStyle): string {
 
 function facts(error: TsbuildError): string[] {
   if (error instanceof DefinitionError) {
+    if (error.file !== undefined) {
+      return dockerfileLines(error);
+    }
     // A file that cannot be loaded has its place in the message; the stack only tells how we came to load it.
     const excerpt = error.code === 'E_DEFINITION_LOAD' ? undefined : definitionExcerpt(error);
     return excerpt === undefined ? [] : [bounded(excerpt)];
@@ -62,6 +65,13 @@ function facts(error: TsbuildError): string[] {
     return [`  expected ${error.expected}`, `  actual   ${error.actual ?? '?'}`, ...from].map(bounded);
   }
   return [];
+}
+
+/** The place in a text that is no module, which brings its own lines. */
+function dockerfileLines(error: DefinitionError): string[] {
+  const place = [error.file, error.line, error.column].filter((part) => part !== undefined).join(':');
+  const lines = error.excerpt === undefined ? [] : bounded(error.excerpt).split('\n');
+  return [bounded(`  ${place}`), ...lines.map((line) => `  ${line}`)];
 }
 
 function stepOutput(error: StepError): string[] {

@@ -97,6 +97,28 @@ const MIGRATIONS: readonly string[] = [
     started_ms INTEGER NOT NULL
   ) WITHOUT ROWID;
   `,
+  // What remote sources were when they were last asked. URLs may hold credentials, so that only their hashes are here.
+  `
+  CREATE TABLE http_files (
+    url_sha256 TEXT PRIMARY KEY,
+    etag TEXT,
+    last_modified TEXT,
+    digest TEXT NOT NULL,
+    mtime_seconds INTEGER NOT NULL,
+    fetched_ms INTEGER NOT NULL,
+    used_ms INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  CREATE INDEX http_files_by_digest ON http_files(digest);
+  CREATE TABLE git_refs (
+    remote_sha256 TEXT NOT NULL,
+    ref TEXT NOT NULL,
+    full_ref TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    tag_id TEXT,
+    resolved_ms INTEGER NOT NULL,
+    PRIMARY KEY (remote_sha256, ref)
+  ) WITHOUT ROWID;
+  `,
 ];
 
 export class MetaDb {

@@ -1,6 +1,9 @@
-/** The local inputs of one build: each is scanned once, however many ask. */
+/** The local inputs of one build: each directory is scanned once, however many ask. */
+import { canonicalJson } from '../base/canonical-json.ts';
 import { InternalError } from '../errors.ts';
+import { type ContextInput, contextInputName } from '../frontend/dockerfile/context-input.ts';
 import { inputName, type LocalInput } from '../frontend/fluent/local-input.ts';
+import { type ContextFiles, ScannedContext } from '../local/scan-context.ts';
 import { type ScannedInput as Scan, scanInput } from '../local/scan-input.ts';
 import type { StatCache } from '../local/stat-cache.ts';
 import { native } from '../native/addon.ts';
@@ -9,8 +12,11 @@ import type { LocalInputs, ScannedInput } from '../ops/op-context.ts';
 export class BuildInputs implements LocalInputs {
   readonly #statCache: StatCache;
   readonly #now: () => number;
-  readonly #inputs = new Map<string, LocalInput>();
+  readonly #inputs = new Map<string, LocalInput | ContextInput>();
   readonly #scans = new Map<string, Promise<Scan>>();
+  /** By directory and ignore file; many declarations share one. */
+  readonly #contexts = new Map<string, Promise<ScannedContext>>();
+  readonly #contextFiles = new Map<string, Promise<ContextFiles>>();
 
   constructor(statCache: StatCache, now: () => number) {
     this.#statCache = statCache;
@@ -18,30 +24,39 @@ export class BuildInputs implements LocalInputs {
   }
 
   scan(input: LocalInput, signal: AbortSignal): Promise<Scan> {
-    const name = inputName(input);
-    this.#inputs.set(name, input);
-    let scan = this.#scans.get(name);
-    if (scan === undefined) {
-      scan = scanInput(input, {
-        native: native(),
-        statCache: this.#statCache,
-        now: () => BigInt(this.#now()) * 1_000_000n,
-        signal,
-      });
-      this.#scans.set(name, scan);
-    }
-    return scan;
+    const name = this.add(input);
+    return once(this.#scans, name, () => scanInput(input, this.#tools(signal)));
   }
 
-  /** Makes an input known by its name, for the graph's vertices. */
-  add(input: LocalInput): void {
-    this.#inputs.set(inputName(input), input);
+  /** The files that a declaration selects of its context. */
+  contextFiles(input: ContextInput, signal: AbortSignal): Promise<ContextFiles> {
+    const name = this.add(input);
+    return once(this.#contextFiles, name, async () => {
+      const { directory, ignore, name: shown } = input;
+      const of = canonicalJson({ directory, shown, ignore: ignore === undefined ? null : { ...ignore } });
+      const context = await once(this.#contexts, of, () => ScannedContext.scan(input, this.#tools(signal)));
+      return context.files(input.selections, this.#tools(signal));
+    });
+  }
+
+  /**
+   * Makes an input known by its name, for the graph's vertices.
+   *
+   * @returns The name.
+   */
+  add(input: LocalInput | ContextInput): string {
+    const name = 'kind' in input ? contextInputName(input) : inputName(input);
+    this.#inputs.set(name, input);
+    return name;
   }
 
   async scanned(name: string, signal: AbortSignal): Promise<ScannedInput> {
     const input = this.#inputs.get(name);
     if (input === undefined) {
       throw new InternalError(`the graph names a local input that the build does not have: '${name}'`);
+    }
+    if ('kind' in input) {
+      return this.contextFiles(input, signal);
     }
     const { files, contentDigest, entries } = await this.scan(input, signal);
     return {
@@ -55,4 +70,22 @@ export class BuildInputs implements LocalInputs {
       ),
     };
   }
+
+  #tools(signal: AbortSignal) {
+    return {
+      native: native(),
+      statCache: this.#statCache,
+      now: () => BigInt(this.#now()) * 1_000_000n,
+      signal,
+    };
+  }
+}
+
+function once<V>(made: Map<string, Promise<V>>, key: string, make: () => Promise<V>): Promise<V> {
+  let value = made.get(key);
+  if (value === undefined) {
+    value = make();
+    made.set(key, value);
+  }
+  return value;
 }

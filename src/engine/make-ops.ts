@@ -17,12 +17,19 @@ import type { Ops } from '../solver/solve.ts';
 import type { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOfText } from './registries.ts';
+import { RemoteSources } from './remote-sources.ts';
 import { fetchTool, toolImage } from './tools.ts';
 
 /** What steps see of the build, and no key does (Image API, B11.2). */
 const LENT_ENV = { TSBUILD_IS_CONTAINER: '1', TSBUILD_IS_BUILD: '1' };
 
-export function makeOps(parts: EngineParts, graphs: readonly ImageGraph[], inputs: BuildInputs): Ops {
+/** @param sources - The ones that the graphs' web files and commits were resolved by. */
+export function makeOps(
+  parts: EngineParts,
+  graphs: readonly ImageGraph[],
+  inputs: BuildInputs,
+  sources: RemoteSources = new RemoteSources(parts),
+): Ops {
   const { store, layers, worker, settings } = parts;
   const tools = { storeDir: store.dir, layers, records: store.layers, worker };
   const mirrors = new Map(graphs.flatMap((graph) => [...graph.debianMirrors]));
@@ -30,8 +37,18 @@ export function makeOps(parts: EngineParts, graphs: readonly ImageGraph[], input
     scratch: scratchOp,
     merge: mergeOp,
     'source-http': sourceHttpOp,
-    'source-git': sourceGitOp,
-    build: buildOp({ ...tools, inputs, secrets: secretsOf(graphs, parts.environment), lentEnv: LENT_ENV }),
+    'source-git': sourceGitOp({
+      ...tools,
+      scratchDir: store.scratchDir(randomUUID()),
+      checkout: (source, directory, context) => sources.git.checkout(source, directory, context),
+    }),
+    build: buildOp({
+      ...tools,
+      inputs,
+      httpFiles: sources.http,
+      secrets: secretsOf(graphs, parts.environment),
+      lentEnv: LENT_ENV,
+    }),
     'source-local': sourceLocalOp(inputs),
     'source-image': sourceImageOp({ blobs: store.blobs, layers }, repositoryOfText),
     'source-oci-layout': sourceOciLayoutOp({ blobs: store.blobs, layers }),

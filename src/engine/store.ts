@@ -12,6 +12,7 @@ import { BlobStore } from '../content/blob-store.ts';
 import { ImageRecords } from '../content/image-records.ts';
 import { LayerRecords } from '../content/layer-records.ts';
 import { MetaDb } from '../content/meta-db.ts';
+import { SourceRecords } from '../content/source-records.ts';
 import { SqliteStatCache } from '../content/stat-cache.ts';
 import { HostError, InternalError } from '../errors.ts';
 import { type NativeLock, native } from '../native/addon.ts';
@@ -24,6 +25,7 @@ export class Store {
   readonly layers: LayerRecords;
   readonly images: ImageRecords;
   readonly stats: SqliteStatCache;
+  readonly sources: SourceRecords;
   readonly #engineId: string;
   readonly #lock: NativeLock;
 
@@ -34,6 +36,7 @@ export class Store {
     this.layers = new LayerRecords(meta);
     this.images = new ImageRecords(meta);
     this.stats = new SqliteStatCache(meta);
+    this.sources = new SourceRecords(meta);
     this.#engineId = engineId;
     this.#lock = lock;
   }

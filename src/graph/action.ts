@@ -13,6 +13,8 @@ export interface ExecAction {
   readonly argv: readonly string[];
   /** The image's environment and the step's own, in order; later wins. Part of the key. */
   readonly env: readonly (readonly [name: string, value: string])[];
+  /** Proxy variables of the caller; `env` wins over them. Not part of the key. */
+  readonly proxyEnv?: readonly (readonly [name: string, value: string])[];
   /** Absolute. Made if it is missing, as WORKDIR does. */
   readonly cwd: string;
   /** `user`, `user:group`, or numbers; empty is root. Looked up in the image. */

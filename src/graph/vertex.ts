@@ -118,6 +118,10 @@ export interface VertexOrigin {
   readonly layer: number;
   /** Which definition it belongs to, so that an explanation can find the last run of the same step. */
   readonly definition?: string;
+  /** Which step of the call, where one call makes many: `builder/3`. */
+  readonly position?: string;
+  /** Lines of the user's file, from 1. */
+  readonly source?: { readonly file: string; readonly startLine: number; readonly endLine: number };
 }
 
 export interface Vertex extends VertexOptions {

@@ -14,18 +14,15 @@ import { fromNative } from '../native/error.ts';
 import { sha256Digest } from '../oci/digest.ts';
 import type { InputFilter } from '../patterns/ignore-spec.ts';
 import type { InputFile } from '../worker/protocol.ts';
-import { isRacy, type StatCache, type StatCacheEntry } from './stat-cache.ts';
+import { type HashTools, hashFiles, type ToHash } from './hash-files.ts';
 
 export interface ScannedInput extends ScannedFiles {
   /** For the worker, which reads the user's files when it copies them. Sorted by path. */
   readonly files: readonly InputFile[];
 }
 
-export interface ScanTools {
+export interface ScanTools extends HashTools {
   readonly native: Pick<NativeAddon, 'scanTree' | 'hashFiles' | 'CancelToken'>;
-  readonly statCache: StatCache;
-  /** Nanoseconds since the epoch. */
-  readonly now: () => bigint;
   readonly signal?: AbortSignal;
 }
 
@@ -36,13 +33,10 @@ const EXECUTABLE_MODE = 0o755;
 const MAX_REQUIREMENTS_BYTES = 16 * 1024 * 1024;
 
 /** What was selected and still has to be hashed. */
-interface Candidate {
+interface Candidate extends ToHash {
   /** Path in the input. */
   readonly path: string;
   readonly hostPath: string;
-  readonly mode: number;
-  /** As the scan saw the file that the content comes from. */
-  readonly facts: Pick<FileFacts, 'dev' | 'ino' | 'sizeBytes' | 'mtimeNs' | 'ctimeNs'>;
 }
 
 interface KeptLink {
@@ -74,7 +68,7 @@ export async function scanInput(input: LocalInput, tools: ScanTools): Promise<Sc
     if (input.check === 'requirements') {
       await checkRequirements(input);
     }
-    return assemble(selection, await hash(selection.files, tools, cancel));
+    return assemble(selection, await hashFiles(selection.files, tools, cancel));
   } catch (error) {
     // The native code reports its own cancellation; the caller is owed the reason that it gave.
     tools.signal?.throwIfAborted();
@@ -308,42 +302,6 @@ function relativeInside(path: string, link: string): string | undefined {
     }
   }
   return parts.join('/');
-}
-
-/** The same order as the candidates'. What is known by its stat is not read. */
-async function hash(
-  files: readonly Candidate[],
-  { native, statCache, now }: ScanTools,
-  cancel: CancelToken,
-): Promise<readonly FileFacts[]> {
-  const known = statCache.lookup(files.map(({ facts }) => facts));
-  const unknown = files.filter((_, index) => known[index] === undefined);
-  const startedNs = now();
-  const hashed =
-    unknown.length === 0
-      ? []
-      : await native.hashFiles(
-          unknown.map(({ hostPath }) => hostPath),
-          cancel,
-        );
-  const remember: StatCacheEntry[] = hashed
-    .filter((facts) => !isRacy(facts, startedNs))
-    .map(({ dev, ino, sizeBytes, mtimeNs, ctimeNs, sha256 }) => ({
-      facts: { dev, ino, sizeBytes, mtimeNs, ctimeNs },
-      sha256,
-    }));
-  if (remember.length > 0) {
-    statCache.store(remember);
-  }
-  let next = 0;
-  return files.map(({ facts, mode }, index) => {
-    const sha256 = known[index];
-    if (sha256 !== undefined) {
-      return { ...facts, mode, sha256 };
-    }
-    next += 1;
-    return hashed[next - 1] as FileFacts;
-  });
 }
 
 function assemble(selection: Selection, facts: readonly FileFacts[]): ScannedInput {

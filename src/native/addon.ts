@@ -105,25 +105,83 @@ export interface ScanEntry {
   readonly link?: Buffer;
 }
 
+/** What one directory holds; rows have paths relative to the root of the scan, sorted by bytes. */
+export interface Listing {
+  readonly entries: readonly ScanEntry[];
+  /** This process may not look into it. */
+  readonly denied: boolean;
+}
+
 export interface CopyEntry {
-  /** Absolute path on the host, or in a mounted snapshot. Not followed if it is a link, unless `follow`. */
+  /** Below `sourceRoot`, or an absolute path of the host. Not followed if it is a link, unless `follow`. */
   readonly source: Buffer | string;
   /** Path below `root`, resolved inside it: links of the image are followed, but never out of the root. */
   readonly destination: Buffer | string;
-  readonly kind: 'file' | 'directory' | 'symlink';
+  /**
+   * `node` is a FIFO or device as the source is one; a socket becomes an empty file. `empty` is a file with nothing in it, whose
+   * source is only named in messages.
+   */
+  readonly kind: 'file' | 'directory' | 'symlink' | 'node' | 'empty';
   /** Target for `symlink`. */
   readonly link?: Buffer | string;
   /** Permission bits to set; absent keeps the source's. */
   readonly mode?: number;
-  readonly uid: number;
-  readonly gid: number;
+  /** Absent keeps the source's owner; both or neither. */
+  readonly uid?: number;
+  readonly gid?: number;
   /** Nanoseconds since the epoch as a string; absent keeps the source's. */
   readonly mtimeNs?: string;
   readonly follow?: boolean;
   /** Whether `user.*` attributes and file capabilities come along; from other images, never from the user's disk. */
   readonly xattrs?: boolean;
   /** The source must still have these, before and after it was copied; otherwise `SOURCE_CHANGED`. */
-  readonly expect?: { readonly sizeBytes: number; readonly mtimeNs: string; readonly ctimeNs: string };
+  readonly expect?: Expectation;
+  /** Files with one number that are one file in the source (hard links) are one in the root too. */
+  readonly tree?: number;
+  /** A directory that exists keeps mode, owner and attributes; its time is set all the same. */
+  readonly keepsExisting?: boolean;
+}
+
+/** What a file was when it was hashed. */
+export interface Expectation {
+  readonly sizeBytes: number;
+  readonly mtimeNs: string;
+  readonly ctimeNs: string;
+}
+
+export interface CopyOptions {
+  readonly root: string;
+  /** A directory that all sources are below; no link on their way is followed, whoever puts one there meanwhile. */
+  readonly sourceRoot?: string;
+  readonly entries: readonly CopyEntry[];
+  /** Rejects with `NOT_A_DIRECTORY` where a directory would replace something else. @defaultValue false */
+  readonly strict?: boolean;
+}
+
+/** A file that may be an archive. */
+export interface ArchiveFile {
+  /** Absolute; not followed if it is a link. */
+  readonly path: Buffer | string;
+  readonly expect?: Expectation;
+  /** Limits against decompression bombs. Defaults: 1 TiB, 1000 times the file (beyond 64 MiB). */
+  readonly maxUncompressedBytes?: number;
+  readonly maxRatio?: number;
+}
+
+export interface UnpackArchiveOptions {
+  readonly archive: ArchiveFile;
+  readonly root: string;
+  /** An existing directory below the root. */
+  readonly directory: Buffer | string;
+  /** Owner of everything, instead of what the archive says; both or neither. */
+  readonly uid?: number;
+  readonly gid?: number;
+  /** Modification time of directories that the archive only implies. */
+  readonly madeAtNs: string;
+  /** @defaultValue 10 million */
+  readonly maxEntries?: number;
+  readonly devices: 'create' | 'record';
+  readonly singleId: boolean;
 }
 
 export interface OverlayMount {
@@ -165,6 +223,17 @@ export interface NativeAddon {
     cancel?: CancelToken,
     progress?: NativeProgress,
   ): Promise<UnpackedLayer>;
+  /** Whether a file is a tar, bare or compressed by gzip, bzip2, xz or zstd: by its content up to the first header. */
+  isArchive(archive: ArchiveFile, cancel?: CancelToken): Promise<boolean>;
+  /**
+   * Unpacks an archive of the user's into a directory below a mounted root. An entry for the directory itself is left out,
+   * names that a layer cannot hold reject with `LAYER_UNREPRESENTABLE`. What was unpacked stays after an error.
+   */
+  unpackArchive(
+    options: UnpackArchiveOptions,
+    cancel?: CancelToken,
+    progress?: NativeProgress,
+  ): Promise<{ readonly entryCount: number; readonly recordedDevices: number }>;
   /**
    * Mends a layer that was unpacked by itself, now that the layers below it are known: an implicit directory takes the
    * metadata that it has below; where there is a symlink below, the children move to where it points inside the root.
@@ -217,15 +286,33 @@ export interface NativeAddon {
   hashFiles(paths: readonly (string | Buffer)[], cancel?: CancelToken): Promise<readonly FileFacts[]>;
   /** Every entry below `root` (not itself), sorted by path bytes; never follows links. */
   scanTree(root: string, cancel?: CancelToken): Promise<readonly ScanEntry[]>;
-  /** Copies in order; files are cloned where the filesystem can. Parents are made as 0755 root. */
-  copyInto(
+  /**
+   * The entries of each of `directories` (relative to `root`; empty is `root` itself), not of those below them, so that a
+   * caller decides level by level where to go. Never follows links.
+   */
+  scanDirectories(
     root: string,
-    entries: readonly CopyEntry[],
+    directories: readonly Buffer[],
+    cancel?: CancelToken,
+  ): Promise<readonly Listing[]>;
+  /** Copies in order; files are cloned where the filesystem can, and holes stay holes. Parents are made as 0755 root. */
+  copyInto(
+    options: CopyOptions,
     cancel?: CancelToken,
     progress?: NativeProgress,
-  ): Promise<void>;
+  ): Promise<{
+    readonly sizeBytes: number;
+    /** Device nodes that became empty files, where making them is not permitted. */
+    readonly recordedDevices: number;
+  }>;
   /** Makes a directory and its parents below `root`; an existing one is left as it is. */
   mkdirInRoot(root: string, path: string, mode: number, uid: number, gid: number): void;
+  /** The same, and the parents that are made are made alike. Times only where they are given. */
+  makeDirectories(
+    root: string,
+    path: Buffer | string,
+    like: { readonly mode: number; readonly uid: number; readonly gid: number; readonly mtimeNs?: string },
+  ): void;
   /** The whole file below `root`, links resolved inside the root. Rejects above `maxBytes`. */
   readInRoot(root: string, path: string, maxBytes: number): Promise<Buffer>;
   /** What the path is after resolving links inside the root; undefined where nothing is. */

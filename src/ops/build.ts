@@ -7,11 +7,13 @@ import type { Vertex } from '../graph/vertex.ts';
 import type { KeyField, LayerId, Op, OpContext, Result } from '../solver/op.ts';
 import type { StepInput } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
-import type { LocalInputs, OpTools, SecretValues } from './op-context.ts';
+import type { HttpFileContents, LocalInputs, OpTools, SecretValues } from './op-context.ts';
 import { operationOf } from './operation-of.ts';
+import { httpInput } from './source-http.ts';
 
 export interface BuildOpOptions extends OpTools {
   readonly inputs: LocalInputs;
+  readonly httpFiles: HttpFileContents;
   readonly secrets: SecretValues;
   /** Variables that every step sees and no key does, such as TSBUILD_IS_BUILD. */
   readonly lentEnv: Readonly<Record<string, string>>;
@@ -40,7 +42,7 @@ async function execute(
   const layer = resultId as LayerId;
   const context = { signal, emit: (event: Parameters<typeof emit>[0]) => emit(withVertex(event, vertex)) };
   const [stepInputs, secrets] = await Promise.all([
-    Promise.all(inputs.map((input, index) => stepInput(options, vertex, input, index, signal))),
+    Promise.all(inputs.map((input, index) => stepInput(options, vertex, input, index, context))),
     secretsOf(actions, options.secrets),
   ]);
   const stacks = inputs.flatMap((input) => (input.kind === 'rootfs' ? [input.layers] : []));
@@ -171,11 +173,11 @@ function mountKey(mount: Mount): Json {
 }
 
 async function stepInput(
-  { inputs }: BuildOpOptions,
+  { inputs, httpFiles }: BuildOpOptions,
   vertex: Vertex,
   result: Result,
   index: number,
-  signal: AbortSignal,
+  context: Pick<OpContext, 'signal' | 'emit'>,
 ): Promise<StepInput> {
   if (index === 0) {
     return { kind: 'none' };
@@ -187,7 +189,10 @@ async function stepInput(
   if (source === undefined) {
     throw new InternalError(`vertex '${vertex.label}' has no input ${index}`);
   }
-  const { files } = await inputs.scanned(operationOf(source, 'source-local').input, signal);
+  if (source.operation.kind === 'source-http') {
+    return { kind: 'files', files: [await httpInput(httpFiles, source.operation, context)] };
+  }
+  const { files } = await inputs.scanned(operationOf(source, 'source-local').input, context.signal);
   return { kind: 'files', files };
 }
 

@@ -1,6 +1,8 @@
 /** What ops are handed by the composition root. */
 import type { LayerRecords } from '../content/layer-records.ts';
+import type { SourceGit, SourceHttp } from '../graph/vertex.ts';
 import type { LayerStore } from '../layer/layer-store.ts';
+import type { Emit } from '../solver/event.ts';
 import type { InputFile, Worker } from '../worker/protocol.ts';
 
 export interface OpTools {
@@ -26,3 +28,18 @@ export interface ScannedInput {
 
 /** Values of the secrets of one build: name → value, by secret id. Read when a step runs that names them. */
 export type SecretValues = (secretId: string) => Promise<Readonly<Record<string, string>>>;
+
+/** The bytes of web files, fetched if they are not in the store. */
+export interface HttpFileContents {
+  contents(
+    file: Pick<SourceHttp, 'digest' | 'mtimeSeconds'>,
+    context: { readonly signal: AbortSignal; readonly emit: Emit },
+  ): Promise<{ readonly path: string; readonly mtimeSeconds: number }>;
+}
+
+/** Puts the files of a commit below `directory`, which exists; they are what the returned path holds. */
+export type GitCheckout = (
+  source: SourceGit,
+  directory: string,
+  context: { readonly signal: AbortSignal; readonly emit: Emit },
+) => Promise<string>;

@@ -14,12 +14,17 @@ import {
   glob,
   literal,
   matchPrefixes,
+  matchWhole,
+  mayMatchBelow,
+  readClass,
   type StepCounter,
 } from './glob.ts';
 
 export interface DockerignorePattern {
   /** As the user wrote it. */
   readonly text: string;
+  /** Which of the lines, from 1. */
+  readonly line: number;
   readonly includes: boolean;
   readonly glob: Glob;
   /** Without an inner `/` and without `**`: it can match at the root only. */
@@ -31,11 +36,32 @@ export interface DockerignoreMatcher {
   matches(path: string, counter?: StepCounter): boolean;
   /** Whether everything below a matched directory is matched too. */
   readonly prunes: boolean;
+  /**
+   * The answer for `path` as a walk of a tree finds it, given that of the directory it is in (absent at the top). This is what
+   * Docker's tools do with an ignore file, and it differs from {@link matches}: a pattern that was not consulted for a
+   * directory, because it could not change the answer there, does not hold for what is below. `**\/*.tmp` and then `!n`
+   * leaves `n/b.tmp` ignored.
+   */
+  descend(path: string, parent: Descent | undefined, counter?: StepCounter): Descent;
+  /** Whether what is below the directory may be answered otherwise than the directory itself. */
+  mayDifferBelow(directory: string, answer: Descent): boolean;
+}
+
+/** What the patterns say of a path on the way down. */
+export interface Descent {
+  readonly matched: boolean;
+  /** The pattern that had the last word. */
+  readonly decidedBy: DockerignorePattern | undefined;
+  /** By pattern: whether it held for the path or for a directory above it. */
+  readonly held: readonly boolean[];
 }
 
 /** @throws {DefinitionError} `E_BAD_PATTERN` */
 export function dockerignoreMatcher(lines: readonly string[]): DockerignoreMatcher {
-  const patterns = lines.map(parse).filter((each) => each !== undefined);
+  return matcherOf(lines.map(parse).filter((each) => each !== undefined));
+}
+
+function matcherOf(patterns: readonly DockerignorePattern[]): DockerignoreMatcher {
   return Object.freeze({
     patterns,
     prunes: patterns.every((each) => !each.includes),
@@ -53,10 +79,38 @@ export function dockerignoreMatcher(lines: readonly string[]): DockerignoreMatch
       }
       return matched;
     },
+    descend(path: string, parent: Descent | undefined, counter?: StepCounter): Descent {
+      let decidedBy: DockerignorePattern | undefined;
+      let matched = false;
+      const held = patterns.map((pattern, index) => {
+        const holds =
+          parent?.held[index] === true ||
+          (pattern.includes === matched && matchWhole(pattern.glob, path, counter));
+        if (holds && pattern.includes === matched) {
+          matched = !pattern.includes;
+          decidedBy = pattern;
+        }
+        return holds;
+      });
+      return { matched, decidedBy, held };
+    },
+    mayDifferBelow: (directory: string, { matched }: Descent) =>
+      patterns.some((pattern) => pattern.includes === matched && mayMatchBelow(pattern.glob, directory)),
   });
 }
 
-function parse(text: string): DockerignorePattern | undefined {
+/**
+ * A matcher of one pattern that is no line of a file: `!` and white space are characters like any other.
+ *
+ * @throws {DefinitionError} `E_BAD_PATTERN`
+ */
+export function onePatternMatcher(pattern: string): DockerignoreMatcher {
+  return matcherOf([
+    { text: pattern, line: 1, includes: false, glob: glob(tokens(pattern, pattern)), rootOnly: false },
+  ]);
+}
+
+function parse(text: string, index: number): DockerignorePattern | undefined {
   let rest = text.trim();
   if (rest === '') {
     return undefined;
@@ -68,12 +122,16 @@ function parse(text: string): DockerignorePattern | undefined {
       throw badPattern(text, "'!' needs a pattern after it");
     }
   }
-  const cleaned = cleanPath(rest);
+  // At the root there is nothing above.
+  const cleaned = rest.startsWith('/')
+    ? cleanPath(rest).replace(/^(\.\.(\/|$))+/, '') || '.'
+    : cleanPath(rest);
   if (cleaned === '.') {
     return undefined;
   }
   return {
     text: text.trim(),
+    line: index + 1,
     includes,
     glob: glob(tokens(cleaned, text)),
     rootOnly: !cleaned.includes('/') && !cleaned.includes('**'),
@@ -105,7 +163,12 @@ function tokens(pattern: string, written: string): GlobToken[] {
     } else if (char === '?') {
       result.push({ kind: 'one' });
     } else if (char === '[') {
-      at = readClass(chars, at, result, written);
+      const { token, close } = readClass(chars, at, true, (why) => badPattern(written, why));
+      if (token.ranges.some(([low, high]) => high < low)) {
+        throw badPattern(written, 'a range ends before it begins');
+      }
+      result.push(token);
+      at = close;
     } else if (char === '\\') {
       at += 1;
       const escaped = chars[at];
@@ -118,43 +181,4 @@ function tokens(pattern: string, written: string): GlobToken[] {
     }
   }
   return result;
-}
-
-/** Go's `filepath.Match`: `[` `^`? (char | char `-` char)+ `]`, where `\` escapes and `-`, `]` must be escaped. */
-function readClass(chars: readonly string[], open: number, result: GlobToken[], written: string): number {
-  let at = open + 1;
-  const negated = chars[at] === '^';
-  if (negated) {
-    at += 1;
-  }
-  const ranges: [number, number][] = [];
-  const member = (): number => {
-    let char = chars[at];
-    if (char === undefined || char === '-' || char === ']') {
-      throw badPattern(written, "a '[' is not closed, or holds an unescaped '-' or ']'");
-    }
-    if (char === '\\') {
-      at += 1;
-      char = chars[at];
-      if (char === undefined) {
-        throw badPattern(written, "a '[' is not closed");
-      }
-    }
-    at += 1;
-    return char.codePointAt(0) as number;
-  };
-  while (chars[at] !== ']' || ranges.length === 0) {
-    const low = member();
-    let high = low;
-    if (chars[at] === '-') {
-      at += 1;
-      high = member();
-    }
-    if (high < low) {
-      throw badPattern(written, 'a range ends before it begins');
-    }
-    ranges.push([low, high]);
-  }
-  result.push({ kind: 'class', negated, ranges, matchesSlash: true });
-  return at;
 }

@@ -2,6 +2,7 @@
 import { DefinitionError, InternalError } from '../errors.ts';
 import { type DockerignoreMatcher, dockerignoreMatcher } from './dockerignore.ts';
 import { type GitignoreMatcher, gitignoreMatcher } from './gitignore.ts';
+import { ignoreFileLines } from './ignore-file.ts';
 
 export type IgnoreSyntax = 'dockerignore' | 'gitignore';
 
@@ -127,13 +128,5 @@ function linesOfFile(path: string): string[] {
   if (readPatternFile === undefined) {
     throw new InternalError('nobody provided a reader for pattern files');
   }
-  return linesOfPatternText(readPatternFile(path));
-}
-
-/** A byte order mark and comment lines do not count. */
-export function linesOfPatternText(text: string): string[] {
-  return text
-    .replace(/^\uFEFF/, '')
-    .split(/\r?\n/)
-    .filter((line) => !line.startsWith('#'));
+  return ignoreFileLines(readPatternFile(path));
 }

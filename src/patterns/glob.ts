@@ -32,6 +32,8 @@ export interface Glob {
   readonly tokens: readonly GlobToken[];
   /** Text that everything that matches holds; most paths lack it, and are done without a step of the automaton. */
   readonly needs: string;
+  /** The only text that matches, where there is nothing but plain characters. */
+  readonly text: string | undefined;
 }
 
 export function glob(tokens: readonly GlobToken[]): Glob {
@@ -41,7 +43,8 @@ export function glob(tokens: readonly GlobToken[]): Glob {
     run = token.kind === 'char' ? run + token.char : '';
     needs = run.length > needs.length ? run : needs;
   }
-  return Object.freeze({ tokens: Object.freeze(tokens), needs });
+  const text = tokens.every((token) => token.kind === 'char') ? needs : undefined;
+  return Object.freeze({ tokens: Object.freeze(tokens), needs, text });
 }
 
 const NOWHERE: readonly boolean[] = Object.freeze([]);
@@ -90,6 +93,36 @@ export function matchPrefixes(
   }
   answers.push(any && current[accept] === 1);
   return answers;
+}
+
+/** Whether the pattern matches the whole of `path`. */
+export function matchWhole(pattern: Glob, path: string, counter?: StepCounter): boolean {
+  if (pattern.text !== undefined) {
+    return path === pattern.text;
+  }
+  return matchPrefixes(pattern, path, counter).at(-1) === true;
+}
+
+/** Whether some path below the directory could match. */
+export function mayMatchBelow({ tokens, text }: Glob, directory: string): boolean {
+  if (text !== undefined) {
+    return text.startsWith(`${directory}/`);
+  }
+  let current = new Uint8Array(tokens.length + 1);
+  let next = new Uint8Array(tokens.length + 1);
+  current[0] = 1;
+  for (const char of `${directory}/`) {
+    closeOverEmpty(tokens, current);
+    next.fill(0);
+    for (const [at, token] of tokens.entries()) {
+      if (current[at] === 1) {
+        advance(token, at, char, next);
+      }
+    }
+    [current, next] = [next, current];
+  }
+  // The last state alone would need the path to end here.
+  return current.subarray(0, tokens.length).includes(1);
 }
 
 function closeOverEmpty(tokens: readonly GlobToken[], states: Uint8Array): void {
@@ -145,6 +178,50 @@ export const DIRECTORIES: readonly GlobToken[] = [{ kind: 'directories' }, { kin
 
 export function literal(text: string): GlobToken[] {
   return [...text].map((char) => ({ kind: 'char', char }));
+}
+
+/**
+ * Go's `filepath.Match`: `[` `^`? (char | char `-` char)+ `]`, where `\` escapes and `-`, `]` must be escaped.
+ *
+ * @param bad - Makes the error.
+ */
+export function readClass(
+  chars: readonly string[],
+  open: number,
+  matchesSlash: boolean,
+  bad: (why: string) => Error,
+): { readonly token: Extract<GlobToken, { kind: 'class' }>; readonly close: number } {
+  let at = open + 1;
+  const negated = chars[at] === '^';
+  if (negated) {
+    at += 1;
+  }
+  const ranges: [number, number][] = [];
+  const member = (): number => {
+    let char = chars[at];
+    if (char === undefined || char === '-' || char === ']') {
+      throw bad("a '[' is not closed, or holds an unescaped '-' or ']'");
+    }
+    if (char === '\\') {
+      at += 1;
+      char = chars[at];
+      if (char === undefined) {
+        throw bad("a '[' is not closed");
+      }
+    }
+    at += 1;
+    return char.codePointAt(0) as number;
+  };
+  while (chars[at] !== ']' || ranges.length === 0) {
+    const low = member();
+    let high = low;
+    if (chars[at] === '-') {
+      at += 1;
+      high = member();
+    }
+    ranges.push([low, high]);
+  }
+  return { token: { kind: 'class', negated, ranges, matchesSlash }, close: at };
 }
 
 export function badPattern(pattern: string, why: string): DefinitionError {

@@ -15,7 +15,8 @@ export class SecretMask {
   readonly #values: readonly string[];
   #held = '';
 
-  constructor(secrets: readonly string[]) {
+  /** @param secrets - Text, or bytes as they are. */
+  constructor(secrets: readonly (string | Uint8Array)[]) {
     this.#values = [...new Set(secrets.flatMap(formsOf))].sort((left, right) => right.length - left.length);
   }
 
@@ -60,9 +61,14 @@ export class SecretMask {
   #longestPrefixAtEnd(text: string): number {
     let longest = 0;
     for (const value of this.#values) {
-      for (let length = Math.min(value.length - 1, text.length); length > longest; length -= 1) {
-        if (text.endsWith(value.slice(0, length))) {
-          longest = length;
+      const first = value[0] as string;
+      const from = text.length - Math.min(value.length - 1, text.length);
+      for (let at = text.indexOf(first, from); at >= 0; at = text.indexOf(first, at + 1)) {
+        if (text.length - at <= longest) {
+          break;
+        }
+        if (value.startsWith(text.slice(at))) {
+          longest = text.length - at;
           break;
         }
       }
@@ -72,12 +78,32 @@ export class SecretMask {
 }
 
 /** The value; without white space around it, as shells cut it; and its lines. As bytes. */
-function formsOf(secret: string): string[] {
-  const lines = secret.split(/[\r\n]+/).map((line) => line.trim());
+function formsOf(secret: string | Uint8Array): string[] {
+  const bytes = (typeof secret === 'string' ? Buffer.from(secret, 'utf8') : Buffer.from(secret)).toString(
+    'latin1',
+  );
+  const lines = bytes.split(/[\r\n]+/).map(trimmed);
   return [
-    ...[secret, secret.trim()].filter((form) => Buffer.byteLength(form) >= SHORTEST),
+    ...[bytes, trimmed(bytes)].filter((form) => form.length >= SHORTEST),
     ...(lines.length > 1 ? lines.filter((line) => line.length >= SHORTEST_LINE) : []),
-  ].map((form) => Buffer.from(form, 'utf8').toString('latin1'));
+  ];
+}
+
+/** Of bytes: what else Unicode calls white space may be a part of a character here. */
+function trimmed(bytes: string): string {
+  let start = 0;
+  let end = bytes.length;
+  while (start < end && isBlank(bytes.charCodeAt(start))) {
+    start += 1;
+  }
+  while (end > start && isBlank(bytes.charCodeAt(end - 1))) {
+    end -= 1;
+  }
+  return bytes.slice(start, end);
+}
+
+function isBlank(byte: number): boolean {
+  return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
 }
 
 /** The same for a whole text. */

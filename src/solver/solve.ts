@@ -341,5 +341,6 @@ function siteOf(vertex: Vertex): string {
   const { kind } = vertex.operation;
   // One call may read several local files; their labels are the files' names, which stay while their content changes.
   const which = origin === undefined || kind === 'source-local' ? ` ${vertex.label}` : '';
-  return `${origin?.definition ?? ''}#${origin?.layer ?? ''} ${origin?.method ?? ''} ${kind}${which}`;
+  const at = origin?.position === undefined ? '' : `.${origin.position}`;
+  return `${origin?.definition ?? ''}#${origin?.layer ?? ''}${at} ${origin?.method ?? ''} ${kind}${which}`;
 }

@@ -24,6 +24,7 @@ export interface SourceEntry {
   readonly mode: number;
   readonly hostPath: string | Buffer;
   readonly link?: string | Buffer;
+  readonly mtimeNs?: string;
   readonly expect?: InputFile['expect'];
 }
 
@@ -42,6 +43,16 @@ export async function openInput(
 ): Promise<StepInputTree> {
   if (input.kind === 'files') {
     return new FilesInput(context, input.files);
+  }
+  if (input.kind === 'directory') {
+    return {
+      entries: async (source, request) => ({
+        ...(await entriesOfTree(input.hostPath, source, request)),
+        xattrs: false,
+      }),
+      directory: async () => input.hostPath,
+      close: async () => undefined,
+    };
   }
   const view = await context.driver.view(input.layers, signal);
   return {
@@ -110,10 +121,20 @@ function copyEntry(
     xattrs,
     ...(mode === undefined ? {} : { mode }),
     ...(entry.link === undefined ? {} : { link: entry.link }),
-    // A link or directory that the front only describes has no times to keep.
-    ...(action.times === 'epoch' || entry.hostPath === NO_SOURCE ? { mtimeNs: EPOCH_NS } : {}),
+    ...mtimeOf(entry, action.times),
     ...(entry.expect === undefined ? {} : { expect: entry.expect }),
   };
+}
+
+/** Absent keeps what the source has. A link or directory that the front only describes has no time but the one it was given. */
+function mtimeOf(
+  { mtimeNs, hostPath }: SourceEntry,
+  times: CopyAction['times'],
+): { readonly mtimeNs?: string } {
+  if (times === 'epoch') {
+    return { mtimeNs: EPOCH_NS };
+  }
+  return mtimeNs !== undefined ? { mtimeNs } : hostPath === NO_SOURCE ? { mtimeNs: EPOCH_NS } : {};
 }
 
 function modeOf(entry: SourceEntry, modes: CopyAction['modes']): number | undefined {
@@ -246,6 +267,7 @@ function fileEntry(file: InputFile, prefix: string): SourceEntry {
     mode: file.mode,
     hostPath: file.hostPath ?? NO_SOURCE,
     ...(file.link === undefined ? {} : { link: file.link }),
+    ...(file.mtimeNs === undefined ? {} : { mtimeNs: file.mtimeNs }),
     ...(file.expect === undefined ? {} : { expect: file.expect }),
   };
 }

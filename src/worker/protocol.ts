@@ -145,6 +145,8 @@ export interface HelloResult {
 export type StepInput =
   | { readonly kind: 'layers'; readonly layers: readonly LayerId[] }
   | { readonly kind: 'files'; readonly files: readonly InputFile[] }
+  /** A directory of the front's, as it is; nobody else changes it. Extended attributes do not count. */
+  | { readonly kind: 'directory'; readonly hostPath: string }
   | { readonly kind: 'none' };
 
 /** A file of the user's machine that the front has hashed. */
@@ -152,10 +154,12 @@ export interface InputFile {
   /** Path in the input, `/`-rooted. */
   readonly path: string;
   readonly kind: 'file' | 'directory' | 'symlink';
-  /** Absolute path on the host; of files and directories. */
+  /** Absolute path on the host; of files and directories. A file without one is empty. */
   readonly hostPath?: string;
   readonly link?: string;
   readonly mode: number;
+  /** Nanoseconds since the epoch, for copies that keep times. @defaultValue that of the file on the host */
+  readonly mtimeNs?: string;
   /** What it was when it was hashed; a file that differs now fails the step with E_FILE_CHANGED_DURING_BUILD. */
   readonly expect?: { readonly sizeBytes: number; readonly mtimeNs: string; readonly ctimeNs: string };
 }

@@ -106,7 +106,7 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
   try {
     outcome = await runProgram(context.executor, prepared, {
       argv: action.argv,
-      env: [...action.env, ...secretEnv],
+      env: [...(action.proxyEnv ?? []), ...action.env, ...secretEnv],
       lentEnv: params.lentEnv,
       cwd: action.cwd,
       user: action.user,

@@ -1,7 +1,10 @@
 import { UsageError } from '../../errors.ts';
 import { command } from '../command.ts';
 import type { CliContext } from '../context.ts';
-import type { BuildOptions, BuiltImage, InspectedImage, OutputSpec } from '../engine-api.ts';
+import { describeDockerfile } from '../describe-dockerfile.ts';
+import { dockerfileImage, givenDockerfileFlags, isContext } from '../dockerfile-image.ts';
+import { DOCKERFILE_OPTIONS } from '../dockerfile-options.ts';
+import type { BuildOptions, BuiltImage, EngineModule, InspectedImage, OutputSpec } from '../engine-api.ts';
 import { missCollector } from '../explain.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
 import { flag, list, nonEmpty, type Values, value } from '../option.ts';
@@ -97,6 +100,7 @@ const options = {
     detail:
       'File times in the layers that are written are at most `SOURCE_DATE_EPOCH`, so that the same tree gives the same bytes. The same as `rewrite-timestamp=true` in every `--output`.',
   }),
+  ...DOCKERFILE_OPTIONS,
   ...ENGINE_OPTIONS,
 } as const;
 
@@ -105,8 +109,8 @@ type BuildValues = Values<typeof options>;
 export default command({
   operands: [
     {
-      name: 'DEFINITION',
-      summary: 'A TypeScript or JavaScript file, with ::EXPORT for some of its images',
+      name: 'CONTEXT|DEFINITION',
+      summary: 'A directory with a Dockerfile, or a definition file with ::EXPORT for some of its images',
       required: true,
       repeatable: true,
       completion: 'file',
@@ -114,8 +118,13 @@ export default command({
   ],
   options,
   detail:
-    "Builds the images that a definition file exports: all of them, or those named after '::'. Steps that ran before are not run again. The digest of each image is written to standard output, progress to standard error.",
+    "Builds an image from a Dockerfile, as `docker buildx build` does: CONTEXT is a directory, the URL of a git repository or of an archive, or `-` for a tar archive or a Dockerfile on standard input. Or builds the images that a definition file exports: all of them, or those named after '::'. Steps that ran before are not run again. The digest of each image is written to standard output, progress to standard error.",
   examples: [
+    { purpose: 'Build the Dockerfile of a directory', command: 'tsbuild build -t web:1 .' },
+    {
+      purpose: 'Build one stage with an argument and a secret',
+      command: 'tsbuild build --target test --build-arg V=1 --secret id=token,env=TOKEN .',
+    },
     { purpose: 'Build every image that the file exports', command: 'tsbuild build image.ts' },
     {
       purpose: 'Build one export, name it and push it',
@@ -133,11 +142,10 @@ export default command({
   ],
   async run({ options, operands }, context) {
     const module = await context.loadEngine();
-    const images: LoadedImage[] = [];
-    for (const operand of operands) {
-      images.push(
-        ...(await loadDefinition(parseDefinitionName(operand), { cwd: context.cwd, Image: module.Image })),
-      );
+    const images = await loadImages(options, operands, module, context);
+    const call = options.check ? { call: 'check' as const, json: false } : options.call;
+    if (call !== undefined && call.call !== 'build') {
+      return await describeDockerfile(options, call, images, module, context);
     }
     const outputs = outputsOf(options);
     checkRequest(options, outputs, images, context);
@@ -174,6 +182,37 @@ export default command({
     return 0;
   },
 });
+
+/** A directory, a URL, standard input or a `--file` mean a Dockerfile; everything else is a definition file. */
+async function loadImages(
+  typed: BuildValues,
+  operands: readonly string[],
+  module: EngineModule,
+  context: CliContext,
+): Promise<readonly LoadedImage[]> {
+  const [first = '.'] = operands;
+  if (typed.file !== undefined || isContext(first, context.cwd)) {
+    if (operands.length > 1) {
+      throw new UsageError(`one build context is used, and ${operands.length} are given`, {
+        code: 'E_USAGE',
+      });
+    }
+    return [await dockerfileImage(typed, first, module, context)];
+  }
+  const [flag] = givenDockerfileFlags(typed);
+  if (flag !== undefined) {
+    throw new UsageError(`${flag} is for a Dockerfile, and '${first}' is a definition`, {
+      code: 'E_USAGE',
+      hint: 'name a directory, or the Dockerfile with --file',
+    });
+  }
+  const images: LoadedImage[] = [];
+  for (const operand of operands) {
+    const name = parseDefinitionName(operand);
+    images.push(...(await loadDefinition(name, { cwd: context.cwd, Image: module.Image })));
+  }
+  return images;
+}
 
 function outputsOf(typed: BuildValues): OutputSpec[] {
   const outputs = typed.output.filter((output) => output !== undefined);

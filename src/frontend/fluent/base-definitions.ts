@@ -57,7 +57,7 @@ export interface FromOciOptions extends FactoryOptions {
   readonly tag?: string;
 }
 
-const FACTORY_OPTIONS = ['forceBuild', 'builderVersion', 'platform'];
+export const FACTORY_OPTIONS = ['forceBuild', 'builderVersion', 'platform'];
 
 export function debianSlim(given: unknown): LayerDefinition {
   const method = 'debianSlim';
@@ -148,7 +148,7 @@ export function platformName(method: string, value: unknown): PlatformName | und
 
 type WithoutCommon<T> = T extends unknown ? Omit<T, 'builderVersion' | 'platform'> : never;
 
-function baseLayer(
+export function baseLayer(
   method: string,
   options: Options,
   words: readonly string[],

@@ -6,6 +6,7 @@ import * as bases from './base-definitions.ts';
 import type { BuiltImage, BuiltLayer } from './built-image.ts';
 import * as commands from './command-layers.ts';
 import * as config from './config-layers.ts';
+import * as dockerfiles from './dockerfile-layers.ts';
 import {
   type BuildOptions,
   defaultEngine,
@@ -83,6 +84,23 @@ export class Image {
     return begin(bases.fromOci('fromOciArchive', path, options));
   }
 
+  /**
+   * The image that a Dockerfile describes. Each instruction that changes files is one layer and is cached by itself.
+   *
+   * @param path - Of the Dockerfile, or `{ text }`.
+   * @example
+   * ```ts
+   * const image = Image.fromDockerfile('docker/Dockerfile', { contextDir: '.', buildArgs: { VERSION: '1.2' } });
+   * ```
+   * @throws {DefinitionError} Later, when it is planned or built: `E_LOCAL_FILE_MISSING`, `E_DOCKERFILE_…`.
+   */
+  static fromDockerfile(
+    path: LocalPath | dockerfiles.DockerfileText,
+    options?: dockerfiles.FromDockerfileOptions,
+  ): Image {
+    return begin(dockerfiles.fromDockerfile(path, options));
+  }
+
   /** Nothing at all. */
   static fromScratch(options?: bases.FactoryOptions): Image {
     return begin(bases.fromScratch(options));
@@ -133,6 +151,20 @@ export class Image {
   /** Runs commands, each in a shell of its own; all of one call make one layer. */
   runCommands(...args: [...commands: StrArg[], options: commands.RunCommandsOptions] | StrArg[]): Image {
     return this.#extend(commands.runCommands(args));
+  }
+
+  /**
+   * Instructions of a Dockerfile on top of this image, which `FROM base` means in them. The last stage is the result.
+   *
+   * @example
+   * ```ts
+   * image.dockerfileCommands('COPY --chmod=755 run.sh /', 'HEALTHCHECK CMD ["/run.sh", "check"]');
+   * ```
+   */
+  dockerfileCommands(
+    ...args: [...lines: StrArg[], options: dockerfiles.DockerfileCommandsOptions] | StrArg[]
+  ): Image {
+    return this.#extend(dockerfiles.dockerfileCommands(args));
   }
 
   /** Sets environment variables for good. Values are literal. */

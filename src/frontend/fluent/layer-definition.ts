@@ -5,6 +5,7 @@
 import type { Json } from '../../base/canonical-json.ts';
 import type { ToolSupport } from '../../graph/action.ts';
 import type { Secret } from '../../secret/secret.ts';
+import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
 import type { BuilderVersion } from './builder-version.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import type { LocalInput } from './local-input.ts';
@@ -34,7 +35,7 @@ export interface LayerDefinition {
 }
 
 /** One line of a plan. */
-export type Step = RunStep | CopyToolStep | CopyLocalStep | ConfigStep | WorkdirStep;
+export type Step = RunStep | CopyToolStep | CopyLocalStep | ConfigStep | WorkdirStep | DockerfileStep;
 
 export interface RunStep {
   readonly kind: 'run';
@@ -90,6 +91,14 @@ export interface WorkdirStep {
   readonly path: string;
 }
 
+/** Instructions of a Dockerfile on top of the image; the first line is `FROM base`. */
+export interface DockerfileStep {
+  readonly kind: 'dockerfile';
+  readonly declaration: DockerfileDeclaration;
+  /** As given. */
+  readonly lines: readonly string[];
+}
+
 interface AnyBase {
   /** Pinned by the factory, for the whole chain. */
   readonly builderVersion?: BuilderVersion;
@@ -119,6 +128,7 @@ export type Base = AnyBase &
         readonly layout: OciLayoutSource;
       }
     | { readonly kind: 'scratch' }
+    | { readonly kind: 'dockerfile'; readonly declaration: DockerfileDeclaration }
   );
 
 /** An OCI layout on the user's machine. */

@@ -117,6 +117,8 @@ function stepLine(step: Step, found: (input: LocalInput) => ScannedFiles): strin
       return `RUN ${step.text}`;
     case 'copy-local':
       return found(step.input).form === 'file' ? step.textOfFile : step.textOfDirectory;
+    case 'dockerfile':
+      return step.lines.join('\n');
     case 'copy-tool':
     case 'config':
     case 'workdir':
@@ -140,7 +142,7 @@ function planLayer(
   found: (input: LocalInput) => ScannedFiles,
 ): LayerPlan {
   const steps = [...(base?.steps ?? []), ...layer.steps];
-  const commands = [base?.from ?? 'FROM base', ...stepLines(steps, found)];
+  const commands = [...(base?.from ?? 'FROM base').split('\n'), ...stepLines(steps, found)];
   const contextFiles: Record<string, PlanFile & { size: number }> = {};
   let mounted: Record<string, PlanFile> | undefined;
   for (const step of copySteps(steps)) {
@@ -161,7 +163,7 @@ function planLayer(
     env: { ...layer.env },
     secrets: layer.secrets.map((secret) => secret.identity),
     gpu: [],
-    buildArgs: {},
+    buildArgs: { ...buildArgsOf(layer) },
     volumes: [],
     registryAuth: base?.registryAuth ?? null,
     buildFunction: null,
@@ -169,6 +171,13 @@ function planLayer(
   } satisfies Omit<LayerPlan, 'definitionHash'>;
   const extras = { ...layer.keyExtras, ...base?.keyExtras };
   return { ...plan, definitionHash: definitionHash(plan, extras, base?.builderVersion) };
+}
+
+function buildArgsOf({ base, steps }: LayerDefinition): Readonly<Record<string, string>> {
+  const [only] = steps;
+  const declaration =
+    base?.kind === 'dockerfile' ? base.declaration : only?.kind === 'dockerfile' ? only.declaration : undefined;
+  return declaration?.buildArgs ?? {};
 }
 
 /** B2.1: every field that counts, by name; a field that is added to the plan is not in the hash by accident. */

@@ -2,7 +2,9 @@
 import type { Json } from '../../base/canonical-json.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { ImageConfig } from '../../oci/image-config.ts';
-import type { Platform } from '../../oci/platform.ts';
+import { type Platform, parsePlatform } from '../../oci/platform.ts';
+import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
+import { parseDockerfile } from '../dockerfile/parse.ts';
 import type { Secret, SecretIdentity } from '../../secret/secret.ts';
 import type { Settings } from '../../settings.ts';
 import {
@@ -24,6 +26,10 @@ export interface BaseSurroundings {
   /** Series of the host's `python3`, such as `3.11`; undefined if there is none. Asked only when B6 needs it. */
   readonly hostPython: () => Promise<string | undefined>;
   readonly resolveOciLayout: ResolveOciLayout;
+  /** Text and name of a Dockerfile on this machine; undefined for one that lies in a remote context. */
+  readonly readDockerfile: (
+    declaration: DockerfileDeclaration,
+  ) => Promise<{ readonly text: string; readonly name: string } | undefined>;
 }
 
 export type ResolveOciLayout = (
@@ -47,11 +53,14 @@ export type BaseSource =
       readonly snapshot?: string;
       readonly mirror?: string;
     }
-  | { readonly kind: 'scratch' };
+  | { readonly kind: 'scratch' }
+  | { readonly kind: 'dockerfile'; readonly declaration: DockerfileDeclaration };
 
 export interface ResolvedBase {
   readonly builderVersion: BuilderVersion;
   readonly platform: Platform;
+  /** The caller or the definition said so. */
+  readonly platformAsked: boolean;
   readonly source: BaseSource;
   /** The `FROM` line. */
   readonly from: string;
@@ -73,7 +82,8 @@ export async function resolveBase(
   );
   const facts = BUILDER_VERSIONS[builderVersion];
   const platform = parsePlatform(base.platform ?? asked.platform ?? surroundings.platform);
-  return { builderVersion, platform, ...PLAIN, ...(await sourceOf(base, facts, platform, surroundings)) };
+  const platformAsked = (base.platform ?? asked.platform) !== undefined;
+  return { builderVersion, platform, platformAsked, ...PLAIN, ...(await sourceOf(base, facts, platform, surroundings)) };
 }
 
 const PLAIN = { steps: [], keyExtras: {}, registryAuth: null, diagnostics: [] };
@@ -89,6 +99,19 @@ async function sourceOf(
   switch (base.kind) {
     case 'scratch':
       return { source: { kind: 'scratch' }, from: 'FROM scratch' };
+    case 'dockerfile': {
+      const { declaration } = base;
+      const read = await surroundings.readDockerfile(declaration);
+      if (read !== undefined) {
+        // What is no Dockerfile at all is said when it is planned.
+        parseDockerfile(read.text, { name: read.name });
+      }
+      return {
+        source: { kind: 'dockerfile', declaration },
+        from: read?.text.replace(/\n$/, '') ?? 'FROM Dockerfile',
+        keyExtras: { target: declaration.target ?? null },
+      };
+    }
     case 'registry': {
       const { reference, secret } = base;
       return {
@@ -166,7 +189,3 @@ function slimFromArchive(base: DebianSlim, facts: BuilderFacts, settings: Settin
   };
 }
 
-function parsePlatform(name: PlatformName): Platform {
-  const [os, architecture] = name.split('/') as [string, string];
-  return { os, architecture };
-}

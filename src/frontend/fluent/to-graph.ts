@@ -1,5 +1,5 @@
 /** The chain of calls as a graph of vertices, and as the configuration and history of the image (B1). */
-import { type Action, type ExecAction, ROOT_OWNER } from '../../graph/action.ts';
+import { type Action, type ExecAction, ROOT_OWNER, type SecretVariable } from '../../graph/action.ts';
 import { type Edge, firstOutput, type Operation, type Vertex, vertex } from '../../graph/vertex.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
@@ -7,6 +7,10 @@ import type { Platform } from '../../oci/platform.ts';
 import type { Secret } from '../../secret/secret.ts';
 import { definitionError } from './arguments.ts';
 import type { BuilderVersion } from './builder-version.ts';
+import type { ContextInput } from '../dockerfile/context-input.ts';
+import type { DockerfileGraph } from '../dockerfile/convert.ts';
+import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
+import type { StageBeginning } from '../dockerfile/request.ts';
 import { ConfigState } from './config-state.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { type Image, imageParts } from './image.ts';
@@ -42,8 +46,25 @@ export interface ConfigResolver {
   readonly resolveOciLayout: ResolveOciLayout;
 }
 
+/** Reads a declared Dockerfile with its contexts and converts it. Implemented by the engine. */
+export type ConvertDockerfile = (
+  declaration: DockerfileDeclaration,
+  options: {
+    readonly platform: Platform;
+    /** Whether the caller or the definition said so. */
+    readonly platformAsked: boolean;
+    /** What `FROM base` means. */
+    readonly begin?: StageBeginning;
+    /** Run every step again. */
+    readonly forced: boolean;
+    readonly secretEnv: readonly SecretVariable[];
+    readonly definition: string;
+  },
+) => Promise<DockerfileGraph>;
+
 export interface GraphSurroundings extends Omit<BaseSurroundings, 'resolveOciLayout'> {
   readonly resolver: ConfigResolver;
+  readonly convertDockerfile: ConvertDockerfile;
   /** Used for what may be a file or a directory. The same scan serves the keys, so it should be remembered. */
   readonly scan: ScanInput;
   /** Resolve tags anew, as forced builds do. @defaultValue false, or whether the base is forced */
@@ -68,8 +89,16 @@ export interface ImageGraph {
   readonly layerVertices: readonly (readonly Vertex[])[];
   /** By the name that `source-local` vertices use. Without those of pending mounts. */
   readonly localInputs: ReadonlyMap<string, LocalInput>;
+  /** Selected files of build contexts, by the name that `source-local` vertices use. */
+  readonly contextInputs: ReadonlyMap<string, ContextInput>;
   /** By the name that `source-oci-layout` vertices use. */
   readonly layouts: ReadonlyMap<string, OciLayoutSource>;
+  /** Of Dockerfiles: secrets and agents by id are theirs. */
+  readonly declarations: readonly DockerfileDeclaration[];
+  /** MAINTAINER; otherwise the base's. */
+  readonly author: string | undefined;
+  /** SOURCE_DATE_EPOCH of a build arg, in seconds. */
+  readonly sourceDateEpoch: number | undefined;
   /** By the id that actions use. */
   readonly secrets: ReadonlyMap<string, Secret>;
   /** Credentials of `source-image` vertices, by vertex. */
@@ -96,21 +125,23 @@ export async function toGraph(
     hostPython,
     resolveOciLayout: (layout, wanted) => resolver.resolveOciLayout(layout, wanted),
   });
-  const build = new GraphBuilder(
-    base.platform,
-    await formsOf(layers, surroundings.scan),
-    surroundings.definition,
-  );
+  const build = new GraphBuilder({
+    platform: base.platform,
+    platformAsked: base.platformAsked,
+    formOf: await formsOf(layers, surroundings.scan),
+    definition: surroundings.definition,
+    convertDockerfile: surroundings.convertDockerfile,
+  });
   const refresh = surroundings.refresh ?? first.forceBuild;
   await build.begin(first, base.source, base.from, resolver, refresh);
-  build.addLayer(first, base.steps, 0);
+  await build.addLayer(first, base.steps, 0);
   for (const [index, layer] of layers.entries()) {
     if (index > 0) {
-      build.addLayer(layer, layer.steps, index);
+      await build.addLayer(layer, layer.steps, index);
     }
   }
   const { builderVersion, diagnostics } = base;
-  return { ...build.result(), builderVersion, mounts, diagnostics };
+  return { ...build.result(diagnostics), builderVersion, mounts };
 }
 
 /** Only inputs that may be either are looked at here; all others are what their call says. */
@@ -127,8 +158,17 @@ async function formsOf(
 }
 
 /** Holds what grows along the chain. */
+interface GraphBuilderOptions {
+  readonly platform: Platform;
+  readonly platformAsked: boolean;
+  readonly formOf: (input: LocalInput) => ScannedFiles['form'];
+  readonly definition: string | undefined;
+  readonly convertDockerfile: ConvertDockerfile;
+}
+
 class GraphBuilder {
-  readonly #platform: Platform;
+  readonly #options: GraphBuilderOptions;
+  #platform: Platform;
   readonly #formOf: (input: LocalInput) => ScannedFiles['form'];
   readonly #definition: string | undefined;
   readonly #layerVertices: Vertex[][] = [];
@@ -137,6 +177,11 @@ class GraphBuilder {
   readonly #secrets = new Map<string, Secret>();
   readonly #registrySecrets = new Map<Digest, Secret>();
   readonly #debianMirrors = new Map<Digest, string>();
+  readonly #contextInputs = new Map<string, ContextInput>();
+  readonly #declarations: DockerfileDeclaration[] = [];
+  readonly #diagnostics: Diagnostic[] = [];
+  #author: string | undefined;
+  #sourceDateEpoch: number | undefined;
   readonly #history: HistoryEntry[] = [];
   #tip: Edge | undefined;
   #base: ImageConfig | undefined;
@@ -144,14 +189,11 @@ class GraphBuilder {
   #forceNext = false;
   #config = new ConfigState({});
 
-  constructor(
-    platform: Platform,
-    formOf: (input: LocalInput) => ScannedFiles['form'],
-    definition: string | undefined,
-  ) {
-    this.#platform = platform;
-    this.#formOf = formOf;
-    this.#definition = definition;
+  constructor(options: GraphBuilderOptions) {
+    this.#options = options;
+    this.#platform = options.platform;
+    this.#formOf = options.formOf;
+    this.#definition = options.definition;
   }
 
   async begin(
@@ -196,10 +238,19 @@ class GraphBuilder {
         this.#history.push({ created_by: from });
         return;
       }
+      case 'dockerfile':
+        await this.#convert(layer, source.declaration, 0, false);
+        return;
     }
   }
 
-  addLayer(layer: LayerDefinition, steps: readonly Step[], index: number): void {
+  async addLayer(layer: LayerDefinition, steps: readonly Step[], index: number): Promise<void> {
+    const [only] = steps;
+    if (only?.kind === 'dockerfile') {
+      this.#layerVertices[index] = [];
+      await this.#convert(layer, only.declaration, index, true);
+      return;
+    }
     const { actions, inputs } = this.#actionsOf(layer, steps);
     this.#layerVertices[index] ??= [];
     this.#forceNext ||= layer.forceBuild;
@@ -215,8 +266,72 @@ class GraphBuilder {
     }
   }
 
-  result(): Omit<ImageGraph, 'builderVersion' | 'mounts' | 'diagnostics'> {
+  /** A Dockerfile is the base, or continues what there is. */
+  async #convert(
+    layer: LayerDefinition,
+    declaration: DockerfileDeclaration,
+    index: number,
+    continues: boolean,
+  ): Promise<void> {
+    for (const secret of layer.secrets) {
+      this.#secrets.set(secret.id, secret);
+    }
+    const { platformAsked, convertDockerfile } = this.#options;
+    const graph = await convertDockerfile(declaration, {
+      platform: this.#platform,
+      platformAsked: platformAsked || continues,
+      forced: layer.forceBuild || this.#forceNext,
+      secretEnv: stepEnvironment(new Map(), layer.secrets, {}).secretEnv,
+      definition: `${this.#definition ?? ''}#${index}`,
+      ...(continues ? { begin: this.#beginning() } : {}),
+    });
+    this.#forceNext = false;
+    const { tip, vertices } = graph;
+    this.#layerVertices[index] = [...vertices];
+    this.#tip = tip;
+    this.#platform = graph.platform;
+    this.#config = new ConfigState(graph.config);
+    this.#history.splice(0, this.#history.length, ...graph.history);
+    this.#author = graph.author;
+    this.#sourceDateEpoch ??= graph.sourceDateEpoch;
+    this.#declarations.push(declaration);
+    for (const [name, input] of graph.contextInputs) {
+      this.#contextInputs.set(name, input);
+    }
+    for (const [name, layout] of graph.layouts) {
+      this.#layouts.set(name, layout);
+    }
+    this.#diagnostics.push(
+      ...graph.findings.map(({ rule, message, location }) => ({
+        code: rule,
+        message: location === undefined ? message : `${message} (line ${location.startLine})`,
+        layer: index,
+      })),
+    );
+  }
+
+  #beginning(): StageBeginning {
+    const { os, architecture } = this.#platform;
     return {
+      tip: this.#tip as Edge,
+      history: [...this.#history],
+      config: {
+        os,
+        architecture,
+        config: this.#config.toContainerConfig(),
+        rootfs: { type: 'layers', diff_ids: [] },
+        ...(this.#author === undefined ? {} : { author: this.#author }),
+      },
+    };
+  }
+
+  result(diagnostics: readonly Diagnostic[]): Omit<ImageGraph, 'builderVersion' | 'mounts'> {
+    return {
+      contextInputs: this.#contextInputs,
+      declarations: this.#declarations,
+      author: this.#author ?? this.#base?.author,
+      sourceDateEpoch: this.#sourceDateEpoch,
+      diagnostics: [...diagnostics, ...this.#diagnostics],
       tip: this.#tip as Edge,
       platform: this.#platform,
       config: this.#config.toContainerConfig(),

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { nearName } from '../../../src/base/near-name.ts';
 import { command } from '../../../src/cli/command.ts';
 import { COMMANDS } from '../../../src/cli/command-table.ts';
-import { nearName } from '../../../src/cli/near-name.ts';
 import { choice, flag, list, value, wholeNumber } from '../../../src/cli/option.ts';
 import { chooseCommand, parseWords } from '../../../src/cli/parse.ts';
 import { UsageError } from '../../../src/errors.ts';

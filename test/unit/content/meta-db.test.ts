@@ -12,6 +12,8 @@ const TABLES = [
   'blob_sources',
   'cache',
   'engines',
+  'git_refs',
+  'http_files',
   'images',
   'layer_blobs',
   'layers',

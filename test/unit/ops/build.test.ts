@@ -95,6 +95,7 @@ const rm: RemoveAction = { kind: 'rm', path: '/tmp/x', allowMissing: false };
 const execFields: Decisions<ExecAction> = {
   argv: keyed(['make', '']),
   env: keyed([['A', '2']] as const),
+  proxyEnv: unkeyed([['HTTP_PROXY', 'http://proxy.example']] as const),
   cwd: keyed('/app'),
   user: keyed('me'),
   network: keyed('none' as const),

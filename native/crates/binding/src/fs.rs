@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A path that may hold bytes that are not UTF-8.
-type PathArgument = Either<String, Buffer>;
+pub(crate) type PathArgument = Either<String, Buffer>;
 impl From<sys::Error> for Failure {
     fn from(error: sys::Error) -> Self {
         Self {
@@ -36,14 +36,14 @@ fn fail(error: sys::Error) -> Error {
     Failure::from(error).into()
 }
 
-fn path_of(argument: PathArgument) -> PathBuf {
+pub(crate) fn path_of(argument: PathArgument) -> PathBuf {
     match argument {
         Either::A(text) => PathBuf::from(text),
         Either::B(bytes) => PathBuf::from(OsStr::from_bytes(&bytes)),
     }
 }
 
-fn number_of(text: &str) -> Result<i128> {
+pub(crate) fn number_of(text: &str) -> Result<i128> {
     text.parse().map_err(|_| Error::new(Status::InvalidArg, format!("not a number: '{text}'")))
 }
 
@@ -108,6 +108,18 @@ pub struct Expectation {
     pub ctime_ns: String,
 }
 
+impl TryFrom<Expectation> for sys::copy::Expectation {
+    type Error = Error;
+
+    fn try_from(expect: Expectation) -> Result<Self> {
+        Ok(Self {
+            size: expect.size_bytes as u64,
+            mtime_ns: number_of(&expect.mtime_ns)?,
+            ctime_ns: number_of(&expect.ctime_ns)?,
+        })
+    }
+}
+
 #[napi(object)]
 pub struct CopyEntry {
     pub source: PathArgument,
@@ -115,12 +127,14 @@ pub struct CopyEntry {
     pub kind: String,
     pub link: Option<PathArgument>,
     pub mode: Option<u32>,
-    pub uid: u32,
-    pub gid: u32,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
     pub mtime_ns: Option<String>,
     pub follow: Option<bool>,
     pub xattrs: Option<bool>,
     pub expect: Option<Expectation>,
+    pub tree: Option<u32>,
+    pub keeps_existing: Option<bool>,
 }
 
 impl TryFrom<CopyEntry> for sys::copy::CopyEntry {
@@ -131,6 +145,8 @@ impl TryFrom<CopyEntry> for sys::copy::CopyEntry {
             "file" => sys::copy::EntryKind::File,
             "directory" => sys::copy::EntryKind::Directory,
             "symlink" => sys::copy::EntryKind::Symlink,
+            "node" => sys::copy::EntryKind::Node,
+            "empty" => sys::copy::EntryKind::Empty,
             other => {
                 return Err(Error::new(
                     Status::InvalidArg,
@@ -138,26 +154,20 @@ impl TryFrom<CopyEntry> for sys::copy::CopyEntry {
                 ));
             }
         };
-        let expect = match entry.expect {
-            None => None,
-            Some(expect) => Some(sys::copy::Expectation {
-                size: expect.size_bytes as u64,
-                mtime_ns: number_of(&expect.mtime_ns)?,
-                ctime_ns: number_of(&expect.ctime_ns)?,
-            }),
-        };
+        let expect = entry.expect.map(sys::copy::Expectation::try_from).transpose()?;
         Ok(Self {
             source: path_of(entry.source),
             destination: path_of(entry.destination),
             kind,
             link: entry.link.map(path_of),
             mode: entry.mode,
-            uid: entry.uid,
-            gid: entry.gid,
+            owner: entry.uid.zip(entry.gid),
             mtime_ns: entry.mtime_ns.as_deref().map(number_of).transpose()?,
             follow: entry.follow.unwrap_or(false),
             xattrs: entry.xattrs.unwrap_or(false),
             expect,
+            tree: entry.tree,
+            keeps_existing: entry.keeps_existing.unwrap_or(false),
         })
     }
 }
@@ -212,28 +222,77 @@ pub fn scan_tree<'env>(
     )
 }
 
-#[napi(ts_return_type = "Promise<void>")]
-pub fn copy_into<'env>(
+#[napi(object)]
+pub struct Listing {
+    pub entries: Vec<ScanEntry>,
+    pub denied: bool,
+}
+
+#[napi(ts_return_type = "Promise<Array<Listing>>")]
+pub fn scan_directories<'env>(
     env: &'env Env,
     root: String,
-    entries: Vec<CopyEntry>,
+    directories: Vec<Buffer>,
+    cancel: Option<&CancelToken>,
+) -> Result<Object<'env>> {
+    let cancel = flag(cancel);
+    let directories: Vec<Vec<u8>> = directories.iter().map(|path| path.to_vec()).collect();
+    promise(
+        env,
+        move || Ok(sys::scan::scan_directories(Path::new(&root), &directories, &cancel)?),
+        |listings| {
+            listings
+                .into_iter()
+                .map(|listing| Listing {
+                    entries: listing.entries.into_iter().map(ScanEntry::from).collect(),
+                    denied: listing.denied,
+                })
+                .collect::<Vec<_>>()
+        },
+    )
+}
+
+#[napi(object)]
+pub struct CopyOptions {
+    pub root: String,
+    pub source_root: Option<String>,
+    pub entries: Vec<CopyEntry>,
+    pub strict: Option<bool>,
+}
+
+#[napi(object)]
+pub struct Copied {
+    pub size_bytes: f64,
+    pub recorded_devices: f64,
+}
+
+#[napi(ts_return_type = "Promise<Copied>")]
+pub fn copy_into<'env>(
+    env: &'env Env,
+    options: CopyOptions,
     cancel: Option<&CancelToken>,
     progress: Option<Function<'_, f64, ()>>,
 ) -> Result<Object<'env>> {
     let cancel = flag(cancel);
     let progress = Progress::new(progress)?;
-    let entries =
-        entries.into_iter().map(sys::copy::CopyEntry::try_from).collect::<Result<Vec<_>>>()?;
+    let entries = options.entries.into_iter().map(sys::copy::CopyEntry::try_from);
+    let options = sys::copy::CopyOptions {
+        root: options.root.into(),
+        source_root: options.source_root.map(PathBuf::from),
+        entries: entries.collect::<Result<Vec<_>>>()?,
+        strict: options.strict.unwrap_or(false),
+    };
     promise(
         env,
         move || {
-            let result = sys::copy::copy_into(Path::new(&root), &entries, &cancel, &mut |done| {
-                progress.report(done);
-            });
+            let result = sys::copy::copy_into(&options, &cancel, &mut |done| progress.report(done));
             progress.finish();
             Ok(result?)
         },
-        |()| (),
+        |copied: sys::copy::Copied| Copied {
+            size_bytes: copied.bytes as f64,
+            recorded_devices: copied.recorded_devices as f64,
+        },
     )
 }
 
@@ -241,6 +300,28 @@ pub fn copy_into<'env>(
 pub fn mkdir_in_root(root: String, path: String, mode: u32, uid: u32, gid: u32) -> Result<()> {
     sys::root::Root::open(Path::new(&root))
         .and_then(|root| root.make_directories(Path::new(&path), mode, uid, gid))
+        .map(drop)
+        .map_err(fail)
+}
+
+#[napi(object)]
+pub struct NewDirectory {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub mtime_ns: Option<String>,
+}
+
+#[napi]
+pub fn make_directories(root: String, path: PathArgument, like: NewDirectory) -> Result<()> {
+    let new = sys::root::NewDirectory {
+        mode: like.mode,
+        uid: like.uid,
+        gid: like.gid,
+        mtime_ns: like.mtime_ns.as_deref().map(number_of).transpose()?,
+    };
+    sys::root::Root::open(Path::new(&root))
+        .and_then(|root| root.make_directories_alike(&path_of(path), new))
         .map(drop)
         .map_err(fail)
 }

@@ -8,14 +8,16 @@ use napi::{
 };
 use napi_derive::napi;
 use tsbuild_layer::{
-    Compression, DiffOptions, Encoding, Error, ExpandLimits, OverlayXattrs, RecompressOptions,
-    RecompressedLayer, ReconcileOptions, UnpackOptions, UnpackedLayer as Unpacked, Watch,
-    WriteOptions, WrittenLayer as Written,
+    ArchiveOptions, ArchiveSource, Compression, DiffOptions, Encoding, Error, ExpandLimits,
+    OverlayXattrs, RecompressOptions, RecompressedLayer, ReconcileOptions, UnpackOptions,
+    UnpackedArchive as UnpackedInto, UnpackedLayer as Unpacked, Watch, WriteOptions,
+    WrittenLayer as Written,
 };
 
 use crate::{
     cancel::CancelToken,
     error::Failure,
+    fs::{Expectation, PathArgument, number_of, path_of},
     work::{Progress, flag, promise},
 };
 
@@ -227,15 +229,7 @@ pub fn unpack_layer<'env>(
         },
         max_entries: options.max_entries.unwrap_or(MAX_ENTRIES) as u64,
         overlay_xattrs: overlay_xattrs(&options.overlay_xattrs)?,
-        create_devices: match options.devices.as_str() {
-            "create" => true,
-            "record" => false,
-            other => {
-                return Err(bad_argument(format!(
-                    "devices is 'create' or 'record', not '{other}'"
-                )));
-            }
-        },
+        create_devices: create_devices(&options.devices)?,
         single_id: options.single_id.unwrap_or(false),
     };
     let (flag, progress) = (flag(cancel), Progress::new(progress)?);
@@ -262,6 +256,102 @@ pub fn unpack_layer<'env>(
             recorded_devices: unpacked.recorded_devices.into_iter().map(Buffer::from).collect(),
         },
     )
+}
+
+#[napi(object)]
+pub struct ArchiveFile {
+    pub path: PathArgument,
+    pub expect: Option<Expectation>,
+    pub max_uncompressed_bytes: Option<f64>,
+    pub max_ratio: Option<f64>,
+}
+
+impl TryFrom<ArchiveFile> for ArchiveSource {
+    type Error = napi::Error;
+
+    fn try_from(file: ArchiveFile) -> napi::Result<Self> {
+        Ok(Self {
+            path: path_of(file.path),
+            expect: file.expect.map(TryInto::try_into).transpose()?,
+            limits: ExpandLimits {
+                bytes: file.max_uncompressed_bytes.unwrap_or(MAX_UNCOMPRESSED_BYTES) as u64,
+                ratio: file.max_ratio.unwrap_or(MAX_RATIO) as u64,
+            },
+        })
+    }
+}
+
+#[napi]
+pub fn is_archive<'env>(
+    env: &'env Env,
+    archive: ArchiveFile,
+    cancel: Option<&CancelToken>,
+) -> napi::Result<Object<'env>> {
+    let source = ArchiveSource::try_from(archive)?;
+    let flag = flag(cancel);
+    promise(env, move || Ok(tsbuild_layer::is_archive(&source, quiet(&flag))?), |found: bool| found)
+}
+
+#[napi(object)]
+pub struct UnpackArchiveOptions {
+    pub archive: ArchiveFile,
+    pub root: String,
+    pub directory: PathArgument,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub made_at_ns: String,
+    pub max_entries: Option<f64>,
+    pub devices: String,
+    pub single_id: bool,
+}
+
+#[napi(object)]
+pub struct UnpackedArchive {
+    pub entry_count: f64,
+    pub recorded_devices: f64,
+}
+
+#[napi]
+pub fn unpack_archive<'env>(
+    env: &'env Env,
+    options: UnpackArchiveOptions,
+    cancel: Option<&CancelToken>,
+    progress: Option<Function<'_, f64, ()>>,
+) -> napi::Result<Object<'env>> {
+    let options = ArchiveOptions {
+        source: options.archive.try_into()?,
+        root: options.root.into(),
+        directory: path_of(options.directory).into_os_string().into_encoded_bytes(),
+        owner: options.uid.zip(options.gid),
+        made_at_ns: number_of(&options.made_at_ns)?,
+        max_entries: options.max_entries.unwrap_or(MAX_ENTRIES) as u64,
+        create_devices: create_devices(&options.devices)?,
+        single_id: options.single_id,
+    };
+    let (flag, progress) = (flag(cancel), Progress::new(progress)?);
+    promise(
+        env,
+        move || {
+            let unpacked = tsbuild_layer::unpack_archive(
+                &options,
+                Watch::new(&flag, &|done| progress.report(done)),
+            )?;
+            progress.finish();
+            Ok(unpacked)
+        },
+        |unpacked: UnpackedInto| UnpackedArchive {
+            entry_count: unpacked.entries as f64,
+            recorded_devices: unpacked.recorded_devices as f64,
+        },
+    )
+}
+
+fn create_devices(word: &str) -> napi::Result<bool> {
+    match word {
+        "create" => Ok(true),
+        "record" => Ok(false),
+        other => Err(bad_argument(format!("devices is 'create' or 'record', not '{other}'"))),
+    }
 }
 
 /// Work that reports nothing.

@@ -2,9 +2,9 @@
 //! exactly how it ended. When it ends, the kernel kills whatever the step left running.
 //!
 //! What to run comes on descriptor 4, each string ended by a zero byte: uid, gid, supplementary groups (comma-separated;
-//! `keep` leaves them), working directory, umask in octal, number of arguments, the arguments, the environment. So
-//! neither arguments nor environment, which may be secret, show in the list of processes. The outcome is one line of
-//! JSON on descriptor 3:
+//! `keep` leaves them), working directory, umask in octal, resource limits (`nofile=1024:2048`, comma-separated; -1 is
+//! none), number of arguments, the arguments, the environment. So neither arguments nor environment, which may be secret,
+//! show in the list of processes. The outcome is one line of JSON on descriptor 3:
 //! `{"exit":N}`, `{"signal":"SIGSEGV"}` or `{"failed":"exec","errno":"ENOENT","detail":"…"}`.
 //!
 //! The program gets pipes of its own for its output, not our descriptors: those may be sockets, which cannot be opened
@@ -38,8 +38,16 @@ struct Spec {
     groups: Option<Vec<u32>>,
     cwd: CString,
     umask: u32,
+    limits: Vec<Limit>,
     argv: Vec<CString>,
     environment: Vec<CString>,
+}
+
+/// One of setrlimit(2); `None` is no limit.
+struct Limit {
+    name: String,
+    soft: Option<u64>,
+    hard: Option<u64>,
 }
 
 /// Runs the step. The status is 0 when the outcome was reported, whatever it is.
@@ -91,12 +99,24 @@ fn read_spec(fd: OwnedFd) -> io::Result<Spec> {
     };
     let cwd = CString::new(text()?).map_err(|_| bad())?;
     let umask = u32::from_str_radix(&text()?, 8).map_err(|_| bad())?;
+    let limits = text()?
+        .split(',')
+        .filter(|part| !part.is_empty())
+        .map(|part| read_limit(part).ok_or_else(bad))
+        .collect::<Result<_, _>>()?;
     let count: usize = text()?.parse().map_err(|_| bad())?;
     let argv: Vec<_> = strings.by_ref().take(count).collect();
     if argv.is_empty() || argv.len() != count {
         return Err(bad());
     }
-    Ok(Spec { uid, gid, groups, cwd, umask, argv, environment: strings.collect() })
+    Ok(Spec { uid, gid, groups, cwd, umask, limits, argv, environment: strings.collect() })
+}
+
+fn read_limit(part: &str) -> Option<Limit> {
+    let (name, values) = part.split_once('=')?;
+    let (soft, hard) = values.split_once(':')?;
+    let number = |text: &str| if text == "-1" { Some(None) } else { text.parse().ok().map(Some) };
+    Some(Limit { name: name.to_owned(), soft: number(soft)?, hard: number(hard)? })
 }
 
 fn supervise(spec: &Spec) -> io::Result<String> {
@@ -117,7 +137,8 @@ fn supervise(spec: &Spec) -> io::Result<String> {
     let pid = match process::fork(0)? {
         Fork::Child => {
             let (stage, error, detail) = become_step(spec, &out_write, &err_write);
-            let _ = File::from(trouble_write).write_all(failed(stage, &error, detail).as_bytes());
+            let report = failed(stage, &error, detail);
+            let _ = File::from(trouble_write).write_all(report.as_bytes());
             process::exit_now(127);
         }
         Fork::Parent(pid) => pid,
@@ -142,14 +163,19 @@ fn supervise(spec: &Spec) -> io::Result<String> {
 }
 
 /// In the child. Returns only with what failed.
-fn become_step(
-    spec: &Spec,
+fn become_step<'a>(
+    spec: &'a Spec,
     out: &OwnedFd,
     err: &OwnedFd,
-) -> (&'static str, io::Error, Option<&'static str>) {
+) -> (&'static str, io::Error, Option<&'a str>) {
     process::reset_signals();
     if let Err(error) = process::duplicate_to(out, 1).and_then(|()| process::duplicate_to(err, 2)) {
         return ("start", error, None);
+    }
+    for Limit { name, soft, hard } in &spec.limits {
+        if let Err(error) = process::set_limit(name, *soft, *hard) {
+            return ("limit", error, Some(name));
+        }
     }
     if let Err(error) = process::confine_capabilities() {
         return ("start", error, None);

@@ -84,7 +84,7 @@ const CHUNK: usize = 1 << 20;
 /// Chunks between two stages.
 const DEPTH: usize = 4;
 /// zstd's own default for what a decoder accepts: 128 MiB of window.
-const ZSTD_WINDOW_LOG: u32 = 27;
+pub(crate) const ZSTD_WINDOW_LOG: u32 = 27;
 
 type Chunk = Arc<Vec<u8>>;
 

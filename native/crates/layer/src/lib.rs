@@ -2,6 +2,7 @@
 //!
 //! Directories are walked and filled by descriptor, never through a link; what an archive says is never believed.
 
+mod archive;
 mod clamp;
 mod compress;
 mod copy;
@@ -25,6 +26,7 @@ mod whiteout;
 mod write;
 mod xattr;
 
+pub use archive::{ArchiveOptions, ArchiveSource, UnpackedArchive, is_archive, unpack_archive};
 pub use clamp::clamp_times;
 pub use compress::Compression;
 pub use decompress::{Encoding, ExpandLimits};

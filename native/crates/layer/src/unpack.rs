@@ -3,7 +3,7 @@
 //! An archive is a stranger's. It is extracted into a directory of its own: entries act on that directory only, parents
 //! that are links are followed inside of it only, and no operation follows a link in the last component.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf};
+use std::{collections::BTreeMap, io::Read, os::fd::OwnedFd, path::PathBuf};
 
 use rustix::{
     fs::{
@@ -16,7 +16,7 @@ use rustix::{
 use tsbuild_tar::{Entry, EntryKind, Reader, Timestamp};
 
 use crate::{
-    decompress::{self, Encoding, ExpandLimits, TarStream, check_digest},
+    decompress::{self, Encoding, ExpandLimits, check_digest},
     disk,
     error::{Code, Error, Result, show},
     inside::{self, Place},
@@ -93,7 +93,17 @@ fn unpack(options: &UnpackOptions, root: &OwnedFd, watch: Watch<'_>) -> Result<U
         watch,
         expected,
         |stream| {
-            let mut extraction = Extraction::new(options, root, watch, size);
+            let rules = Rules {
+                archive: options.blob.as_os_str().as_encoded_bytes().to_vec(),
+                size,
+                limits: options.limits,
+                max_entries: options.max_entries,
+                overlay_xattrs: options.overlay_xattrs,
+                create_devices: options.create_devices,
+                single_id: options.single_id,
+                form: Form::Layer,
+            };
+            let mut extraction = Extraction::new(rules, root, watch);
             extraction.all(stream)?;
             Ok(extraction)
         },
@@ -127,34 +137,59 @@ fn unpack(options: &UnpackOptions, root: &OwnedFd, watch: Watch<'_>) -> Result<U
 /// Longer paths cannot be opened by any program anyway (PATH_MAX).
 const MAX_PATH: usize = 4096;
 
-struct Extraction<'a> {
-    options: &'a UnpackOptions,
+/// What the archive is to whom it came from.
+pub(crate) enum Form {
+    /// A layer: whiteouts are marks for overlayfs, and the root's entry is the root's.
+    Layer,
+    /// Files for a directory of an image.
+    Files(IntoDirectory),
+}
+
+/// Where files go and what is said about them.
+pub(crate) struct IntoDirectory {
+    /// Below the root, without links; it exists.
+    pub directory: Vec<u8>,
+    /// Instead of what the archive says.
+    pub owner: Option<(u32, u32)>,
+    /// Modification time of directories that are made on the way.
+    pub made_at: Timestamp,
+}
+
+/// How an archive is extracted, and what it may cost.
+pub(crate) struct Rules {
+    /// For messages.
+    pub archive: Vec<u8>,
+    /// Bytes of the file.
+    pub size: u64,
+    pub limits: ExpandLimits,
+    pub max_entries: u64,
+    pub overlay_xattrs: OverlayXattrs,
+    pub create_devices: bool,
+    pub single_id: bool,
+    pub form: Form,
+}
+
+pub(crate) struct Extraction<'a> {
+    rules: Rules,
     root: &'a OwnedFd,
     watch: Watch<'a>,
-    blob_size: u64,
-    entries: u64,
+    pub entries: u64,
     /// Bytes of file content with holes counted, which the decompressor cannot see.
     content: u64,
     /// Modification time of each directory, set at the end; `None` for one without an entry of its own.
     directories: BTreeMap<Vec<u8>, Option<Timestamp>>,
-    recorded_devices: Vec<Vec<u8>>,
+    pub recorded_devices: Vec<Vec<u8>>,
     /// The parent of the last entry: entries of one directory come together.
     parent: Option<(Vec<u8>, Place)>,
     buffer: Vec<u8>,
 }
 
 impl<'a> Extraction<'a> {
-    fn new(
-        options: &'a UnpackOptions,
-        root: &'a OwnedFd,
-        watch: Watch<'a>,
-        blob_size: u64,
-    ) -> Self {
+    pub fn new(rules: Rules, root: &'a OwnedFd, watch: Watch<'a>) -> Self {
         Self {
-            options,
+            rules,
             root,
             watch,
-            blob_size,
             entries: 0,
             content: 0,
             directories: BTreeMap::new(),
@@ -164,28 +199,30 @@ impl<'a> Extraction<'a> {
         }
     }
 
-    fn all(&mut self, stream: &mut TarStream) -> Result<()> {
-        let blob = self.options.blob.as_os_str().as_encoded_bytes().to_vec();
+    /// Extracts everything up to the archive's end mark.
+    pub fn all(&mut self, stream: impl Read) -> Result<()> {
         let mut reader = Reader::new(stream);
-        while let Some(entry) = reader.next_entry().map_err(|error| archive_error(&error, &blob))? {
+        while let Some(entry) =
+            reader.next_entry().map_err(|error| archive_error(error, &self.rules.archive))?
+        {
             self.watch.poll()?;
             self.entries += 1;
-            if self.entries > self.options.max_entries {
+            if self.entries > self.rules.max_entries {
                 return Err(Error::new(
                     Code::ArchiveLimit,
-                    &blob,
-                    format!("the archive has more than {} entries", self.options.max_entries),
+                    &self.rules.archive,
+                    format!("the archive has more than {} entries", self.rules.max_entries),
                 ));
             }
             self.content = self.content.saturating_add(entry.size);
-            self.options.limits.check(self.content, self.blob_size, &entry.path)?;
+            self.rules.limits.check(self.content, self.rules.size, &entry.path)?;
             self.entry(&entry, &mut reader)?;
         }
         self.parent = None;
         self.set_directory_times()
     }
 
-    fn entry(&mut self, entry: &Entry, reader: &mut Reader<&mut TarStream>) -> Result<()> {
+    fn entry(&mut self, entry: &Entry, reader: &mut Reader<impl Read>) -> Result<()> {
         if entry.path.len() > MAX_PATH {
             return Err(Error::new(
                 Code::ArchiveLimit,
@@ -202,6 +239,31 @@ impl<'a> Extraction<'a> {
                 &entry.path,
                 format!("a name in '{}' has more than 255 bytes", show(&entry.path)),
             ));
+        }
+        let base_path = match &self.rules.form {
+            Form::Files(into) => {
+                // They would mean a deletion in the layer that this becomes.
+                if parts.iter().any(|part| part.starts_with(PREFIX)) {
+                    return Err(Error::new(
+                        Code::LayerUnrepresentable,
+                        &entry.path,
+                        format!(
+                            "'{}' in the archive has a name that begins with '.wh.', which an image cannot hold",
+                            show(&entry.path)
+                        ),
+                    ));
+                }
+                Some(into.directory.clone())
+            }
+            Form::Layer => None,
+        };
+        if let Some(directory) = base_path {
+            let parent = below(&directory, parents);
+            let place = self.take_parent(parent.clone(), &entry.path)?;
+            if self.make(entry, base, &place, reader)? != Outcome::Replaced {
+                self.parent = Some((parent, place));
+            }
+            return Ok(());
         }
         if parents.iter().any(|part| part.starts_with(META_PREFIX)) {
             return Ok(());
@@ -227,8 +289,11 @@ impl<'a> Extraction<'a> {
         Ok(())
     }
 
-    /// The root's metadata; never its type.
+    /// The root's metadata; never its type. A directory of an image is not the archive's to change.
     fn root_entry(&mut self, entry: &Entry) -> Result<()> {
+        if matches!(self.rules.form, Form::Files(_)) && entry.kind == EntryKind::Directory {
+            return Ok(());
+        }
         if entry.kind != EntryKind::Directory {
             return Err(bad(&entry.path, "would replace the root"));
         }
@@ -246,8 +311,10 @@ impl<'a> Extraction<'a> {
         {
             return Ok(place);
         }
-        // A whiteout on the way means: gone below, and here again.
-        self.revive_hidden_parents(&parent)?;
+        if matches!(self.rules.form, Form::Layer) {
+            // A whiteout on the way means: gone below, and here again.
+            self.revive_hidden_parents(&parent)?;
+        }
         let directories = &mut self.directories;
         let mut made = |made: &[u8]| {
             directories.insert(made.to_vec(), None);
@@ -285,7 +352,7 @@ impl<'a> Extraction<'a> {
     }
 
     fn mark_opaque(&mut self, directory: &OwnedFd, path: &[u8]) -> Result<Outcome> {
-        xattr::set(directory, b"", self.options.overlay_xattrs.opaque(), b"y")
+        xattr::set(directory, b"", self.rules.overlay_xattrs.opaque(), b"y")
             .map_err(|errno| Error::io("cannot mark as opaque", path, errno))?;
         Ok(Outcome::Added)
     }
@@ -318,7 +385,7 @@ impl<'a> Extraction<'a> {
         entry: &Entry,
         name: &[u8],
         place: &Place,
-        reader: &mut Reader<&mut TarStream>,
+        reader: &mut Reader<impl Read>,
     ) -> Result<Outcome> {
         let path = disk::join(&place.path, name);
         match self.try_make(entry, name, place, &path, reader)? {
@@ -371,11 +438,14 @@ impl<'a> Extraction<'a> {
         let Some((base, parents)) = parts.split_last() else {
             return Err(bad(&entry.path, "is a hard link to the root"));
         };
-        let place =
-            inside::open(self.root, &parents.join(&b'/'), None).map_err(|errno| match errno {
-                Errno::NOENT | Errno::NOTDIR | Errno::LOOP => missing_target(entry),
-                errno => Error::io("cannot open the directory of", &entry.link, errno),
-            })?;
+        let parent = match &self.rules.form {
+            Form::Layer => parents.join(&b'/'),
+            Form::Files(into) => below(&into.directory, parents),
+        };
+        let place = inside::open(self.root, &parent, None).map_err(|errno| match errno {
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => missing_target(entry),
+            errno => Error::io("cannot open the directory of", &entry.link, errno),
+        })?;
         Ok((place, base.to_vec()))
     }
 
@@ -385,7 +455,7 @@ impl<'a> Extraction<'a> {
         name: &[u8],
         place: &Place,
         path: &[u8],
-        reader: &mut Reader<&mut TarStream>,
+        reader: &mut Reader<impl Read>,
     ) -> Result<Made> {
         let parent = &place.fd;
         self.check_owner(entry, path)?;
@@ -475,7 +545,7 @@ impl<'a> Extraction<'a> {
             // In overlayfs form it would delete what is below, without the archive saying so.
             return Err(bad(path, "is the device 0:0, which means a deletion to overlayfs"));
         }
-        if self.options.create_devices {
+        if self.rules.create_devices {
             let kind = if entry.kind == EntryKind::CharDevice {
                 FileType::CharacterDevice
             } else {
@@ -523,16 +593,19 @@ impl<'a> Extraction<'a> {
         file: &OwnedFd,
         entry: &Entry,
         path: &[u8],
-        reader: &mut Reader<&mut TarStream>,
+        reader: &mut Reader<impl Read>,
     ) -> Result<()> {
         let mut end = 0;
         loop {
             let next = reader.read_segment(&mut self.buffer).map_err(|error| {
-                Error::new(
-                    Code::BadArchive,
-                    path,
-                    format!("'{}' is not complete: {error}", show(path)),
-                )
+                // A limit or a cancellation that the stream noticed.
+                error.downcast::<Error>().unwrap_or_else(|error| {
+                    Error::new(
+                        Code::BadArchive,
+                        path,
+                        format!("'{}' is not complete: {error}", show(path)),
+                    )
+                })
             })?;
             let Some((offset, count)) = next else { break };
             let mut written = 0;
@@ -554,31 +627,52 @@ impl<'a> Extraction<'a> {
     }
 
     fn check_owner(&self, entry: &Entry, path: &[u8]) -> Result<()> {
+        if matches!(self.rules.form, Form::Files(IntoDirectory { owner: Some(_), .. })) {
+            return Ok(());
+        }
         // The highest is "no change" to chown.
         const LAST: u64 = u32::MAX as u64 - 1;
         if entry.uid > LAST || entry.gid > LAST {
             return Err(bad(path, "has an owner that no system has"));
         }
-        if self.options.single_id && (entry.uid, entry.gid) != (0, 0) {
+        if self.rules.single_id && (entry.uid, entry.gid) != (0, 0) {
             return Err(needs_ids(entry, path));
         }
         Ok(())
     }
 
+    fn owner(&self, entry: &Entry) -> (Uid, Gid) {
+        match self.rules.form {
+            Form::Files(IntoDirectory { owner: Some((uid, gid)), .. }) => {
+                (Uid::from_raw(uid), Gid::from_raw(gid))
+            }
+            // `check_owner` has seen that they fit.
+            _ => (Uid::from_raw(entry.uid as u32), Gid::from_raw(entry.gid as u32)),
+        }
+    }
+
     /// Owner, then mode (changing the owner clears set-user-id), then attributes (it clears capabilities too).
     fn set_metadata(&self, entry: &Entry, fd: &OwnedFd, path: &[u8]) -> Result<()> {
-        let (uid, gid) = owner(entry);
+        let (uid, gid) = self.owner(entry);
         fchown(fd, Some(uid), Some(gid)).map_err(|errno| chown_error(entry, path, errno))?;
         fchmod(fd, Mode::from_raw_mode(entry.mode))
             .map_err(|errno| Error::io("cannot set the mode of", path, errno))?;
         for (key, value) in &entry.xattrs {
-            let Some(key) = xattr::name_on_disk(key, self.options.overlay_xattrs) else { continue };
+            let Some(key) = self.attribute_name(key) else { continue };
             rustix::fs::fsetxattr(fd, key.as_slice(), value, rustix::fs::XattrFlags::empty())
                 .map_err(|errno| {
                     Error::io(&format!("cannot set the attribute '{}' of", show(&key)), path, errno)
                 })?;
         }
         Ok(())
+    }
+
+    fn attribute_name(&self, key: &[u8]) -> Option<Vec<u8>> {
+        match self.rules.form {
+            Form::Layer => xattr::name_on_disk(key, self.rules.overlay_xattrs),
+            // Through a mount, where overlayfs's own names cannot be set.
+            Form::Files(_) => xattr::is_kept(key).then(|| key.to_vec()),
+        }
     }
 
     /// For what cannot be opened. Linux has no `user.` attributes there.
@@ -589,7 +683,7 @@ impl<'a> Extraction<'a> {
         name: &[u8],
         path: &[u8],
     ) -> Result<()> {
-        let (uid, gid) = owner(entry);
+        let (uid, gid) = self.owner(entry);
         chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| chown_error(entry, path, errno))?;
         // It follows links, but we made this a moment ago and nobody else writes here.
@@ -606,7 +700,7 @@ impl<'a> Extraction<'a> {
         name: &[u8],
         path: &[u8],
     ) -> Result<()> {
-        let (uid, gid) = owner(entry);
+        let (uid, gid) = self.owner(entry);
         chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| chown_error(entry, path, errno))?;
         utimensat(parent, name, &timestamps(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
@@ -615,9 +709,13 @@ impl<'a> Extraction<'a> {
 
     /// Deepest first, now that nothing is made in them any more.
     fn set_directory_times(&mut self) -> Result<()> {
+        // In a layer, directories without an entry get the epoch, so that it unpacks to the same tree every time.
+        let made_at = match &self.rules.form {
+            Form::Layer => Timestamp::default(),
+            Form::Files(into) => into.made_at,
+        };
         for (path, time) in self.directories.iter().rev() {
-            // Directories without an entry get the epoch, so that a layer unpacks to the same tree every time.
-            let time = time.unwrap_or_default();
+            let time = time.unwrap_or(made_at);
             let place = inside::open(self.root, path, None)
                 .map_err(|errno| Error::io("cannot open directory", path, errno))?;
             set_time(&place.fd, time)
@@ -638,9 +736,14 @@ enum Made {
     Exists,
 }
 
-fn owner(entry: &Entry) -> (Uid, Gid) {
-    // `check_owner` has seen that they fit.
-    (Uid::from_raw(entry.uid as u32), Gid::from_raw(entry.gid as u32))
+/// `directory` and the components below it.
+fn below(directory: &[u8], parents: &[&[u8]]) -> Vec<u8> {
+    let parents = parents.join(&b'/');
+    match (directory, parents.as_slice()) {
+        (b"", _) => parents,
+        (_, b"") => directory.to_vec(),
+        _ => [directory, b"/", &parents].concat(),
+    }
 }
 
 pub(crate) fn timestamps(mtime: Timestamp) -> Timestamps {
@@ -666,7 +769,7 @@ fn bad(path: &[u8], what: &str) -> Error {
 fn missing_target(entry: &Entry) -> Error {
     bad(
         &entry.path,
-        &format!("is a hard link to '{}', which is not in the same layer", show(&entry.link)),
+        &format!("is a hard link to '{}', which is not there before it", show(&entry.link)),
     )
 }
 
@@ -691,10 +794,22 @@ fn chown_error(entry: &Entry, path: &[u8], errno: Errno) -> Error {
     }
 }
 
-fn archive_error(error: &tsbuild_tar::Error, path: &[u8]) -> Error {
+fn archive_error(error: tsbuild_tar::Error, path: &[u8]) -> Error {
+    if let tsbuild_tar::Error::Io(error) = error {
+        return stream_error(error, path);
+    }
     let code = match error {
         tsbuild_tar::Error::Limit { .. } => Code::ArchiveLimit,
         _ => Code::BadArchive,
     };
     Error::new(code, path, error.to_string())
+}
+
+/// Of reading the archive itself: a failure of ours comes through `io::Error`, and the rest is the decompressor's.
+pub(crate) fn stream_error(error: std::io::Error, path: &[u8]) -> Error {
+    match error.downcast::<Error>() {
+        Ok(own) => own,
+        Err(error) if error.raw_os_error().is_some() => Error::std_io("cannot read", path, &error),
+        Err(error) => Error::new(Code::BadArchive, path, format!("cannot decompress: {error}")),
+    }
 }

@@ -157,6 +157,11 @@ pub(crate) fn name_on_disk(key: &[u8], overlay: OverlayXattrs) -> Option<Vec<u8>
     (classify(key) == Class::Kept).then(|| key.to_vec())
 }
 
+/// Whether an attribute belongs in a layer under its own name.
+pub(crate) fn is_kept(key: &[u8]) -> bool {
+    classify(key) == Class::Kept
+}
+
 /// Sets `key` on `name` in `directory` without following a link.
 pub(crate) fn set(
     directory: &OwnedFd,

@@ -1,6 +1,8 @@
-//! Copies files, directories and links into a root without ever leaving it.
+//! Copies files, directories, links and nodes into a root without ever leaving it.
 
 use std::{
+    collections::{HashMap, HashSet},
+    ffi::OsStr,
     fs::File,
     io::{Read, Write},
     os::fd::{AsFd, OwnedFd},
@@ -9,7 +11,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps},
+    fs::{
+        AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, SeekFrom, Stat, Timespec,
+        Timestamps, Uid,
+    },
     io::Errno,
 };
 
@@ -28,6 +33,10 @@ pub enum EntryKind {
     Directory,
     /// A symbolic link.
     Symlink,
+    /// A FIFO or device as the source is one. A socket becomes an empty file, since no layer can hold it.
+    Node,
+    /// A file with nothing in it; the source is only for messages.
+    Empty,
 }
 
 /// What a source was when it was hashed.
@@ -44,7 +53,7 @@ pub struct Expectation {
 /// One thing to copy.
 #[derive(Debug, Clone)]
 pub struct CopyEntry {
-    /// Absolute path outside of the root.
+    /// Below [`CopyOptions::source_root`] where there is one, otherwise an absolute path of the host.
     pub source: PathBuf,
     /// Path below the root.
     pub destination: PathBuf,
@@ -54,10 +63,8 @@ pub struct CopyEntry {
     pub link: Option<PathBuf>,
     /// Absent keeps the source's.
     pub mode: Option<u32>,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
+    /// Absent keeps the source's.
+    pub owner: Option<(u32, u32)>,
     /// Absent keeps the source's.
     pub mtime_ns: Option<i128>,
     /// Whether a source that is a link is followed.
@@ -66,234 +73,622 @@ pub struct CopyEntry {
     pub xattrs: bool,
     /// The source must still be this.
     pub expect: Option<Expectation>,
+    /// Files with one number that are one file in the source are one in the root too.
+    pub tree: Option<u32>,
+    /// A directory that exists keeps mode, owner and attributes; its time is set all the same.
+    pub keeps_existing: bool,
+}
+
+/// What to copy, and how.
+#[derive(Debug, Clone)]
+pub struct CopyOptions {
+    /// Where to.
+    pub root: PathBuf,
+    /// A directory that sources are below; no link on their way is followed.
+    pub source_root: Option<PathBuf>,
+    /// In this order.
+    pub entries: Vec<CopyEntry>,
+    /// Refuse to put a directory where something else is. A link to a directory is one.
+    pub strict: bool,
+}
+
+/// What was copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Bytes of files.
+    pub bytes: u64,
+    /// Device nodes that became empty files, where making them is not permitted.
+    pub recorded_devices: u64,
 }
 
 /// Copies in order. Missing parents are made, 0755 and owned by root; directories get their times last.
 ///
 /// # Errors
-/// `IO`, `CANCELLED`, `SOURCE_CHANGED`, `NOT_A_DIRECTORY`, `IS_A_DIRECTORY` (a file would replace a directory).
+/// `IO`, `CANCELLED`, `SOURCE_CHANGED`, `NEEDS_IDS`, `NOT_A_DIRECTORY` (a directory would replace something else),
+/// `IS_A_DIRECTORY` (the other way round).
 pub fn copy_into(
-    root: &Path,
-    entries: &[CopyEntry],
+    options: &CopyOptions,
     cancel: &AtomicBool,
     progress: &mut dyn FnMut(u64),
-) -> Result<()> {
-    let root = Root::open(root)?;
-    let mut directory_times: Vec<(PathBuf, i128)> = Vec::new();
-    let mut done = 0;
-    // The parent of the entry before: siblings follow each other.
-    let mut last_parent: Option<(PathBuf, OwnedFd)> = None;
-    for entry in entries {
+) -> Result<Copied> {
+    let root = Root::open(&options.root)?;
+    let source_root = match &options.source_root {
+        None => None,
+        Some(path) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let fd = rustix::fs::open(path, flags, Mode::empty())
+                .map_err(|error| Error::io("open", path, error))?;
+            Some(fd)
+        }
+    };
+    let mut copier = Copier {
+        options,
+        root,
+        source_root,
+        cancel,
+        directory_times: Vec::new(),
+        parent: None,
+        linked: HashMap::new(),
+        uncloned: HashSet::new(),
+        copied: Copied::default(),
+    };
+    for entry in &options.entries {
         check_cancel(cancel)?;
-        if entry.kind == EntryKind::Directory {
-            let mtime = copy_directory(&root, entry)?;
-            directory_times.push((entry.destination.clone(), mtime));
-            continue;
+        copier.entry(entry)?;
+        if entry.kind == EntryKind::File {
+            progress(copier.copied.bytes);
         }
+    }
+    copier.set_directory_times()?;
+    Ok(copier.copied)
+}
+
+struct Copier<'a> {
+    options: &'a CopyOptions,
+    root: Root,
+    source_root: Option<OwnedFd>,
+    cancel: &'a AtomicBool,
+    directory_times: Vec<(PathBuf, i128)>,
+    /// The parent of the entry before: siblings follow each other.
+    parent: Option<(PathBuf, OwnedFd)>,
+    /// Where the first name of a file with several was put, by tree, device and inode.
+    linked: HashMap<(u32, u64, u64), PathBuf>,
+    /// Devices from which nothing can be cloned into the root.
+    uncloned: HashSet<u64>,
+    copied: Copied,
+}
+
+impl Copier<'_> {
+    fn entry(&mut self, entry: &CopyEntry) -> Result<()> {
         let clean = normal(&entry.destination);
-        let Some(name) = clean.file_name() else {
-            return Err(Error::of(
-                "IS_A_DIRECTORY",
-                &entry.destination,
-                "a file cannot replace the root",
-            ));
-        };
-        let parent_path = clean.parent().unwrap_or(Path::new("")).to_owned();
-        if last_parent.as_ref().is_none_or(|(path, _)| *path != parent_path) {
-            last_parent =
-                Some((parent_path.clone(), root.make_directories(&parent_path, 0o755, 0, 0)?));
+        if entry.kind == EntryKind::Directory {
+            return self.directory(entry, clean);
         }
-        let (_, parent) = last_parent.as_ref().expect("just set");
-        let shown = root.shown(&clean);
-        remove_existing(parent, Path::new(name), &shown)?;
+        let shown = inside(&clean);
+        let Some(name) = clean.file_name() else {
+            return Err(Error::of("IS_A_DIRECTORY", shown, "a file cannot replace the root"));
+        };
+        let parent_path = clean.parent().unwrap_or(Path::new(""));
+        // Taken out, so that what fails in between leaves none that may be wrong.
+        let parent = match self.parent.take() {
+            Some((path, fd)) if path == parent_path => fd,
+            _ => self.root.make_directories(parent_path, 0o755, 0, 0)?,
+        };
         match entry.kind {
-            EntryKind::Symlink => make_link(parent, Path::new(name), entry, &shown)?,
-            EntryKind::File => {
-                done += copy_file(parent, Path::new(name), entry, &shown, cancel)?;
-                progress(done);
+            EntryKind::Symlink => self.link(&parent, name, entry, &shown)?,
+            EntryKind::File => self.file(&parent, name, &clean, entry, &shown)?,
+            EntryKind::Node => self.node(&parent, name, entry, &shown)?,
+            EntryKind::Empty => {
+                make_over(&parent, name, entry, &shown, "create", || empty_file(&parent, name))?;
+                set_node_attributes(&parent, name, true, entry, None, &shown)?;
             }
             EntryKind::Directory => unreachable!("handled above"),
         }
+        self.parent = Some((parent_path.to_owned(), parent));
+        Ok(())
     }
-    for (path, mtime) in directory_times.iter().rev() {
-        let fd = root
-            .open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)
-            .map_err(|error| Error::io("open", root.shown(path), error))?;
-        set_times(&fd, *mtime)
-            .map_err(|error| Error::io("set times of", root.shown(path), error))?;
-    }
-    Ok(())
-}
 
-fn copy_directory(root: &Root, entry: &CopyEntry) -> Result<i128> {
-    let shown = root.shown(&entry.destination);
-    let needs_source = entry.mode.is_none() || entry.mtime_ns.is_none();
-    let source = if needs_source { Some(stat_source(entry)?) } else { None };
-    let mode =
-        entry.mode.unwrap_or_else(|| source.as_ref().map_or(0o755, |stat| stat.st_mode & 0o7777));
-    let clean = normal(&entry.destination);
-    if !clean.as_os_str().is_empty() {
-        let (parent, name) = root.parent_of(&clean, true)?;
-        // What is not a directory makes way, but a link to one is followed, as the image's programs would.
-        if root.open_at(&clean, OFlags::PATH | OFlags::DIRECTORY).is_err() {
-            remove_existing(&parent, Path::new(&name), &shown)?;
+    fn directory(&mut self, entry: &CopyEntry, clean: PathBuf) -> Result<()> {
+        let shown = inside(&clean);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let failed = |doing: &'static str| {
+            let shown = shown.clone();
+            move |error: Errno| Error::io(doing, &shown, error)
+        };
+        let (fd, existed) = match self.root.open_at(&clean, flags) {
+            Ok(fd) => (fd, true),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                let (parent, name) = self.root.parent_of(&clean, true)?;
+                if self.options.strict {
+                    if rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+                        return Err(blocked("NOT_A_DIRECTORY", entry, &shown));
+                    }
+                } else {
+                    // What is not a directory makes way, but a link to one is followed, as the image's programs would.
+                    remove_existing(&parent, &name, entry, &shown)?;
+                }
+                // What led through it leads elsewhere now.
+                self.parent = None;
+                self.root.make_directories(&clean, 0o700, 0, 0)?;
+                (self.root.open_at(&clean, flags).map_err(failed("open"))?, false)
+            }
+            Err(error) => return Err(failed("open")(error)),
+        };
+        let keep = existed && entry.keeps_existing;
+        let needs_source = entry.mtime_ns.is_none()
+            || (!keep && (entry.mode.is_none() || entry.owner.is_none() || entry.xattrs));
+        let source = if needs_source {
+            let fd = self
+                .open_source(entry, OFlags::RDONLY | OFlags::DIRECTORY)
+                .map_err(|error| source_error(entry, "read", error))?;
+            let stat =
+                rustix::fs::fstat(&fd).map_err(|error| Error::io("stat", &entry.source, error))?;
+            Some((fd, stat))
+        } else {
+            None
+        };
+        let stat = source.as_ref().map(|(_, stat)| stat);
+        if !keep {
+            let (uid, gid) = owner_of(entry, stat);
+            set_owner(&fd, uid, gid).map_err(|error| owner_error(uid, gid, &shown, error))?;
+            rustix::fs::fchmod(&fd, mode_of(entry, stat)).map_err(failed("change mode of"))?;
+            if let (true, Some((source, _))) = (entry.xattrs, &source) {
+                copy_xattrs(source, &fd).map_err(failed("copy attributes to"))?;
+            }
+        }
+        let mtime = entry.mtime_ns.or_else(|| stat.map(mtime_of)).unwrap_or(0);
+        self.directory_times.push((clean, mtime));
+        Ok(())
+    }
+
+    fn set_directory_times(&self) -> Result<()> {
+        for (path, mtime) in self.directory_times.iter().rev() {
+            let fd = self
+                .root
+                .open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)
+                .map_err(|error| Error::io("open", inside(path), error))?;
+            set_times(&fd, *mtime)
+                .map_err(|error| Error::io("set times of", inside(path), error))?;
+        }
+        Ok(())
+    }
+
+    fn link(&self, parent: &OwnedFd, name: &OsStr, entry: &CopyEntry, shown: &Path) -> Result<()> {
+        let needs_source =
+            entry.mtime_ns.is_none() || entry.owner.is_none() || entry.link.is_none();
+        let source = if needs_source {
+            // With PATH and NOFOLLOW the descriptor is of the link itself.
+            let fd = self
+                .open_source(entry, OFlags::PATH)
+                .map_err(|error| source_error(entry, "read", error))?;
+            let stat =
+                rustix::fs::fstat(&fd).map_err(|error| Error::io("stat", &entry.source, error))?;
+            Some((fd, stat))
+        } else {
+            None
+        };
+        let target = match (&entry.link, &source) {
+            (Some(target), _) => target.clone(),
+            (None, Some((fd, _))) => {
+                use std::os::unix::ffi::OsStringExt;
+                let target = rustix::fs::readlinkat(fd, "", Vec::new())
+                    .map_err(|error| Error::io("read link", &entry.source, error))?;
+                PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes()))
+            }
+            (None, None) => unreachable!("the source was opened for it"),
+        };
+        make_over(parent, name, entry, shown, "make link", || {
+            rustix::fs::symlinkat(&target, parent, name)
+        })?;
+        let stat = source.as_ref().map(|(_, stat)| stat);
+        set_node_attributes(parent, name, false, entry, stat, shown)
+    }
+
+    fn node(
+        &mut self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        entry: &CopyEntry,
+        shown: &Path,
+    ) -> Result<()> {
+        let fd = self
+            .open_source(entry, OFlags::PATH)
+            .map_err(|error| source_error(entry, "read", error))?;
+        let stat =
+            rustix::fs::fstat(&fd).map_err(|error| Error::io("stat", &entry.source, error))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        match kind {
+            FileType::Socket => {
+                make_over(parent, name, entry, shown, "create", || empty_file(parent, name))?;
+            }
+            FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice => {
+                let device = if kind == FileType::Fifo { 0 } else { stat.st_rdev };
+                let made = make_over(parent, name, entry, shown, "make node", || {
+                    rustix::fs::mknodat(parent, name, kind, Mode::RUSR, device)
+                });
+                match made {
+                    // Not permitted here: recorded, as when a layer is unpacked.
+                    Err(error) if error.errno == Some(libc::EPERM) && kind != FileType::Fifo => {
+                        make_over(parent, name, entry, shown, "create", || {
+                            empty_file(parent, name)
+                        })?;
+                        self.copied.recorded_devices += 1;
+                    }
+                    made => made?,
+                }
+            }
+            _ => return Err(changed(entry)),
+        }
+        set_node_attributes(parent, name, true, entry, Some(&stat), shown)
+    }
+
+    fn file(
+        &mut self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        path: &Path,
+        entry: &CopyEntry,
+        shown: &Path,
+    ) -> Result<()> {
+        // Neither a FIFO in its place nor a terminal may hold us.
+        let source =
+            match self.open_source(entry, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
+                Ok(source) => source,
+                // A socket cannot be opened.
+                Err(Errno::NXIO) => return self.node(parent, name, entry, shown),
+                Err(error) => return Err(source_error(entry, "read", error)),
+            };
+        let stat =
+            rustix::fs::fstat(&source).map_err(|error| Error::io("stat", &entry.source, error))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(changed(entry));
+        }
+        check_expectation(entry, &stat)?;
+        let place =
+            entry.tree.filter(|_| stat.st_nlink > 1).map(|tree| (tree, stat.st_dev, stat.st_ino));
+        if let Some(first) = place.as_ref().and_then(|place| self.linked.get(place))
+            && self.hard_link(first, parent, name, entry, shown)?
+        {
+            return Ok(());
+        }
+        let mut target = None;
+        make_over(parent, name, entry, shown, "create", || {
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            target = Some(rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?);
+            Ok(())
+        })?;
+        let target = target.expect("it was created");
+        let size = self.copy_bytes(&source, &target, &stat, entry, shown)?;
+        if entry.expect.is_some() {
+            let after = rustix::fs::fstat(&source)
+                .map_err(|error| Error::io("stat", &entry.source, error))?;
+            check_expectation(entry, &after)?;
+            if size != after.st_size as u64 {
+                return Err(changed(entry));
+            }
+        }
+        // Owner first: changing it clears the set-id bits and the capabilities.
+        let (uid, gid) = owner_of(entry, Some(&stat));
+        set_owner(&target, uid, gid).map_err(|error| owner_error(uid, gid, shown, error))?;
+        rustix::fs::fchmod(&target, mode_of(entry, Some(&stat)))
+            .map_err(|error| Error::io("change mode of", shown, error))?;
+        if entry.xattrs {
+            copy_xattrs(&source, &target)
+                .map_err(|error| Error::io("copy attributes to", shown, error))?;
+        }
+        set_times(&target, entry.mtime_ns.unwrap_or_else(|| mtime_of(&stat)))
+            .map_err(|error| Error::io("set times of", shown, error))?;
+        self.copied.bytes += size;
+        if let Some(place) = place {
+            self.linked.insert(place, path.to_owned());
+        }
+        Ok(())
+    }
+
+    /// False where it cannot be linked, for example because the first name was replaced meanwhile.
+    fn hard_link(
+        &self,
+        first: &Path,
+        parent: &OwnedFd,
+        name: &OsStr,
+        entry: &CopyEntry,
+        shown: &Path,
+    ) -> Result<bool> {
+        let Ok((first_parent, first_name)) = self.root.parent_of(first, false) else {
+            return Ok(false);
+        };
+        let linked = make_over(parent, name, entry, shown, "make hard link", || {
+            rustix::fs::linkat(&first_parent, &first_name, parent, name, AtFlags::empty())
+        });
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.errno, Some(libc::ENOENT | libc::EMLINK)) => Ok(false),
+            Err(error) => Err(error),
         }
     }
-    root.make_directories(&clean, mode, entry.uid, entry.gid)?;
-    let fd = root
-        .open_at(&clean, OFlags::RDONLY | OFlags::DIRECTORY)
-        .map_err(|error| Error::io("open", &shown, error))?;
-    set_owner(&fd, entry.uid, entry.gid)
-        .map_err(|error| Error::io("change owner of", &shown, error))?;
-    rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & 0o7777))
-        .map_err(|error| Error::io("change mode of", &shown, error))?;
-    Ok(entry.mtime_ns.unwrap_or_else(|| source.as_ref().map_or(0, mtime_of)))
+
+    /// Below the source root no link is followed, whoever puts one there while we read.
+    fn open_source(&self, entry: &CopyEntry, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+        let follow = if entry.follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let Some(base) = &self.source_root else {
+            return rustix::fs::open(
+                &entry.source,
+                flags | follow | OFlags::CLOEXEC,
+                Mode::empty(),
+            );
+        };
+        let path = normal(&entry.source);
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
+        rustix::fs::openat2(
+            base,
+            path,
+            flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+        )
+    }
+
+    /// Cloned where the filesystem can, else copied in the kernel, else by hand. Holes stay holes.
+    fn copy_bytes(
+        &mut self,
+        source: &OwnedFd,
+        target: &OwnedFd,
+        stat: &Stat,
+        entry: &CopyEntry,
+        shown: &Path,
+    ) -> Result<u64> {
+        let size = stat.st_size as u64;
+        if size > 0 && !self.uncloned.contains(&stat.st_dev) {
+            match rustix::fs::ioctl_ficlone(target, source) {
+                Ok(()) => return Ok(size),
+                Err(_) => {
+                    self.uncloned.insert(stat.st_dev);
+                }
+            }
+        }
+        // Blocks are counted in 512 bytes, whatever the filesystem's are.
+        if (stat.st_blocks as u64).saturating_mul(512) < size
+            && let Some(copied) = self.copy_segments(source, target, size, entry, shown)?
+        {
+            return Ok(copied);
+        }
+        let mut done = 0;
+        loop {
+            check_cancel(self.cancel)?;
+            match rustix::fs::copy_file_range(source, None, target, None, CHUNK_BYTES) {
+                Ok(0) => break,
+                Ok(count) => done += count as u64,
+                Err(Errno::INTR) => {}
+                Err(error) if done == 0 && is_refusal(error) => break,
+                Err(error) => return Err(Error::io("write", shown, error)),
+            }
+        }
+        if done >= size && size > 0 {
+            return Ok(done);
+        }
+        // Files of procfs and the like claim no size, and some filesystems refuse the call: read to the end.
+        Ok(done + self.copy_by_hand(source, target, u64::MAX, entry, shown)?)
+    }
+
+    /// Copies what is data and leaves the rest out. `None` where the filesystem does not say.
+    fn copy_segments(
+        &self,
+        source: &OwnedFd,
+        target: &OwnedFd,
+        size: u64,
+        entry: &CopyEntry,
+        shown: &Path,
+    ) -> Result<Option<u64>> {
+        let read_failed = |error: Errno| Error::io("read", &entry.source, error);
+        let write_failed = |error: Errno| Error::io("write", shown, error);
+        let mut at = 0;
+        while at < size {
+            check_cancel(self.cancel)?;
+            let start = match rustix::fs::seek(source, SeekFrom::Data(at)) {
+                Ok(start) => start,
+                Err(Errno::NXIO) => break,
+                Err(Errno::INVAL | Errno::OPNOTSUPP) if at == 0 => return Ok(None),
+                Err(error) => return Err(read_failed(error)),
+            };
+            let end =
+                rustix::fs::seek(source, SeekFrom::Hole(start)).map_err(read_failed)?.min(size);
+            if end <= start {
+                break;
+            }
+            rustix::fs::seek(source, SeekFrom::Start(start)).map_err(read_failed)?;
+            rustix::fs::seek(target, SeekFrom::Start(start)).map_err(write_failed)?;
+            let mut left = end - start;
+            while left > 0 {
+                check_cancel(self.cancel)?;
+                let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+                match rustix::fs::copy_file_range(source, None, target, None, wanted) {
+                    Ok(0) => return Err(changed(entry)),
+                    Ok(count) => left -= count as u64,
+                    Err(Errno::INTR) => {}
+                    Err(error) if is_refusal(error) => {
+                        let copied = self.copy_by_hand(source, target, left, entry, shown)?;
+                        if copied < left {
+                            return Err(changed(entry));
+                        }
+                        left = 0;
+                    }
+                    Err(error) => return Err(write_failed(error)),
+                }
+            }
+            at = end;
+        }
+        rustix::fs::ftruncate(target, size).map_err(write_failed)?;
+        Ok(Some(size))
+    }
+
+    fn copy_by_hand(
+        &self,
+        source: &OwnedFd,
+        target: &OwnedFd,
+        most: u64,
+        entry: &CopyEntry,
+        shown: &Path,
+    ) -> Result<u64> {
+        let mut reader = File::from(
+            source
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|error| Error::io("read", &entry.source, error))?,
+        )
+        .take(most);
+        let mut writer = File::from(
+            target
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|error| Error::io("write", shown, error))?,
+        );
+        let mut buffer = vec![0; 256 * 1024];
+        let mut done = 0;
+        loop {
+            check_cancel(self.cancel)?;
+            let count = reader
+                .read(&mut buffer)
+                .map_err(|error| Error::io("read", &entry.source, error))?;
+            if count == 0 {
+                return Ok(done);
+            }
+            writer.write_all(&buffer[..count]).map_err(|error| Error::io("write", shown, error))?;
+            done += count as u64;
+        }
+    }
 }
 
-fn make_link(parent: &OwnedFd, name: &Path, entry: &CopyEntry, shown: &Path) -> Result<()> {
-    let target = match &entry.link {
-        Some(target) => target.clone(),
-        None => std::fs::read_link(&entry.source)
-            .map_err(|error| Error::io("read link", &entry.source, error))?,
+/// At most so much goes between two looks at the cancel flag.
+const CHUNK_BYTES: usize = 8 * 1024 * 1024;
+
+/// Whether `copy_file_range` refuses a pair of files, and reading and writing will do.
+fn is_refusal(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::IO
+    )
+}
+
+/// A path as the image's programs see it.
+fn inside(path: &Path) -> PathBuf {
+    Path::new("/").join(path)
+}
+
+/// Calls `make`, and once more after it removed what was in the way.
+fn make_over(
+    parent: &OwnedFd,
+    name: &OsStr,
+    entry: &CopyEntry,
+    shown: &Path,
+    doing: &str,
+    mut make: impl FnMut() -> std::result::Result<(), Errno>,
+) -> Result<()> {
+    match make() {
+        Err(Errno::EXIST) => {}
+        made => return made.map_err(|error| Error::io(doing, shown, error)),
+    }
+    remove_existing(parent, name, entry, shown)?;
+    make().map_err(|error| Error::io(doing, shown, error))
+}
+
+fn empty_file(parent: &OwnedFd, name: &OsStr) -> std::result::Result<(), Errno> {
+    rustix::fs::mknodat(parent, name, FileType::RegularFile, Mode::RUSR, 0)
+}
+
+fn remove_existing(parent: &OwnedFd, name: &OsStr, entry: &CopyEntry, shown: &Path) -> Result<()> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ISDIR) => Err(blocked("IS_A_DIRECTORY", entry, shown)),
+        Err(error) => Err(Error::io("replace", shown, error)),
+    }
+}
+
+fn blocked(code: &'static str, entry: &CopyEntry, shown: &Path) -> Error {
+    let (source, at) = (entry.source.display(), shown.display());
+    let message = if code == "IS_A_DIRECTORY" {
+        format!("'{at}' is a directory in the image, and '{source}' is none")
+    } else {
+        format!("'{source}' is a directory, and '{at}' in the image is none")
     };
-    rustix::fs::symlinkat(&target, parent, name)
-        .map_err(|error| Error::io("make link", shown, error))?;
+    Error::of(code, shown, message)
+}
+
+fn owner_of(entry: &CopyEntry, source: Option<&Stat>) -> (u32, u32) {
+    entry.owner.or_else(|| source.map(|stat| (stat.st_uid, stat.st_gid))).unwrap_or((0, 0))
+}
+
+fn mode_of(entry: &CopyEntry, source: Option<&Stat>) -> Mode {
+    let mode = entry.mode.or_else(|| source.map(|stat| stat.st_mode)).unwrap_or(0o755);
+    Mode::from_raw_mode(mode & 0o7777)
+}
+
+/// An id without a mapping is EINVAL in a user namespace; without privilege every other id is EPERM.
+pub(crate) fn owner_error(uid: u32, gid: u32, shown: &Path, error: Errno) -> Error {
+    match error {
+        Errno::INVAL | Errno::PERM => Error::of(
+            "NEEDS_IDS",
+            shown,
+            format!(
+                "'{}' would belong to {uid}:{gid}, which cannot be mapped here",
+                shown.display()
+            ),
+        ),
+        error => Error::io("change owner of", shown, error),
+    }
+}
+
+fn source_error(entry: &CopyEntry, doing: &str, error: Errno) -> Error {
+    match (error, entry.expect) {
+        // It was there when it was hashed.
+        (Errno::NOENT | Errno::LOOP | Errno::NOTDIR, Some(_)) => changed(entry),
+        _ => Error::io(doing, &entry.source, error),
+    }
+}
+
+/// Of what has no descriptor. With `has_mode` the mode too, which links have none of.
+fn set_node_attributes(
+    parent: &OwnedFd,
+    name: &OsStr,
+    has_mode: bool,
+    entry: &CopyEntry,
+    source: Option<&Stat>,
+    shown: &Path,
+) -> Result<()> {
+    let (uid, gid) = owner_of(entry, source);
     rustix::fs::chownat(
         parent,
         name,
-        Some(rustix::fs::Uid::from_raw(entry.uid)),
-        Some(rustix::fs::Gid::from_raw(entry.gid)),
+        Some(Uid::from_raw(uid)),
+        Some(Gid::from_raw(gid)),
         AtFlags::SYMLINK_NOFOLLOW,
     )
-    .map_err(|error| Error::io("change owner of", shown, error))?;
-    let mtime = match entry.mtime_ns {
-        Some(mtime) => mtime,
-        None => mtime_of(&stat_source(entry)?),
-    };
+    .map_err(|error| owner_error(uid, gid, shown, error))?;
+    if has_mode {
+        // It follows links, but we made this a moment ago and nobody else writes here.
+        rustix::fs::chmodat(parent, name, mode_of(entry, source), AtFlags::empty())
+            .map_err(|error| Error::io("change mode of", shown, error))?;
+    }
+    let mtime = entry.mtime_ns.or_else(|| source.map(mtime_of)).unwrap_or(0);
     rustix::fs::utimensat(parent, name, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| Error::io("set times of", shown, error))
 }
 
-fn copy_file(
-    parent: &OwnedFd,
-    name: &Path,
-    entry: &CopyEntry,
-    shown: &Path,
-    cancel: &AtomicBool,
-) -> Result<u64> {
-    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    if !entry.follow {
-        flags |= OFlags::NOFOLLOW;
-    }
-    let source = rustix::fs::open(&entry.source, flags, Mode::empty()).map_err(|error| {
-        match (error, entry.expect) {
-            // It was a file when it was hashed.
-            (Errno::NOENT | Errno::LOOP, Some(_)) => changed(entry),
-            _ => Error::io("read", &entry.source, error),
-        }
-    })?;
-    let stat =
-        rustix::fs::fstat(&source).map_err(|error| Error::io("stat", &entry.source, error))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(changed(entry));
-    }
-    check_expectation(entry, &stat)?;
-    let target = rustix::fs::openat(
-        parent,
-        name,
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::from_raw_mode(0o600),
-    )
-    .map_err(|error| Error::io("create", shown, error))?;
-    let size = copy_bytes(&source, &target, stat.st_size as u64, entry, shown, cancel)?;
-    if entry.expect.is_some() {
-        let after =
-            rustix::fs::fstat(&source).map_err(|error| Error::io("stat", &entry.source, error))?;
-        check_expectation(entry, &after)?;
-        if size != after.st_size as u64 {
-            return Err(changed(entry));
-        }
-    }
-    // Owner first: changing it clears the set-id bits and the capabilities.
-    set_owner(&target, entry.uid, entry.gid)
-        .map_err(|error| Error::io("change owner of", shown, error))?;
-    let mode = entry.mode.unwrap_or(stat.st_mode & 0o7777);
-    rustix::fs::fchmod(&target, Mode::from_raw_mode(mode & 0o7777))
-        .map_err(|error| Error::io("change mode of", shown, error))?;
-    if entry.xattrs {
-        copy_xattrs(&source, &target)
-            .map_err(|error| Error::io("copy attributes to", shown, error))?;
-    }
-    set_times(&target, entry.mtime_ns.unwrap_or_else(|| mtime_of(&stat)))
-        .map_err(|error| Error::io("set times of", shown, error))?;
-    Ok(size)
-}
-
-/// Cloned where the filesystem can, else copied in the kernel, else by hand.
-fn copy_bytes(
-    source: &OwnedFd,
-    target: &OwnedFd,
-    size: u64,
-    entry: &CopyEntry,
-    shown: &Path,
-    cancel: &AtomicBool,
-) -> Result<u64> {
-    const CHUNK_BYTES: usize = 8 * 1024 * 1024;
-    if size > 0 && rustix::fs::ioctl_ficlone(target, source).is_ok() {
-        return Ok(size);
-    }
-    let mut done = 0;
-    loop {
-        check_cancel(cancel)?;
-        match rustix::fs::copy_file_range(source, None, target, None, CHUNK_BYTES) {
-            Ok(0) => break,
-            Ok(count) => done += count as u64,
-            Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM)
-                if done == 0 =>
-            {
-                break;
-            }
-            Err(error) => return Err(Error::io("write", shown, error)),
-        }
-    }
-    if done >= size && size > 0 {
-        return Ok(done);
-    }
-    // Files of procfs and the like claim no size, and some filesystems refuse the call: read to the end.
-    let mut reader = File::from(
-        source
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|error| Error::io("read", &entry.source, error))?,
-    );
-    let mut writer = File::from(
-        target.as_fd().try_clone_to_owned().map_err(|error| Error::io("write", shown, error))?,
-    );
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        check_cancel(cancel)?;
-        let count =
-            reader.read(&mut buffer).map_err(|error| Error::io("read", &entry.source, error))?;
-        if count == 0 {
-            return Ok(done);
-        }
-        writer.write_all(&buffer[..count]).map_err(|error| Error::io("write", shown, error))?;
-        done += count as u64;
-    }
-}
-
 fn copy_xattrs(source: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Errno> {
-    let mut names = vec![0u8; 64 * 1024];
-    let count = match rustix::fs::flistxattr(source, &mut names[..]) {
-        Ok(count) => count,
+    let mut small = [0u8; 512];
+    let mut large = Vec::new();
+    let names: &[u8] = match rustix::fs::flistxattr(source, &mut small[..]) {
+        Ok(count) => &small[..count],
+        Err(Errno::RANGE) => {
+            large.resize(64 * 1024, 0);
+            let count = rustix::fs::flistxattr(source, &mut large[..])?;
+            &large[..count]
+        }
         Err(Errno::OPNOTSUPP) => return Ok(()),
         Err(error) => return Err(error),
     };
-    for name in names[..count].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let carried = name == b"security.capability"
-            || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."));
-        if !carried {
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        if !is_carried(name) {
             continue;
         }
         let mut value = vec![0u8; 64 * 1024];
@@ -301,6 +696,14 @@ fn copy_xattrs(source: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Er
         rustix::fs::fsetxattr(target, name, &value[..size], rustix::fs::XattrFlags::empty())?;
     }
     Ok(())
+}
+
+/// What belongs in a layer (`crates/layer`, `xattr.rs`).
+fn is_carried(name: &[u8]) -> bool {
+    name == b"security.capability"
+        || (name.starts_with(b"user.")
+            && !name.starts_with(b"user.overlay.")
+            && !name.starts_with(b"user.containers."))
 }
 
 /// Makes a directory look like another: owner, mode, extended attributes, times.
@@ -338,24 +741,6 @@ pub fn set_mtime(path: &Path, mtime_ns: i128) -> Result<()> {
 pub fn set_xattr(path: &Path, name: &str, value: &[u8]) -> Result<()> {
     rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty())
         .map_err(|error| Error::io("set attribute of", path, error))
-}
-
-fn remove_existing(parent: &OwnedFd, name: &Path, shown: &Path) -> Result<()> {
-    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(Errno::ISDIR) => Err(Error::of(
-            "IS_A_DIRECTORY",
-            shown,
-            format!("a directory is in the way at '{}'", shown.display()),
-        )),
-        Err(error) => Err(Error::io("replace", shown, error)),
-    }
-}
-
-fn stat_source(entry: &CopyEntry) -> Result<Stat> {
-    let flags = if entry.follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-    rustix::fs::statat(CWD, &entry.source, flags)
-        .map_err(|error| Error::io("stat", &entry.source, error))
 }
 
 fn check_expectation(entry: &CopyEntry, stat: &Stat) -> Result<()> {
@@ -403,19 +788,34 @@ mod tests {
             kind,
             link: None,
             mode: Some(0o644),
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
+            owner: Some((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())),
             mtime_ns: Some(0),
             follow: false,
             xattrs: false,
             expect: None,
+            tree: None,
+            keeps_existing: false,
         }
+    }
+
+    fn scratch(name: &str) -> PathBuf {
+        let base = std::env::temp_dir().join(format!("tsbuild-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&base);
+        std::fs::create_dir_all(base.join("root")).unwrap();
+        base
+    }
+
+    fn options(base: &Path, entries: Vec<CopyEntry>) -> CopyOptions {
+        CopyOptions { root: base.join("root"), source_root: None, entries, strict: false }
+    }
+
+    fn copy(options: &CopyOptions) -> Result<Copied> {
+        copy_into(options, &AtomicBool::new(false), &mut |_| {})
     }
 
     #[test]
     fn copies_replace_and_never_escape() {
-        let base = std::env::temp_dir().join(format!("tsbuild-copy-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&base);
+        let base = scratch("copy");
         let (root, outside) = (base.join("root"), base.join("outside"));
         std::fs::create_dir_all(root.join("usr/lib")).unwrap();
         std::fs::create_dir_all(&outside).unwrap();
@@ -424,31 +824,32 @@ mod tests {
         symlink("usr/lib", root.join("lib")).unwrap();
         symlink(&outside, root.join("escape")).unwrap();
         symlink(outside.join("victim"), root.join("usr/link")).unwrap();
-        let cancel = AtomicBool::new(false);
         let source = outside.join("source");
         let mut seen = 0;
-        copy_into(
-            &root,
-            &[
-                entry(&source, "/lib/a", EntryKind::File),
-                // A link in the last place is replaced, not followed.
-                entry(&source, "/usr/link", EntryKind::File),
-                CopyEntry {
-                    mode: Some(0o700),
-                    mtime_ns: Some(1_500_000_000),
-                    ..entry(&outside, "/new/dir", EntryKind::Directory)
-                },
-                entry(&source, "/new/dir/b", EntryKind::File),
-                CopyEntry {
-                    link: Some("../x".into()),
-                    ..entry(&source, "/new/l", EntryKind::Symlink)
-                },
-            ],
-            &cancel,
+        let copied = copy_into(
+            &options(
+                &base,
+                vec![
+                    entry(&source, "/lib/a", EntryKind::File),
+                    // A link in the last place is replaced, not followed.
+                    entry(&source, "/usr/link", EntryKind::File),
+                    CopyEntry {
+                        mode: Some(0o700),
+                        mtime_ns: Some(1_500_000_000),
+                        ..entry(&outside, "/new/dir", EntryKind::Directory)
+                    },
+                    entry(&source, "/new/dir/b", EntryKind::File),
+                    CopyEntry {
+                        link: Some("../x".into()),
+                        ..entry(&source, "/new/l", EntryKind::Symlink)
+                    },
+                ],
+            ),
+            &AtomicBool::new(false),
             &mut |bytes| seen = bytes,
         )
         .unwrap();
-        assert_eq!(seen, 15);
+        assert_eq!((seen, copied.bytes), (15, 15));
         assert_eq!(std::fs::read(root.join("usr/lib/a")).unwrap(), b"hello");
         assert_eq!(std::fs::metadata(root.join("usr/lib/a")).unwrap().mtime(), 0);
         assert_eq!(std::fs::read(outside.join("victim")).unwrap(), b"safe");
@@ -459,23 +860,127 @@ mod tests {
             (0o700, 1, 500_000_000)
         );
         assert_eq!(std::fs::read_link(root.join("new/l")).unwrap(), Path::new("../x"));
-        let escaped = copy_into(
-            &root,
-            &[entry(&source, "/escape/file", EntryKind::File)],
-            &cancel,
-            &mut |_| {},
-        );
+        let escaped = copy(&options(&base, vec![entry(&source, "/escape/file", EntryKind::File)]));
         assert!(escaped.is_err() && !outside.join("file").exists());
-        let blocked =
-            copy_into(&root, &[entry(&source, "/usr", EntryKind::File)], &cancel, &mut |_| {});
+        let blocked = copy(&options(&base, vec![entry(&source, "/usr", EntryKind::File)]));
         assert_eq!(blocked.unwrap_err().code, "IS_A_DIRECTORY");
         std::fs::remove_dir_all(base).unwrap();
     }
 
     #[test]
+    fn directories_over_other_things() {
+        let base = scratch("copy-over");
+        let root = base.join("root");
+        std::fs::create_dir(root.join("real")).unwrap();
+        std::fs::set_permissions(root.join("real"), PermissionsExt::from_mode(0o751)).unwrap();
+        std::fs::write(root.join("file"), "x").unwrap();
+        symlink("real", root.join("link")).unwrap();
+        symlink("nowhere", root.join("dangling")).unwrap();
+        let directory = |destination: &str| CopyEntry {
+            mode: Some(0o700),
+            ..entry(&base, destination, EntryKind::Directory)
+        };
+        let strict = |entries| CopyOptions { strict: true, ..options(&base, entries) };
+        for blocked in ["/file", "/dangling"] {
+            let error = copy(&strict(vec![directory(blocked)])).unwrap_err();
+            assert_eq!(error.code, "NOT_A_DIRECTORY");
+            assert!(error.message.contains(blocked), "{}", error.message);
+        }
+        let mode = |name: &str| {
+            std::fs::symlink_metadata(root.join(name)).unwrap().permissions().mode() & 0o7777
+        };
+        copy(&strict(vec![CopyEntry { keeps_existing: true, ..directory("/link") }])).unwrap();
+        assert_eq!(mode("real"), 0o751);
+        copy(&strict(vec![directory("/link")])).unwrap();
+        assert_eq!(mode("real"), 0o700);
+        assert!(root.join("link").is_symlink());
+        copy(&options(&base, vec![directory("/file")])).unwrap();
+        assert_eq!(mode("file"), 0o700);
+        std::fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn links_holes_and_nodes_come_along() {
+        let base = scratch("copy-kinds");
+        let (root, from) = (base.join("root"), base.join("from"));
+        std::fs::create_dir(&from).unwrap();
+        let sparse = File::create(from.join("sparse")).unwrap();
+        sparse.set_len(64 << 20).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&sparse, b"middle", 32 << 20).unwrap();
+        std::fs::write(from.join("a"), "a").unwrap();
+        std::fs::hard_link(from.join("a"), from.join("b")).unwrap();
+        rustix::fs::mknodat(CWD, from.join("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
+        symlink("a", from.join("l")).unwrap();
+        let kept = |name: &str, kind| CopyEntry {
+            mode: None,
+            mtime_ns: None,
+            owner: None,
+            tree: Some(1),
+            ..entry(Path::new(name), name, kind)
+        };
+        let options = CopyOptions {
+            source_root: Some(from.clone()),
+            ..options(
+                &base,
+                vec![
+                    kept("a", EntryKind::File),
+                    kept("b", EntryKind::File),
+                    CopyEntry { tree: None, ..entry(Path::new("b"), "c", EntryKind::File) },
+                    kept("sparse", EntryKind::File),
+                    kept("fifo", EntryKind::Node),
+                    kept("socket", EntryKind::File),
+                    kept("l", EntryKind::Symlink),
+                ],
+            )
+        };
+        // Twice: what is there is replaced.
+        for _ in 0..2 {
+            copy(&options).unwrap();
+            let facts = |name: &str| std::fs::symlink_metadata(root.join(name)).unwrap();
+            assert_eq!(facts("a").ino(), facts("b").ino());
+            assert_ne!(facts("a").ino(), facts("c").ino());
+            assert_eq!(facts("sparse").len(), 64 << 20);
+            assert!(facts("sparse").blocks() < 4096);
+            assert_eq!(
+                std::fs::read(root.join("sparse")).unwrap(),
+                std::fs::read(from.join("sparse")).unwrap()
+            );
+            assert_eq!(
+                (facts("sparse").mtime(), facts("sparse").mtime_nsec()),
+                (sparse.metadata().unwrap().mtime(), sparse.metadata().unwrap().mtime_nsec())
+            );
+            assert_eq!(facts("fifo").mode(), 0o010_700);
+            assert!(facts("socket").is_file() && facts("socket").len() == 0);
+            assert_eq!(std::fs::read_link(root.join("l")).unwrap(), Path::new("a"));
+        }
+        std::fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn no_link_on_the_way_of_a_source_is_followed() {
+        let base = scratch("copy-source");
+        let from = base.join("from");
+        std::fs::create_dir(&from).unwrap();
+        std::fs::create_dir(base.join("secret")).unwrap();
+        std::fs::write(base.join("secret/file"), "secret").unwrap();
+        // What a directory became between listing and copying.
+        symlink(base.join("secret"), from.join("dir")).unwrap();
+        symlink(base.join("secret/file"), from.join("file")).unwrap();
+        for source in ["dir/file", "file", "../secret/file", "/../secret/file"] {
+            let options = CopyOptions {
+                source_root: Some(from.clone()),
+                ..options(&base, vec![entry(Path::new(source), "/x", EntryKind::File)])
+            };
+            assert!(copy(&options).is_err(), "{source}");
+        }
+        assert!(!base.join("root/x").exists());
+        std::fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
     fn notices_change() {
-        let base = std::env::temp_dir().join(format!("tsbuild-copy-change-{}", std::process::id()));
-        std::fs::create_dir_all(base.join("root")).unwrap();
+        let base = scratch("copy-change");
         let source = base.join("source");
         std::fs::write(&source, "hello").unwrap();
         let stat = rustix::fs::stat(&source).unwrap();
@@ -484,17 +989,13 @@ mod tests {
             mtime_ns: mtime_of(&stat),
             ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
         };
-        let cancel = AtomicBool::new(false);
         let entry = CopyEntry { expect: Some(expect), ..entry(&source, "/a", EntryKind::File) };
-        copy_into(&base.join("root"), std::slice::from_ref(&entry), &cancel, &mut |_| {}).unwrap();
+        let options = options(&base, vec![entry]);
+        copy(&options).unwrap();
         std::fs::write(&source, "other").unwrap();
-        let error =
-            copy_into(&base.join("root"), std::slice::from_ref(&entry), &cancel, &mut |_| {})
-                .unwrap_err();
-        assert_eq!(error.code, "SOURCE_CHANGED");
+        assert_eq!(copy(&options).unwrap_err().code, "SOURCE_CHANGED");
         std::fs::remove_file(&source).unwrap();
-        let error = copy_into(&base.join("root"), &[entry], &cancel, &mut |_| {}).unwrap_err();
-        assert_eq!(error.code, "SOURCE_CHANGED");
+        assert_eq!(copy(&options).unwrap_err().code, "SOURCE_CHANGED");
         std::fs::remove_dir_all(base).unwrap();
     }
 }

@@ -13,7 +13,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failure as it crosses to JavaScript.
 #[derive(Debug)]
 pub struct Error {
-    /// Stable word: `IO`, `CANCELLED`, `SOURCE_CHANGED`, `TOO_LARGE`, `NOT_A_DIRECTORY`, `IS_A_DIRECTORY`, `TOO_MANY_LAYERS`.
+    /// Stable word: `IO`, `CANCELLED`, `SOURCE_CHANGED`, `TOO_LARGE`, `NOT_A_DIRECTORY`, `IS_A_DIRECTORY`, `TOO_MANY_LAYERS`, `NEEDS_IDS`.
     pub code: &'static str,
     /// The kernel's reason.
     pub errno: Option<i32>,

@@ -312,6 +312,38 @@ pub fn set_limits() {
     }
 }
 
+/// Sets a resource limit by Docker's name for it; `None` is no limit.
+///
+/// # Errors
+/// `ENOENT` for a name that the kernel does not have, `EINVAL` for a soft limit above the hard one, `EPERM` for a hard limit
+/// above what this process was given.
+pub fn set_limit(name: &str, soft: Option<u64>, hard: Option<u64>) -> io::Result<()> {
+    let resource = match name {
+        "core" => libc::RLIMIT_CORE,
+        "cpu" => libc::RLIMIT_CPU,
+        "data" => libc::RLIMIT_DATA,
+        "fsize" => libc::RLIMIT_FSIZE,
+        "locks" => libc::RLIMIT_LOCKS,
+        "memlock" => libc::RLIMIT_MEMLOCK,
+        "msgqueue" => libc::RLIMIT_MSGQUEUE,
+        "nice" => libc::RLIMIT_NICE,
+        "nofile" => libc::RLIMIT_NOFILE,
+        "nproc" => libc::RLIMIT_NPROC,
+        "rss" => libc::RLIMIT_RSS,
+        "rtprio" => libc::RLIMIT_RTPRIO,
+        "rttime" => libc::RLIMIT_RTTIME,
+        "sigpending" => libc::RLIMIT_SIGPENDING,
+        "stack" => libc::RLIMIT_STACK,
+        _ => return Err(io::Error::from_raw_os_error(libc::ENOENT)),
+    };
+    let limit = libc::rlimit {
+        rlim_cur: soft.unwrap_or(libc::RLIM_INFINITY),
+        rlim_max: hard.unwrap_or(libc::RLIM_INFINITY),
+    };
+    // SAFETY: the structure outlives the call.
+    check(i64::from(unsafe { libc::setrlimit(resource, &limit) })).map(drop)
+}
+
 /// All signals as they are by default and none blocked: what a fresh program expects.
 pub fn reset_signals() {
     // SAFETY: SIG_DFL is valid for every signal; errors for those that cannot be changed are of no interest.

@@ -19,7 +19,10 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    copy::{owner_error, timestamps},
+};
 
 /// An open root directory.
 pub struct Root {
@@ -98,24 +101,34 @@ impl Root {
     /// # Errors
     /// `IO`; `NOT_A_DIRECTORY`.
     pub fn make_directories(&self, path: &Path, mode: u32, uid: u32, gid: u32) -> Result<OwnedFd> {
+        self.make(path, &|last| {
+            let (mode, uid, gid) = if last { (mode, uid, gid) } else { (0o755, 0, 0) };
+            NewDirectory { mode, uid, gid, mtime_ns: None }
+        })
+    }
+
+    /// The same, and the parents that are made are made alike.
+    ///
+    /// # Errors
+    /// `IO`; `NOT_A_DIRECTORY`, `NEEDS_IDS`.
+    pub fn make_directories_alike(&self, path: &Path, new: NewDirectory) -> Result<OwnedFd> {
+        self.make(path, &|_| new)
+    }
+
+    fn make(&self, path: &Path, new: &dyn Fn(bool) -> NewDirectory) -> Result<OwnedFd> {
         let clean = normal(path);
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         match self.open_at(&clean, flags) {
             Ok(fd) => return Ok(fd),
             Err(Errno::NOENT) => {}
-            Err(Errno::NOTDIR) => {
-                return Err(Error::of(
-                    "NOT_A_DIRECTORY",
-                    self.shown(&clean),
-                    format!("'/{}' is not a directory", clean.display()),
-                ));
-            }
+            Err(Errno::NOTDIR) => return Err(not_a_directory(&clean, "not a directory")),
             Err(error) => return Err(Error::io("open", self.shown(&clean), error)),
         }
         let mut current = self
             .open_at(Path::new("."), flags)
             .map_err(|error| Error::io("open", &self.path, error))?;
         let mut walked = PathBuf::new();
+        let mut times: Vec<(OwnedFd, PathBuf, i128)> = Vec::new();
         let count = clean.components().count();
         for (index, component) in clean.components().enumerate() {
             walked.push(component);
@@ -125,6 +138,7 @@ impl Root {
                     continue;
                 }
                 Err(Errno::NOENT) => {}
+                Err(Errno::NOTDIR) => return Err(not_a_directory(&walked, "not a directory")),
                 Err(error) => return Err(Error::io("open", self.shown(&walked), error)),
             }
             let name = component.as_os_str();
@@ -133,11 +147,7 @@ impl Root {
                 // A link that leads nowhere, or somebody else was quicker.
                 Err(Errno::EXIST) => {
                     current = self.open_at(&walked, flags).map_err(|_| {
-                        Error::of(
-                            "NOT_A_DIRECTORY",
-                            self.shown(&walked),
-                            format!("'/{}' is a dangling link, not a directory", walked.display()),
-                        )
+                        not_a_directory(&walked, "a dangling link, not a directory")
                     })?;
                     continue;
                 }
@@ -150,13 +160,23 @@ impl Root {
                 Mode::empty(),
             )
             .map_err(|error| Error::io("open", self.shown(&walked), error))?;
-            let (mode, uid, gid) =
-                if index + 1 == count { (mode, uid, gid) } else { (0o755, 0, 0) };
+            let NewDirectory { mode, uid, gid, mtime_ns } = new(index + 1 == count);
             set_owner(&made, uid, gid)
-                .map_err(|error| Error::io("change owner of", self.shown(&walked), error))?;
+                .map_err(|error| owner_error(uid, gid, &Path::new("/").join(&walked), error))?;
             rustix::fs::fchmod(&made, Mode::from_raw_mode(mode & 0o7777))
                 .map_err(|error| Error::io("change mode of", self.shown(&walked), error))?;
+            if let Some(mtime_ns) = mtime_ns {
+                let again = made
+                    .try_clone()
+                    .map_err(|error| Error::io("open", self.shown(&walked), error))?;
+                times.push((again, walked.clone(), mtime_ns));
+            }
             current = made;
+        }
+        // Once nothing more is made in them.
+        for (fd, path, mtime_ns) in times {
+            rustix::fs::futimens(&fd, &timestamps(mtime_ns))
+                .map_err(|error| Error::io("set times of", self.shown(&path), error))?;
         }
         Ok(current)
     }
@@ -213,6 +233,24 @@ impl Root {
         let inside = real.strip_prefix(&base).unwrap_or(Path::new("")).to_owned();
         Ok(Some((inside, stat)))
     }
+}
+
+/// How directories are made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewDirectory {
+    /// 07777.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Absent leaves the clock's.
+    pub mtime_ns: Option<i128>,
+}
+
+fn not_a_directory(path: &Path, what: &str) -> Error {
+    let shown = Path::new("/").join(path);
+    Error::of("NOT_A_DIRECTORY", &shown, format!("'{}' in the image is {what}", shown.display()))
 }
 
 /// Sets the owner of what `fd` names, links included.

@@ -91,6 +91,56 @@ pub fn scan_tree(root: &Path, cancel: &AtomicBool) -> Result<Vec<ScanEntry>> {
     Ok(entries)
 }
 
+/// What one directory holds.
+#[derive(Debug)]
+pub struct Listing {
+    /// Paths relative to the root, sorted by their bytes.
+    pub entries: Vec<ScanEntry>,
+    /// Whether this process may not look into it.
+    pub denied: bool,
+}
+
+/// The entries of each of `directories`, which are relative to `root`; empty is `root` itself. Not their subdirectories', so
+/// that a caller decides level by level where to go. Links are not followed.
+///
+/// # Errors
+/// `IO`, `CANCELLED`. A directory that may not be read is an answer, not an error.
+pub fn scan_directories(
+    root: &Path,
+    directories: &[Vec<u8>],
+    cancel: &AtomicBool,
+) -> Result<Vec<Listing>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // Only to look names up in: the root need not be readable for that.
+    let top = rustix::fs::open(root, flags | OFlags::PATH, Mode::empty())
+        .map_err(|error| Error::io("open", root, error))?;
+    let mut listings = Vec::with_capacity(directories.len());
+    for directory in directories {
+        check_cancel(cancel)?;
+        let name: &[u8] = if directory.is_empty() { b"." } else { directory };
+        let opened = rustix::fs::openat(
+            &top,
+            OsStr::from_bytes(name),
+            flags | OFlags::NOFOLLOW,
+            Mode::empty(),
+        );
+        let mut entries = Vec::new();
+        let denied = match opened {
+            Ok(fd) => {
+                scan_directory(root, &fd, directory.clone(), &mut entries, &mut Vec::new())?;
+                false
+            }
+            Err(rustix::io::Errno::ACCESS) => true,
+            Err(error) => {
+                return Err(Error::io("open", root.join(OsStr::from_bytes(directory)), error));
+            }
+        };
+        entries.sort_unstable_by(|left, right| left.path.cmp(&right.path));
+        listings.push(Listing { entries, denied });
+    }
+    Ok(listings)
+}
+
 fn scan_directory(
     root: &Path,
     fd: &OwnedFd,
@@ -144,6 +194,14 @@ mod tests {
         assert_eq!(paths, [b"a".as_slice(), b"a.txt", b"a/b", b"a/b/l", b"a/\xff"]);
         assert_eq!(entries[1].size, 5);
         assert_eq!(entries[3].link.as_deref(), Some(b"../x".as_slice()));
+        let wanted = [Vec::new(), b"a/b".to_vec()];
+        let listings = scan_directories(&root, &wanted, &AtomicBool::new(false)).unwrap();
+        let paths: Vec<Vec<&[u8]>> = listings
+            .iter()
+            .map(|listing| listing.entries.iter().map(|entry| entry.path.as_slice()).collect())
+            .collect();
+        assert_eq!(paths, [vec![b"a".as_slice(), b"a.txt"], vec![b"a/b/l"]]);
+        assert!(scan_directories(&root, &[b"a/b/l".to_vec()], &AtomicBool::new(false)).is_err());
         std::fs::remove_dir_all(root).unwrap();
     }
 }

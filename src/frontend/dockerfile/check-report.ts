@@ -1,0 +1,116 @@
+/**
+ * Collects violations of the build checks while a Dockerfile is read and converted, and knows which of them the user
+ * switched off. Source: reference of the Dockerfile, "check".
+ */
+import { DefinitionError } from '../../errors.ts';
+import { nearName } from '../../base/near-name.ts';
+import { CHECK_RULES } from './check-rules.ts';
+import type { Finding, Location } from './instruction.ts';
+
+export interface CheckOptions {
+  readonly skip: ReadonlySet<string> | 'all';
+  /** Violations fail the build. */
+  readonly error: boolean;
+  /** Experimental rules that are on. */
+  readonly experimental: ReadonlySet<string> | 'all';
+}
+
+/**
+ * Parses `skip=A,B;error=true;experimental=C`; the empty text is the default.
+ *
+ * @throws {DefinitionError} `E_DOCKERFILE_CHECK`
+ */
+export function parseCheckOptions(text: string): CheckOptions {
+  const options: { skip: CheckOptions['skip']; error: boolean; experimental: CheckOptions['experimental'] } =
+    { skip: new Set(), error: false, experimental: new Set() };
+  for (const part of text.split(';').map((each) => each.trim())) {
+    if (part === '') {
+      continue;
+    }
+    const equals = part.indexOf('=');
+    const key = (equals < 0 ? part : part.slice(0, equals)).trim();
+    const value = equals < 0 ? '' : part.slice(equals + 1).trim();
+    switch (key) {
+      case 'skip':
+        options.skip = ruleNames(value);
+        break;
+      case 'experimental':
+        options.experimental = ruleNames(value);
+        break;
+      case 'error':
+        if (!/^(1|t|true|0|f|false)$/i.test(value)) {
+          throw badCheck(`'error' is '${value}'; it can be true, false`);
+        }
+        options.error = /^(1|t|true)$/i.test(value);
+        break;
+      default: {
+        const near = nearName(key, ['skip', 'error', 'experimental']);
+        throw badCheck(
+          equals < 0 ? `'${part}' is not of the form key=value` : `unknown key '${key}'`,
+          near === undefined ? undefined : `did you mean '${near}'?`,
+        );
+      }
+    }
+  }
+  return options;
+}
+
+export class CheckReport {
+  readonly options: CheckOptions;
+  readonly #findings: Finding[] = [];
+  readonly #seen = new Set<string>();
+
+  constructor(options: CheckOptions) {
+    this.options = options;
+  }
+
+  /** @param skip - Rules that a comment above the instruction switches off. */
+  add(finding: Finding, skip: readonly string[] = []): void {
+    const { rule, location, message } = finding;
+    const { experimental } = this.options;
+    const isExperimental = CHECK_RULES.find(({ name }) => name === rule)?.experimental === true;
+    const off =
+      includes(this.options.skip, rule) ||
+      skip.some((name) => name.toLowerCase() === 'all' || name.toLowerCase() === rule.toLowerCase()) ||
+      (isExperimental && !includes(experimental, rule));
+    // An instruction of a stage that several stages are built on is looked at once for each.
+    const identity = `${rule} ${location?.startLine ?? 0} ${message}`;
+    if (!off && !this.#seen.has(identity)) {
+      this.#seen.add(identity);
+      this.#findings.push(finding);
+    }
+  }
+
+  /** In the order of the file. */
+  get findings(): readonly Finding[] {
+    const line = (location: Location | undefined) => location?.startLine ?? 0;
+    return this.#findings.toSorted((left, right) => line(left.location) - line(right.location));
+  }
+
+  /** @throws {DefinitionError} `E_DOCKERFILE_CHECK` when there are violations and the user wants them to fail the build. */
+  throwIfFailing(): void {
+    if (this.options.error && this.#findings.length > 0) {
+      const rules = [...new Set(this.findings.map(({ rule }) => rule))];
+      throw new DefinitionError(`lint violation found for rules: ${rules.join(', ')}`, {
+        code: 'E_DOCKERFILE_CHECK',
+        hint: 'the warnings say what to change; `# check=skip=RULE` above an instruction accepts it as it is',
+      });
+    }
+  }
+}
+
+function includes(set: ReadonlySet<string> | 'all', rule: string): boolean {
+  return set === 'all' || set.has(rule.toLowerCase());
+}
+
+function ruleNames(value: string): ReadonlySet<string> | 'all' {
+  const names = value.split(',').map((name) => name.trim().toLowerCase());
+  return names.includes('all') ? 'all' : new Set(names.filter((name) => name !== ''));
+}
+
+function badCheck(message: string, hint?: string): DefinitionError {
+  return new DefinitionError(`cannot read the check options: ${message}`, {
+    code: 'E_DOCKERFILE_CHECK',
+    hint: hint ?? 'write skip=RULE,RULE or skip=all, error=true, experimental=RULE, with ; between them',
+  });
+}

@@ -1,0 +1,1 @@
+export const CHECK_RULES: readonly { readonly name: string; readonly experimental: boolean }[] = [];

@@ -1,0 +1,68 @@
+/** A build of a Dockerfile as a definition declares it. Nothing is read; the engine opens it when it plans or builds. */
+import type { DeviceRequest, Ulimit } from '../../graph/action.ts';
+import type { InputFilter } from '../../patterns/ignore-spec.ts';
+import type { BuildSecret } from '../../secret/build-secret.ts';
+import type { Secret } from '../../secret/secret.ts';
+import type { SshAgentSpec } from '../../secret/ssh-agent-spec.ts';
+import type { NamedContextSpec } from './named-context.ts';
+import type { Entitlement } from './request.ts';
+
+export interface DockerfileDeclaration {
+  readonly file: DockerfileSource;
+  readonly context: ContextSource;
+  /** Undefined: the ignore file beside the Dockerfile or in the context decides. */
+  readonly ignore: InputFilter | undefined;
+  readonly buildArgs: Readonly<Record<string, string>>;
+  readonly target: string | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  /** By name, with `::platform` if it was given so. */
+  readonly contexts: Readonly<Record<string, NamedContextSpec>>;
+  readonly noCacheStages: readonly string[];
+  readonly network: 'host' | 'none';
+  readonly extraHosts: readonly (readonly [name: string, address: string])[];
+  readonly shmSizeBytes: number | undefined;
+  readonly ulimits: readonly Ulimit[];
+  readonly devices: readonly DeviceRequest[];
+  readonly allow: readonly Entitlement[];
+  readonly secrets: readonly BuildSecret[];
+  readonly ssh: readonly SshAgentSpec[];
+  /** Variables of every RUN, as the options of a method of the Image API give them. */
+  readonly stepEnv: Readonly<Record<string, string>>;
+  readonly stepSecrets: readonly Secret[];
+}
+
+export type DockerfileSource =
+  /** Absolute path on this machine. */
+  | { readonly kind: 'path'; readonly path: string }
+  /** In the context, relative to it. @defaultValue `Dockerfile`, or `dockerfile` where there is none */
+  | { readonly kind: 'in-context'; readonly path: string | undefined }
+  | { readonly kind: 'text'; readonly text: string; readonly name: string };
+
+export type ContextSource =
+  /** Absolute. */
+  | { readonly kind: 'directory'; readonly path: string }
+  /** A git repository, an archive or a Dockerfile somewhere else. */
+  | { readonly kind: 'remote'; readonly url: string }
+  /** A tar archive, or a Dockerfile, from standard input. */
+  | { readonly kind: 'stream'; readonly stream: AsyncIterable<Uint8Array> }
+  | { readonly kind: 'none' };
+
+/** Everything that only some callers say. */
+export const PLAIN_DECLARATION: Omit<DockerfileDeclaration, 'file' | 'context'> = Object.freeze({
+  ignore: undefined,
+  buildArgs: Object.freeze({}),
+  target: undefined,
+  labels: Object.freeze({}),
+  contexts: Object.freeze({}),
+  noCacheStages: Object.freeze([]),
+  network: 'host',
+  extraHosts: Object.freeze([]),
+  shmSizeBytes: undefined,
+  ulimits: Object.freeze([]),
+  devices: Object.freeze([]),
+  allow: Object.freeze([]),
+  secrets: Object.freeze([]),
+  ssh: Object.freeze([]),
+  stepEnv: Object.freeze({}),
+  stepSecrets: Object.freeze([]),
+});

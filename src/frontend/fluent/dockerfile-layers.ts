@@ -1,0 +1,299 @@
+/** Definitions from Dockerfiles: `fromDockerfile` and `dockerfileCommands` (A1.7 and A2.16 of the Image API). */
+import { basename } from 'node:path';
+import type { DeviceRequest, Ulimit } from '../../graph/action.ts';
+import { type IgnoreSpec, inputFilter } from '../../patterns/ignore-spec.ts';
+import { type BuildSecret, parseBuildSecret } from '../../secret/build-secret.ts';
+import { parseSshAgent, type SshAgentSpec } from '../../secret/ssh-agent-spec.ts';
+import {
+  type ContextSource,
+  type DockerfileDeclaration,
+  type DockerfileSource,
+  PLAIN_DECLARATION,
+} from '../dockerfile/declaration.ts';
+import { type NamedContextSpec, parseNamedContextFlag } from '../dockerfile/named-context.ts';
+import type { Entitlement } from '../dockerfile/request.ts';
+import {
+  definitionError,
+  flattenStrings,
+  isPlainObject,
+  knownOptions,
+  type Options,
+  requiredString,
+  splitOptions,
+  stringArray,
+  stringOption,
+} from './arguments.ts';
+import { baseLayer, FACTORY_OPTIONS, type FactoryOptions } from './base-definitions.ts';
+import { type LayerDefinition, label } from './layer-definition.ts';
+import { absoluteLocalPath, type LocalPath } from './local-path.ts';
+import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
+
+/** What the context of a Dockerfile is and which of its files count. */
+interface ContextOptions {
+  /** @defaultValue the working directory of the process */
+  readonly contextDir?: LocalPath;
+  /**
+   * What is left out of the context. Selected files are part of the key, the patterns are not.
+   * @defaultValue `<Dockerfile>.dockerignore`, or `.dockerignore` of the context
+   */
+  readonly ignore?: IgnoreSpec;
+  /** Values of ARG. Part of the key of the steps that see them. @defaultValue none */
+  readonly buildArgs?: Readonly<Record<string, string>>;
+}
+
+export type DockerfileCommandsOptions = StepOptions & ContextOptions;
+
+export interface FromDockerfileOptions extends FactoryOptions, StepOptions, ContextOptions {
+  /** Stop at this stage. @defaultValue the last one */
+  readonly target?: string;
+  /**
+   * Instead of `contextDir`: the URL of a git repository or of an archive, a tar archive as a stream, or `none`. The path of
+   * the Dockerfile is then one in the context.
+   */
+  readonly context?: string | AsyncIterable<Uint8Array>;
+  /** Over those of the Dockerfile. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Further contexts by name: a directory, `docker-image://…`, `oci-layout://…`, `target:…`, or a URL. */
+  readonly buildContexts?: Readonly<Record<string, string>>;
+  /** Stages whose steps run again. Not part of the key. */
+  readonly noCacheFilter?: readonly string[];
+  /** Network of steps that do not say. Part of the key. @defaultValue `host` */
+  readonly network?: 'host' | 'none';
+  /** Further lines of `/etc/hosts`: name to address. The names are part of the key. */
+  readonly addHosts?: Readonly<Record<string, string>>;
+  /** Size of `/dev/shm` in bytes. Not part of the key. */
+  readonly shmSizeBytes?: number;
+  /** Part of the key. */
+  readonly ulimits?: readonly Ulimit[];
+  /** Devices of the Container Device Interface for every step. Part of the key. */
+  readonly devices?: readonly DeviceRequest[];
+  /** What the Dockerfile is trusted with. @defaultValue nothing */
+  readonly allow?: readonly Entitlement[];
+  /** Secrets for `RUN --mount=type=secret`: `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`. Ids are in the key, values never. */
+  readonly buildSecrets?: readonly string[];
+  /** Agents for `RUN --mount=type=ssh`: `default`, `ID=SOCKET` or `ID=KEY,KEY`. */
+  readonly ssh?: readonly string[];
+}
+
+/** A Dockerfile that is not in a file. */
+export interface DockerfileText {
+  readonly text: string;
+  /** What errors call it. @defaultValue `Dockerfile` */
+  readonly name?: string;
+}
+
+const CONTEXT_OPTIONS = ['contextDir', 'ignore', 'buildArgs'];
+const DOCKERFILE_OPTIONS = [
+  ...CONTEXT_OPTIONS,
+  'target',
+  'context',
+  'labels',
+  'buildContexts',
+  'noCacheFilter',
+  'network',
+  'addHosts',
+  'shmSizeBytes',
+  'ulimits',
+  'devices',
+  'allow',
+  'buildSecrets',
+  'ssh',
+];
+const ENTITLEMENTS: readonly Entitlement[] = ['network.host', 'security.insecure', 'device'];
+
+export function fromDockerfile(path: unknown, given: unknown): LayerDefinition {
+  const method = 'fromDockerfile';
+  const options = knownOptions(method, given, [...FACTORY_OPTIONS, ...STEP_OPTIONS, ...DOCKERFILE_OPTIONS]);
+  const context = contextSource(method, options);
+  const file = dockerfileSource(method, path, context);
+  const common = stepOptions(method, options);
+  const declaration: DockerfileDeclaration = {
+    ...PLAIN_DECLARATION,
+    ...contextParts(method, options),
+    file,
+    context,
+    target: stringOption(method, options, 'target'),
+    labels: stringRecord(method, options, 'labels'),
+    contexts: namedContexts(method, options),
+    noCacheStages: optionalStrings(method, options, 'noCacheFilter'),
+    network: networkOption(method, options),
+    extraHosts: Object.entries(stringRecord(method, options, 'addHosts')),
+    shmSizeBytes: sizeOption(method, options, 'shmSizeBytes'),
+    ulimits: listOf<Ulimit>(method, options, 'ulimits', isUlimit),
+    devices: listOf<DeviceRequest>(method, options, 'devices', isDevice),
+    allow: optionalStrings(method, options, 'allow').map((each) => entitlement(method, each)),
+    secrets: optionalStrings(method, options, 'buildSecrets').map((each): BuildSecret => parseBuildSecret(each)),
+    ssh: optionalStrings(method, options, 'ssh').map((each): SshAgentSpec => parseSshAgent(each)),
+    stepEnv: common.env,
+    stepSecrets: common.secrets,
+  };
+  const words = [shownSource(file)];
+  return {
+    ...baseLayer(method, options, words, { kind: 'dockerfile', declaration: Object.freeze(declaration) }),
+    ...common,
+  };
+}
+
+/** Undefined when the call adds nothing. */
+export function dockerfileCommands(args: readonly unknown[]): LayerDefinition | undefined {
+  const method = 'dockerfileCommands';
+  const { values, options } = splitOptions(args);
+  const lines = flattenStrings(method, values);
+  knownOptions(method, options, [...STEP_OPTIONS, ...CONTEXT_OPTIONS]);
+  const common = stepOptions(method, options);
+  if (lines.length === 0) {
+    return undefined;
+  }
+  const declaration: DockerfileDeclaration = Object.freeze({
+    ...PLAIN_DECLARATION,
+    ...contextParts(method, options),
+    file: { kind: 'text', text: ['FROM base', ...lines].join('\n'), name: `${method}()` },
+    context: contextSource(method, options),
+    stepEnv: common.env,
+    stepSecrets: common.secrets,
+  });
+  return {
+    method,
+    label: label(method, [lines[0] as string, ...(lines.length > 1 ? ['…'] : [])]),
+    steps: [{ kind: 'dockerfile', declaration, lines }],
+    ...common,
+    keyExtras: {},
+    recipe: [lines, recipeOf(options)],
+    diagnostics: [],
+    requirements: [],
+  };
+}
+
+function dockerfileSource(method: string, path: unknown, context: ContextSource): DockerfileSource {
+  if (isPlainObject(path)) {
+    const { text, name } = path;
+    if (typeof text !== 'string' || (name !== undefined && typeof name !== 'string')) {
+      throw definitionError('E_ARG_TYPE', `${method}(): a Dockerfile without a file is { text, name? }`);
+    }
+    return { kind: 'text', text, name: name ?? 'Dockerfile' };
+  }
+  if (context.kind === 'remote' || context.kind === 'stream') {
+    return { kind: 'in-context', path: path === undefined ? undefined : requiredString(method, 'path', path) };
+  }
+  return { kind: 'path', path: absoluteLocalPath(method, 'path', path) };
+}
+
+function contextSource(method: string, options: Options): ContextSource {
+  const { context, contextDir, ignore } = options;
+  if (context === undefined) {
+    return { kind: 'directory', path: absoluteLocalPath(method, 'contextDir', contextDir ?? '.') };
+  }
+  if (contextDir !== undefined || ignore !== undefined) {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'context' is instead of 'contextDir' and 'ignore'`);
+  }
+  if (context === 'none') {
+    return { kind: 'none' };
+  }
+  if (typeof context === 'string' && context !== '') {
+    return { kind: 'remote', url: context };
+  }
+  if (typeof context === 'object' && context !== null && Symbol.asyncIterator in context) {
+    return { kind: 'stream', stream: context as AsyncIterable<Uint8Array> };
+  }
+  throw definitionError('E_ARG_TYPE', `${method}(): 'context' is a URL, a stream or 'none'`);
+}
+
+function contextParts(
+  method: string,
+  options: Options,
+): Pick<DockerfileDeclaration, 'ignore' | 'buildArgs'> {
+  return {
+    ignore: options.ignore === undefined ? undefined : inputFilter(method, options.ignore, 'dockerignore'),
+    buildArgs: stringRecord(method, options, 'buildArgs'),
+  };
+}
+
+function namedContexts(method: string, options: Options): Readonly<Record<string, NamedContextSpec>> {
+  const entries = Object.entries(stringRecord(method, options, 'buildContexts'));
+  return Object.fromEntries(
+    entries.map(([name, value]) => {
+      const [lower, context] = parseNamedContextFlag(`${name}=${value}`);
+      return [
+        lower,
+        context.kind === 'directory' || context.kind === 'layout'
+          ? { ...context, path: absoluteLocalPath(method, 'buildContexts', context.path) }
+          : context,
+      ];
+    }),
+  );
+}
+
+function stringRecord(method: string, options: Options, name: string): Readonly<Record<string, string>> {
+  const value = options[name];
+  if (value === undefined) {
+    return {};
+  }
+  if (!isPlainObject(value) || !Object.values(value).every((each) => typeof each === 'string')) {
+    throw definitionError('E_ARG_TYPE', `${method}(): '${name}' must be an object of strings`);
+  }
+  return Object.freeze({ ...(value as Record<string, string>) });
+}
+
+function optionalStrings(method: string, options: Options, name: string): readonly string[] {
+  return options[name] === undefined ? [] : stringArray(method, name, options[name]);
+}
+
+function networkOption(method: string, { network = 'host' }: Options): 'host' | 'none' {
+  if (network !== 'host' && network !== 'none') {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'network' is 'host' or 'none'`);
+  }
+  return network;
+}
+
+function sizeOption(method: string, options: Options, name: string): number | undefined {
+  const value = options[name];
+  if (value !== undefined && !(typeof value === 'number' && Number.isSafeInteger(value) && value > 0)) {
+    throw definitionError('E_ARG_TYPE', `${method}(): '${name}' must be a number of bytes above 0`);
+  }
+  return value;
+}
+
+function listOf<T>(
+  method: string,
+  options: Options,
+  name: string,
+  is: (value: unknown) => boolean,
+): readonly T[] {
+  const value = options[name] ?? [];
+  if (!Array.isArray(value) || !value.every(is)) {
+    throw definitionError('E_ARG_TYPE', `${method}(): '${name}' has an entry of the wrong form`);
+  }
+  return Object.freeze([...(value as T[])]);
+}
+
+function isUlimit(value: unknown): boolean {
+  return (
+    isPlainObject(value) &&
+    typeof value.name === 'string' &&
+    Number.isSafeInteger(value.soft) &&
+    Number.isSafeInteger(value.hard)
+  );
+}
+
+function isDevice(value: unknown): boolean {
+  return isPlainObject(value) && typeof value.name === 'string' && typeof value.required === 'boolean';
+}
+
+function entitlement(method: string, text: string): Entitlement {
+  const found = ENTITLEMENTS.find((each) => each === text);
+  if (found === undefined) {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'allow' cannot hold '${text}'`, `it can hold ${ENTITLEMENTS.join(', ')}`);
+  }
+  return found;
+}
+
+function shownSource(file: DockerfileSource): string {
+  switch (file.kind) {
+    case 'path':
+      return basename(file.path);
+    case 'in-context':
+      return file.path ?? 'Dockerfile';
+    case 'text':
+      return file.name;
+  }
+}

@@ -1,0 +1,376 @@
+/**
+ * A local build context: scanned once in a build, without a look into directories that the ignore file hides, and then asked by
+ * each instruction for its files. Only those are opened and hashed, and only those are in the key.
+ */
+import { lstat, realpath, stat } from 'node:fs/promises';
+import { posix } from 'node:path';
+import { nearName } from '../base/near-name.ts';
+import { pathBytes, pathText } from '../base/path-bytes.ts';
+import { sha256Hex } from '../base/sha256.ts';
+import { DefinitionError, HostError } from '../errors.ts';
+import type { ContextInput, ContextSelection } from '../frontend/dockerfile/context-input.ts';
+import type { CancelToken, FileFacts, NativeAddon, ScanEntry } from '../native/addon.ts';
+import { fromNative } from '../native/error.ts';
+import { type Digest, sha256Digest } from '../oci/digest.ts';
+import { decidingPattern, type IgnoreFile, parseIgnoreFile } from '../patterns/ignore-file.ts';
+import { selectSources } from '../patterns/select.ts';
+import { MapTree, type SourceTree, type TreeEntry, walk, walkTop } from '../patterns/source-tree.ts';
+import type { InputFile } from '../worker/protocol.ts';
+import { type HashTools, hashFiles } from './hash-files.ts';
+
+export interface ContextTools extends HashTools {
+  readonly native: Pick<NativeAddon, 'scanDirectories' | 'hashFiles' | 'CancelToken'>;
+  readonly signal?: AbortSignal;
+}
+
+/** Files of a context that one declaration selects. */
+export interface ContextFiles {
+  /** For the worker: paths as in the context. Directories and the links that lead to something are among them. Sorted. */
+  readonly files: readonly InputFile[];
+  /** Of paths, kinds, modes, link targets and contents. */
+  readonly contentDigest: Digest;
+  /** What the key sees, by path: `0644 sha256hex`, `-> target`; of a directory, whose path ends in `/`, the mode. */
+  readonly summary: Readonly<Record<string, string>>;
+  /** Pipes and devices below what was selected; they are not carried. */
+  readonly leftOut: readonly string[];
+}
+
+interface ContextEntry extends TreeEntry {
+  /** Absent of a directory that nobody listed: the top. */
+  readonly scanned?: ScanEntry;
+}
+
+const LITERAL = { wildcards: false, parents: false, exclude: [] };
+const EMPTY_SHA256 = sha256Hex('');
+const LINK_MODE = 0o777;
+
+/** What all declarations of a build about one directory with one ignore file share. */
+export class ScannedContext {
+  readonly #root: string;
+  readonly #name: string;
+  readonly #ignore: IgnoreFile | undefined;
+  readonly #tree: MapTree<ContextEntry>;
+  /** Directories that this process may not look into. */
+  readonly #denied: ReadonlySet<string>;
+  /** By path, so that instructions that share files hash them once. */
+  readonly #hashed = new Map<string, FileFacts>();
+  #hashing: Promise<unknown> = Promise.resolve();
+
+  private constructor(
+    root: string,
+    name: string,
+    ignore: IgnoreFile | undefined,
+    tree: MapTree<ContextEntry>,
+    denied: ReadonlySet<string>,
+  ) {
+    this.#root = root;
+    this.#name = name;
+    this.#ignore = ignore;
+    this.#tree = tree;
+    this.#denied = denied;
+  }
+
+  /**
+   * @throws {DefinitionError} `E_LOCAL_DIR_MISSING`, `E_LOCAL_NOT_DIR`; `E_BAD_PATTERN` in the ignore file.
+   * @throws {HostError} `E_IO`
+   */
+  static async scan(
+    { directory, name, ignore: ignoreText }: Omit<ContextInput, 'kind' | 'selections'>,
+    tools: ContextTools,
+  ): Promise<ScannedContext> {
+    const ignore = ignoreText === undefined ? undefined : parseIgnoreFile(ignoreText.text, ignoreText.name);
+    const root = await contextRoot(directory);
+    return cancellable(tools, `cannot list the context '${directory}'`, async (cancel) => {
+      const top: ContextEntry = { kind: 'directory' };
+      const denied = new Set<string>();
+      const { entries } = await walk(diskTree(root, top, denied, tools, cancel), walkTop('/', top), {
+        exclude: ignore?.matcher,
+      });
+      const tree = new MapTree<ContextEntry>(
+        entries.map(({ at, entry }) => [at, entry] as const),
+        top,
+      );
+      return new ScannedContext(root, name, ignore, tree, denied);
+    });
+  }
+
+  /**
+   * @throws {DefinitionError} `E_COPY_SOURCE_MISSING`, `E_BAD_PATTERN`; `E_LAYER_UNREPRESENTABLE` for a selected name that is
+   * not UTF-8; `E_LOCAL_FILE_MISSING` for a source that is neither a file nor a directory.
+   * @throws {HostError} `E_IO`
+   * @throws the signal's reason when it is aborted.
+   */
+  async files(selections: readonly ContextSelection[], tools: ContextTools): Promise<ContextFiles> {
+    const selected = new Map<string, ScanEntry>();
+    for (const selection of selections) {
+      await this.#select(selection, selected);
+    }
+    const leftOut: string[] = [];
+    const paths: string[] = [];
+    for (const [path, { kind }] of selected) {
+      if (kind === 'fifo' || kind === 'char' || kind === 'block') {
+        leftOut.push(path);
+      } else {
+        paths.push(path);
+      }
+    }
+    paths.sort();
+    for (const path of paths) {
+      this.#requireUtf8(path, selected.get(path)?.link);
+    }
+    const files = paths.filter((path) => selected.get(path)?.kind === 'file');
+    await this.#hash(files, selected, tools);
+    return { ...this.#assemble(paths, selected), leftOut: leftOut.sort() };
+  }
+
+  async #select({ source, select }: ContextSelection, into: Map<string, ScanEntry>): Promise<void> {
+    const denied = this.#denied;
+    const tree: SourceTree<ContextEntry> = {
+      stat: (path) => this.#tree.stat(path),
+      list: (directories) => {
+        for (const directory of directories) {
+          if (denied.has(directory)) {
+            throw new HostError(`cannot list '${this.#hostPath(directory)}': permission denied`, {
+              code: 'E_IO',
+              errno: 'EACCES',
+              path: this.#hostPath(directory),
+              hint: 'an ignore file can leave it out',
+            });
+          }
+        }
+        return this.#tree.list(directories);
+      },
+    };
+    const found = await selectSources(tree, source, select ?? LITERAL);
+    if (found.kind === 'missing') {
+      throw await this.#missing(source, found.at);
+    }
+    if (found.kind === 'loop') {
+      throw new DefinitionError(`links lead in a circle from '${source}' in ${this.#shown()}`, {
+        code: 'E_COPY_SOURCE_MISSING',
+      });
+    }
+    const add = ({ at, entry }: { readonly at: string; readonly entry: ContextEntry }) => {
+      // The top is what the worker mounts or makes: its mode is no business of the key's.
+      if (entry.scanned !== undefined) {
+        into.set(at, entry.scanned);
+      }
+    };
+    for (const match of found.matches) {
+      if (!['file', 'directory', 'socket'].includes(match.entry.kind)) {
+        throw new DefinitionError(
+          `'${source}' in ${this.#shown()} is neither a file nor a directory: '${match.at.slice(1)}'`,
+          { code: 'E_LOCAL_FILE_MISSING' },
+        );
+      }
+      add(match);
+      match.below.forEach(add);
+    }
+    found.links.forEach(add);
+  }
+
+  async #missing(source: string, at: string): Promise<DefinitionError> {
+    const path = at.slice(1);
+    const message = `there is no '${source}' in ${this.#shown()}`;
+    const pattern = this.#ignore === undefined ? undefined : decidingPattern(this.#ignore.matcher, path);
+    const exists = await lstat(this.#hostPath(at)).then(
+      () => true,
+      () => false,
+    );
+    if (this.#ignore !== undefined && pattern !== undefined && exists) {
+      const { name } = this.#ignore;
+      return new DefinitionError(
+        `${message}: line ${pattern.line} of '${name}' hides it: '${pattern.text}'`,
+        {
+          code: 'E_COPY_SOURCE_MISSING',
+          hint: `change that line, or write '!${path}' below it`,
+        },
+      );
+    }
+    const directory = posix.dirname(at);
+    const names = (this.#tree.list([directory])[0] ?? []).map(({ name }) => name);
+    const near = nearName(posix.basename(at), names);
+    return new DefinitionError(message, {
+      code: 'E_COPY_SOURCE_MISSING',
+      hint:
+        near === undefined
+          ? 'sources are paths below the directory of the context'
+          : `did you mean '${posix.join(directory, near).slice(1)}'?`,
+    });
+  }
+
+  #shown(): string {
+    return this.#name === 'context'
+      ? `the build context '${this.#root}'`
+      : `the context '${this.#name}' ('${this.#root}')`;
+  }
+
+  #hostPath(path: string): string {
+    return path === '/' ? this.#root : `${this.#root}${path}`;
+  }
+
+  /** Plans and messages to the worker are JSON; a name that is not text would silently become another. */
+  #requireUtf8(path: string, link: Buffer | undefined): void {
+    const target = link === undefined ? '' : pathText(link);
+    if (!path.isWellFormed() || !target.isWellFormed()) {
+      const shown = pathBytes(path).toString('utf8').slice(1);
+      throw new DefinitionError(
+        path.isWellFormed()
+          ? `the target of the link '${shown}' in ${this.#shown()} is not UTF-8`
+          : `a name in ${this.#shown()} is not UTF-8: '${shown}'`,
+        { code: 'E_LAYER_UNREPRESENTABLE', hint: 'leave it out with an ignore file, or rename it' },
+      );
+    }
+  }
+
+  /** One after the other: what two instructions share is hashed by the first. */
+  async #hash(
+    paths: readonly string[],
+    selected: ReadonlyMap<string, ScanEntry>,
+    tools: ContextTools,
+  ): Promise<void> {
+    const before = this.#hashing.catch(() => undefined);
+    const hashing = before.then(async () => {
+      const wanted = paths.filter((path) => !this.#hashed.has(path));
+      const toHash = wanted.map((path) => {
+        const { mode, ...facts } = selected.get(path) as ScanEntry;
+        return { hostPath: this.#hostPath(path), mode, facts };
+      });
+      const hashed = await cancellable(tools, `cannot read the context '${this.#root}'`, (cancel) =>
+        hashFiles(toHash, tools, cancel),
+      );
+      for (const [index, path] of wanted.entries()) {
+        this.#hashed.set(path, hashed[index] as FileFacts);
+      }
+    });
+    this.#hashing = hashing;
+    await hashing;
+  }
+
+  #assemble(
+    paths: readonly string[],
+    selected: ReadonlyMap<string, ScanEntry>,
+  ): Omit<ContextFiles, 'leftOut'> {
+    const files: InputFile[] = [];
+    const summary: [string, string][] = [];
+    const content: (readonly (string | number)[])[] = [];
+    for (const path of paths) {
+      const { kind, mode, mtimeNs, link } = selected.get(path) as ScanEntry;
+      const octal = mode.toString(8).padStart(4, '0');
+      if (kind === 'directory') {
+        files.push({ path, kind, hostPath: this.#hostPath(path), mode, mtimeNs });
+        summary.push([`${path}/`, octal]);
+        content.push([path, kind, mode]);
+      } else if (kind === 'symlink') {
+        const target = pathText(link ?? Buffer.alloc(0));
+        files.push({ path, kind, link: target, mode: LINK_MODE, mtimeNs });
+        summary.push([path, `-> ${target}`]);
+        content.push([path, kind, target]);
+      } else {
+        const facts = this.#hashed.get(path);
+        const sha256 = facts?.sha256 ?? EMPTY_SHA256;
+        files.push(
+          facts === undefined
+            ? { path, kind: 'file', mode, mtimeNs }
+            : {
+                path,
+                kind: 'file',
+                hostPath: this.#hostPath(path),
+                mode,
+                mtimeNs: facts.mtimeNs,
+                expect: expectOf(facts),
+              },
+        );
+        summary.push([path, `${octal} ${sha256}`]);
+        content.push([path, 'file', mode, sha256]);
+      }
+    }
+    return {
+      files,
+      // Arrays of strings and numbers: plain JSON of them is canonical already.
+      contentDigest: sha256Digest(sha256Hex(JSON.stringify({ v: 1, context: content }))),
+      summary: Object.fromEntries(summary),
+    };
+  }
+}
+
+function expectOf({ sizeBytes, mtimeNs, ctimeNs }: FileFacts): NonNullable<InputFile['expect']> {
+  return { sizeBytes, mtimeNs, ctimeNs };
+}
+
+/** What the user named may be a link to the directory. */
+async function contextRoot(directory: string): Promise<string> {
+  try {
+    const found = await stat(directory);
+    if (!found.isDirectory()) {
+      throw new DefinitionError(`the context '${directory}' is not a directory`, { code: 'E_LOCAL_NOT_DIR' });
+    }
+    return await realpath(directory);
+  } catch (cause) {
+    if (cause instanceof DefinitionError) {
+      throw cause;
+    }
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') {
+      throw new DefinitionError(`there is no context at '${directory}'`, {
+        code: 'E_LOCAL_DIR_MISSING',
+        cause,
+      });
+    }
+    throw new HostError(`cannot look at the context '${directory}'`, {
+      code: 'E_IO',
+      errno: code,
+      path: directory,
+      cause,
+    });
+  }
+}
+
+function diskTree(
+  root: string,
+  top: ContextEntry,
+  denied: Set<string>,
+  { native, signal }: ContextTools,
+  cancel: CancelToken,
+): SourceTree<ContextEntry> {
+  return {
+    stat: () => top,
+    async list(directories) {
+      signal?.throwIfAborted();
+      const wanted = directories.map((path) => pathBytes(path.slice(1)));
+      const listings = await native.scanDirectories(root, wanted, cancel);
+      return listings.map((listing, index) => {
+        if (listing.denied) {
+          denied.add(directories[index] as string);
+        }
+        return listing.entries.map((scanned) => {
+          const { path, kind, link } = scanned;
+          return {
+            name: pathText(path.subarray(path.lastIndexOf(0x2f) + 1)),
+            entry: { kind, scanned, ...(link === undefined ? {} : { link: pathText(link) }) },
+          };
+        });
+      });
+    },
+  };
+}
+
+async function cancellable<T>(
+  { native, signal }: ContextTools,
+  doing: string,
+  work: (cancel: CancelToken) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
+  const cancel = new native.CancelToken();
+  const onAbort = () => cancel.cancel();
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await work(cancel);
+  } catch (error) {
+    // The native code reports its own cancellation; the caller is owed the reason that it gave.
+    signal?.throwIfAborted();
+    throw fromNative(error, doing);
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+  }
+}
