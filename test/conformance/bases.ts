@@ -49,6 +49,9 @@ const BUSYBOX: readonly RawEntry[] = [
   file('etc/group', 'root:x:0:\napp:x:1001:\nother:x:1500:\nstaff:x:50:app\nmore:x:2000:app,root\n'),
   directory('root/', 0o700),
   directory('tmp/', 0o1777),
+  directory('dev/'),
+  directory('proc/'),
+  directory('sys/'),
 ];
 const PLAIN_CONFIG = { Env: ['PATH=/usr/bin:/bin'], Cmd: ['sh'] };
 
@@ -95,6 +98,11 @@ const DESCRIPTIONS: Readonly<Record<string, Description>> = {
     },
   },
   'base-nopath': { layers: [BUSYBOX], config: { Env: ['HOME=/root'] } },
+  /** No directory for what every step has mounted. */
+  'base-bare': {
+    layers: [BUSYBOX.filter(({ name }) => !/^(dev|proc|sys|etc|tmp)/.test(String(name)))],
+    config: PLAIN_CONFIG,
+  },
   /** A config and no layer. */
   'base-empty': { layers: [], config: { Env: ['PATH=/bin', 'ONLY=config'], Labels: { empty: 'yes' } } },
   'base-whiteout': {

@@ -39,11 +39,11 @@ interface Said {
   readonly git?: Readonly<Record<string, readonly Commit[]>>;
   /** The times of directories are compared too. */
   readonly directoryTimes?: boolean;
-  /** The build must fail. */
-  readonly fails?: boolean;
   readonly decisions?: readonly Decision[];
   /** Builder → why it is not asked: what it lacks, or where it is known to differ. */
   readonly notFor?: Readonly<Record<string, string>>;
+  /** Of the cases that the tests also put to Debian's buildah. */
+  readonly buildahAgrees?: boolean;
 }
 
 export interface Commit {
@@ -58,7 +58,6 @@ export interface Case extends Said {
   readonly dockerfile: string;
   readonly file: string;
   readonly context: Tree;
-  readonly fails: boolean;
 }
 
 /** All of them in order, or those whose names contain one of `filters`. */
@@ -80,6 +79,5 @@ function readCase(name: string): Case {
     dockerfile: readFileSync(join(directory, 'Dockerfile'), 'utf8'),
     file: said.file ?? 'Dockerfile',
     context: said.context ?? {},
-    fails: said.fails ?? false,
   };
 }

@@ -2,8 +2,10 @@
 import type { Case } from './case.ts';
 import type { FlatImage } from './flatten.ts';
 
-/** `refused`: the build failed, as some cases must. */
-export type Result = FlatImage | 'refused';
+/** `refused`: the build failed, as it must in some cases; what the builder said about it. */
+export type Result = FlatImage | { readonly refused: string };
+/** As much of it as helps a person. */
+const SHOWN_LINES = 12;
 
 export interface Difference {
   /** A path; `config MEMBER`; `history N`; `layers`; `outcome`. */
@@ -13,8 +15,10 @@ export interface Difference {
 }
 
 export function differences(left: Result, right: Result): readonly Difference[] {
-  if (left === 'refused' || right === 'refused') {
-    return left === right ? [] : [{ subject: 'outcome', left: outcome(left), right: outcome(right) }];
+  if ('refused' in left || 'refused' in right) {
+    return 'refused' in left && 'refused' in right
+      ? []
+      : [{ subject: 'outcome', left: outcome(left), right: outcome(right) }];
   }
   const history = (image: FlatImage) =>
     Object.fromEntries(image.history.map((line, index) => [`history ${index}`, line]));
@@ -42,7 +46,11 @@ export function isDecided(
 }
 
 function outcome(result: Result): string {
-  return result === 'refused' ? 'refused' : 'built';
+  if (!('refused' in result)) {
+    return 'built';
+  }
+  const lines = result.refused.trimEnd().split('\n');
+  return `refused: ${lines.slice(-SHOWN_LINES).join('\n             ')}`;
 }
 
 function members(

@@ -109,9 +109,11 @@ async function readEntry(header: tar.Header, stream: AsyncIterable<Buffer>): Pro
   const seconds = Number(pax.mtime ?? (header.mtime?.getTime() ?? 0) / 1000);
   const inode: Inode = {
     type: header.type ?? 'file',
-    mode: header.mode ?? 0,
+    // Buildah writes the type of the file here too.
+    mode: (header.mode ?? 0) & 0o7777,
     owner: `${header.uid}:${header.gid}`,
-    time: seconds >= NOW_SECONDS ? 'now' : String(seconds),
+    // BuildKit's layers have whole seconds.
+    time: seconds >= NOW_SECONDS ? 'now' : String(Math.floor(seconds)),
     detail: detailOf(header, Buffer.concat(chunks), hash.digest('hex')),
     xattrs: Object.entries(pax)
       .filter(([key]) => key.startsWith(PAX_XATTR) && !HOST_XATTRS.test(key.slice(PAX_XATTR.length)))
@@ -213,7 +215,7 @@ function flatConfig(config: Readonly<Record<string, unknown>>): Record<string, u
   const { rootfs: _, history: __, config: inner, created, ...outer } = config;
   const members = Object.entries({
     ...outer,
-    ...(created === undefined ? {} : { created: flatTime(String(created)) }),
+    ...(typeof created === 'string' ? { created: flatTime(created) } : {}),
     ...(inner as object),
   });
   return Object.fromEntries(
@@ -222,9 +224,6 @@ function flatConfig(config: Readonly<Record<string, unknown>>): Record<string, u
 }
 
 function flatTime(time: string): string {
-  if (Number.isNaN(Date.parse(time))) {
-    return `no time: ${time}`;
-  }
   return Date.parse(time) / 1000 >= NOW_SECONDS ? 'now' : new Date(time).toISOString();
 }
 

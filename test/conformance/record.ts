@@ -15,7 +15,9 @@ export function readRecord(item: Case): CaseRecord {
 }
 
 export function writeRecord(item: Case, builder: string, result: Result): void {
-  writeFileSync(pathOf(item), `${JSON.stringify({ builder, result }, undefined, 2)}\n`);
+  // Messages are each builder's own.
+  const kept = 'refused' in result ? { refused: '' } : result;
+  writeFileSync(pathOf(item), `${JSON.stringify({ builder, result: kept }, undefined, 2)}\n`);
 }
 
 function pathOf({ directory }: Case): string {

@@ -12,11 +12,7 @@ import { flatten } from './flatten.ts';
 import { makeTree } from './tree.ts';
 
 export interface Surroundings extends AsyncDisposable {
-  /**
-   * Builds a case in a context of its own.
-   *
-   * @throws when a case that must build does not, or one that must not does.
-   */
+  /** Builds a case in a context of its own. */
   build(builder: Builder, item: Case): Promise<Result>;
 }
 
@@ -35,10 +31,7 @@ export async function makeSurroundings(cases: readonly Case[]): Promise<Surround
       const { ok, text } = await builder.build(request);
       try {
         if (!ok) {
-          if (!item.fails) {
-            throw new Error(`${builder.name} fails:\n${text}`);
-          }
-          return 'refused';
+          return { refused: text };
         }
         const image = await flatten(request.layout, item.directoryTimes ?? false);
         // The port is another one in each run.

@@ -42,8 +42,9 @@ export function buildah(): Builder {
   return {
     name: 'buildah',
     version: execFileSync('buildah', ['--version'], { encoding: 'utf8' }).trim(),
-    // An OCI config has no place for these, and its history is written in other words.
-    silentAbout: /^(history|config (created|Healthcheck|OnBuild|Shell))/,
+    // An OCI config has no place for some members, and its history is written in other words. It leaves mount points.
+    silentAbout:
+      /^(history|layers|config (ArgsEscaped|author|created|Healthcheck|OnBuild|Shell)|\/(dev|proc|sys|run)(\/|$)|\/etc$|\/etc\/(hosts|hostname|resolv\.conf)$)/,
     async build(request) {
       const contexts: Record<string, string> = {};
       for (const [name, context] of Object.entries(request.contexts)) {
