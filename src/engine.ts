@@ -3,6 +3,8 @@
  */
 import { availableParallelism } from 'node:os';
 import { SqliteCache } from './cache/sqlite-cache.ts';
+import { type DescribedDockerfile, type DescribeOptions, describeDockerfile } from './engine/describe-dockerfile.ts';
+import { Dockerfiles } from './engine/dockerfiles.ts';
 import { BlobSources } from './engine/blob-sources.ts';
 import { type BuildImagesOptions, buildImages, solveImages } from './engine/build-images.ts';
 import { readConfigFiles } from './engine/config-files.ts';
@@ -161,13 +163,32 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     const { settings, environment, store, now } = this.#parts;
     const inputs = new BuildInputs(store.stats, now);
     const signal = this.#signalOf({});
+    await using dockerfiles = new Dockerfiles(this.#parts, {
+      signal,
+      emit: () => undefined,
+      again: false,
+      severalPlatforms: false,
+    });
     return await planImage(image, options, {
       settings,
+      readDockerfile: (declaration) => dockerfiles.read(declaration),
       platform: formatPlatform(hostPlatform()) as PlatformName,
       hostPython: () => hostPythonSeries(environment),
       scan: (input) => inputs.scan(input, signal),
       resolveOciLayout: (layout, platform) => resolveLayout(store, layout, platform, signal),
     });
+  }
+
+  /**
+   * What the Dockerfile of an image that `Image.fromDockerfile()` made says of itself: violations of the build checks, what
+   * its target takes, its stages. Nothing is built.
+   *
+   * @throws {DefinitionError} `E_ARG_TYPE` for other images.
+   */
+  async describeDockerfile(image: Image, options: DescribeOptions = {}): Promise<DescribedDockerfile> {
+    return await this.#during(() =>
+      describeDockerfile(this.#parts, image, { ...options, signal: this.#signalOf(options) }),
+    );
   }
 
   /** Builds what is missing, in parallel, each shared layer once. The results are in the order of `images`. */

@@ -67,6 +67,7 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A directory is where a file must go in the image, or the other way round.',
   },
+  E_BAD_MODE: { who: 'definition', meaning: 'A mode that chmod would not take.' },
   E_TOO_MANY_LAYERS: {
     who: 'definition',
     meaning: 'An image of more layers than the kernel can stack.',

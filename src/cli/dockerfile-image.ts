@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { UsageError } from '../errors.ts';
 import type { CliContext } from './context.ts';
 import { buildArgsOf, type DOCKERFILE_OPTIONS, pairsOf } from './dockerfile-options.ts';
-import type { EngineModule } from './engine-api.ts';
+import type { DockerfileText, EngineModule } from './engine-api.ts';
 import type { LoadedImage } from './load-definition.ts';
 import type { Values } from './option.ts';
 
@@ -66,7 +66,7 @@ export async function dockerfileImage(
   if (remote === undefined && statSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true) {
     throw new UsageError(`the build context '${operand}' is not a directory`, { code: 'E_USAGE' });
   }
-  const path =
+  const path: string | DockerfileText | undefined =
     typed.file === STDIN
       ? { text: await readText(stdin), name: 'Dockerfile' }
       : remote !== undefined

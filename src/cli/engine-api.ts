@@ -12,7 +12,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Platform } from '../oci/platform.ts';
 
-export type { DescribedDockerfile, EngineOptions, OutputSpec, StoredImage };
+export type { DescribedDockerfile, DockerfileText, EngineOptions, OutputSpec, StoredImage };
 
 /** An image of a definition: the engine's business alone, so all that counts here is that it is one. */
 export type DefinedImage = object;
@@ -143,7 +143,7 @@ export interface EngineModule {
   /** The class by which an exported value is recognised as an image. Its constructor is nobody's business. */
   readonly Image: {
     readonly prototype: DefinedImage;
-    fromDockerfile(path: string | DockerfileText, options: FromDockerfileOptions): DefinedImage;
+    fromDockerfile(path: string | DockerfileText | undefined, options: FromDockerfileOptions): DefinedImage;
   };
   probeHost(options?: { readonly env?: NodeJS.ProcessEnv }): Promise<readonly HostCheck[]>;
   /** Asks the registry whether the login is good. @throws {RemoteError} `E_AUTH`. */

@@ -26,6 +26,7 @@ import type { BuildEvent, Emit } from '../solver/event.ts';
 import type { LayerId } from '../solver/op.ts';
 import { type Solution, solve } from '../solver/solve.ts';
 import { resolveBaseImage } from './base-resolver.ts';
+import { Dockerfiles } from './dockerfiles.ts';
 import { imageId } from './image-id.ts';
 import { resolveLayout } from './layouts.ts';
 import { BuildInputs } from './local-inputs.ts';
@@ -89,15 +90,21 @@ export async function solveImages(
   const emit: Emit = (event) => onEvent({ timeMs: parts.now(), ...event } as BuildEvent);
   const inputs = new BuildInputs(parts.store.stats, parts.now);
   const mode = options.ignoreCache === true ? 'ignore' : options.forceBuild === true ? 'force' : 'use';
+  await using dockerfiles = new Dockerfiles(parts, {
+    signal,
+    emit,
+    again: mode !== 'use' || options.pull === true,
+    severalPlatforms: false,
+  });
   const graphs = await Promise.all(
     images.map((image, index) =>
-      graphOf(parts, image, options, inputs, mode !== 'use', options.definitions?.[index]),
+      graphOf(parts, image, options, { inputs, dockerfiles }, mode !== 'use', options.definitions?.[index]),
     ),
   );
   const tips = graphs.map((graph) => graph.tip.vertex);
   let failing: readonly (readonly string[])[] = [];
   const solution = await solve(tips, {
-    ops: makeOps(parts, graphs, inputs),
+    ops: makeOps(parts, graphs, inputs, dockerfiles.sources),
     cache: parts.cache,
     jobs: options.concurrency ?? parts.jobs,
     signal,
@@ -171,7 +178,7 @@ async function graphOf(
   parts: EngineParts,
   image: Image,
   options: BuildImagesOptions,
-  inputs: BuildInputs,
+  { inputs, dockerfiles }: { readonly inputs: BuildInputs; readonly dockerfiles: Dockerfiles },
   forced: boolean,
   definition: string | undefined,
 ): Promise<ImageGraph> {
@@ -183,6 +190,8 @@ async function graphOf(
     platform: formatPlatform(hostPlatform()) as PlatformName,
     hostPython: () => hostPythonSeries(parts.environment),
     scan: (input) => inputs.scan(input, signal),
+    readDockerfile: (declaration) => dockerfiles.read(declaration),
+    convertDockerfile: dockerfiles.convert,
     resolver: {
       resolveImage: (reference, platform, { secret, refresh }) =>
         resolveBaseImage({ blobs, images, registries: parts.registries }, reference, platform, {
@@ -195,7 +204,7 @@ async function graphOf(
     ...(definition === undefined ? {} : { definition }),
     ...(again ? { refresh: true } : {}),
   });
-  for (const input of graph.localInputs.values()) {
+  for (const input of [...graph.localInputs.values(), ...graph.contextInputs.values()]) {
     inputs.add(input);
   }
   return options.materialise === true && graph.mounts.length > 0 ? withMounts(graph, inputs) : graph;
@@ -267,7 +276,9 @@ function layerIds(
   const ids: string[] = [];
   for (const [index, vertices] of graph.layerVertices.entries()) {
     const results = vertices.map((each) => resultIds.get(each.digest) ?? '');
-    ids.push(imageId(ids.at(-1) ?? '', { results, config: configLines(calls[index]) }));
+    const dockerfile = graph.dockerfileConfigs.get(index);
+    const config = dockerfile === undefined ? configLines(calls[index]) : [dockerfile];
+    ids.push(imageId(ids.at(-1) ?? '', { results, config }));
   }
   return ids;
 }
@@ -297,14 +308,14 @@ async function finish(
   const { store } = parts;
   const blobs = await parts.layers.ensureBlobs(layers, wish, context);
   const known = store.images.get(id);
-  const created = createdAt(parts, known?.config.created);
+  const created = createdAt(parts, graph.sourceDateEpoch, known?.config.created);
   const manifest = buildManifest({
     layers: imageLayers(blobs),
     config: graph.config,
     platform: graph.platform,
     created,
     history: graph.history.map((entry) => (entry.created === undefined ? { created, ...entry } : entry)),
-    ...(graph.base?.author === undefined ? {} : { author: graph.base.author }),
+    ...(graph.author === undefined ? {} : { author: graph.author }),
   });
   await Promise.all([store.blobs.put(manifest.configBytes), store.blobs.put(manifest.manifestBytes)]);
   const config = parseImageConfig(manifest.configBytes);
@@ -347,8 +358,12 @@ export function imageLayers(blobs: readonly LayerBlob[]): readonly ImageLayer[] 
 }
 
 /** SOURCE_DATE_EPOCH, or when this image was first built here, or now. Whole seconds. */
-function createdAt({ environment, now }: EngineParts, before: string | undefined): string {
-  const epoch = sourceDateEpoch(environment);
+function createdAt(
+  { environment, now }: EngineParts,
+  ofBuild: number | undefined,
+  before: string | undefined,
+): string {
+  const epoch = ofBuild ?? sourceDateEpoch(environment);
   return epoch === undefined
     ? (before ?? new Date(Math.floor(now() / 1000) * 1000).toISOString().replace('.000Z', 'Z'))
     : new Date(epoch * 1000).toISOString().replace('.000Z', 'Z');

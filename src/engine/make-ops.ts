@@ -40,7 +40,8 @@ export function makeOps(
     'source-git': sourceGitOp({
       ...tools,
       scratchDir: store.scratchDir(randomUUID()),
-      checkout: (source, directory, context) => sources.git.checkout(source, directory, context),
+      checkout: async (source, directory, context) =>
+        (await sources.git.checkout(source, directory, context)).path,
     }),
     build: buildOp({
       ...tools,

@@ -85,6 +85,10 @@ export function lookupOwner(root: string, owner: Owner): OwnerIds {
     case 'ids':
       return { uid: owner.uid, gid: owner.gid };
     case 'names': {
+      if (NUMBER.test(owner.names)) {
+        const id = checkId(owner.names);
+        return { uid: id, gid: id };
+      }
       const { uid, gid } = lookupUser(root, owner.names);
       return { uid, gid };
     }

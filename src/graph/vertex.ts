@@ -86,7 +86,10 @@ export interface SourceGit {
   readonly remote: string;
   /** Full hexadecimal id of the commit. */
   readonly commit: string;
-  /** What was asked for, such as a branch: fetched where a server refuses to give a commit by its id. Not part of the key. */
+  /**
+   * Full name of what was asked for, such as `refs/heads/main`: fetched where a server refuses to give a commit by its id.
+   * Part of the key only with `keepGitDir`, whose `.git` has it.
+   */
   readonly ref?: string;
   /** Directory of the repository that becomes `/`. @defaultValue all of it */
   readonly subdir?: string;

@@ -5,18 +5,18 @@
 import { lstat, realpath, stat } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { nearName } from '../base/near-name.ts';
-import { pathBytes, pathText } from '../base/path-bytes.ts';
+import { pathBytes } from '../base/path-bytes.ts';
 import { sha256Hex } from '../base/sha256.ts';
 import { DefinitionError, HostError } from '../errors.ts';
 import type { ContextInput, ContextSelection } from '../frontend/dockerfile/context-input.ts';
-import type { CancelToken, FileFacts, NativeAddon, ScanEntry } from '../native/addon.ts';
+import type { CancelToken, FileFacts, ListingRow, NativeAddon } from '../native/addon.ts';
 import { fromNative } from '../native/error.ts';
 import { type Digest, sha256Digest } from '../oci/digest.ts';
 import { decidingPattern, type IgnoreFile, parseIgnoreFile } from '../patterns/ignore-file.ts';
 import { selectSources } from '../patterns/select.ts';
 import { MapTree, type SourceTree, type TreeEntry, walk, walkTop } from '../patterns/source-tree.ts';
 import type { InputFile } from '../worker/protocol.ts';
-import { type HashTools, hashFiles } from './hash-files.ts';
+import { type HashTools, hashFiles, type ToHash } from './hash-files.ts';
 
 export interface ContextTools extends HashTools {
   readonly native: Pick<NativeAddon, 'scanDirectories' | 'hashFiles' | 'CancelToken'>;
@@ -35,14 +35,16 @@ export interface ContextFiles {
   readonly leftOut: readonly string[];
 }
 
+/** The top has no facts: it is what the worker mounts or makes, and its mode is no business of the key's. */
 interface ContextEntry extends TreeEntry {
-  /** Absent of a directory that nobody listed: the top. */
-  readonly scanned?: ScanEntry;
+  readonly facts?: ToHash['facts'];
+  readonly mode: number;
 }
 
 const LITERAL = { wildcards: false, parents: false, exclude: [] };
 const EMPTY_SHA256 = sha256Hex('');
 const LINK_MODE = 0o777;
+const TOP_MODE = 0o755;
 
 /** What all declarations of a build about one directory with one ignore file share. */
 export class ScannedContext {
@@ -81,15 +83,14 @@ export class ScannedContext {
     const ignore = ignoreText === undefined ? undefined : parseIgnoreFile(ignoreText.text, ignoreText.name);
     const root = await contextRoot(directory);
     return cancellable(tools, `cannot list the context '${directory}'`, async (cancel) => {
-      const top: ContextEntry = { kind: 'directory' };
+      const top: ContextEntry = { kind: 'directory', mode: TOP_MODE };
       const denied = new Set<string>();
-      const { entries } = await walk(diskTree(root, top, denied, tools, cancel), walkTop('/', top), {
-        exclude: ignore?.matcher,
-      });
-      const tree = new MapTree<ContextEntry>(
-        entries.map(({ at, entry }) => [at, entry] as const),
-        top,
+      const entries: [string, ContextEntry][] = [];
+      const filter = { exclude: ignore?.matcher };
+      await walk(diskTree(root, top, denied, tools, cancel), walkTop('/', top), filter, ({ at, entry }) =>
+        entries.push([at, entry]),
       );
+      const tree = new MapTree<ContextEntry>(entries, top);
       return new ScannedContext(root, name, ignore, tree, denied);
     });
   }
@@ -101,7 +102,7 @@ export class ScannedContext {
    * @throws the signal's reason when it is aborted.
    */
   async files(selections: readonly ContextSelection[], tools: ContextTools): Promise<ContextFiles> {
-    const selected = new Map<string, ScanEntry>();
+    const selected = new Map<string, ContextEntry>();
     for (const selection of selections) {
       await this.#select(selection, selected);
     }
@@ -123,19 +124,14 @@ export class ScannedContext {
     return { ...this.#assemble(paths, selected), leftOut: leftOut.sort() };
   }
 
-  async #select({ source, select }: ContextSelection, into: Map<string, ScanEntry>): Promise<void> {
+  async #select({ source, select }: ContextSelection, into: Map<string, ContextEntry>): Promise<void> {
     const denied = this.#denied;
     const tree: SourceTree<ContextEntry> = {
       stat: (path) => this.#tree.stat(path),
       list: (directories) => {
         for (const directory of directories) {
           if (denied.has(directory)) {
-            throw new HostError(`cannot list '${this.#hostPath(directory)}': permission denied`, {
-              code: 'E_IO',
-              errno: 'EACCES',
-              path: this.#hostPath(directory),
-              hint: 'an ignore file can leave it out',
-            });
+            throw this.#permissionDenied(directory);
           }
         }
         return this.#tree.list(directories);
@@ -151,9 +147,8 @@ export class ScannedContext {
       });
     }
     const add = ({ at, entry }: { readonly at: string; readonly entry: ContextEntry }) => {
-      // The top is what the worker mounts or makes: its mode is no business of the key's.
-      if (entry.scanned !== undefined) {
-        into.set(at, entry.scanned);
+      if (entry.facts !== undefined) {
+        into.set(at, entry);
       }
     };
     for (const match of found.matches) {
@@ -169,8 +164,14 @@ export class ScannedContext {
     found.links.forEach(add);
   }
 
-  async #missing(source: string, at: string): Promise<DefinitionError> {
+  async #missing(source: string, at: string): Promise<DefinitionError | HostError> {
     const path = at.slice(1);
+    const denied = [...this.#denied].find((directory) =>
+      at.startsWith(`${directory === '/' ? '' : directory}/`),
+    );
+    if (denied !== undefined) {
+      return this.#permissionDenied(denied);
+    }
     const message = `there is no '${source}' in ${this.#shown()}`;
     const pattern = this.#ignore === undefined ? undefined : decidingPattern(this.#ignore.matcher, path);
     const exists = await lstat(this.#hostPath(at)).then(
@@ -199,6 +200,16 @@ export class ScannedContext {
     });
   }
 
+  #permissionDenied(directory: string): HostError {
+    const path = this.#hostPath(directory);
+    return new HostError(`cannot list '${path}': permission denied`, {
+      code: 'E_IO',
+      errno: 'EACCES',
+      path,
+      hint: 'an ignore file can leave it out',
+    });
+  }
+
   #shown(): string {
     return this.#name === 'context'
       ? `the build context '${this.#root}'`
@@ -210,9 +221,8 @@ export class ScannedContext {
   }
 
   /** Plans and messages to the worker are JSON; a name that is not text would silently become another. */
-  #requireUtf8(path: string, link: Buffer | undefined): void {
-    const target = link === undefined ? '' : pathText(link);
-    if (!path.isWellFormed() || !target.isWellFormed()) {
+  #requireUtf8(path: string, link = ''): void {
+    if (!path.isWellFormed() || !link.isWellFormed()) {
       const shown = pathBytes(path).toString('utf8').slice(1);
       throw new DefinitionError(
         path.isWellFormed()
@@ -226,14 +236,14 @@ export class ScannedContext {
   /** One after the other: what two instructions share is hashed by the first. */
   async #hash(
     paths: readonly string[],
-    selected: ReadonlyMap<string, ScanEntry>,
+    selected: ReadonlyMap<string, ContextEntry>,
     tools: ContextTools,
   ): Promise<void> {
     const before = this.#hashing.catch(() => undefined);
     const hashing = before.then(async () => {
       const wanted = paths.filter((path) => !this.#hashed.has(path));
       const toHash = wanted.map((path) => {
-        const { mode, ...facts } = selected.get(path) as ScanEntry;
+        const { mode, facts } = selected.get(path) as Required<ContextEntry>;
         return { hostPath: this.#hostPath(path), mode, facts };
       });
       const hashed = await cancellable(tools, `cannot read the context '${this.#root}'`, (cancel) =>
@@ -249,23 +259,20 @@ export class ScannedContext {
 
   #assemble(
     paths: readonly string[],
-    selected: ReadonlyMap<string, ScanEntry>,
+    selected: ReadonlyMap<string, ContextEntry>,
   ): Omit<ContextFiles, 'leftOut'> {
     const files: InputFile[] = [];
     const summary: [string, string][] = [];
-    const content: (readonly (string | number)[])[] = [];
     for (const path of paths) {
-      const { kind, mode, mtimeNs, link } = selected.get(path) as ScanEntry;
+      const { kind, mode, facts: seen, link = '' } = selected.get(path) as Required<ContextEntry>;
+      const { mtimeNs } = seen;
       const octal = mode.toString(8).padStart(4, '0');
       if (kind === 'directory') {
         files.push({ path, kind, hostPath: this.#hostPath(path), mode, mtimeNs });
         summary.push([`${path}/`, octal]);
-        content.push([path, kind, mode]);
       } else if (kind === 'symlink') {
-        const target = pathText(link ?? Buffer.alloc(0));
-        files.push({ path, kind, link: target, mode: LINK_MODE, mtimeNs });
-        summary.push([path, `-> ${target}`]);
-        content.push([path, kind, target]);
+        files.push({ path, kind, link, mode: LINK_MODE, mtimeNs });
+        summary.push([path, `-> ${link}`]);
       } else {
         const facts = this.#hashed.get(path);
         const sha256 = facts?.sha256 ?? EMPTY_SHA256;
@@ -282,13 +289,12 @@ export class ScannedContext {
               },
         );
         summary.push([path, `${octal} ${sha256}`]);
-        content.push([path, 'file', mode, sha256]);
       }
     }
     return {
       files,
-      // Arrays of strings and numbers: plain JSON of them is canonical already.
-      contentDigest: sha256Digest(sha256Hex(JSON.stringify({ v: 1, context: content }))),
+      // Arrays of strings: plain JSON of them is canonical already.
+      contentDigest: sha256Digest(sha256Hex(JSON.stringify({ v: 1, context: summary }))),
       summary: Object.fromEntries(summary),
     };
   }
@@ -338,17 +344,18 @@ function diskTree(
     async list(directories) {
       signal?.throwIfAborted();
       const wanted = directories.map((path) => pathBytes(path.slice(1)));
-      const listings = await native.scanDirectories(root, wanted, cancel);
-      return listings.map((listing, index) => {
-        if (listing.denied) {
+      const listings = JSON.parse(await native.scanDirectories(root, wanted, cancel)) as (
+        | ListingRow[]
+        | null
+      )[];
+      return listings.map((rows, index) => {
+        if (rows === null) {
           denied.add(directories[index] as string);
+          return [];
         }
-        return listing.entries.map((scanned) => {
-          const { path, kind, link } = scanned;
-          return {
-            name: pathText(path.subarray(path.lastIndexOf(0x2f) + 1)),
-            entry: { kind, scanned, ...(link === undefined ? {} : { link: pathText(link) }) },
-          };
+        return rows.map(([name, kind, mode, sizeBytes, dev, ino, mtimeNs, ctimeNs, link]) => {
+          const facts = { sizeBytes, dev, ino, mtimeNs, ctimeNs };
+          return { name, entry: link === undefined ? { kind, mode, facts } : { kind, mode, facts, link } };
         });
       });
     },

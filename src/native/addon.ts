@@ -105,12 +105,21 @@ export interface ScanEntry {
   readonly link?: Buffer;
 }
 
-/** What one directory holds; rows have paths relative to the root of the scan, sorted by bytes. */
-export interface Listing {
-  readonly entries: readonly ScanEntry[];
-  /** This process may not look into it. */
-  readonly denied: boolean;
-}
+/**
+ * One row of {@link NativeAddon.scanDirectories}: as {@link ScanEntry}, the last absent but for a symlink. A byte that is not
+ * UTF-8 is a lone surrogate, as `base/path-bytes.ts` has it.
+ */
+export type ListingRow = readonly [
+  name: string,
+  kind: ScanEntry['kind'],
+  mode: number,
+  sizeBytes: number,
+  dev: string,
+  ino: string,
+  mtimeNs: string,
+  ctimeNs: string,
+  link?: string,
+];
 
 export interface CopyEntry {
   /** Below `sourceRoot`, or an absolute path of the host. Not followed if it is a link, unless `follow`. */
@@ -288,13 +297,10 @@ export interface NativeAddon {
   scanTree(root: string, cancel?: CancelToken): Promise<readonly ScanEntry[]>;
   /**
    * The entries of each of `directories` (relative to `root`; empty is `root` itself), not of those below them, so that a
-   * caller decides level by level where to go. Never follows links.
+   * caller decides level by level where to go. Never follows links. JSON of an array with one element for each of them, in
+   * their order: {@link ListingRow}s, sorted by the bytes of their names, or null where this process may not look.
    */
-  scanDirectories(
-    root: string,
-    directories: readonly Buffer[],
-    cancel?: CancelToken,
-  ): Promise<readonly Listing[]>;
+  scanDirectories(root: string, directories: readonly Buffer[], cancel?: CancelToken): Promise<string>;
   /** Copies in order; files are cloned where the filesystem can, and holes stay holes. Parents are made as 0755 root. */
   copyInto(
     options: CopyOptions,

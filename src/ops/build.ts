@@ -182,18 +182,23 @@ async function stepInput(
   if (index === 0) {
     return { kind: 'none' };
   }
-  if (result.kind === 'rootfs') {
-    return { kind: 'layers', layers: result.layers };
-  }
   const source = vertex.inputs[index]?.vertex;
+  if (result.kind === 'rootfs') {
+    return {
+      kind: 'layers',
+      layers: result.layers,
+      ...(source === undefined ? {} : { name: `'${source.label}'` }),
+    };
+  }
   if (source === undefined) {
     throw new InternalError(`vertex '${vertex.label}' has no input ${index}`);
   }
+  const name = `'${source.label}'`;
   if (source.operation.kind === 'source-http') {
-    return { kind: 'files', files: [await httpInput(httpFiles, source.operation, context)] };
+    return { kind: 'files', files: [await httpInput(httpFiles, source.operation, context)], name };
   }
   const { files } = await inputs.scanned(operationOf(source, 'source-local').input, context.signal);
-  return { kind: 'files', files };
+  return { kind: 'files', files, name };
 }
 
 async function secretsOf(

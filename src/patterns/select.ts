@@ -7,12 +7,12 @@
 import { type DockerignoreMatcher, dockerignoreMatcher, onePatternMatcher } from './dockerignore.ts';
 import { type GoComponent, goComponent } from './go-match.ts';
 import {
-  addWithParents,
   passes,
   type SourceTree,
+  type Step,
   stepDown,
   type TreeEntry,
-  type WalkedDirectory,
+  tell,
   type WalkedEntry,
   walk,
   walkTop,
@@ -120,8 +120,10 @@ async function plain<E extends TreeEntry>(
     const { at, entry } = await existing(selection, '/', componentsOf(path), true);
     const base = { path, at, entry };
     if (entry.kind === 'directory') {
-      const { entries } = await walk(selection.tree, walkTop(at, entry), { exclude: selection.exclude });
-      matches.push({ ...base, below: entries, namedByExclude: false });
+      const below: WalkedEntry<E>[] = [];
+      const add = (each: WalkedEntry<E>) => below.push(each);
+      await walk(selection.tree, walkTop(at, entry), { exclude: selection.exclude }, add);
+      matches.push({ ...base, below, namedByExclude: false });
     } else {
       const name = path.slice(path.lastIndexOf('/') + 1);
       const namedByExclude = selection.exclude?.descend(name, undefined).matched === true;
@@ -194,17 +196,22 @@ async function withParents<E extends TreeEntry>(
   for (const path of basePaths) {
     const { at, entry } = await existing(selection, '/', componentsOf(path), true);
     if (entry.kind === 'directory') {
-      const below = new Map<string, WalkedEntry<E>>();
+      const below: WalkedEntry<E>[] = [];
       const start = await descendTo(selection, walkTop(at, entry), literals, filter);
       if (start.kind === 'missing') {
         if (mustExist) {
           throw new NotSelectable({ ...start, path: join(path, literals.join('/')) });
         }
       } else {
-        await collect(selection, start.row, firstPattern < 0, filter, below);
+        const add = (each: WalkedEntry<E>) => below.push(each);
+        if (firstPattern < 0 && passes(start.step)) {
+          tell(start.step, add);
+        }
+        if (start.step.entry.kind === 'directory') {
+          await walk(selection.tree, start.step, filter, add);
+        }
       }
-      const sorted = [...below.values()].sort((one, other) => (one.path < other.path ? -1 : 1));
-      matches.push({ path, at, entry, below: sorted, namedByExclude: false });
+      matches.push({ path, at, entry, below, namedByExclude: false });
     } else if (mustExist) {
       throw new NotSelectable({ kind: 'missing', path: join(path, literals.join('/')), at });
     }
@@ -218,44 +225,27 @@ interface ParentsFilter {
 }
 
 type Start<E> =
-  | { readonly kind: 'found'; readonly row: WalkedDirectory<E> }
+  | { readonly kind: 'found'; readonly step: Step<E> }
   | { readonly kind: 'missing'; readonly at: string };
 
 /** Goes down by names as written; links on the way are followed, but not the last when it is what was asked for. */
 async function descendTo<E extends TreeEntry>(
   selection: Selection<E>,
-  top: WalkedDirectory<E>,
+  top: Step<E>,
   names: readonly string[],
   filter: ParentsFilter,
 ): Promise<Start<E>> {
-  let row = top;
+  let step = top;
   for (const [index, name] of names.entries()) {
     const isLast = index + 1 === names.length;
     const followLast = !isLast || filter.include !== undefined;
-    const found = await lookup(selection, row.at, [name], followLast);
+    const found = await lookup(selection, step.at, [name], followLast);
     if (found.entry === undefined || (!isLast && found.entry.kind !== 'directory')) {
       return { kind: 'missing', at: found.at };
     }
-    row = stepDown(row, name, found.at, found.entry, filter);
+    step = stepDown(step, name, found.at, found.entry, filter);
   }
-  return { kind: 'found', row };
-}
-
-async function collect<E extends TreeEntry>(
-  { tree }: Selection<E>,
-  start: WalkedDirectory<E>,
-  all: boolean,
-  filter: ParentsFilter,
-  below: Map<string, WalkedEntry<E>>,
-): Promise<void> {
-  if (all && passes(start)) {
-    addWithParents(below, start);
-  }
-  if (start.entry.kind === 'directory') {
-    for (const each of (await walk(tree, start, filter)).entries) {
-      below.set(each.path, each);
-    }
-  }
+  return { kind: 'found', step };
 }
 
 interface Place<E> {
@@ -289,6 +279,9 @@ async function lookup<E extends TreeEntry>(
   let entry = await tree.stat(top);
   let followed = 0;
   for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
+    if (entry?.kind !== 'directory') {
+      return { at, entry: undefined };
+    }
     if (name === '..') {
       at = parentOf(at);
       entry = await tree.stat(at);
@@ -296,9 +289,6 @@ async function lookup<E extends TreeEntry>(
     }
     if (name === '' || name === '.') {
       continue;
-    }
-    if (entry?.kind !== 'directory') {
-      return { at, entry: undefined };
     }
     const path = join(at, name);
     const found = await tree.stat(path);

@@ -31,11 +31,13 @@ export interface WalkedEntry<E> {
   readonly entry: E;
 }
 
-/** A directory on the way to where a walk begins, or that the walk came to. */
-export interface WalkedDirectory<E> extends WalkedEntry<E> {
-  readonly parent: WalkedDirectory<E> | undefined;
+/** A place that a walk came to, or that is on the way to where one begins. */
+export interface Step<E> extends WalkedEntry<E> {
+  readonly parent: Step<E> | undefined;
   readonly included: Descent | undefined;
   readonly excluded: Descent | undefined;
+  /** Whether it was told already. */
+  told: boolean;
 }
 
 export interface WalkFilter {
@@ -45,24 +47,19 @@ export interface WalkFilter {
   readonly exclude?: DockerignoreMatcher | undefined;
 }
 
-export interface Walk<E> {
-  /** Sorted so that directories come before what is in them. A directory that leads to something is there too. */
-  readonly entries: readonly WalkedEntry<E>[];
+/** The top of a walk: patterns are relative to it. It is not told itself. */
+export function walkTop<E>(at: string, entry: E): Step<E> {
+  return { path: '', at, entry, parent: undefined, included: undefined, excluded: undefined, told: true };
 }
 
-/** The top of a walk: patterns are relative to it. */
-export function walkTop<E>(at: string, entry: E): WalkedDirectory<E> {
-  return { path: '', at, entry, parent: undefined, included: undefined, excluded: undefined };
-}
-
-/** Steps from a directory to something in it that is at `at`. */
+/** From a directory to something in it, which is at `at`. */
 export function stepDown<E>(
-  parent: WalkedDirectory<E>,
+  parent: Step<E>,
   name: string,
   at: string,
   entry: E,
   { include, exclude }: WalkFilter,
-): WalkedDirectory<E> {
+): Step<E> {
   const path = parent.path === '' ? name : `${parent.path}/${name}`;
   return {
     path,
@@ -71,57 +68,58 @@ export function stepDown<E>(
     parent,
     included: include?.descend(path, parent.included),
     excluded: exclude?.descend(path, parent.excluded),
+    told: false,
   };
 }
 
-/** Whether the filter lets the entry through. */
-export function passes({ included, excluded }: WalkedDirectory<unknown>): boolean {
+/** Whether the filter lets it through. */
+export function passes({ included, excluded }: Step<unknown>): boolean {
   return included?.matched !== false && excluded?.matched !== true;
 }
 
+/** Tells of a place and of the directories that lead to it from the top, those first and each once. */
+export function tell<E>(step: Step<E>, found: (entry: WalkedEntry<E>) => void): void {
+  if (!step.told) {
+    step.told = true;
+    if (step.parent !== undefined) {
+      tell(step.parent, found);
+    }
+    found(step);
+  }
+}
+
 /**
- * Everything below `start` that passes the filter, with the directories that lead there from the top. Directories that
- * cannot hold anything of it are not listed; links are not followed. Level by level, so that a tree may list many
- * directories at once.
+ * Tells `found` of everything below `start` that passes the filter, and of the directories that lead there from the top:
+ * directories before what is in them. Directories that cannot hold anything of it are not listed; links are not followed.
+ * Level by level, so that a tree may list many directories at once.
  */
 export async function walk<E extends TreeEntry>(
   tree: SourceTree<E>,
-  start: WalkedDirectory<E>,
+  start: Step<E>,
   filter: WalkFilter,
-): Promise<Walk<E>> {
-  const found = new Map<string, WalkedEntry<E>>();
+  found: (entry: WalkedEntry<E>) => void,
+): Promise<void> {
   let level = mayHold(start, filter) ? [start] : [];
   while (level.length > 0) {
-    const next: WalkedDirectory<E>[] = [];
+    const next: Step<E>[] = [];
     const listings = await tree.list(level.map(({ at }) => at));
     for (const [index, directory] of level.entries()) {
       const prefix = directory.at === '/' ? '/' : `${directory.at}/`;
       for (const { name, entry } of listings[index] ?? []) {
-        const row = stepDown(directory, name, prefix + name, entry, filter);
-        if (passes(row)) {
-          addWithParents(found, row);
+        const step = stepDown(directory, name, prefix + name, entry, filter);
+        if (passes(step)) {
+          tell(step, found);
         }
-        if (entry.kind === 'directory' && mayHold(row, filter)) {
-          next.push(row);
+        if (entry.kind === 'directory' && mayHold(step, filter)) {
+          next.push(step);
         }
       }
     }
     level = next;
   }
-  return { entries: [...found.values()].sort((one, other) => (one.path < other.path ? -1 : 1)) };
 }
 
-/** Adds an entry and the directories that lead to it from the top, each once. */
-export function addWithParents<E>(found: Map<string, WalkedEntry<E>>, row: WalkedDirectory<E>): void {
-  for (let at: WalkedDirectory<E> | undefined = row; at !== undefined && at.path !== ''; at = at.parent) {
-    if (found.has(at.path)) {
-      return;
-    }
-    found.set(at.path, { path: at.path, at: at.at, entry: at.entry });
-  }
-}
-
-function mayHold(directory: WalkedDirectory<unknown>, { include, exclude }: WalkFilter): boolean {
+function mayHold(directory: Step<unknown>, { include, exclude }: WalkFilter): boolean {
   const { path, included, excluded } = directory;
   // Of the top nothing is known: patterns are about what is below it.
   if (path === '') {
@@ -144,28 +142,23 @@ export class MapTree<E extends TreeEntry> implements SourceTree<E> {
     for (const [path, entry] of entries) {
       this.#entries.set(path, entry);
     }
-    for (const path of [...this.#entries.keys()]) {
-      for (let slash = path.lastIndexOf('/'); slash > 0; slash = path.lastIndexOf('/', slash - 1)) {
-        const parent = path.slice(0, slash);
-        if (this.#entries.has(parent)) {
-          break;
-        }
-        this.#entries.set(parent, directory);
-      }
-    }
     if (!this.#entries.has('/')) {
       this.#entries.set('/', directory);
     }
+    // Also visits what it adds.
     for (const [path, entry] of this.#entries) {
       if (path !== '/') {
         const slash = path.lastIndexOf('/');
         const parent = slash === 0 ? '/' : path.slice(0, slash);
-        const rows = this.#children.get(parent);
         const row = { name: path.slice(slash + 1), entry };
-        if (rows === undefined) {
-          this.#children.set(parent, [row]);
-        } else {
+        const rows = this.#children.get(parent);
+        if (rows !== undefined) {
           rows.push(row);
+        } else {
+          this.#children.set(parent, [row]);
+          if (!this.#entries.has(parent)) {
+            this.#entries.set(parent, directory);
+          }
         }
       }
     }

@@ -1,279 +1,332 @@
-/** Copy actions, and what they and bind mounts read from: selected files of the user's, or another image. */
-import { basename, posix } from 'node:path';
-import { DefinitionError, InternalError } from '../errors.ts';
+/**
+ * Copy actions: sources go to their places in the root, and archives are unpacked there.
+ *
+ * Source: reference of the Dockerfile, "COPY" and "ADD"; where that is silent, what BuildKit does.
+ */
+import { join, posix } from 'node:path';
+import { octalMode, parseChmod } from '../base/chmod.ts';
+import { pathBytes } from '../base/path-bytes.ts';
+import { DefinitionError } from '../errors.ts';
 import { lookupOwner, type OwnerIds } from '../executor/user.ts';
-import { type CopyAction, ROOT_OWNER } from '../graph/action.ts';
+import type { CopyAction } from '../graph/action.ts';
 import { type CopyEntry, native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
+import { resolveInTree } from '../snapshot/resolve.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
-import type { InputFile, StepInput } from './protocol.ts';
-
-/** An input of a step, open. */
-export interface StepInputTree {
-  /** What a copy of `source` consists of: paths relative to it, `''` for a file itself. */
-  entries(source: string, request: RequestContext): Promise<SourceEntries>;
-  /** All of it as a directory, for bind mounts. */
-  directory(request: RequestContext): Promise<string>;
-  close(): Promise<void>;
-}
-
-export interface SourceEntry {
-  /** Relative to the source, bytes. Empty for the source itself. */
-  readonly path: Buffer;
-  readonly kind: 'file' | 'directory' | 'symlink';
-  readonly mode: number;
-  readonly hostPath: string | Buffer;
-  readonly link?: string | Buffer;
-  readonly mtimeNs?: string;
-  readonly expect?: InputFile['expect'];
-}
-
-export interface SourceEntries {
-  readonly kind: 'file' | 'directory';
-  /** Parents before their children. */
-  readonly entries: readonly SourceEntry[];
-  /** Whether attributes are carried: from images, not from the user's disk. */
-  readonly xattrs: boolean;
-}
-
-export async function openInput(
-  context: WorkerContext,
-  input: Exclude<StepInput, { kind: 'none' }>,
-  signal: AbortSignal,
-): Promise<StepInputTree> {
-  if (input.kind === 'files') {
-    return new FilesInput(context, input.files);
-  }
-  if (input.kind === 'directory') {
-    return {
-      entries: async (source, request) => ({
-        ...(await entriesOfTree(input.hostPath, source, request)),
-        xattrs: false,
-      }),
-      directory: async () => input.hostPath,
-      close: async () => undefined,
-    };
-  }
-  const view = await context.driver.view(input.layers, signal);
-  return {
-    entries: (source, request) => entriesOfTree(view.root, source, request),
-    directory: async () => view.root,
-    close: () => view.close(),
-  };
-}
+import type { CopySource, SourceEntry, StepInputTree } from './step-input.ts';
 
 const EPOCH_NS = '0';
-const NO_SOURCE = '/';
 const NEW_DIRECTORY_MODE = 0o755;
+const PERMISSIONS = 0o777;
+/** `/a/.` is as good as `/a/`. */
+const NAMES_DIRECTORY = /\/\.{0,2}$/;
+
+/** What is said about everything that one action copies. */
+export type Placing = Pick<CopyAction, 'destination' | 'owner' | 'modes' | 'times'> & {
+  /** What messages say. */
+  readonly doing: string;
+  /** A link at the destination is followed, also where it leads to nothing; otherwise a file replaces it. */
+  readonly followsDestination: boolean;
+  readonly unpack: boolean;
+};
 
 export async function copyFromInput(
+  context: WorkerContext,
   action: CopyAction,
   input: StepInputTree,
   root: string,
   request: RequestContext,
 ): Promise<void> {
-  const { kind, entries, xattrs } = await input.entries(action.source, request);
-  const asked = posix.normalize(`/${action.destination}`);
-  const destination = asked === '/' ? asked : asked.replace(/\/$/, '');
-  const asDirectory =
-    kind === 'directory' ||
-    asked.endsWith('/') ||
-    native().statInRoot(root, destination)?.kind === 'directory';
-  const base =
-    kind === 'file' && asDirectory ? posix.join(destination, basename(action.source)) : destination;
-  const owner = lookupOwner(root, action.owner);
-  const wanted = [
-    ...missingParents(root, kind === 'directory' ? base : posix.dirname(base), action, owner),
-    ...entries
-      .filter(({ path }) => kind === 'file' || path.length > 0)
-      .map((entry) => copyEntry(entry, base, action, owner, xattrs)),
-  ];
-  await callNative(request.signal, `cannot copy '${action.source}' to '${action.destination}'`, (cancel) =>
-    native().copyInto(root, wanted, cancel, (doneBytes) =>
-      request.emit({
-        kind: 'progress',
-        id: `copy ${action.destination}`,
-        activity: 'copy',
-        subject: action.destination,
-        doneBytes,
-        state: 'running',
-      }),
-    ),
-  );
+  const { source, destination, select, unpack = false } = action;
+  const sources = await input.select(source, select, request);
+  const doing = `cannot copy '${source}' to '${destination}'`;
+  const placing = { ...action, doing, followsDestination: select !== undefined, unpack };
+  await placeSources(context, placing, sources, input, root, request);
 }
 
-function copyEntry(
-  entry: SourceEntry,
-  base: string,
-  action: CopyAction,
-  owner: OwnerIds,
-  xattrs: boolean,
-): CopyEntry {
-  const mode = modeOf(entry, action.modes);
-  return {
-    source: entry.hostPath,
-    destination:
-      entry.path.length === 0
-        ? base
-        : Buffer.concat([Buffer.from(base === '/' ? '/' : `${base}/`), entry.path]),
-    kind: entry.kind,
-    ...owner,
-    xattrs,
-    ...(mode === undefined ? {} : { mode }),
-    ...(entry.link === undefined ? {} : { link: entry.link }),
-    ...mtimeOf(entry, action.times),
-    ...(entry.expect === undefined ? {} : { expect: entry.expect }),
-  };
-}
-
-/** Absent keeps what the source has. A link or directory that the front only describes has no time but the one it was given. */
-function mtimeOf(
-  { mtimeNs, hostPath }: SourceEntry,
-  times: CopyAction['times'],
-): { readonly mtimeNs?: string } {
-  if (times === 'epoch') {
-    return { mtimeNs: EPOCH_NS };
-  }
-  return mtimeNs !== undefined ? { mtimeNs } : hostPath === NO_SOURCE ? { mtimeNs: EPOCH_NS } : {};
-}
-
-function modeOf(entry: SourceEntry, modes: CopyAction['modes']): number | undefined {
-  if (modes !== 'normalise') {
-    return entry.mode;
-  }
-  return entry.kind === 'directory' || (entry.mode & 0o111) !== 0 ? 0o755 : 0o644;
-}
-
-/** Directories that the copy makes on the way get the copy's owner and a fixed time, not the clock's. */
-function missingParents(root: string, path: string, { times }: CopyAction, owner: OwnerIds): CopyEntry[] {
-  const missing: string[] = [];
-  for (let at = path; at !== '/' && native().statInRoot(root, at) === undefined; at = posix.dirname(at)) {
-    missing.unshift(at);
-  }
-  return missing.map((destination) => ({
-    source: NO_SOURCE,
-    destination,
-    kind: 'directory',
-    mode: NEW_DIRECTORY_MODE,
-    ...owner,
-    ...(times === 'epoch' ? { mtimeNs: EPOCH_NS } : { mtimeNs: nowNs() }),
-  }));
-}
-
-function nowNs(): string {
-  return `${Date.now()}000000`;
-}
-
-async function entriesOfTree(
+/**
+ * A file lands at the destination, or in it where that is a directory by its name or in the root; the contents of a
+ * directory land in it. Of several files for one place the last one stays.
+ */
+export async function placeSources(
+  context: WorkerContext,
+  placing: Placing,
+  sources: readonly CopySource[],
+  input: Pick<StepInputTree, 'sourceRoot' | 'isImage'>,
   root: string,
-  source: string,
-  { signal }: RequestContext,
-): Promise<SourceEntries> {
-  const found = native().statInRoot(root, source);
-  if (found === undefined) {
-    throw notFound(source);
+  request: RequestContext,
+): Promise<void> {
+  const placer = new Placer(context, placing, input, root, request);
+  for (const [tree, source] of sources.entries()) {
+    if (placing.unpack && source.top.kind === 'file' && (await placer.isArchive(source.top))) {
+      await placer.unpack(source);
+    } else {
+      placer.add(source, tree);
+    }
   }
-  const real = posix.join(root, found.path.toString('utf8'));
-  if (found.kind === 'file') {
-    const entry: SourceEntry = { path: Buffer.alloc(0), kind: 'file', mode: found.mode, hostPath: real };
-    return { kind: 'file', entries: [entry], xattrs: true };
+  await placer.flush();
+}
+
+class Placer {
+  readonly #context: WorkerContext;
+  readonly #placing: Placing;
+  readonly #input: Pick<StepInputTree, 'sourceRoot' | 'isImage'>;
+  readonly #root: string;
+  readonly #request: RequestContext;
+  /** In the root, links followed. */
+  readonly #destination: string;
+  readonly #owner: OwnerIds;
+  readonly #mode: ModeOf;
+  /** Of directories that are made on the way. */
+  readonly #newDirectory: Pick<CopyEntry, 'kind' | 'mode' | 'uid' | 'gid'>;
+  #isDirectory: boolean;
+  /** Directories that do not exist yet, shallowest first, and that no entry makes so far. */
+  #missing: string[];
+  #entries: CopyEntry[] = [];
+  #doneBytes = 0;
+
+  constructor(
+    context: WorkerContext,
+    placing: Placing,
+    input: Pick<StepInputTree, 'sourceRoot' | 'isImage'>,
+    root: string,
+    request: RequestContext,
+  ) {
+    this.#context = context;
+    this.#placing = placing;
+    this.#input = input;
+    this.#root = root;
+    this.#request = request;
+    this.#owner = lookupOwner(root, placing.owner);
+    this.#mode = modeFunction(placing);
+    const asked = posix.normalize(`/${placing.destination}`);
+    const namesDirectory = NAMES_DIRECTORY.test(`/${placing.destination}`);
+    const found = resolveInTree(root, asked);
+    this.#isDirectory = namesDirectory || found.stat?.isDirectory() === true;
+    let { path, existing } = found;
+    if (!this.#isDirectory && !placing.followsDestination) {
+      const parent = resolveInTree(root, posix.dirname(asked));
+      path = posix.join(parent.path, posix.basename(asked));
+      existing = parent.existing;
+    }
+    this.#destination = path;
+    const parts = path.split('/').filter(Boolean);
+    this.#missing = parts.map((_, index) => `/${parts.slice(0, index + 1).join('/')}`).slice(existing);
+    const octal = typeof placing.modes === 'object' ? octalMode(placing.modes.chmod) : undefined;
+    // A symbolic mode has nothing to change here. Set-id and sticky bits are for what is copied.
+    const mode = octal === undefined ? NEW_DIRECTORY_MODE : octal & PERMISSIONS;
+    this.#newDirectory = { kind: 'directory', mode, ...this.#owner };
   }
-  if (found.kind !== 'directory') {
-    throw new DefinitionError(`cannot copy '${source}': it is neither a file nor a directory`, {
-      code: 'E_FILE_NOT_FOUND',
+
+  add(source: CopySource, tree: number): void {
+    if (source.top.kind === 'directory') {
+      this.#addTop(source);
+      const base = Buffer.from(this.#destination === '/' ? '/' : `${this.#destination}/`);
+      for (const entry of source.below) {
+        this.#entries.push(this.#entry(entry, Buffer.concat([base, pathBytes(entry.path)]), tree));
+      }
+      return;
+    }
+    const name = source.path.slice(source.path.lastIndexOf('/') + 1);
+    if (this.#isDirectory) {
+      this.#makeMissing(source, this.#missing.length);
+    } else {
+      this.#makeMissing(source, Math.max(this.#missing.length - 1, 0));
+      // What is made here is a file, or there is one.
+      this.#missing = [];
+    }
+    const destination = this.#isDirectory ? posix.join(this.#destination, '/') : this.#destination;
+    this.#entries.push(
+      this.#entry(
+        source.top,
+        this.#isDirectory ? Buffer.concat([Buffer.from(destination), pathBytes(name)]) : destination,
+        tree,
+      ),
+    );
+  }
+
+  isArchive({ source, expect }: SourceEntry): Promise<boolean> {
+    return this.#native((cancel) =>
+      native().isArchive(
+        { path: this.#hostPath(source), ...(expect === undefined ? {} : { expect }) },
+        cancel,
+      ),
+    );
+  }
+
+  /** Into the destination, which is a directory then. An archive says itself whose its files are, unless the action does. */
+  async unpack(source: CopySource): Promise<void> {
+    const { source: path, expect } = source.top;
+    this.#isDirectory = true;
+    this.#makeMissing(source, this.#missing.length);
+    await this.flush();
+    const { idMode } = this.#context.executor;
+    const { recordedDevices } = await this.#native((cancel) =>
+      native().unpackArchive(
+        {
+          archive: { path: this.#hostPath(path), ...(expect === undefined ? {} : { expect }) },
+          root: this.#root,
+          directory: this.#destination,
+          ...(this.#placing.owner.kind === 'keep' ? {} : this.#owner),
+          madeAtNs: this.#nowNs(),
+          devices: idMode === 'root' ? 'create' : 'record',
+          singleId: idMode === 'single',
+        },
+        cancel,
+        (doneBytes) => this.#progress(doneBytes),
+      ),
+    );
+    this.#warnOfDevices(recordedDevices);
+  }
+
+  /** Copies what was added. */
+  async flush(): Promise<void> {
+    const entries = this.#entries;
+    this.#entries = [];
+    if (entries.length === 0) {
+      return;
+    }
+    const { sourceRoot } = this.#input;
+    const before = this.#doneBytes;
+    const { sizeBytes, recordedDevices } = await this.#native((cancel) =>
+      native().copyInto(
+        {
+          root: this.#root,
+          entries,
+          strict: this.#placing.followsDestination,
+          ...(sourceRoot === undefined ? {} : { sourceRoot }),
+        },
+        cancel,
+        (doneBytes) => this.#progress(before + doneBytes),
+      ),
+    );
+    this.#doneBytes += sizeBytes;
+    this.#warnOfDevices(recordedDevices);
+  }
+
+  /**
+   * The destination itself. It is made as a directory on the way would be and takes only the source's time, which it takes
+   * too when it exists. In the API, whose copies have no times, what exists is left alone.
+   */
+  #addTop(source: CopySource): void {
+    const exists = this.#missing.length === 0;
+    this.#makeMissing(source, this.#missing.length - 1);
+    this.#missing = [];
+    this.#isDirectory = true;
+    if (exists && (this.#placing.times === 'epoch' || source.top.mtimeNs === null)) {
+      // Still an entry of the kind that fails where a file is.
+      if (resolveInTree(this.#root, this.#destination).stat?.isDirectory() === true) {
+        return;
+      }
+    }
+    const { source: path, mtimeNs } = source.top;
+    this.#entries.push({
+      ...this.#newDirectory,
+      source: path,
+      destination: this.#destination,
+      keepsExisting: true,
+      ...(this.#placing.times === 'epoch' ? { mtimeNs: EPOCH_NS } : {}),
+      ...(this.#placing.times === 'keep' && mtimeNs !== undefined
+        ? { mtimeNs: mtimeNs ?? this.#nowNs() }
+        : {}),
     });
   }
-  const prefix = Buffer.from(`${real}/`);
-  const scanned = await callNative(signal, `cannot list '${source}'`, (cancel) =>
-    native().scanTree(real, cancel),
-  );
-  const entries = scanned.flatMap((entry): SourceEntry[] => {
-    const { kind, path, mode, link } = entry;
-    // Devices, sockets and FIFOs of an image are not copied, as Docker does not.
-    return kind === 'file' || kind === 'directory' || kind === 'symlink'
-      ? [
-          {
-            path,
-            kind,
-            mode,
-            hostPath: Buffer.concat([prefix, path]),
-            ...(link === undefined ? {} : { link }),
-          },
-        ]
-      : [];
-  });
-  return { kind: 'directory', entries, xattrs: true };
+
+  /** The first `count` directories that are missing on the way. */
+  #makeMissing({ top }: CopySource, count: number): void {
+    for (const destination of this.#missing.splice(0, Math.max(count, 0))) {
+      this.#entries.push({
+        ...this.#newDirectory,
+        source: top.source,
+        destination,
+        keepsExisting: true,
+        mtimeNs: this.#nowNs(),
+      });
+    }
+  }
+
+  #entry(entry: SourceEntry, destination: string | Buffer, tree: number): CopyEntry {
+    const { kind, source, link, mtimeNs, expect } = entry;
+    const { owner, times } = this.#placing;
+    const mode = this.#mode(entry, this.#input.isImage);
+    return {
+      source,
+      destination,
+      kind,
+      tree,
+      xattrs: this.#input.isImage,
+      ...(this.#input.isImage && owner.kind === 'keep' ? {} : this.#owner),
+      ...(mode === undefined ? {} : { mode }),
+      ...(link === undefined ? {} : { link }),
+      ...(times === 'epoch'
+        ? { mtimeNs: EPOCH_NS }
+        : mtimeNs === undefined
+          ? {}
+          : { mtimeNs: mtimeNs ?? EPOCH_NS }),
+      ...(expect === undefined ? {} : { expect }),
+    };
+  }
+
+  #hostPath(source: string | Buffer): string | Buffer {
+    const { sourceRoot } = this.#input;
+    if (sourceRoot === undefined) {
+      return source;
+    }
+    return typeof source === 'string'
+      ? join(sourceRoot, source)
+      : Buffer.concat([Buffer.from(`${sourceRoot}/`), source]);
+  }
+
+  /** Of what is made on the way: no source says. */
+  #nowNs(): string {
+    return this.#placing.times === 'epoch' ? EPOCH_NS : `${Date.now()}000000`;
+  }
+
+  #native<T>(call: Parameters<typeof callNative<T>>[2]): Promise<T> {
+    return callNative(this.#request.signal, this.#placing.doing, call);
+  }
+
+  #progress(doneBytes: number): void {
+    const { destination } = this.#placing;
+    this.#request.emit({
+      kind: 'progress',
+      id: `copy ${destination}`,
+      activity: 'copy',
+      subject: destination,
+      doneBytes,
+      state: 'running',
+    });
+  }
+
+  #warnOfDevices(count: number): void {
+    if (count > 0) {
+      this.#request.emit({
+        kind: 'warning',
+        code: 'W_DEVICES_RECORDED',
+        message: `${count} device nodes copied to '${this.#placing.destination}' are empty files here`,
+      });
+    }
+  }
 }
 
-class FilesInput implements StepInputTree {
-  readonly #context: WorkerContext;
-  readonly #files: readonly InputFile[];
-  #copy: string | undefined;
+/** Undefined keeps what the source has on disk. */
+type ModeOf = (entry: SourceEntry, isImage: boolean) => number | undefined;
 
-  constructor(context: WorkerContext, files: readonly InputFile[]) {
-    this.#context = context;
-    this.#files = files;
+function modeFunction({ modes, doing }: Placing): ModeOf {
+  if (modes === 'keep') {
+    return (entry, isImage) => (isImage ? undefined : entry.mode);
   }
-
-  async entries(source: string): Promise<SourceEntries> {
-    const base = posix.normalize(`/${source}`).replace(/\/$/, '');
-    const exact = this.#files.find(({ path }) => path === base);
-    if (exact !== undefined && exact.kind !== 'directory') {
-      return { kind: 'file', entries: [fileEntry(exact, base)], xattrs: false };
-    }
-    const below = this.#files.filter(({ path }) => path.startsWith(`${base}/`) && path !== '/');
-    if (exact === undefined && below.length === 0 && base !== '') {
-      throw notFound(source);
-    }
-    return { kind: 'directory', entries: below.map((file) => fileEntry(file, `${base}/`)), xattrs: false };
+  if (modes === 'normalise') {
+    return ({ kind, mode }) => (kind === 'directory' || (mode & 0o111) !== 0 ? 0o755 : 0o644);
   }
-
-  async directory(request: RequestContext): Promise<string> {
-    if (this.#copy === undefined) {
-      const dir = this.#context.snapshots.scratch('files');
-      this.#copy = dir;
-      await copyFromInput(
-        {
-          kind: 'copy',
-          input: 0,
-          source: '/',
-          destination: '/',
-          owner: ROOT_OWNER,
-          modes: 'keep',
-          times: 'keep',
-        },
-        this,
-        dir,
-        request,
-      );
-    }
-    return this.#copy;
+  const change = parseChmod(modes.chmod);
+  if (change === undefined) {
+    throw new DefinitionError(
+      `${doing}: '${modes.chmod}' is no mode of chmod, octal up to 07777 or symbolic`,
+      {
+        code: 'E_BAD_MODE',
+      },
+    );
   }
-
-  async close(): Promise<void> {
-    if (this.#copy !== undefined) {
-      await native().removeTree(this.#copy);
-    }
-  }
-}
-
-function fileEntry(file: InputFile, prefix: string): SourceEntry {
-  if (file.kind === 'file' && file.hostPath === undefined) {
-    throw new InternalError(`input file '${file.path}' has no host path`);
-  }
-  return {
-    path: Buffer.from(file.path.slice(prefix.length)),
-    kind: file.kind,
-    mode: file.mode,
-    hostPath: file.hostPath ?? NO_SOURCE,
-    ...(file.link === undefined ? {} : { link: file.link }),
-    ...(file.mtimeNs === undefined ? {} : { mtimeNs: file.mtimeNs }),
-    ...(file.expect === undefined ? {} : { expect: file.expect }),
-  };
-}
-
-function notFound(source: string): DefinitionError {
-  return new DefinitionError(`cannot copy '${source}': no such file in the input`, {
-    code: 'E_FILE_NOT_FOUND',
-  });
+  return ({ kind, mode }) => change(mode, kind === 'directory');
 }

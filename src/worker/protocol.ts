@@ -143,10 +143,15 @@ export interface HelloResult {
 
 /** Where a copy action or bind mount reads from, by input number of the vertex. */
 export type StepInput =
-  | { readonly kind: 'layers'; readonly layers: readonly LayerId[] }
-  | { readonly kind: 'files'; readonly files: readonly InputFile[] }
-  /** A directory of the front's, as it is; nobody else changes it. Extended attributes do not count. */
-  | { readonly kind: 'directory'; readonly hostPath: string }
+  | {
+      readonly kind: 'layers';
+      readonly layers: readonly LayerId[];
+      /** What messages call it. */
+      readonly name?: string;
+    }
+  | { readonly kind: 'files'; readonly files: readonly InputFile[]; readonly name?: string }
+  /** A directory of the front's, as it is; nobody else changes it. Owners and extended attributes do not count. */
+  | { readonly kind: 'directory'; readonly hostPath: string; readonly name?: string }
   | { readonly kind: 'none' };
 
 /** A file of the user's machine that the front has hashed. */
@@ -158,7 +163,7 @@ export interface InputFile {
   readonly hostPath?: string;
   readonly link?: string;
   readonly mode: number;
-  /** Nanoseconds since the epoch, for copies that keep times. @defaultValue that of the file on the host */
+  /** Where times are kept. Of files, directories and links; in no key. */
   readonly mtimeNs?: string;
   /** What it was when it was hashed; a file that differs now fails the step with E_FILE_CHANGED_DURING_BUILD. */
   readonly expect?: { readonly sizeBytes: number; readonly mtimeNs: string; readonly ctimeNs: string };

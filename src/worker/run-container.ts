@@ -6,9 +6,10 @@ import { ROOT_OWNER } from '../graph/action.ts';
 import { fromNative } from '../native/error.ts';
 import { SecretMask } from '../secret/mask.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
-import { copyFromInput, openInput } from './copy.ts';
+import { copyFromInput } from './copy.ts';
 import type { RunParams, RunResult } from './protocol.ts';
 import { stepError } from './step.ts';
+import { openInput } from './step-input.ts';
 
 export async function runContainer(
   context: WorkerContext,
@@ -29,6 +30,7 @@ export async function runContainer(
       const input = await openInput(context, { kind: 'files', files: params.files }, request.signal);
       try {
         await copyFromInput(
+          context,
           {
             kind: 'copy',
             input: 0,

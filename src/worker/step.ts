@@ -1,20 +1,20 @@
 /** Makes a layer: the stack below is prepared, the actions are done in order, what changed is committed. */
-import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DefinitionError, HostError, InternalError, StepError } from '../errors.ts';
 import { type ProgramMount, runProgram, subuidHint } from '../executor/run-program.ts';
 import type { Outcome } from '../executor/sandbox.ts';
 import { StepOutput } from '../executor/step-output.ts';
-import { lookupOwner } from '../executor/user.ts';
-import type { ExecAction, MkdirAction, MkfileAction, Mount } from '../graph/action.ts';
+import type { ExecAction, Mount } from '../graph/action.ts';
 import { native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import { fromNative } from '../native/error.ts';
 import type { Prepared } from '../snapshot/driver.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
-import { copyFromInput, openInput, type StepInputTree } from './copy.ts';
+import { copyFromInput } from './copy.ts';
+import { makeDirectory, makeFile } from './make.ts';
 import type { StepParams, StepResult } from './protocol.ts';
+import { openInput, type StepInputTree } from './step-input.ts';
 
 export async function runStep(
   context: WorkerContext,
@@ -40,13 +40,13 @@ export async function runStep(
           await exec(step, action, output);
           break;
         case 'copy':
-          await copyFromInput(action, await inputOf(step, action.input), prepared.root(), request);
+          await copyFromInput(context, action, await inputOf(step, action.input), prepared.root(), request);
           break;
         case 'mkdir':
           makeDirectory(prepared.root(), action);
           break;
         case 'mkfile':
-          await makeFile(step, action);
+          await makeFile(context, action, prepared.root(), request);
           break;
         case 'rm':
           await remove(step, action.path, action.allowMissing);
@@ -257,33 +257,6 @@ async function findMount(step: Step, mount: Mount): Promise<ProgramMount[]> {
   }
 }
 
-function makeDirectory(root: string, { path, mode, owner }: MkdirAction): void {
-  const { uid, gid } = lookupOwner(root, owner);
-  inRoot(`cannot make directory '${path}' in the image`, () =>
-    native().mkdirInRoot(root, path, mode, uid, gid),
-  );
-}
-
-async function makeFile({ context, prepared, request }: Step, action: MkfileAction): Promise<void> {
-  const dir = context.snapshots.scratch('mkfile');
-  const source = join(dir, 'data');
-  writeFileSync(source, Buffer.from(action.data, 'base64'));
-  try {
-    const { path } = action;
-    const owner = lookupOwner(prepared.root(), action.owner);
-    const mode = typeof action.mode === 'number' ? action.mode : 0o644;
-    await callNative(request.signal, `cannot write '${path}' in the image`, (cancel) =>
-      native().copyInto(
-        prepared.root(),
-        [{ source, destination: path, kind: 'file', mode, ...owner, mtimeNs: '0' }],
-        cancel,
-      ),
-    );
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
-}
-
 async function remove({ prepared, request }: Step, path: string, allowMissing: boolean): Promise<void> {
   const removed = await callNative(request.signal, `cannot remove '${path}' from the image`, (cancel) =>
     native().removeInRoot(prepared.root(), path, cancel),
@@ -292,13 +265,5 @@ async function remove({ prepared, request }: Step, path: string, allowMissing: b
     throw new DefinitionError(`cannot remove '${path}': no such file in the image`, {
       code: 'E_FILE_NOT_FOUND',
     });
-  }
-}
-
-function inRoot<T>(doing: string, call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    throw fromNative(error, doing);
   }
 }

@@ -280,7 +280,9 @@ describe('contents', () => {
       files.resolve({ url: `${server.origin}/f` }, { signal: cancel.signal, emit: () => undefined }),
     ).rejects.toThrow('stop');
     expect((await temporary.store.blobs.list().next()).done).toBe(true);
-    expect(readdirSync(join(temporary.store.dir, 'tmp')).filter((name) => name.startsWith('blob-'))).toEqual([]);
+    expect(readdirSync(join(temporary.store.dir, 'tmp')).filter((name) => name.startsWith('blob-'))).toEqual(
+      [],
+    );
   });
 });
 

@@ -23,6 +23,10 @@ export class FakeImage {
     this.label = label;
   }
 
+  static fromDockerfile(path: unknown): FakeImage {
+    return new FakeImage(`Dockerfile ${JSON.stringify(path)}`);
+  }
+
   plan(): Promise<DefinedPlan> {
     return Promise.resolve({
       platform: 'linux/amd64',
@@ -102,6 +106,13 @@ export function fakeEngine(script: FakeEngineScript = {}): {
         await work(options.onEvent, buildOptions?.signal);
         return images.map((_, index) => builtImage(index, script.diagnostics));
       },
+      describeDockerfile: async () => ({
+        name: 'Dockerfile',
+        findings: [],
+        outline: undefined,
+        targets: [],
+        error: undefined,
+      }),
       run: async (image, command, runOptions) => {
         calls.ran = { image, command, options: runOptions };
         await work(options.onEvent, runOptions?.signal);

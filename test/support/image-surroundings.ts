@@ -44,6 +44,10 @@ export function surroundings(given: Surroundings = {}): PlanSurroundings & Graph
     scan: (input) =>
       scanInput(input, { native: plainScan, statCache, now: () => BigInt(Date.now()) * 1_000_000n }),
     resolver,
+    readDockerfile: async ({ file }) => (file.kind === 'text' ? file : undefined),
+    convertDockerfile: async () => {
+      throw new Error('these surroundings know no Dockerfiles');
+    },
     resolveOciLayout: resolver.resolveOciLayout,
   };
 }

@@ -16,6 +16,7 @@ const CHECKS = {
   setcap: () => has('setcap'),
   script: () => has('script'),
   podman: () => has('podman'),
+  git: () => has('git'),
 } as const;
 
 export type Requirement = keyof typeof CHECKS;

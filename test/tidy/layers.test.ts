@@ -30,7 +30,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'all but cli'>> = 
   ops: ['solver', 'graph', 'layer', 'worker', 'content', 'debian', 'tools', 'image'],
   solver: ['graph'],
   graph: [],
-  worker: ['executor', 'snapshot', 'volume', 'debian', 'native', 'graph', 'solver', 'secret'],
+  worker: ['executor', 'snapshot', 'volume', 'debian', 'native', 'graph', 'solver', 'secret', 'patterns'],
   executor: ['snapshot', 'volume', 'native', 'graph', 'worker', 'solver', 'secret'],
   snapshot: ['native', 'solver'],
   volume: ['native'],

@@ -4,7 +4,7 @@
  */
 import { DefinitionError } from '../../errors.ts';
 import { nearName } from '../../base/near-name.ts';
-import { CHECK_RULES } from './check-rules.ts';
+import { isExperimental } from './check-rules.ts';
 import type { Finding, Location } from './instruction.ts';
 
 export interface CheckOptions {
@@ -68,11 +68,10 @@ export class CheckReport {
   add(finding: Finding, skip: readonly string[] = []): void {
     const { rule, location, message } = finding;
     const { experimental } = this.options;
-    const isExperimental = CHECK_RULES.find(({ name }) => name === rule)?.experimental === true;
     const off =
       includes(this.options.skip, rule) ||
       skip.some((name) => name.toLowerCase() === 'all' || name.toLowerCase() === rule.toLowerCase()) ||
-      (isExperimental && !includes(experimental, rule));
+      (isExperimental(rule) && !includes(experimental, rule));
     // An instruction of a stage that several stages are built on is looked at once for each.
     const identity = `${rule} ${location?.startLine ?? 0} ${message}`;
     if (!off && !this.#seen.has(identity)) {
@@ -87,15 +86,16 @@ export class CheckReport {
     return this.#findings.toSorted((left, right) => line(left.location) - line(right.location));
   }
 
-  /** @throws {DefinitionError} `E_DOCKERFILE_CHECK` when there are violations and the user wants them to fail the build. */
-  throwIfFailing(): void {
-    if (this.options.error && this.#findings.length > 0) {
-      const rules = [...new Set(this.findings.map(({ rule }) => rule))];
-      throw new DefinitionError(`lint violation found for rules: ${rules.join(', ')}`, {
-        code: 'E_DOCKERFILE_CHECK',
-        hint: 'the warnings say what to change; `# check=skip=RULE` above an instruction accepts it as it is',
-      });
+  /** `E_DOCKERFILE_CHECK` when there are violations and the user wants them to fail the build. */
+  get failure(): DefinitionError | undefined {
+    if (!this.options.error || this.#findings.length === 0) {
+      return undefined;
     }
+    const rules = [...new Set(this.findings.map(({ rule }) => rule))];
+    return new DefinitionError(`the Dockerfile violates build checks: ${rules.join(', ')}`, {
+      code: 'E_DOCKERFILE_CHECK',
+      hint: '`tsbuild build --check` says where; `# check=skip=RULE` above an instruction accepts it as it is',
+    });
   }
 }
 

@@ -1,5 +1,6 @@
 /** Instructions that change the configuration, the variables or the author, and make no layer. */
 import { nearName } from '../../base/near-name.ts';
+import { CHECKS } from './check-rules.ts';
 import type { Conversion } from './convert.ts';
 import { instructionError } from './definition-place.ts';
 import { exposedPorts } from './expose-ports.ts';
@@ -152,7 +153,7 @@ function expandPair(
   if (legacy) {
     words.finding(
       'LegacyKeyValueFormat',
-      `"${keyword} key=value" should be used instead of legacy "${keyword} key value" format`,
+      CHECKS.LegacyKeyValueFormat.message(keyword),
     );
   }
   return { key: words.expand(key), value: words.expand(value) };
@@ -169,7 +170,7 @@ function convertCommand(
   if (instruction.command.form === 'shell' && (state.config.Shell ?? []).length === 0) {
     words.finding(
       'JSONArgsRecommended',
-      `JSON arguments recommended for ${keyword} to prevent unintended behavior related to OS signals`,
+      CHECKS.JSONArgsRecommended.message(keyword),
     );
   }
   const argv = argvOf(instruction.command, state);
@@ -239,7 +240,7 @@ function reportRepeated(
     report.add(
       {
         rule: 'MultipleInstructionsDisallowed',
-        message: `Multiple ${instruction.kind.toUpperCase()} instructions should not be used in the same stage because only the last one will be used`,
+        message: CHECKS.MultipleInstructionsDisallowed.message(instruction.kind.toUpperCase()),
         // The earlier one is the one without effect.
         location: before,
       },
@@ -252,7 +253,7 @@ function reportSecret(keyword: string, name: string, words: StageWords): void {
   if (looksSecret(name)) {
     words.finding(
       'SecretsUsedInArgOrEnv',
-      `Do not use ARG or ENV instructions for sensitive data (${keyword} "${name}")`,
+      CHECKS.SecretsUsedInArgOrEnv.message(keyword, name),
     );
   }
 }

@@ -3,6 +3,7 @@ import { posix } from 'node:path';
 import type { Action, Chmod, CopyAction, CopySelection, Owner } from '../../graph/action.ts';
 import { type Edge, firstOutput, vertex } from '../../graph/vertex.ts';
 import { isChmod } from '../../base/chmod.ts';
+import { CHECKS } from './check-rules.ts';
 import type { ContextSelection } from './context-input.ts';
 import { ownerOf } from './copy-owner.ts';
 import type { Conversion } from './convert.ts';
@@ -277,7 +278,7 @@ async function gitAction(
           ...(git.mtime === undefined ? {} : { mtime: git.mtime }),
         },
         [],
-        { platform: state.platform, label: shownGitUrl(git) },
+        { platform: state.platform, label: git.remote },
       ),
     ),
   );
@@ -292,11 +293,10 @@ async function reportIgnored(
   words: StageWords,
 ): Promise<void> {
   if ((await resolver.ignoredBy(directory, source)) !== undefined) {
-    const keyword = instruction.kind === 'add' ? 'Add' : 'Copy';
     const shown = posix.normalize(source).replace(/(.)\/$/, '$1');
     words.finding(
       'CopyIgnoredFile',
-      `Attempting to ${keyword} file "${shown}" that is excluded by .dockerignore`,
+      CHECKS.CopyIgnoredFile.message(instruction.kind.toUpperCase(), shown),
     );
   }
 }

@@ -1,5 +1,6 @@
 /** WORKDIR. Source: reference of the Dockerfile, "WORKDIR". */
 import { posix } from 'node:path';
+import { CHECKS } from './check-rules.ts';
 import { ownerOf } from './copy-owner.ts';
 import type { Conversion } from './convert.ts';
 import type { WorkdirInstruction } from './instruction.ts';
@@ -20,7 +21,7 @@ export function convertWorkdir(
   if (!state.workdirSet && !written.startsWith('/')) {
     words.finding(
       'WorkdirRelativePath',
-      `Relative workdir "${written}" can have unexpected results if the base image changes`,
+      CHECKS.WorkdirRelativePath.message(written),
     );
   }
   state.workdirSet = true;

@@ -11,6 +11,7 @@ import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image
 import { formatPlatform, type Platform, parsePlatform } from '../../oci/platform.ts';
 import { formatReference, parseReference } from '../../oci/reference.ts';
 import { CheckReport, parseCheckOptions } from './check-report.ts';
+import { CHECKS } from './check-rules.ts';
 import { checkSyntax } from './check-syntax.ts';
 import { type ContextInput, contextInputName } from './context-input.ts';
 import { convertInstruction } from './convert-instruction.ts';
@@ -53,6 +54,8 @@ export interface DockerfileGraph {
   readonly layouts: ReadonlyMap<string, LayoutReference>;
   /** Violations of the build checks that are not switched off. */
   readonly findings: readonly Finding[];
+  /** What is to be thrown when violations are to fail the build. */
+  readonly checkFailure: DefinitionError | undefined;
   /** SOURCE_DATE_EPOCH in seconds, if the build args give it. */
   readonly sourceDateEpoch: number | undefined;
   readonly outline: OutlineFacts;
@@ -131,7 +134,6 @@ export class Conversion {
       }
     }
     const state = await this.stateOf(target);
-    report.throwIfFailing();
     return {
       tip: state.tip,
       platform: request.platformAsked ? request.platform : state.platform,
@@ -142,6 +144,7 @@ export class Conversion {
       contextInputs: this.#contextInputs,
       layouts: this.#layouts,
       findings: report.findings,
+      checkFailure: report.failure,
       sourceDateEpoch: this.sourceDateEpoch,
       outline: this.outline.facts(target, reachable),
     };
@@ -223,7 +226,7 @@ export class Conversion {
           this.report.add(
             {
               rule: 'InvalidDefaultArgInFrom',
-              message: `Default value for ARG ${from.base} results in empty or invalid base image name`,
+              message: CHECKS.InvalidDefaultArgInFrom.message(from.base),
               location: from.location,
             },
             from.skipChecks,
@@ -288,7 +291,7 @@ export class Conversion {
       this.report.add(
         {
           rule: 'RedundantTargetPlatform',
-          message: `Setting platform to predefined ${written} in FROM is redundant as this is the default behavior`,
+          message: CHECKS.RedundantTargetPlatform.message(written),
           location,
         },
         skipChecks,
@@ -309,7 +312,7 @@ export class Conversion {
           this.report.add(
             {
               rule: 'FromPlatformFlagConstDisallowed',
-              message: `FROM --platform flag should not use constant value "${text}"`,
+              message: CHECKS.FromPlatformFlagConstDisallowed.message(text),
               location,
             },
             skipChecks,
@@ -333,7 +336,7 @@ export class Conversion {
         this.report.add(
           {
             rule: 'UndefinedArgInFrom',
-            message: `FROM argument '${name}' is not declared${near === undefined ? '' : ` (did you mean ${near}?)`}`,
+            message: CHECKS.UndefinedArgInFrom.message(name, near ?? ''),
             location: from.location,
           },
           from.skipChecks,
@@ -434,9 +437,7 @@ export class Conversion {
       this.report.add(
         {
           rule: 'InvalidBaseImagePlatform',
-          message:
-            `Base image ${node.from.base} was pulled with platform "${actual}", ` +
-            `expected "${formatPlatform(platform)}" for current build`,
+          message: CHECKS.InvalidBaseImagePlatform.message(node.from.base, actual, formatPlatform(platform)),
           location: node.location,
         },
         node.from.skipChecks,

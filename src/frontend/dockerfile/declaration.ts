@@ -1,6 +1,6 @@
 /** A build of a Dockerfile as a definition declares it. Nothing is read; the engine opens it when it plans or builds. */
 import type { DeviceRequest, Ulimit } from '../../graph/action.ts';
-import type { InputFilter } from '../../patterns/ignore-spec.ts';
+import type { ContextIgnore } from './context-input.ts';
 import type { BuildSecret } from '../../secret/build-secret.ts';
 import type { Secret } from '../../secret/secret.ts';
 import type { SshAgentSpec } from '../../secret/ssh-agent-spec.ts';
@@ -11,7 +11,7 @@ export interface DockerfileDeclaration {
   readonly file: DockerfileSource;
   readonly context: ContextSource;
   /** Undefined: the ignore file beside the Dockerfile or in the context decides. */
-  readonly ignore: InputFilter | undefined;
+  readonly ignore: ContextIgnore | undefined;
   readonly buildArgs: Readonly<Record<string, string>>;
   readonly target: string | undefined;
   readonly labels: Readonly<Record<string, string>>;

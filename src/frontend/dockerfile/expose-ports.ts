@@ -1,4 +1,5 @@
 /** Words of EXPOSE. Source: reference of the Dockerfile, "EXPOSE"; host parts are left over from `docker run --publish`. */
+import { type CheckName, CHECKS } from './check-rules.ts';
 import { instructionError } from './definition-place.ts';
 
 const PROTOCOLS = ['tcp', 'udp', 'sctp'];
@@ -7,7 +8,7 @@ const LARGEST_PORT = 65_535;
 /** `8000-8002/UDP` becomes `8000/udp`, `8001/udp`, `8002/udp`. */
 export function exposedPorts(
   written: string,
-  words: { finding(rule: string, message: string): void },
+  words: { finding(rule: CheckName, message: string): void },
 ): readonly string[] {
   const fail = (why: string) =>
     instructionError(`'${written}' is no port: ${why}`, {
@@ -28,12 +29,12 @@ export function exposedPorts(
     throw fail(`the protocol '${protocol}' is none of ${PROTOCOLS.join(', ')}`);
   }
   if (protocol !== protocol.toLowerCase()) {
-    words.finding('ExposeProtoCasing', `Defined protocol '${written}' in EXPOSE instruction should be lowercase`);
+    words.finding('ExposeProtoCasing', CHECKS.ExposeProtoCasing.message(written));
   }
   if (parts.length > 1) {
     words.finding(
       'ExposeInvalidFormat',
-      `EXPOSE instruction should not define an IP address or host-port mapping, found '${written}'`,
+      CHECKS.ExposeInvalidFormat.message(written),
     );
   }
   if (ip !== '' && !isIpAddress(ip.replace(/^\[(.*)\]$/, '$1'))) {

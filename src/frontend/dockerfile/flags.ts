@@ -61,7 +61,11 @@ export function parseFlags(
       });
     }
     const value = flagValue(flag, kind, equals < 0 ? undefined : word.slice(equals + 1));
-    values.set(name, [...(before ?? []), value]);
+    if (before === undefined) {
+      values.set(name, [value]);
+    } else {
+      before.push(value);
+    }
   }
   return new Flags(values);
 }

@@ -1,7 +1,7 @@
 /** How heredocs are opened in a line: `[fd]<<[-]NAME`. */
 import { DefinitionError } from '../../errors.ts';
 import { expandWords } from './shell-words.ts';
-import { isBlank } from './white-space.ts';
+import { isBlank, trimStart } from './white-space.ts';
 
 /** What the opening says; the body follows in later lines. */
 export interface HeredocOpening {
@@ -11,7 +11,7 @@ export interface HeredocOpening {
   readonly fileDescriptor: number;
 }
 
-const OPENING = /^(\d*)<<(-?)[\t\n\v\f\r ]*([^<]*)$/;
+const OPENING = /^(\d*)<<(-?)/;
 
 const NOTHING_SET = new Map<string, string>();
 
@@ -40,10 +40,11 @@ export function heredocsOf(line: string): readonly HeredocOpening[] {
  */
 export function parseHeredocWord(word: string): HeredocOpening | undefined {
   const match = OPENING.exec(word);
-  if (match === null) {
+  if (match === null || word.includes('<', match[0].length)) {
     return undefined;
   }
-  const [, digits = '', dash, rest = ''] = match;
+  const [opening, digits = '', dash] = match;
+  const rest = trimStart(word.slice(opening.length));
   const words = unlessWrong(() => expandWords(rest, NOTHING_SET, { keepUnset: true }).words);
   const [name] = words ?? [];
   if (name === undefined || words?.length !== 1) {

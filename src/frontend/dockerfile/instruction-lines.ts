@@ -83,17 +83,24 @@ export class InstructionReader {
    */
   heredocBody(opening: HeredocOpening, start: Location): { body: string; endLine: number } {
     const body: string[] = [];
+    let nearMiss: number | undefined;
     while (this.#at < this.#raw.length) {
       const raw = this.#read();
       const line = withoutCarriageReturns(raw);
       if ((opening.chomp ? line.replace(/^\t+/, '') : line) === opening.name) {
         return { body: body.join(''), endLine: this.#at };
       }
+      if (nearMiss === undefined && trim(line) === opening.name) {
+        nearMiss = this.#at;
+      }
       body.push(`${raw}\n`);
     }
     throw withPlace(
       syntaxError(`the heredoc '${opening.name}' does not end`, {
-        hint: `write a line with nothing but ${opening.name} behind its text; a << that opens none belongs in quotes`,
+        hint:
+          nearMiss === undefined
+            ? `write a line with nothing but ${opening.name} behind its text; a << that opens none belongs in quotes`
+            : `remove the white space around ${opening.name} in line ${nearMiss}`,
         culprit: '<<',
       }),
       this.text,

@@ -4,6 +4,7 @@
  *
  * Source: reference of the Dockerfile, one interface an instruction.
  */
+import type { CheckName } from './check-rules.ts';
 
 /** Lines of the file that an instruction covers, from 1, both included. */
 export interface Location {
@@ -224,7 +225,7 @@ export interface Dockerfile {
 /** A violation of a check. */
 export interface Finding {
   /** Name of the rule, such as `StageNameCasing`. */
-  readonly rule: string;
+  readonly rule: CheckName;
   readonly message: string;
   readonly location: Location | undefined;
 }

@@ -150,14 +150,25 @@ function grammarOf(keyword: string): Grammar {
   if (Object.hasOwn(INSTRUCTIONS, kind)) {
     return INSTRUCTIONS[kind as Kind];
   }
-  const near = nearName(keyword.toUpperCase(), NAMES);
   throw instructionError(`unknown instruction '${shown(keyword)}'`, {
-    hint:
-      near === undefined
-        ? 'if the line belongs to the one before it, end that one with a backslash'
-        : `did you mean ${near}?`,
+    hint: unknownHint(keyword),
     culprit: keyword,
   });
+}
+
+/** What looks like a blank and is none, as text copied from a web page has it. */
+const INVISIBLE = /[\p{Z}\p{Cf}\p{Cc}]/u;
+
+function unknownHint(keyword: string): string {
+  const invisible = INVISIBLE.exec(keyword);
+  if (invisible !== null) {
+    const number = (invisible[0].codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0');
+    return `there is an invisible character, U+${number}, behind '${shown(keyword.slice(0, invisible.index))}': type a plain space`;
+  }
+  const near = nearName(keyword.toUpperCase(), NAMES);
+  return near === undefined
+    ? 'if the line belongs to the one before it, end that one with a backslash'
+    : `did you mean ${near}?`;
 }
 
 function shown(word: string): string {
@@ -194,10 +205,21 @@ function skippedChecks(comments: readonly string[]): readonly string[] {
     .filter((rule) => rule !== '');
 }
 
-/** The rest of the first comment that begins with `name`. */
-function description(comments: readonly string[], name: string): { description?: string } {
-  const found = comments.find((comment) => comment.startsWith(`${name} `));
-  return found === undefined ? {} : { description: found.slice(name.length + 1) };
+/** What comments say about names: `# NAME what it is for`. The first comment about a name counts. */
+function descriptions(comments: readonly string[]): ReadonlyMap<string, string> {
+  const found = new Map<string, string>();
+  for (const comment of comments) {
+    const space = comment.indexOf(' ');
+    const name = comment.slice(0, Math.max(0, space));
+    if (name !== '' && !found.has(name)) {
+      found.set(name, comment.slice(space + 1));
+    }
+  }
+  return found;
+}
+
+function described(description: string | undefined): { description?: string } {
+  return description === undefined ? {} : { description };
 }
 
 const STAGE_NAME = /^[a-z][a-z0-9-_.]*$/;
@@ -229,7 +251,7 @@ function parseFrom({ flags, rest, comments }: Request): Parts<FromInstruction> {
     platform: flags.text('platform'),
     stageName,
     asKeyword,
-    ...(name === undefined ? {} : description(comments, name)),
+    ...described(descriptions(comments).get(name ?? '')),
   };
 }
 
@@ -238,6 +260,7 @@ function parseArg(request: Request): Parts<Instruction> {
   if (words.length === 0) {
     throw instructionError('ARG needs a name', { hint: 'write ARG NAME or ARG NAME=DEFAULT' });
   }
+  const texts = descriptions(request.comments);
   const args = words.map((word) => {
     const equals = word.indexOf('=');
     const name = equals < 0 ? word : word.slice(0, equals);
@@ -247,7 +270,7 @@ function parseArg(request: Request): Parts<Instruction> {
     return {
       name,
       value: equals < 0 ? undefined : word.slice(equals + 1),
-      ...description(request.comments, name),
+      ...described(texts.get(name)),
     };
   });
   return { kind: 'arg', args };
@@ -466,7 +489,9 @@ function retries(flags: Flags): number | undefined {
   }
   const count = /^[+]?\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
   if (!(count <= MOST_RETRIES)) {
-    throw flagError(`the flag --retries must be a number from 0 on, not '${shown(text)}'`, { culprit: text });
+    throw flagError(`the flag --retries must be a number from 0 to ${MOST_RETRIES}, not '${shown(text)}'`, {
+      culprit: text,
+    });
   }
   return count;
 }
@@ -511,7 +536,7 @@ function parseOnbuild({ rest, rawHeredocs }: Request): Parts<Instruction> {
     throw instructionError('ONBUILD needs an instruction', { hint: 'write ONBUILD RUN COMMAND' });
   }
   if (NEVER_KEPT.includes(keyword.toUpperCase())) {
-    throw instructionError(`ONBUILD cannot keep ${keyword.toUpperCase()}`, { culprit: keyword });
+    throw instructionError(`ONBUILD cannot keep ${keyword.toUpperCase()}`, { culprit: rest });
   }
   const bodies = rawHeredocs.map(({ name, body }) => `\n${body}${name}`);
   const expression = `${rest}${bodies.join('')}`;

@@ -1,4 +1,5 @@
 /** Text → {@link Dockerfile}. */
+import { CHECKS } from './check-rules.ts';
 import { atPlace, instructionError, syntaxError, withPlace } from './definition-place.ts';
 import type {
   ArgInstruction,
@@ -111,17 +112,17 @@ function findingsOf(instruction: Instruction, { comments, emptyLines }: Instruct
   if (empty !== undefined) {
     findings.push({
       rule: 'NoEmptyContinuation',
-      message: 'Empty continuation line',
+      message: CHECKS.NoEmptyContinuation.message(),
       location: { startLine: empty, endLine: emptyLines.at(-1) ?? empty },
     });
   }
   const names = describedNames(instruction);
   const comment = comments.findLast((each) => !each.toLowerCase().startsWith('check='));
   if (comment !== undefined && names.length > 0 && !names.includes(comment.split(' ')[0] ?? '')) {
-    const example = names.length === 1 ? names[0] : 'NAME';
+    const example = names.join("' or '");
     findings.push({
       rule: 'InvalidDefinitionDescription',
-      message: `Comment for ${instruction.kind === 'arg' ? 'a build argument' : 'a build stage'} should follow the format: \`# ${example} <description>\``,
+      message: CHECKS.InvalidDefinitionDescription.message(example),
       location: instruction.location,
     });
   }

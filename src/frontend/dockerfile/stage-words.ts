@@ -1,5 +1,6 @@
 /** Expands the words of one instruction with the variables from before it, and reports variables that nobody set. */
 import { nearName } from '../../base/near-name.ts';
+import { type CheckName, CHECKS } from './check-rules.ts';
 import type { Conversion } from './convert.ts';
 import { expandWord, expandWords } from './shell-words.ts';
 import type { StageCommand } from './stage-graph.ts';
@@ -53,7 +54,7 @@ export class StageWords {
     }
   }
 
-  finding(rule: string, message: string): void {
+  finding(rule: CheckName, message: string): void {
     const { location, skipChecks } = this.#command.instruction;
     this.#conversion.report.add({ rule, message, location }, skipChecks);
   }
@@ -65,7 +66,7 @@ export class StageWords {
         const near = nearName(name, [...this.#before.keys()]);
         this.finding(
           'UndefinedVar',
-          `Usage of undefined variable '$${name}'${near === undefined ? '' : ` (did you mean $${near}?)`}`,
+          CHECKS.UndefinedVar.message(name, near ?? ''),
         );
       }
     }

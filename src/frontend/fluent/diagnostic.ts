@@ -1,6 +1,9 @@
+import type { CheckName } from '../dockerfile/check-rules.ts';
+
 /** Something that is worth saying and never fatal (B14 of the Image API). */
 export interface Diagnostic {
-  readonly code: DiagnosticCode;
+  /** Of the build checks of a Dockerfile it is the rule's name. */
+  readonly code: DiagnosticCode | CheckName;
   readonly message: string;
   /** Position of the call in the chain; 0 is the base. */
   readonly layer?: number;

@@ -1,7 +1,6 @@
 /** Definitions from Dockerfiles: `fromDockerfile` and `dockerfileCommands` (A1.7 and A2.16 of the Image API). */
 import { basename } from 'node:path';
 import type { DeviceRequest, Ulimit } from '../../graph/action.ts';
-import { type IgnoreSpec, inputFilter } from '../../patterns/ignore-spec.ts';
 import { type BuildSecret, parseBuildSecret } from '../../secret/build-secret.ts';
 import { parseSshAgent, type SshAgentSpec } from '../../secret/ssh-agent-spec.ts';
 import {
@@ -36,7 +35,7 @@ interface ContextOptions {
    * What is left out of the context. Selected files are part of the key, the patterns are not.
    * @defaultValue `<Dockerfile>.dockerignore`, or `.dockerignore` of the context
    */
-  readonly ignore?: IgnoreSpec;
+  readonly ignore?: readonly string[];
   /** Values of ARG. Part of the key of the steps that see them. @defaultValue none */
   readonly buildArgs?: Readonly<Record<string, string>>;
 }
@@ -144,7 +143,7 @@ export function dockerfileCommands(args: readonly unknown[]): LayerDefinition | 
   if (lines.length === 0) {
     return undefined;
   }
-  const declaration: DockerfileDeclaration = Object.freeze({
+  const declaration = Object.freeze<DockerfileDeclaration>({
     ...PLAIN_DECLARATION,
     ...contextParts(method, options),
     file: { kind: 'text', text: ['FROM base', ...lines].join('\n'), name: `${method}()` },
@@ -203,7 +202,10 @@ function contextParts(
   options: Options,
 ): Pick<DockerfileDeclaration, 'ignore' | 'buildArgs'> {
   return {
-    ignore: options.ignore === undefined ? undefined : inputFilter(method, options.ignore, 'dockerignore'),
+    ignore:
+      options.ignore === undefined
+        ? undefined
+        : { name: "the option 'ignore'", text: stringArray(method, 'ignore', options.ignore).join('\n') },
     buildArgs: stringRecord(method, options, 'buildArgs'),
   };
 }

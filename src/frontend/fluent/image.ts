@@ -87,7 +87,7 @@ export class Image {
   /**
    * The image that a Dockerfile describes. Each instruction that changes files is one layer and is cached by itself.
    *
-   * @param path - Of the Dockerfile, or `{ text }`.
+   * @param path - Of the Dockerfile, or `{ text }`. Undefined only with `context`: `Dockerfile` in it.
    * @example
    * ```ts
    * const image = Image.fromDockerfile('docker/Dockerfile', { contextDir: '.', buildArgs: { VERSION: '1.2' } });
@@ -95,7 +95,7 @@ export class Image {
    * @throws {DefinitionError} Later, when it is planned or built: `E_LOCAL_FILE_MISSING`, `E_DOCKERFILE_…`.
    */
   static fromDockerfile(
-    path: LocalPath | dockerfiles.DockerfileText,
+    path: LocalPath | dockerfiles.DockerfileText | undefined,
     options?: dockerfiles.FromDockerfileOptions,
   ): Image {
     return begin(dockerfiles.fromDockerfile(path, options));

@@ -1,4 +1,5 @@
 /** The chain of calls as a graph of vertices, and as the configuration and history of the image (B1). */
+import { canonicalJson, type Json } from '../../base/canonical-json.ts';
 import { type Action, type ExecAction, ROOT_OWNER, type SecretVariable } from '../../graph/action.ts';
 import { type Edge, firstOutput, type Operation, type Vertex, vertex } from '../../graph/vertex.ts';
 import type { Digest } from '../../oci/digest.ts';
@@ -93,6 +94,8 @@ export interface ImageGraph {
   readonly contextInputs: ReadonlyMap<string, ContextInput>;
   /** By the name that `source-oci-layout` vertices use. */
   readonly layouts: ReadonlyMap<string, OciLayoutSource>;
+  /** By position of the call: what a Dockerfile makes of everything that is not files. For the ids of images. */
+  readonly dockerfileConfigs: ReadonlyMap<number, string>;
   /** Of Dockerfiles: secrets and agents by id are theirs. */
   readonly declarations: readonly DockerfileDeclaration[];
   /** MAINTAINER; otherwise the base's. */
@@ -118,11 +121,12 @@ export async function toGraph(
 ): Promise<ImageGraph> {
   const { layers, mounts } = imageParts(image);
   const [first] = layers as [LayerDefinition, ...LayerDefinition[]];
-  const { resolver, settings, platform, hostPython } = surroundings;
+  const { resolver, settings, platform, hostPython, readDockerfile } = surroundings;
   const base = await resolveBase(first.base as NonNullable<LayerDefinition['base']>, options, {
     settings,
     platform,
     hostPython,
+    readDockerfile,
     resolveOciLayout: (layout, wanted) => resolver.resolveOciLayout(layout, wanted),
   });
   const build = new GraphBuilder({
@@ -179,6 +183,7 @@ class GraphBuilder {
   readonly #debianMirrors = new Map<Digest, string>();
   readonly #contextInputs = new Map<string, ContextInput>();
   readonly #declarations: DockerfileDeclaration[] = [];
+  readonly #dockerfileConfigs = new Map<number, string>();
   readonly #diagnostics: Diagnostic[] = [];
   #author: string | undefined;
   #sourceDateEpoch: number | undefined;
@@ -295,6 +300,8 @@ class GraphBuilder {
     this.#author = graph.author;
     this.#sourceDateEpoch ??= graph.sourceDateEpoch;
     this.#declarations.push(declaration);
+    const { config, platform, author = null, history } = graph;
+    this.#dockerfileConfigs.set(index, canonicalJson({ config, platform, author, history } as unknown as Json));
     for (const [name, input] of graph.contextInputs) {
       this.#contextInputs.set(name, input);
     }
@@ -329,6 +336,7 @@ class GraphBuilder {
     return {
       contextInputs: this.#contextInputs,
       declarations: this.#declarations,
+      dockerfileConfigs: this.#dockerfileConfigs,
       author: this.#author ?? this.#base?.author,
       sourceDateEpoch: this.#sourceDateEpoch,
       diagnostics: [...diagnostics, ...this.#diagnostics],

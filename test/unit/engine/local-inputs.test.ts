@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { sha256Hex } from '../../../src/base/sha256.ts';
 import { BuildInputs } from '../../../src/engine/local-inputs.ts';
+import { type ContextInput, contextInputName } from '../../../src/frontend/dockerfile/context-input.ts';
 import { inputName, type LocalInput } from '../../../src/frontend/fluent/local-input.ts';
 import { MemoryStatCache } from '../../support/plain-scan.ts';
 import { temporaryTree } from '../../support/temporary-tree.ts';
@@ -70,5 +71,45 @@ describe('BuildInputs', () => {
     await expect(inputs().scan(directory(join(tree.path, 'none')), signal)).rejects.toMatchObject({
       code: 'E_LOCAL_DIR_MISSING',
     });
+  });
+});
+
+describe('contexts', () => {
+  const context = (path: string, ...sources: string[]): ContextInput => ({
+    kind: 'context',
+    name: 'context',
+    directory: path,
+    ignore: { name: '.dockerignore', text: '*.log' },
+    selections: sources.map((source) => ({ source })),
+  });
+
+  it('are inputs of vertices by their names', async () => {
+    await using tree = await temporaryTree({ 'a/x': 'one', 'a/y.log': 'two', b: 'bee' });
+    const build = inputs();
+    const name = build.add(context(tree.path, 'a', 'b'));
+    expect(name).toBe(contextInputName(context(tree.path, 'a', 'b')));
+    const { summary, files, contentDigest } = await build.scanned(name, signal);
+    expect(summary).toEqual({
+      '/a/': '0755',
+      '/a/x': `0644 ${sha256Hex('one')}`,
+      // A pattern without `**` is about the top.
+      '/a/y.log': `0644 ${sha256Hex('two')}`,
+      '/b': `0644 ${sha256Hex('bee')}`,
+    });
+    expect(files.map(({ path }) => path)).toEqual(['/a', '/a/x', '/a/y.log', '/b']);
+    expect(contentDigest).toMatch(/^sha256:[a-f0-9]{64}$/);
+    expect(JSON.stringify(summary)).not.toContain(tree.path);
+  });
+
+  it('are scanned once in a build, whatever is selected; another build looks again', async () => {
+    await using tree = await temporaryTree({ a: 'one', b: 'bee' });
+    const build = inputs();
+    const first = await build.contextFiles(context(tree.path, 'a'), signal);
+    await writeFile(join(tree.path, 'c'), 'late');
+    expect(await build.contextFiles(context(tree.path, 'a'), signal)).toBe(first);
+    await expect(build.contextFiles(context(tree.path, 'c'), signal)).rejects.toMatchObject({
+      code: 'E_COPY_SOURCE_MISSING',
+    });
+    expect((await inputs().contextFiles(context(tree.path, 'c'), signal)).files).toHaveLength(1);
   });
 });

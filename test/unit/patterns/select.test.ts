@@ -51,6 +51,12 @@ const LINKS = tree({
   'm2.l': '-> to-file',
 });
 
+const paths = (below: readonly { readonly path: string }[]) =>
+  below
+    .map(({ path }) => path)
+    .sort()
+    .join(' ');
+
 async function select(of: MapTree<TreeEntry>, source: string, options: Partial<SelectionOptions> = {}) {
   const found = await selectSources(of, source, { wildcards: true, parents: false, exclude: [], ...options });
   if (found.kind !== 'selected') {
@@ -58,7 +64,7 @@ async function select(of: MapTree<TreeEntry>, source: string, options: Partial<S
   }
   return found.matches.map(({ path, at, entry, below }) =>
     entry.kind === 'directory'
-      ? `${path}${at === path ? '' : ` = ${at}`}: ${below.map((each) => each.path).join(' ')}`
+      ? `${path}${at === path ? '' : ` = ${at}`}: ${paths(below)}`
       : `${path}${at === path ? '' : ` = ${at}`}`,
   );
 }

@@ -10,6 +10,7 @@ pub mod process;
 pub mod remove;
 pub mod root;
 pub mod scan;
+pub mod scan_json;
 
 pub use error::{Error, Result};
 

@@ -92,13 +92,18 @@ pub fn scan_tree(root: &Path, cancel: &AtomicBool) -> Result<Vec<ScanEntry>> {
 }
 
 /// What one directory holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listing {
     /// Paths relative to the root, sorted by their bytes.
     pub entries: Vec<ScanEntry>,
     /// Whether this process may not look into it.
     pub denied: bool,
 }
+
+/// More do not help: the kernel serialises most of a walk.
+const MAX_SCAN_THREADS: usize = 4;
+/// Fewer are not worth a thread.
+const DIRECTORIES_A_THREAD: usize = 16;
 
 /// The entries of each of `directories`, which are relative to `root`; empty is `root` itself. Not their subdirectories', so
 /// that a caller decides level by level where to go. Links are not followed.
@@ -110,35 +115,62 @@ pub fn scan_directories(
     directories: &[Vec<u8>],
     cancel: &AtomicBool,
 ) -> Result<Vec<Listing>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     // Only to look names up in: the root need not be readable for that.
-    let top = rustix::fs::open(root, flags | OFlags::PATH, Mode::empty())
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
+    let top = rustix::fs::open(root, flags, Mode::empty())
         .map_err(|error| Error::io("open", root, error))?;
-    let mut listings = Vec::with_capacity(directories.len());
-    for directory in directories {
+    let threads = std::thread::available_parallelism()
+        .map_or(1, std::num::NonZero::get)
+        .min(MAX_SCAN_THREADS)
+        .min(directories.len().div_ceil(DIRECTORIES_A_THREAD));
+    let mut listings: Vec<Listing> = Vec::new();
+    listings.resize_with(directories.len(), Listing::default);
+    if threads <= 1 {
+        list_each(root, &top, directories, &mut listings, cancel)?;
+        return Ok(listings);
+    }
+    let share = directories.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = directories
+            .chunks(share)
+            .zip(listings.chunks_mut(share))
+            .map(|(part, into)| {
+                let top = &top;
+                scope.spawn(move || list_each(root, top, part, into, cancel))
+            })
+            .collect();
+        workers.into_iter().try_for_each(|worker| match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })?;
+    Ok(listings)
+}
+
+fn list_each(
+    root: &Path,
+    top: &OwnedFd,
+    directories: &[Vec<u8>],
+    listings: &mut [Listing],
+    cancel: &AtomicBool,
+) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    for (directory, listing) in directories.iter().zip(listings) {
         check_cancel(cancel)?;
         let name: &[u8] = if directory.is_empty() { b"." } else { directory };
-        let opened = rustix::fs::openat(
-            &top,
-            OsStr::from_bytes(name),
-            flags | OFlags::NOFOLLOW,
-            Mode::empty(),
-        );
-        let mut entries = Vec::new();
-        let denied = match opened {
+        match rustix::fs::openat(top, OsStr::from_bytes(name), flags, Mode::empty()) {
             Ok(fd) => {
-                scan_directory(root, &fd, directory.clone(), &mut entries, &mut Vec::new())?;
-                false
+                let entries = &mut listing.entries;
+                scan_directory(root, &fd, directory.clone(), entries, &mut Vec::new())?;
+                entries.sort_unstable_by(|left, right| left.path.cmp(&right.path));
             }
-            Err(rustix::io::Errno::ACCESS) => true,
+            Err(rustix::io::Errno::ACCESS) => listing.denied = true,
             Err(error) => {
                 return Err(Error::io("open", root.join(OsStr::from_bytes(directory)), error));
             }
-        };
-        entries.sort_unstable_by(|left, right| left.path.cmp(&right.path));
-        listings.push(Listing { entries, denied });
+        }
     }
-    Ok(listings)
+    Ok(())
 }
 
 fn scan_directory(

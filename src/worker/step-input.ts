@@ -1,0 +1,298 @@
+/** What copy actions and bind mounts of a step read from: selected files of the user's, or another image. */
+import { lstatSync, readlinkSync, type Stats } from 'node:fs';
+import { pathBytes, pathText } from '../base/path-bytes.ts';
+import { DefinitionError } from '../errors.ts';
+import type { CopySelection } from '../graph/action.ts';
+import { type CopyEntry, type Expectation, type ListingRow, native } from '../native/addon.ts';
+import { callNative } from '../native/call-native.ts';
+import { type SelectedSource, selectSources } from '../patterns/select.ts';
+import { MapTree, type SourceTree, type TreeEntry } from '../patterns/source-tree.ts';
+import type { RequestContext, WorkerContext } from './context.ts';
+import type { InputFile, StepInput } from './protocol.ts';
+
+/** An input of a step, open. */
+export interface StepInputTree {
+  /** @throws {DefinitionError} `E_COPY_SOURCE_MISSING` */
+  select(
+    source: string,
+    selection: CopySelection | undefined,
+    request: RequestContext,
+  ): Promise<readonly CopySource[]>;
+  /** What paths of entries are relative to; without it they are absolute. */
+  readonly sourceRoot: string | undefined;
+  /** Whether owners and attributes are carried: from images, not from the user's disk. */
+  readonly isImage: boolean;
+  /** All of it as a directory, for bind mounts. */
+  directory(request: RequestContext): Promise<string>;
+  close(): Promise<void>;
+}
+
+/** A file, or a directory whose contents are meant. */
+export interface CopySource {
+  /** As it was asked for; its last component is what the file is called. */
+  readonly path: string;
+  readonly top: SourceEntry;
+  /** Directories before what is in them. */
+  readonly below: readonly SourceEntry[];
+}
+
+export interface SourceEntry {
+  /** Relative to the source; empty for the source itself. */
+  readonly path: string;
+  readonly kind: CopyEntry['kind'];
+  readonly mode: number;
+  /** Where the bytes are. */
+  readonly source: string | Buffer;
+  readonly link?: string | Buffer;
+  /** Absent: as `source` has it. Null: nothing has a time. */
+  readonly mtimeNs?: string | null;
+  readonly expect?: Expectation;
+}
+
+/** `source` is one path, which must exist. */
+const ONE_PATH: CopySelection = Object.freeze({ wildcards: false, parents: false, exclude: [] });
+
+export async function openInput(
+  context: WorkerContext,
+  input: Exclude<StepInput, { kind: 'none' }>,
+  signal: AbortSignal,
+): Promise<StepInputTree> {
+  switch (input.kind) {
+    case 'files':
+      return new FilesInput(context, input);
+    case 'directory':
+      return new TreeInput({ root: input.hostPath, isImage: false, name: input.name });
+    case 'layers': {
+      const view = await context.driver.view(input.layers, signal);
+      return new TreeInput({ root: view.root, isImage: true, name: input.name, close: () => view.close() });
+    }
+  }
+}
+
+interface MountedEntry extends TreeEntry {
+  readonly mode: number;
+}
+
+interface TreeInputOptions {
+  readonly root: string;
+  readonly isImage: boolean;
+  readonly name: string | undefined;
+  readonly close?: () => Promise<void>;
+}
+
+/** A mounted image, or a directory that the front made for the step. */
+class TreeInput implements StepInputTree {
+  readonly isImage: boolean;
+  readonly sourceRoot: string;
+  readonly #options: TreeInputOptions;
+
+  constructor(options: TreeInputOptions) {
+    this.isImage = options.isImage;
+    this.sourceRoot = options.root;
+    this.#options = options;
+  }
+
+  async select(source: string, selection: CopySelection | undefined, request: RequestContext) {
+    const tree = new MountedTree(this.sourceRoot, request.signal);
+    return await selectFrom(
+      tree,
+      source,
+      selection,
+      this.#options.name ?? 'the image that it is copied from',
+      toEntry,
+    );
+  }
+
+  async directory(): Promise<string> {
+    return this.sourceRoot;
+  }
+
+  async close(): Promise<void> {
+    await this.#options.close?.();
+  }
+}
+
+/** A mounted root, which nobody changes. */
+class MountedTree implements SourceTree<MountedEntry> {
+  readonly #root: string;
+  readonly #signal: AbortSignal;
+
+  constructor(root: string, signal: AbortSignal) {
+    this.#root = root;
+    this.#signal = signal;
+  }
+
+  stat(path: string): MountedEntry | undefined {
+    const place = Buffer.concat([Buffer.from(this.#root), pathBytes(path)]);
+    const found = lstatSync(place, { throwIfNoEntry: false });
+    if (found === undefined) {
+      return undefined;
+    }
+    const kind = kindOf(found);
+    const link = kind === 'symlink' ? { link: pathText(readlinkSync(place, { encoding: 'buffer' })) } : {};
+    return { kind, mode: found.mode & 0o7777, ...link };
+  }
+
+  async list(directories: readonly string[]) {
+    const listings = await callNative(this.#signal, 'cannot list what is to be copied', (cancel) =>
+      native().scanDirectories(
+        this.#root,
+        directories.map((path) => pathBytes(path.slice(1))),
+        cancel,
+      ),
+    );
+    return (JSON.parse(listings) as readonly (readonly ListingRow[] | null)[]).map((rows) =>
+      (rows ?? []).map(([name, kind, mode, , , , , , link]) => ({
+        name,
+        entry: { kind, mode, ...(link === undefined ? {} : { link }) },
+      })),
+    );
+  }
+}
+
+function kindOf(stat: Stats): TreeEntry['kind'] {
+  if (stat.isFile()) {
+    return 'file';
+  }
+  if (stat.isDirectory()) {
+    return 'directory';
+  }
+  if (stat.isSymbolicLink()) {
+    return 'symlink';
+  }
+  if (stat.isFIFO()) {
+    return 'fifo';
+  }
+  if (stat.isSocket()) {
+    return 'socket';
+  }
+  return stat.isCharacterDevice() ? 'char' : 'block';
+}
+
+function toEntry(path: string, at: string, { kind, mode, link }: MountedEntry): SourceEntry {
+  const isNode = kind !== 'file' && kind !== 'directory' && kind !== 'symlink';
+  return {
+    path,
+    kind: isNode ? 'node' : kind,
+    mode,
+    source: pathBytes(at),
+    ...(link === undefined ? {} : { link: pathBytes(link) }),
+  };
+}
+
+interface ListedEntry extends TreeEntry {
+  readonly file: InputFile | undefined;
+}
+
+/** Directories that lead to a file and that nobody described. */
+const IMPLIED: ListedEntry = Object.freeze({ kind: 'directory', file: undefined });
+const IMPLIED_MODE = 0o755;
+
+class FilesInput implements StepInputTree {
+  readonly isImage = false;
+  readonly sourceRoot = undefined;
+  readonly #context: WorkerContext;
+  readonly #name: string | undefined;
+  /** Indexed once, however many actions read from it. */
+  readonly #tree: MapTree<ListedEntry>;
+  #copy: string | undefined;
+
+  constructor(context: WorkerContext, { files, name }: Extract<StepInput, { kind: 'files' }>) {
+    this.#context = context;
+    this.#name = name;
+    this.#tree = new MapTree(
+      files.map((file): [string, ListedEntry] => [
+        file.path,
+        { kind: file.kind, file, ...(file.link === undefined ? {} : { link: file.link }) },
+      ]),
+      IMPLIED,
+    );
+  }
+
+  select(source: string, selection: CopySelection | undefined) {
+    return selectFrom(
+      this.#tree,
+      source,
+      selection,
+      this.#name ?? 'the files that it is copied from',
+      fileEntry,
+    );
+  }
+
+  async directory(request: RequestContext): Promise<string> {
+    if (this.#copy === undefined) {
+      const root = this.#context.snapshots.scratch('files');
+      this.#copy = root;
+      const entries = (await this.select('/', undefined)).flatMap(({ below }) => below);
+      await callNative(request.signal, 'cannot lay out the files of a mount', (cancel) =>
+        native().copyInto(
+          {
+            root,
+            entries: entries.map(({ path, mtimeNs, ...entry }) => ({
+              ...entry,
+              destination: pathBytes(path),
+              uid: 0,
+              gid: 0,
+              ...(mtimeNs === undefined ? {} : { mtimeNs: mtimeNs ?? '0' }),
+            })),
+          },
+          cancel,
+        ),
+      );
+    }
+    return this.#copy;
+  }
+
+  async close(): Promise<void> {
+    if (this.#copy !== undefined) {
+      await native().removeTree(this.#copy);
+    }
+  }
+}
+
+function fileEntry(path: string, at: string, { kind, file }: ListedEntry): SourceEntry {
+  const { hostPath, link, mode = IMPLIED_MODE, mtimeNs, expect } = file ?? { path: at };
+  const isEmpty = kind === 'file' && hostPath === undefined;
+  return {
+    path,
+    kind: isEmpty ? 'empty' : (kind as 'file' | 'directory' | 'symlink'),
+    mode,
+    source: hostPath ?? at,
+    ...(link === undefined ? {} : { link }),
+    // What the front only describes has no times to keep.
+    ...(mtimeNs !== undefined ? { mtimeNs } : hostPath === undefined ? { mtimeNs: null } : {}),
+    ...(expect === undefined ? {} : { expect }),
+  };
+}
+
+async function selectFrom<E extends TreeEntry>(
+  tree: SourceTree<E>,
+  source: string,
+  selection: CopySelection | undefined,
+  from: string,
+  toSource: (path: string, at: string, entry: E) => SourceEntry,
+  isListed: (entry: E) => boolean = () => true,
+): Promise<readonly CopySource[]> {
+  const selected = await selectSources(tree, source, selection ?? ONE_PATH);
+  switch (selected.kind) {
+    case 'selected':
+      return selected.matches.map(({ path, at, entry, below }: SelectedSource<E>) => ({
+        path,
+        top: toSource('', at, entry),
+        below: below
+          .filter(({ entry: each }) => isListed(each))
+          .map((each) => toSource(each.path, each.at, each.entry)),
+      }));
+    case 'missing': {
+      const { path, at } = selected;
+      const why = at === path ? 'no such file' : `it leads to '${at}', where there is nothing`;
+      throw new DefinitionError(`cannot copy '${path}' from ${from}: ${why}`, {
+        code: 'E_COPY_SOURCE_MISSING',
+      });
+    }
+    case 'loop':
+      throw new DefinitionError(`cannot copy '${selected.path}' from ${from}: its links lead in a circle`, {
+        code: 'E_COPY_SOURCE_MISSING',
+      });
+  }
+}
