@@ -3,11 +3,23 @@
  */
 import { availableParallelism } from 'node:os';
 import { SqliteCache } from './cache/sqlite-cache.ts';
-import { type DescribedDockerfile, type DescribeOptions, describeDockerfile } from './engine/describe-dockerfile.ts';
-import { Dockerfiles } from './engine/dockerfiles.ts';
 import { BlobSources } from './engine/blob-sources.ts';
-import { type BuildImagesOptions, buildImages, solveImages } from './engine/build-images.ts';
+import {
+  type BuildImagesOptions,
+  type BuiltRecord,
+  buildImages,
+  solveImages,
+} from './engine/build-images.ts';
+import { exportCaches } from './engine/cache-export.ts';
+import { importCaches } from './engine/cache-import.ts';
+import type { CacheSource, CacheTarget } from './engine/cache-options.ts';
 import { readConfigFiles } from './engine/config-files.ts';
+import {
+  type DescribedDockerfile,
+  type DescribeOptions,
+  describeDockerfile,
+} from './engine/describe-dockerfile.ts';
+import { Dockerfiles } from './engine/dockerfiles.ts';
 import {
   ImageLibrary,
   type InspectedImage,
@@ -16,6 +28,7 @@ import {
 } from './engine/image-library.ts';
 import { resolveLayout } from './engine/layouts.ts';
 import { BuildInputs } from './engine/local-inputs.ts';
+import { untilNothingIsLost } from './engine/lost-blobs.ts';
 import { type OutputSpec, writeOutput } from './engine/outputs.ts';
 import type { EngineParts } from './engine/parts.ts';
 import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
@@ -37,6 +50,7 @@ import { readSettings, type Settings } from './settings.ts';
 import type { BuildEvent } from './solver/event.ts';
 import type { InputFile, Worker } from './worker/protocol.ts';
 
+export type { CacheSource, CacheTarget } from './engine/cache-options.ts';
 export type { OutputSpec } from './engine/outputs.ts';
 
 export interface EngineOptions {
@@ -68,6 +82,10 @@ export interface EngineBuildOptions extends api.BuildOptions {
   readonly definitions?: readonly string[];
   /** Where each image is written to besides the store. */
   readonly outputs?: readonly OutputSpec[];
+  /** Caches of other machines that are looked into before steps run. */
+  readonly cacheFrom?: readonly CacheSource[];
+  /** Where what this build knows is written for other machines. */
+  readonly cacheTo?: readonly CacheTarget[];
 }
 
 export interface EngineRunOptions extends Omit<api.RunOptions, 'timeout' | 'encoding'>, ContainerOptions {
@@ -194,35 +212,77 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   /** Builds what is missing, in parallel, each shared layer once. The results are in the order of `images`. */
   async build(images: readonly Image[], options: EngineBuildOptions = {}): Promise<readonly BuiltImage[]> {
     return await this.#during(async () => {
-      const { tags = [], outputs = [] } = options;
+      const { tags = [], outputs = [], cacheFrom = [], cacheTo = [], definitions = [] } = options;
       if ((tags.length > 0 || outputs.length > 0) && images.length !== 1) {
         throw new UsageError('names and outputs need exactly one image', { code: 'E_USAGE' });
       }
-      const shared = this.#buildOptions(options);
-      const built = await buildImages(this.#parts, images, shared);
-      const [only] = built;
-      for (const tag of tags) {
-        await this.#library.name(tag, only?.id ?? '');
-      }
-      if (outputs.length > 0 && only !== undefined && images[0] !== undefined) {
-        // Outputs carry pending local files as a last layer; the image itself does not.
-        const whole =
-          images[0].mounts.length === 0
-            ? only
-            : (
-                await buildImages(this.#parts, images, {
-                  ...shared,
-                  forceBuild: false,
-                  ignoreCache: false,
-                  materialise: true,
-                })
-              )[0];
-        for (const spec of outputs) {
-          await writeOutput(this.#parts, whole?.id ?? '', spec, tags, this.#context(options));
-        }
-      }
+      const context = this.#context(options);
+      const stop = new AbortController();
+      const imported =
+        cacheFrom.length === 0
+          ? undefined
+          : importCaches(this.#parts, cacheFrom, options.platform ?? hostPlatform(), definitions, {
+              ...context,
+              signal: AbortSignal.any([context.signal, stop.signal]),
+            });
+      // Waited for by the build, if it comes so far.
+      imported?.catch(() => undefined);
+      const shared: BuildImagesOptions = {
+        ...this.#buildOptions(options),
+        ...(imported === undefined ? {} : { imported }),
+        inlineCache: cacheTo.some(({ type }) => type === 'inline'),
+      };
+      const built = await untilNothingIsLost(context, () => this.#buildOnce(images, shared, options)).finally(
+        async () => {
+          stop.abort();
+          await Promise.allSettled([imported]);
+        },
+      );
+      await exportCaches(
+        this.#parts,
+        {
+          // One graph holds all images.
+          known: built[0]?.portable.known ?? [],
+          tips: built.map(({ layers }) => layers),
+          images: built.map(({ portable: { id, created } }) => ({ id, created })),
+          definitions,
+        },
+        cacheTo,
+        context,
+      );
       return built.map((record) => record.image);
     });
+  }
+
+  async #buildOnce(
+    images: readonly Image[],
+    shared: BuildImagesOptions,
+    options: EngineBuildOptions,
+  ): Promise<readonly BuiltRecord[]> {
+    const { tags = [], outputs = [] } = options;
+    const built = await buildImages(this.#parts, images, shared);
+    const [only] = built;
+    for (const tag of tags) {
+      await this.#library.name(tag, only?.id ?? '');
+    }
+    if (outputs.length > 0 && only !== undefined && images[0] !== undefined) {
+      // Outputs carry pending local files as a last layer; the image itself does not.
+      const whole =
+        images[0].mounts.length === 0
+          ? only
+          : (
+              await buildImages(this.#parts, images, {
+                ...shared,
+                forceBuild: false,
+                ignoreCache: false,
+                materialise: true,
+              })
+            )[0];
+      for (const spec of outputs) {
+        await writeOutput(this.#parts, whole?.id ?? '', spec, tags, this.#context(options));
+      }
+    }
+    return built;
   }
 
   run(
@@ -242,18 +302,22 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     options: EngineRunOptions & { readonly timeout?: number; readonly encoding?: 'utf8' | 'buffer' } = {},
   ): Promise<api.RunResult<string | Buffer> & { readonly signal?: string }> {
     return await this.#during(async () => {
-      const container = await this.#container(image, options);
+      const context = this.#context(options);
       const chunks: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
       const timeoutMs =
         options.timeoutMs ?? (options.timeout === undefined ? undefined : options.timeout * 1000);
-      const result = await runContainer(
-        this.#parts,
-        container,
-        command,
-        { ...options, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
-        this.#context(options),
-        options.onOutput ?? ((stream, chunk) => chunks[stream].push(chunk)),
-      );
+      const { container, result } = await untilNothingIsLost(context, async () => {
+        const container = await this.#container(image, options);
+        const result = await runContainer(
+          this.#parts,
+          container,
+          command,
+          { ...options, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
+          context,
+          options.onOutput ?? ((stream, chunk) => chunks[stream].push(chunk)),
+        );
+        return { container, result };
+      });
       const text = (stream: 'stdout' | 'stderr') => {
         const whole = Buffer.concat(chunks[stream]);
         return options.encoding === 'buffer' ? whole : whole.toString('utf8');
@@ -394,7 +458,8 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       readonly secret?: api.PushOptions['secret'];
     },
   ): Promise<api.PublishedImage> {
-    return await this.#during(async () => {
+    const context = this.#context(options);
+    const publish = async () => {
       let id: string;
       if (typeof image === 'string') {
         id = this.#library.find(image).id;
@@ -408,8 +473,9 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       if (options.secret !== undefined && spec.name !== undefined) {
         await this.#parts.registries.clientFor(parseReference(spec.name), options.secret);
       }
-      return await writeOutput(this.#parts, id, spec, [], this.#context(options));
-    });
+      return await writeOutput(this.#parts, id, spec, [], context);
+    };
+    return await this.#during(() => untilNothingIsLost(context, publish));
   }
 
   async #container(
@@ -447,9 +513,12 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     ) => Promise<T>,
   ): Promise<T> {
     return await this.#during(async () => {
-      const { layers } = await this.#container(image, {});
       const context = this.#context({});
-      await this.#parts.layers.ensureSnapshots(layers, context);
+      const layers = await untilNothingIsLost(context, async () => {
+        const { layers } = await this.#container(image, {});
+        await this.#parts.layers.ensureSnapshots(layers, context);
+        return layers;
+      });
       return await look(layers, await this.#parts.worker(), context.signal);
     });
   }

@@ -198,6 +198,10 @@ export const ERROR_CODES = {
   E_AUTH: { who: 'remote', meaning: 'A registry refused the credentials, or they are incomplete.' },
   E_REGISTRY: { who: 'remote', meaning: 'A registry answered with an error.' },
   E_REGISTRY_NOT_FOUND: { who: 'remote', meaning: 'A registry does not have that repository, tag or blob.' },
+  E_BLOB_GONE: {
+    who: 'remote',
+    meaning: 'A blob that a registry or a cache promised is no longer there.',
+  },
   E_NETWORK: { who: 'remote', meaning: 'A server cannot be reached or broke the connection.' },
   E_REFUSED_URL: { who: 'remote', meaning: 'A server sent us to an address that it must not choose.' },
   E_ARCHIVE_FETCH: { who: 'remote', meaning: "A file of Debian's archive cannot be fetched." },
@@ -218,6 +222,7 @@ export const ERROR_CODES = {
     who: 'integrity',
     meaning: 'An archive expands beyond the limits (a decompression bomb).',
   },
+  E_BAD_CACHE: { who: 'integrity', meaning: 'An exported cache is malformed or of an unknown version.' },
   E_BAD_MANIFEST: { who: 'integrity', meaning: 'A manifest, index or image config is malformed.' },
   E_UNSUPPORTED_MEDIA_TYPE: {
     who: 'integrity',

@@ -16,6 +16,9 @@ const CONTENT_CANDIDATES = 8;
  */
 const LOCK_NAME_DIGITS = 3;
 
+/** Of records that somebody else made: before all of ours. */
+const ADOPTED_CREATED_MS = 0;
+
 export interface SqliteCacheOptions {
   readonly meta: MetaDb;
   readonly layers: LayerRecords;
@@ -61,7 +64,10 @@ export class SqliteCache implements CacheStore {
   }
 
   put(record: CacheRecord): void {
-    const now = this.#options.meta.now();
+    this.#insert(record, this.#options.meta.now());
+  }
+
+  #insert(record: CacheRecord, createdMs: number): void {
     this.#put.run(
       record.key,
       record.resultId,
@@ -71,9 +77,31 @@ export class SqliteCache implements CacheStore {
       JSON.stringify(record.inputs),
       record.site ?? null,
       record.durationMs,
-      now,
-      now,
+      createdMs,
+      this.#options.meta.now(),
     );
+  }
+
+  holds(result: Result): boolean {
+    return result.kind === 'files' || result.layers.every((id) => this.#options.layers.get(id) !== undefined);
+  }
+
+  /**
+   * Adds records that somebody else made, all or none; `layers` is called first, in the same transaction. A record that is
+   * here already stays, and ours count as newer in explanations and look-ups by content.
+   */
+  adopt(records: readonly CacheRecord[], layers: () => void): void {
+    const { db } = this.#options.meta;
+    const present = db.prepare('SELECT result FROM cache WHERE key = ? AND gone = 0');
+    this.#options.meta.transaction(() => {
+      layers();
+      for (const record of records) {
+        const row = present.get(record.key);
+        if (row === undefined || !this.holds(JSON.parse(String(row.result)) as Result)) {
+          this.#insert(record, ADOPTED_CREATED_MS);
+        }
+      }
+    });
   }
 
   resultById(resultId: string): Result | undefined {
@@ -92,10 +120,11 @@ export class SqliteCache implements CacheStore {
     }
     for (const [index, layer] of a.layers.entries()) {
       const other = b.layers[index] as LayerId;
-      if (
-        layer !== other &&
-        (await this.#contentOf(layer, signal)) !== (await this.#contentOf(other, signal))
-      ) {
+      if (layer === other) {
+        continue;
+      }
+      const content = await this.#contentOf(layer, signal);
+      if (content === undefined || content !== (await this.#contentOf(other, signal))) {
         return false;
       }
     }
@@ -108,11 +137,12 @@ export class SqliteCache implements CacheStore {
     return await lockFile(join(directory, key.slice(0, LOCK_NAME_DIGITS)), false, signal);
   }
 
-  async #contentOf(layer: LayerId, signal: AbortSignal): Promise<string> {
+  /** Undefined for a layer that would have to be fetched first: running the step may well cost less. */
+  async #contentOf(layer: LayerId, signal: AbortSignal): Promise<string | undefined> {
     const { layers, layerDigest } = this.#options;
-    const known = layers.get(layer)?.contentDigest;
-    if (known !== undefined) {
-      return known;
+    const record = layers.get(layer);
+    if (record?.contentDigest !== undefined || record?.hasSnapshot !== true) {
+      return record?.contentDigest;
     }
     const digest = await layerDigest(layer, signal);
     layers.setContentDigest(layer, digest);
@@ -121,13 +151,7 @@ export class SqliteCache implements CacheStore {
 
   /** The record, if all layers of its result are still known to the store. */
   #present(record: CacheRecord): CacheRecord | undefined {
-    if (
-      record.result.kind === 'rootfs' &&
-      record.result.layers.some((id) => this.#options.layers.get(id) === undefined)
-    ) {
-      return undefined;
-    }
-    return record;
+    return this.holds(record.result) ? record : undefined;
   }
 }
 

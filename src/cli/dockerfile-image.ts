@@ -61,7 +61,7 @@ export async function dockerfileImage(
       code: 'E_USAGE',
     });
   }
-  const remote = operand === STDIN ? stdin : isRemote(operand) ? operand : undefined;
+  const remote = operand === STDIN ? bytesOf(stdin) : isRemote(operand) ? operand : undefined;
   const directory = resolve(cwd, operand);
   if (remote === undefined && statSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true) {
     throw new UsageError(`the build context '${operand}' is not a directory`, { code: 'E_USAGE' });
@@ -106,7 +106,9 @@ function defaultDockerfile(directory: string): string {
 
 function isRemote(operand: string): boolean {
   return (
-    /^(https?|git|ssh):\/\//.test(operand) || /^[\w-]+@[\w.-]+:/.test(operand) || operand.startsWith('github.com/')
+    /^(https?|git|ssh):\/\//.test(operand) ||
+    /^[\w-]+@[\w.-]+:/.test(operand) ||
+    operand.startsWith('github.com/')
   );
 }
 
@@ -125,4 +127,10 @@ async function readText(stdin: AsyncIterable<Uint8Array | string>): Promise<stri
     }
   }
   return Buffer.concat(chunks).toString('utf8');
+}
+
+async function* bytesOf(stream: AsyncIterable<Uint8Array | string>): AsyncIterable<Uint8Array> {
+  for await (const chunk of stream) {
+    yield typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
+  }
 }

@@ -63,7 +63,8 @@ export const DOCKERFILE_OPTIONS = {
     long: 'no-cache-filter',
     valueName: 'STAGE',
     summary: 'Run the steps of this stage again',
-    detail: 'Runs the steps of the stage again, and whatever is built on them. Several stages are separated by commas.',
+    detail:
+      'Runs the steps of the stage again, and whatever is built on them. Several stages are separated by commas.',
     parse: nonEmpty,
   }),
   label: list({
@@ -77,7 +78,8 @@ export const DOCKERFILE_OPTIONS = {
     long: 'add-host',
     valueName: 'HOST:IP',
     summary: 'A further line of /etc/hosts for the steps',
-    detail: '`HOST:IP` or `HOST=IP`. Steps see it while they run; it is in no layer. `host-gateway` is 127.0.0.1, for steps share the network of the host.',
+    detail:
+      '`HOST:IP` or `HOST=IP`. Steps see it while they run; it is in no layer. `host-gateway` is 127.0.0.1, for steps share the network of the host.',
     parse: parseHost,
   }),
   shmSize: value({
@@ -114,7 +116,8 @@ export const DOCKERFILE_OPTIONS = {
   check: flag({
     long: 'check',
     summary: 'Check the Dockerfile and build nothing',
-    detail: 'Prints what the build checks find in the Dockerfile, and exits with 1 if that is anything. The same as `--call=check`.',
+    detail:
+      'Prints what the build checks find in the Dockerfile, and exits with 1 if that is anything. The same as `--call=check`.',
   }),
   call: value({
     long: 'call',
@@ -205,4 +208,3 @@ export function pairsOf(given: readonly string[]): Readonly<Record<string, strin
     }),
   );
 }
-

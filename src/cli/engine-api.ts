@@ -2,17 +2,26 @@
  * What the command line asks of the engine: no more than a command uses, so that commands can be tested without an engine.
  * Plain data has the engine's own types; importing a type loads nothing.
  */
+import type { CacheSource, CacheTarget } from '../engine/cache-options.ts';
+import type { DescribedDockerfile, DescribeOptions } from '../engine/describe-dockerfile.ts';
 import type { RemovedImage, StoredImage } from '../engine/image-library.ts';
 import type { OutputSpec } from '../engine/outputs.ts';
 import type { PruneOptions, PruneResult, UsageLine } from '../engine/prune.ts';
 import type { EngineOptions } from '../engine.ts';
-import type { DescribedDockerfile, DescribeOptions } from '../engine/describe-dockerfile.ts';
 import type { DockerfileText, FromDockerfileOptions } from '../frontend/fluent/dockerfile-layers.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Platform } from '../oci/platform.ts';
 
-export type { DescribedDockerfile, DockerfileText, EngineOptions, OutputSpec, StoredImage };
+export type {
+  CacheSource,
+  CacheTarget,
+  DescribedDockerfile,
+  DockerfileText,
+  EngineOptions,
+  OutputSpec,
+  StoredImage,
+};
 
 /** An image of a definition: the engine's business alone, so all that counts here is that it is one. */
 export type DefinedImage = object;
@@ -65,6 +74,10 @@ export interface BuildOptions {
   /** One for each image: names it between runs, so that a miss can be compared with the last time. */
   readonly definitions?: readonly string[];
   readonly outputs?: readonly OutputSpec[];
+  /** Caches of other machines that are looked into before steps run. */
+  readonly cacheFrom?: readonly CacheSource[];
+  /** Where what this build knows is written for other machines. */
+  readonly cacheTo?: readonly CacheTarget[];
 }
 
 export interface RunOptions {

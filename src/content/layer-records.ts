@@ -79,6 +79,41 @@ export class LayerRecords {
     this.#meta.db.prepare('DELETE FROM layer_blobs WHERE layer = ? AND form = ?').run(id, form);
   }
 
+  /**
+   * Records a layer that somebody else made, unless it is known.
+   *
+   * @param source - Where the blob is: `host/repository`, or `oci-layout:/DIRECTORY`.
+   */
+  putPromised(
+    id: LayerId,
+    parents: readonly LayerId[],
+    blob: LayerBlob,
+    source: string,
+    contentDigest: string | undefined,
+  ): void {
+    const { db } = this.#meta;
+    if (db.prepare('SELECT 1 FROM layers WHERE id = ?').get(id) === undefined) {
+      this.put(id, parents, false);
+      if (contentDigest !== undefined) {
+        this.setContentDigest(id, contentDigest);
+      }
+    }
+    if (!this.blobs(id).some(({ form }) => form === blob.form)) {
+      this.putBlob(id, blob);
+    }
+    this.addSource(blob.digest, source);
+  }
+
+  /** Forgets layers that are nothing but a promise of a blob that turned out not to be there. */
+  forgetPromised(digest: Digest): void {
+    this.#meta.db
+      .prepare(
+        `DELETE FROM layers WHERE snapshot = 0 AND id IN
+         (SELECT layer FROM layer_blobs WHERE digest = ? AND form = 'source')`,
+      )
+      .run(digest);
+  }
+
   setContentDigest(id: LayerId, digest: string): void {
     this.#meta.db.prepare('UPDATE layers SET content_digest = ? WHERE id = ?').run(digest, id);
   }
@@ -87,9 +122,12 @@ export class LayerRecords {
     this.#meta.db.prepare('UPDATE layers SET snapshot = 0 WHERE id = ?').run(id);
   }
 
-  /** Remembers that a repository holds a blob: it is fetched from there, and mounted from there when pushing. */
-  addSource(digest: Digest, repository: string): void {
-    this.#meta.db.prepare('INSERT OR IGNORE INTO blob_sources VALUES (?, ?)').run(digest, repository);
+  /**
+   * Remembers who holds a blob: a repository, from which it is fetched and, when pushing, mounted; or a local layout,
+   * `oci-layout:/DIRECTORY`.
+   */
+  addSource(digest: Digest, source: string): void {
+    this.#meta.db.prepare('INSERT OR IGNORE INTO blob_sources VALUES (?, ?)').run(digest, source);
   }
 
   sources(digest: Digest): readonly string[] {

@@ -1,9 +1,22 @@
-/** Brings missing blobs from the registries that are known to have them. */
+/** Brings missing blobs from the registries and local layouts that are known to have them. */
 import type { BlobStore } from '../content/blob-store.ts';
 import { RemoteError } from '../errors.ts';
 import type { BlobFetcher, LayerContext } from '../layer/layer-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Registries, repositoryReference } from './registries.ts';
+
+/** No host looks like this, so that a place is either a repository or a directory. */
+const LAYOUT_PREFIX = 'oci-layout:';
+
+/** Names a layout directory as the place of blobs. */
+export function layoutSource(directory: string): string {
+  return `${LAYOUT_PREFIX}${directory}`;
+}
+
+/** Those of the sources that are repositories, from which blobs can be mounted. */
+export function repositoriesOf(sources: readonly string[]): readonly string[] {
+  return sources.filter((source) => !source.startsWith(LAYOUT_PREFIX));
+}
 
 export class BlobSources implements BlobFetcher {
   readonly #blobs: BlobStore;
@@ -15,23 +28,33 @@ export class BlobSources implements BlobFetcher {
   }
 
   async fetch(descriptor: Descriptor, sources: readonly string[], context: LayerContext): Promise<void> {
-    let failure: unknown;
-    for (const source of sources) {
+    const failures: unknown[] = [];
+    // A directory costs no request.
+    for (const source of sources.toSorted((a, b) => Number(isLayout(b)) - Number(isLayout(a)))) {
       try {
-        await this.#fromRegistry(descriptor, source, context);
+        await (isLayout(source)
+          ? this.#fromLayout(descriptor, source.slice(LAYOUT_PREFIX.length), context)
+          : this.#fromRegistry(descriptor, source, context));
         return;
       } catch (error) {
         context.signal.throwIfAborted();
-        failure = error;
+        failures.push(error);
       }
     }
     throw (
-      failure ??
+      // A place that could not be reached may still have it: that is what to mend.
+      failures.find((error) => error instanceof RemoteError && error.code !== 'E_REGISTRY_NOT_FOUND') ??
+      failures.at(-1) ??
       new RemoteError(`blob ${descriptor.digest} is not in the store, and nobody is known to have it`, {
         code: 'E_REGISTRY_NOT_FOUND',
         hint: 'build with --pull, or --no-cache',
       })
     );
+  }
+
+  async #fromLayout(descriptor: Descriptor, directory: string, { signal }: LayerContext): Promise<void> {
+    const { fetchLayoutBlob } = await import('../transport/oci-layout/read.ts');
+    await fetchLayoutBlob(directory, descriptor, this.#blobs, { signal });
   }
 
   async #fromRegistry(descriptor: Descriptor, source: string, { signal, emit }: LayerContext): Promise<void> {
@@ -51,4 +74,8 @@ export class BlobSources implements BlobFetcher {
         }),
     });
   }
+}
+
+function isLayout(source: string): boolean {
+  return source.startsWith(LAYOUT_PREFIX);
 }

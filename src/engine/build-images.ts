@@ -5,6 +5,7 @@
  * nobody.
  */
 import { randomUUID } from 'node:crypto';
+import { inlineMember } from '../cache/portable-cache.ts';
 import type { LayerBlob } from '../content/layer-records.ts';
 import { InternalError, StepError } from '../errors.ts';
 import { BuiltImage, type BuiltLayer } from '../frontend/fluent/built-image.ts';
@@ -16,7 +17,7 @@ import { type ImageGraph, toGraph } from '../frontend/fluent/to-graph.ts';
 import { ROOT_OWNER } from '../graph/action.ts';
 import { type Edge, firstOutput, vertex } from '../graph/vertex.ts';
 import { buildManifest, type ImageLayer } from '../image/manifest.ts';
-import type { BlobWish, LayerContext } from '../layer/layer-store.ts';
+import type { BlobWish, LayerContext, LayerStore } from '../layer/layer-store.ts';
 import { hostPythonSeries } from '../local/host-python.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -24,8 +25,10 @@ import { parseImageConfig } from '../oci/image-config.ts';
 import { formatPlatform, hostPlatform } from '../oci/platform.ts';
 import type { BuildEvent, Emit } from '../solver/event.ts';
 import type { LayerId } from '../solver/op.ts';
-import { type Solution, solve } from '../solver/solve.ts';
+import { type KnownVertex, type Solution, solve } from '../solver/solve.ts';
 import { resolveBaseImage } from './base-resolver.ts';
+import { inlineCache, portableIds } from './cache-export.ts';
+import type { ImportedCaches } from './cache-import.ts';
 import { Dockerfiles } from './dockerfiles.ts';
 import { imageId } from './image-id.ts';
 import { resolveLayout } from './layouts.ts';
@@ -50,6 +53,10 @@ export interface BuildImagesOptions {
   readonly materialise?: boolean;
   /** @defaultValue zstd, level 3, base layers as they are */
   readonly wish?: BlobWish;
+  /** Caches that are being read while graphs are made. What they promise is left where it is until somebody needs it. */
+  readonly imported?: Promise<ImportedCaches>;
+  /** Put records of each image into its config. @defaultValue false */
+  readonly inlineCache?: boolean;
 }
 
 export interface BuiltRecord {
@@ -58,6 +65,12 @@ export interface BuiltRecord {
   readonly layers: readonly LayerId[];
   readonly manifestDescriptor: Descriptor;
   readonly configDigest: Digest;
+  /** What an export of the cache needs to know. */
+  readonly portable: {
+    readonly id: string;
+    readonly created: string;
+    readonly known: readonly KnownVertex[];
+  };
 }
 
 export const DEFAULT_WISH: BlobWish = { compression: 'zstd', level: 3, keepSource: true };
@@ -69,6 +82,7 @@ export interface SolvedImage {
   readonly id: string;
   readonly layers: readonly LayerId[];
   readonly builtLayers: readonly BuiltLayer[];
+  readonly known: readonly KnownVertex[];
 }
 
 /** Definitions → results, with everything that a step needs; nothing is compressed but what `onLayers` asks for. */
@@ -101,6 +115,7 @@ export async function solveImages(
       graphOf(parts, image, options, { inputs, dockerfiles }, mode !== 'use', options.definitions?.[index]),
     ),
   );
+  await options.imported;
   const tips = graphs.map((graph) => graph.tip.vertex);
   let failing: readonly (readonly string[])[] = [];
   const solution = await solve(tips, {
@@ -151,20 +166,25 @@ export async function buildImages(
   options: BuildImagesOptions,
 ): Promise<readonly BuiltRecord[]> {
   const wish = options.wish ?? DEFAULT_WISH;
+  const blobsOf: LayerStore['ensureBlobs'] = (layers, ...rest) =>
+    options.imported === undefined
+      ? parts.layers.ensureBlobs(layers, ...rest)
+      : parts.layers.describeBlobs(layers, ...rest);
   // Work on layers is begun as soon as they are there, and stops when the build fails.
   const early = new AbortController();
   const signal = AbortSignal.any([options.signal, early.signal]);
   const started: Promise<unknown>[] = [];
   try {
     const outcome = await solveImages(parts, images, options, (layers, emit) => {
-      const ahead = parts.layers.ensureBlobs(layers, wish, { signal, emit });
+      const ahead = blobsOf(layers, wish, { signal, emit });
       started.push(ahead);
       // A failure shows up again where the blobs are needed.
       ahead.catch(() => undefined);
     });
     const built: BuiltRecord[] = [];
     for (const solved of outcome.solved) {
-      built.push(await finish(parts, solved, wish, outcome.context));
+      const blobs = await blobsOf(solved.layers, wish, outcome.context);
+      built.push(await finish(parts, solved, blobs, options, (await options.imported)?.created));
     }
     return built;
   } catch (error) {
@@ -243,7 +263,7 @@ function withMounts(graph: ImageGraph, inputs: BuildInputs): ImageGraph {
   };
 }
 
-function describe(source: Image, graph: ImageGraph, { solved, resultIds }: Solution): SolvedImage {
+function describe(source: Image, graph: ImageGraph, { solved, resultIds, known }: Solution): SolvedImage {
   const tip = solved.get(graph.tip.vertex.digest);
   if (tip === undefined || tip.result.kind !== 'rootfs') {
     throw new InternalError('the tip of an image has no root filesystem');
@@ -263,7 +283,7 @@ function describe(source: Image, graph: ImageGraph, { solved, resultIds }: Solut
   });
   const id = ids.at(-1) ?? '';
   recordAttempt(source, { id, layers: builtLayers });
-  return { source, graph, id, layers: tip.result.layers, builtLayers };
+  return { source, graph, id, layers: tip.result.layers, builtLayers, known };
 }
 
 /** Of every call of the chain, the base's first. */
@@ -301,14 +321,17 @@ function configLines(layer: LayerDefinition | undefined): readonly string[] {
 
 async function finish(
   parts: EngineParts,
-  { source, graph, id, layers, builtLayers }: SolvedImage,
-  wish: BlobWish,
-  context: LayerContext,
+  solved: SolvedImage,
+  blobs: readonly LayerBlob[],
+  options: BuildImagesOptions,
+  importedTimes: ReadonlyMap<string, string> | undefined,
 ): Promise<BuiltRecord> {
   const { store } = parts;
-  const blobs = await parts.layers.ensureBlobs(layers, wish, context);
-  const known = store.images.get(id);
-  const created = createdAt(parts, graph.sourceDateEpoch, known?.config.created);
+  const { source, graph, id, layers, builtLayers, known } = solved;
+  const portableId = layerIds(source, graph, portableIds(known)).at(-1) ?? '';
+  const before = store.images.get(id)?.config.created ?? importedTimes?.get(id);
+  const created = createdAt(parts, graph.sourceDateEpoch, before);
+  const portable = { id: portableId, created, known };
   const manifest = buildManifest({
     layers: imageLayers(blobs),
     config: graph.config,
@@ -316,6 +339,21 @@ async function finish(
     created,
     history: graph.history.map((entry) => (entry.created === undefined ? { created, ...entry } : entry)),
     ...(graph.author === undefined ? {} : { author: graph.author }),
+    ...(options.inlineCache === true
+      ? {
+          extra: inlineMember(
+            inlineCache(
+              parts,
+              {
+                known,
+                images: [{ id: portableId, created }],
+                definitions: options.definitions ?? [],
+              },
+              layers,
+            ),
+          ),
+        }
+      : {}),
   });
   await Promise.all([store.blobs.put(manifest.configBytes), store.blobs.put(manifest.manifestBytes)]);
   const config = parseImageConfig(manifest.configBytes);
@@ -346,6 +384,7 @@ async function finish(
     layers,
     manifestDescriptor: manifest.manifestDescriptor,
     configDigest: manifest.configDescriptor.digest,
+    portable,
   };
 }
 

@@ -56,9 +56,12 @@ export async function describeDockerfile(
 ): Promise<DescribedDockerfile> {
   const [first] = imageParts(image).layers;
   if (first?.base?.kind !== 'dockerfile') {
-    throw new DefinitionError('only an image that is made by fromDockerfile() has a Dockerfile to ask about', {
-      code: 'E_ARG_TYPE',
-    });
+    throw new DefinitionError(
+      'only an image that is made by fromDockerfile() has a Dockerfile to ask about',
+      {
+        code: 'E_ARG_TYPE',
+      },
+    );
   }
   const { declaration } = first.base;
   await using dockerfiles = new Dockerfiles(parts, {

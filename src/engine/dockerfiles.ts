@@ -2,12 +2,14 @@
  * Dockerfiles of one build: reads them and their contexts, and answers what the frontend asks of the outside. What came from
  * elsewhere lies below the engine's scratch directory until the build is over.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DefinitionError, HostError } from '../errors.ts';
 import type { ContextIgnore } from '../frontend/dockerfile/context-input.ts';
 import { type DockerfileGraph, dockerfileToGraph } from '../frontend/dockerfile/convert.ts';
 import type { DockerfileDeclaration } from '../frontend/dockerfile/declaration.ts';
+import type { GitSource } from '../frontend/dockerfile/git-url.ts';
 import type { NamedContextSpec } from '../frontend/dockerfile/named-context.ts';
 import type {
   BuildContext,
@@ -263,11 +265,9 @@ export class Dockerfiles implements AsyncDisposable {
         }),
       resolveLayout: (layout, platform) => resolveLayout(store, layout, platform, signal),
       resolveHttp: (url, checksum) =>
-        this.sources.http.resolve(
-          { url, ...(checksum === undefined ? {} : { checksum }) },
-          { signal, emit },
-        ),
-      resolveGit: (source, { wantTime }) => this.sources.git.resolve(source, { wantTime }, { signal, emit }),
+        this.sources.http.resolve({ url, ...(checksum === undefined ? {} : { checksum }) }, { signal, emit }),
+      resolveGit: (source, wishes) => this.sources.git.resolve(source, wishes, { signal, emit }),
+      gitTimeSeconds: (source) => this.#gitTimeSeconds(source),
       ignoredBy: async ({ ignore }, source) => {
         if (ignore === undefined) {
           return undefined;
@@ -277,6 +277,19 @@ export class Dockerfiles implements AsyncDisposable {
         return ignoringPattern(parsed, source)?.text;
       },
     };
+  }
+
+  async #gitTimeSeconds(source: GitSource): Promise<number> {
+    const { signal, emit } = this.#options;
+    const directory = this.#parts.store.scratchDir(`epoch-${randomUUID()}`);
+    try {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      const resolved = await this.sources.git.resolve(source, {}, { signal, emit });
+      const alone = { ...resolved, submodules: false };
+      return (await this.sources.git.checkout(alone, directory, { signal, emit })).commitSeconds;
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
   }
 
   /** Credentials of web servers and git hosts are secrets with fixed names. */

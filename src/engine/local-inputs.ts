@@ -1,7 +1,8 @@
 /** The local inputs of one build: each directory is scanned once, however many ask. */
 import { canonicalJson } from '../base/canonical-json.ts';
-import { InternalError } from '../errors.ts';
+import { DefinitionError, InternalError } from '../errors.ts';
 import { type ContextInput, contextInputName } from '../frontend/dockerfile/context-input.ts';
+import { withPlace } from '../frontend/dockerfile/definition-place.ts';
 import { inputName, type LocalInput } from '../frontend/fluent/local-input.ts';
 import { type ContextFiles, ScannedContext } from '../local/scan-context.ts';
 import { type ScannedInput as Scan, scanInput } from '../local/scan-input.ts';
@@ -35,7 +36,13 @@ export class BuildInputs implements LocalInputs {
       const { directory, ignore, name: shown } = input;
       const of = canonicalJson({ directory, shown, ignore: ignore === undefined ? null : { ...ignore } });
       const context = await once(this.#contexts, of, () => ScannedContext.scan(input, this.#tools(signal)));
-      return context.files(input.selections, this.#tools(signal));
+      try {
+        return await context.files(input.selections, this.#tools(signal));
+      } catch (error) {
+        throw error instanceof DefinitionError && error.line === undefined && input.place !== undefined
+          ? withPlace(error, input.place.text, input.place.location)
+          : error;
+      }
     });
   }
 

@@ -5,6 +5,7 @@ import { rm, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { INLINE_MEMBER, inlineMember } from '../cache/portable-cache.ts';
 import type { ImageRecord } from '../content/image-records.ts';
 import type { LayerBlob } from '../content/layer-records.ts';
 import { InternalError, UsageError } from '../errors.ts';
@@ -14,6 +15,8 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { parsePlatform } from '../oci/platform.ts';
 import { parseReference } from '../oci/reference.ts';
+import type { LayerId } from '../solver/op.ts';
+import { repositoriesOf } from './blob-sources.ts';
 import { imageLayers, sourceDateEpoch } from './build-images.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOf, repositoryReference } from './registries.ts';
@@ -58,7 +61,12 @@ export async function writeOutput(
     await writeTree(parts, record, spec, context);
     return announce(record.manifestDigest, spec, spec.dest ?? '', context);
   }
-  const blobs = await parts.layers.ensureBlobs(record.layers, wishOf(parts, spec), context);
+  const wish = wishOf(parts, spec);
+  // A registry may have what is not here; what it has not is fetched when it is sent.
+  const blobs =
+    spec.type === 'registry'
+      ? await parts.layers.describeBlobs(record.layers, wish, context)
+      : await parts.layers.ensureBlobs(record.layers, wish, context);
   const manifest = manifestOf(record, blobs);
   const { digest } = manifest.manifestDescriptor;
   if (spec.type !== 'registry') {
@@ -72,7 +80,7 @@ export async function writeOutput(
     });
   }
   for (const name of names) {
-    await pushImage(parts, manifest, blobs, name, context);
+    await pushImage(parts, record, manifest, blobs, wish, name, context);
     announce(digest, spec, name, context);
   }
   return { digest };
@@ -111,19 +119,29 @@ function manifestOf({ config, platform }: ImageRecord, blobs: readonly LayerBlob
     created: config.created,
     history: config.history,
     author: config.author,
+    extra: inlineMember(config[INLINE_MEMBER]),
   });
 }
 
 async function pushImage(
-  { store, registries }: EngineParts,
+  { store, registries, layers }: EngineParts,
+  record: ImageRecord,
   manifest: BuiltManifest,
   blobs: readonly LayerBlob[],
+  wish: BlobWish,
   name: string,
-  { signal, emit }: LayerContext,
+  context: LayerContext,
 ): Promise<void> {
+  const { signal, emit } = context;
   const reference = parseReference(name);
   const client = await registries.clientFor(reference);
-  const sources = new Set(blobs.flatMap(({ digest }) => store.layers.sources(digest)));
+  const sources = new Set(blobs.flatMap(({ digest }) => repositoriesOf(store.layers.sources(digest))));
+  const prepare = async ({ digest }: Descriptor) => {
+    const index = blobs.findIndex((blob) => blob.digest === digest);
+    if (index >= 0) {
+      await layers.ensureBlob(record.layers[index] as LayerId, record.layers.slice(0, index), wish, context);
+    }
+  };
   await client.push(
     {
       manifestDescriptor: manifest.manifestDescriptor,
@@ -131,6 +149,7 @@ async function pushImage(
       blobs: [manifest.configDescriptor, ...manifest.layers],
       open: ({ digest }: Descriptor) =>
         digest === manifest.configDescriptor.digest ? manifest.configBytes : store.blobs.path(digest),
+      prepare,
     },
     reference,
     {

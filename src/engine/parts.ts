@@ -1,7 +1,7 @@
+import type { SqliteCache } from '../cache/sqlite-cache.ts';
 import type { LayerStore } from '../layer/layer-store.ts';
 import type { Settings } from '../settings.ts';
 import type { BuildEvent } from '../solver/event.ts';
-import type { CacheStore } from '../solver/op.ts';
 import type { Worker } from '../worker/protocol.ts';
 import type { Registries } from './registries.ts';
 import type { Store } from './store.ts';
@@ -10,7 +10,7 @@ import type { Store } from './store.ts';
 export interface EngineParts {
   readonly store: Store;
   readonly layers: LayerStore;
-  readonly cache: CacheStore;
+  readonly cache: SqliteCache;
   readonly registries: Registries;
   readonly settings: Settings;
   readonly environment: NodeJS.ProcessEnv;

@@ -25,6 +25,8 @@ export interface ImageParts {
   /** Of all layers, the base's first. Completed where the base's has gaps. */
   readonly history?: readonly HistoryEntry[] | undefined;
   readonly annotations?: Readonly<Record<string, string>> | undefined;
+  /** Members of the config beyond the spec's, under names that nobody else uses. */
+  readonly extra?: Readonly<Record<string, unknown>> | undefined;
 }
 
 export interface BuiltManifest {
@@ -46,6 +48,7 @@ export function buildManifest(parts: ImageParts): BuiltManifest {
   const layers = parts.layers.map(({ descriptor }) => layerDescriptor(descriptor));
   const { os, architecture, variant, ...osDetails } = normalizePlatform(parts.platform);
   const configBytes = encode({
+    ...parts.extra,
     created: parts.created,
     author: parts.author,
     os,
@@ -64,6 +67,24 @@ export function buildManifest(parts: ImageParts): BuiltManifest {
     config: configDescriptor,
     layers,
     annotations: parts.annotations,
+  });
+  const manifestDescriptor = describe(manifestBytes, OCI_MANIFEST);
+  return { configBytes, configDescriptor, manifestBytes, manifestDescriptor, layers };
+}
+
+/** Something other than an image, in the form of one: a config of its own type, and layers. */
+export function buildArtifact(
+  configBytes: Buffer,
+  configType: string,
+  blobs: readonly Descriptor[],
+): BuiltManifest {
+  const layers = blobs.map(layerDescriptor);
+  const configDescriptor = describe(configBytes, configType);
+  const manifestBytes = encode({
+    schemaVersion: 2,
+    mediaType: OCI_MANIFEST,
+    config: configDescriptor,
+    layers,
   });
   const manifestDescriptor = describe(manifestBytes, OCI_MANIFEST);
   return { configBytes, configDescriptor, manifestBytes, manifestDescriptor, layers };

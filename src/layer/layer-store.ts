@@ -7,7 +7,7 @@ import { sha256Hex } from '../base/sha256.ts';
 import { SingleFlight } from '../base/single-flight.ts';
 import type { BlobStore } from '../content/blob-store.ts';
 import type { LayerBlob, LayerRecords } from '../content/layer-records.ts';
-import { InternalError } from '../errors.ts';
+import { DefinitionError, IntegrityError, InternalError, RemoteError } from '../errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import { OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD } from '../oci/media-type.ts';
@@ -74,8 +74,8 @@ export class LayerStore {
       if (diffId === undefined) {
         throw new InternalError('more layers than diffIds in a checked image');
       }
-      chain = chain === '' ? diffId : sha256Hex(`${chain} ${diffId}`);
-      const id = sha256Hex(`layer ${chain}`) as LayerId;
+      chain = chainOf(chain, diffId);
+      const id = layerOfChain(chain);
       this.#options.records.put(id, ids, false);
       this.#options.records.putBlob(id, {
         form: 'source',
@@ -106,9 +106,12 @@ export class LayerStore {
       sent = turn.then(() => undefined);
       unpacked.push(
         turn.then(([blob]) =>
-          this.#snapshots.run(layer, context.signal, () =>
-            this.#unpack(layer, layers.slice(0, index), blob, context),
-          ),
+          this.#snapshots.run(layer, context.signal, async () => {
+            // Somebody else may have been done with it while we looked for the blob.
+            if (this.#options.records.get(layer)?.hasSnapshot !== true) {
+              await this.#unpack(layer, layers.slice(0, index), blob, context);
+            }
+          }),
         ),
       );
       sent.catch(() => undefined);
@@ -127,11 +130,48 @@ export class LayerStore {
     context: LayerContext,
   ): Promise<readonly LayerBlob[]> {
     return await Promise.all(
-      layers.map((layer, index) =>
-        this.#blobs.run(`${layer} ${formOf(wish)} ${wish.keepSource}`, context.signal, () =>
-          this.#ensureBlob(layer, layers.slice(0, index), wish, context),
-        ),
-      ),
+      layers.map((layer, index) => this.ensureBlob(layer, layers.slice(0, index), wish, context)),
+    );
+  }
+
+  /**
+   * The blob of a layer in the wished form, which may be where it came from and not here. Made when there is none.
+   *
+   * @param parents - The stack below the layer, bottom first.
+   */
+  async describeBlob(
+    layer: LayerId,
+    parents: readonly LayerId[],
+    wish: BlobWish,
+    context: LayerContext,
+  ): Promise<LayerBlob> {
+    const known = this.#known(layer, wish);
+    if (known?.form === 'source' && this.#options.records.sources(known.digest).length > 0) {
+      return known;
+    }
+    return await this.ensureBlob(layer, parents, wish, context);
+  }
+
+  /** The blob of one layer, in the wished form, and there. */
+  async ensureBlob(
+    layer: LayerId,
+    parents: readonly LayerId[],
+    wish: BlobWish,
+    context: LayerContext,
+  ): Promise<LayerBlob> {
+    return await this.#blobs.run(`${layer} ${formOf(wish)} ${wish.keepSource}`, context.signal, () =>
+      this.#ensureBlob(layer, parents, wish, context),
+    );
+  }
+
+  /** {@link describeBlob} of every layer of a stack. */
+  async describeBlobs(
+    layers: readonly LayerId[],
+    wish: BlobWish,
+    context: LayerContext,
+  ): Promise<readonly LayerBlob[]> {
+    return await Promise.all(
+      layers.map((layer, index) => this.describeBlob(layer, layers.slice(0, index), wish, context)),
     );
   }
 
@@ -180,13 +220,25 @@ export class LayerStore {
     }
     const source = candidates.find((blob) => blob.form === 'source');
     if (source === undefined) {
-      throw new InternalError(`layer '${layer}' has neither a snapshot nor a blob`);
+      throw new RemoteError(`layer '${layer}' is no longer in the store`, { code: 'E_BLOB_GONE' });
     }
-    await fetcher.fetch(
-      { mediaType: source.mediaType, digest: source.digest, size: source.sizeBytes },
-      records.sources(source.digest),
-      context,
-    );
+    try {
+      await fetcher.fetch(
+        { mediaType: source.mediaType, digest: source.digest, size: source.sizeBytes },
+        records.sources(source.digest),
+        context,
+      );
+    } catch (cause) {
+      if (!isGone(cause)) {
+        throw cause;
+      }
+      // Whoever looks again must not find the promise that was just broken.
+      records.forgetPromised(source.digest);
+      throw new RemoteError(`blob ${source.digest} can no longer be fetched: ${(cause as Error).message}`, {
+        code: 'E_BLOB_GONE',
+        cause,
+      });
+    }
     return source;
   }
 
@@ -273,6 +325,25 @@ export class LayerStore {
     this.#options.records.putBlob(layer, blob);
     return blob;
   }
+}
+
+/** The chain of a stack and one layer on top of it. Two chains are equal when all diffIds in them are. */
+export function chainOf(below: string, diffId: Digest): string {
+  return below === '' ? diffId : sha256Hex(`${below} ${diffId}`);
+}
+
+/** The id of the top layer of a stack that somebody else made: named by content, so that nobody can claim another's. */
+export function layerOfChain(chain: string): LayerId {
+  return sha256Hex(`layer ${chain}`) as LayerId;
+}
+
+/** It will not come back by asking again: not found, or other bytes than were promised. */
+function isGone(error: unknown): boolean {
+  return (
+    (error instanceof RemoteError && error.code === 'E_REGISTRY_NOT_FOUND') ||
+    error instanceof IntegrityError ||
+    (error instanceof DefinitionError && error.code === 'E_LOCAL_FILE_MISSING')
+  );
 }
 
 const MEDIA_TYPES = { zstd: OCI_LAYER_ZSTD, gzip: OCI_LAYER_GZIP, none: OCI_LAYER } as const;

@@ -39,7 +39,8 @@ export interface OpContext {
  *
  * `execute` is called when no result is known. It is atomic: either the result is committed to the store, or nothing of it
  * stays. On cancellation it throws `signal.reason` after cleaning up. It must be safe for the same result id to be
- * executed by two processes at once: the lock per key makes that rare, not impossible.
+ * executed by two processes at once: the lock per key makes that rare, not impossible. It throws `RemoteError` with
+ * `E_BLOB_GONE` when a layer of an input cannot be had any more, after the cache store was made to forget it.
  */
 export interface Op {
   readonly version: number;
@@ -77,6 +78,8 @@ export interface CacheStore {
   everHad(key: string): boolean;
   /** Atomic and durable enough: a lost record costs a rebuild, never a wrong result. Replaces the key's record. */
   put(record: CacheRecord): void;
+  /** Whether all that a result is made of is still known to the store: there, or where it can be fetched from. */
+  holds(result: Result): boolean;
   /** What a result id stands for, if that is still in the store. */
   resultById(resultId: string): Result | undefined;
   /** Whether two results hold the same but for times. Layers that both share are not looked at. */

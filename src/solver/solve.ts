@@ -5,8 +5,11 @@
  * down touches nothing above it. The key of a vertex holds its inputs' result ids; these follow from the inputs' own keys,
  * so that keys are known before anything ran. Where running an input gave another id after all (it was found by content),
  * the key is computed again.
+ *
+ * A known result may be a promise: its layers are in a registry until somebody needs them. When a step finds that one of
+ * them is gone, the results that are made of it are forgotten and the steps that made them run.
  */
-import { InternalError } from '../errors.ts';
+import { InternalError, RemoteError } from '../errors.ts';
 import type { Operation, Vertex } from '../graph/vertex.ts';
 import { topologicalOrder } from '../graph/vertex.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -54,6 +57,15 @@ export interface Solution {
   readonly solved: ReadonlyMap<Digest, Solved>;
   /** Of every vertex of the graph, also of those above a hit. */
   readonly resultIds: ReadonlyMap<Digest, string>;
+  /** Every vertex of the graph, inputs before those who read them. */
+  readonly known: readonly KnownVertex[];
+}
+
+export interface KnownVertex {
+  readonly vertex: Vertex;
+  readonly fieldsDigest: string;
+  /** What it results in, found or made. A vertex above a hit was not looked at, and has one only if the cache does. */
+  readonly record: CacheRecord | undefined;
 }
 
 /**
@@ -86,7 +98,11 @@ class Solver {
   readonly #keyed = new Map<Digest, Promise<Keyed>>();
   readonly #solved = new Map<Digest, Promise<Solved>>();
   readonly #results = new Map<Digest, Solved>();
+  readonly #records = new Map<Digest, CacheRecord>();
   readonly #reportedCached = new Set<Digest>();
+  readonly #reportedLost = new Set<string>();
+  /** A step runs because what it once made was lost. */
+  #remakes = false;
   readonly #slots: Semaphore;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
@@ -124,11 +140,13 @@ class Solver {
     }
     this.#send({ kind: 'built', durationMs: this.#options.now() - startMs });
     const resultIds = new Map<Digest, string>();
+    const known: KnownVertex[] = [];
     for (const vertex of this.#order) {
-      const { expectedId } = await this.#keyOf(vertex);
+      const { expectedId, fieldsDigest, record } = await this.#keyOf(vertex);
       resultIds.set(vertex.digest, this.#results.get(vertex.digest)?.resultId ?? expectedId);
+      known.push({ vertex, fieldsDigest, record: this.#records.get(vertex.digest) ?? record });
     }
-    return { solved: this.#results, resultIds };
+    return { solved: this.#results, resultIds, known };
   }
 
   #demand(vertex: Vertex): Promise<Solved> {
@@ -153,6 +171,62 @@ class Solver {
   }
 
   async #solve(vertex: Vertex): Promise<Solved> {
+    const lost = new Set<string>();
+    for (;;) {
+      try {
+        return await this.#attempt(vertex);
+      } catch (error) {
+        if (!isLost(error)) {
+          throw error;
+        }
+        // Lost again: what was run instead did not bring it back.
+        if (this.#signal.aborted || lost.has(error.message) || !(await this.#forgetLost())) {
+          const outcome = this.#signal.aborted ? 'cancelled' : 'failed';
+          this.#send({ kind: 'vertex-finished', vertex: vertex.digest, outcome, durationMs: 0 });
+          throw error.cause ?? error;
+        }
+        lost.add(error.message);
+        this.#warnOfLoss(vertex, error);
+      }
+    }
+  }
+
+  /**
+   * Forgets whatever is made of layers that the cache no longer holds.
+   *
+   * @returns Whether a step can be run instead, now or already on behalf of another that needs it. An image that its
+   *   registry lost cannot be made again.
+   */
+  async #forgetLost(): Promise<boolean> {
+    for (const vertex of this.#order) {
+      const keyed = this.#keyed.get(vertex.digest);
+      const record = (await keyed)?.record;
+      const result = this.#results.get(vertex.digest)?.result ?? record?.result;
+      const isCurrent = this.#keyed.get(vertex.digest) === keyed;
+      if (result !== undefined && isCurrent && !this.#options.cache.holds(result)) {
+        this.#keyed.delete(vertex.digest);
+        this.#solved.delete(vertex.digest);
+        this.#results.delete(vertex.digest);
+        this.#records.delete(vertex.digest);
+        this.#remakes ||= canBeMade(vertex);
+      }
+    }
+    return this.#remakes;
+  }
+
+  #warnOfLoss(vertex: Vertex, error: Error): void {
+    if (!this.#reportedLost.has(error.message)) {
+      this.#reportedLost.add(error.message);
+      this.#send({
+        kind: 'warning',
+        vertex: vertex.digest,
+        code: 'W_CACHE_LOST',
+        message: `${error.message}; what made it runs again`,
+      });
+    }
+  }
+
+  async #attempt(vertex: Vertex): Promise<Solved> {
     const expected = await this.#keyOf(vertex);
     if (expected.record !== undefined) {
       return this.#reuse(vertex, expected.record, 'cached');
@@ -256,17 +330,19 @@ class Solver {
       this.#send({ kind: 'vertex-started', vertex: vertex.digest });
       const result = await this.#runOp(vertex, inputs, resultId, startMs, miss);
       const durationMs = now() - startMs;
+      const record: CacheRecord = {
+        key,
+        resultId,
+        result,
+        fieldsDigest: keyed.fieldsDigest,
+        fields: keyed.fields,
+        inputs: inputIds,
+        site,
+        durationMs,
+      };
+      this.#records.set(vertex.digest, record);
       if (cacheMode !== 'ignore') {
-        cache.put({
-          key,
-          resultId,
-          result,
-          fieldsDigest: keyed.fieldsDigest,
-          fields: keyed.fields,
-          inputs: inputIds,
-          site,
-          durationMs,
-        });
+        cache.put(record);
       }
       this.#send({ kind: 'vertex-finished', vertex: vertex.digest, outcome: 'done', durationMs, miss });
       return { result, resultId, cached: false, durationMs };
@@ -290,6 +366,9 @@ class Solver {
         { signal: this.#signal, emit, resultId },
       );
     } catch (error) {
+      if (isLost(error)) {
+        throw error;
+      }
       this.#send({
         kind: 'vertex-finished',
         vertex: vertex.digest,
@@ -306,6 +385,7 @@ class Solver {
       this.#reportCached(edge.vertex);
     }
     this.#reportedCached.add(vertex.digest);
+    this.#records.set(vertex.digest, record);
     this.#send({ kind: 'vertex-finished', vertex: vertex.digest, outcome, durationMs: 0 });
     return { result: record.result, resultId: record.resultId, cached: true, durationMs: record.durationMs };
   }
@@ -333,6 +413,15 @@ class Solver {
   #send(event: EventDraft): void {
     this.#options.onEvent({ timeMs: this.#options.now(), ...event } as BuildEvent);
   }
+}
+
+/** A layer of an input cannot be had any more. Whoever says so has made the cache forget it. */
+function isLost(error: unknown): error is RemoteError {
+  return error instanceof RemoteError && error.code === 'E_BLOB_GONE';
+}
+
+function canBeMade({ operation: { kind } }: Vertex): boolean {
+  return kind !== 'source-image' && kind !== 'source-oci-layout';
 }
 
 /** Which step of which definition: stable while its content changes. */

@@ -147,7 +147,14 @@ export function cacheStoreSuite(make: () => CacheStoreUnderTest): void {
     addLayer('l2', 'y');
     store.put(recordOf('a', { result: rootfs('l1', 'l2') }));
     expect(store.lookup(key('a'))?.result).toEqual(rootfs('l1', 'l2'));
+    expect(store.holds(rootfs('l1', 'l2'))).toBe(true);
     dropLayer('l1');
+    expect(store.holds(rootfs('l1', 'l2'))).toBe(false);
+    expect([store.holds(rootfs('l2')), store.holds(rootfs()), store.holds(files('x'))]).toEqual([
+      true,
+      true,
+      true,
+    ]);
     expect(store.lookup(key('a'))).toBeUndefined();
     expect(store.lookupByFields('fields-a')).toEqual([]);
     expect(store.resultById('result-a')).toBeUndefined();

@@ -37,7 +37,10 @@ describe('in SQLite', () => {
     rmSync(storeDir, { recursive: true, force: true });
   });
 
-  function open(): CacheStoreUnderTest {
+  function open(): CacheStoreUnderTest & {
+    readonly store: SqliteCache;
+    promiseLayer(id: string): void;
+  } {
     let clock = 1000;
     const meta = MetaDb.open(storeDir, () => ++clock);
     opened.push(meta);
@@ -59,6 +62,7 @@ describe('in SQLite', () => {
         layers.put(id as LayerId, [], true);
       },
       forget: (key) => meta.db.prepare('UPDATE cache SET gone = 1 WHERE key = ?').run(key),
+      promiseLayer: (id: string) => layers.put(id as LayerId, [], false),
       dropLayer: (id) => meta.db.prepare('DELETE FROM layers WHERE id = ?').run(id),
     };
   }
@@ -88,6 +92,64 @@ describe('in SQLite', () => {
     expect(has).toBe(false);
     held.release();
     (await waiting).release();
+  });
+
+  test('records of others fill gaps, and come after ours', () => {
+    const { store, addLayer, forget, dropLayer } = open();
+    addLayer('ours', 'o');
+    addLayer('gone', 'g');
+    const record = (key: string, layer: string) => ({
+      key: key.repeat(64),
+      resultId: `${key} ${layer}`,
+      result: { kind: 'rootfs' as const, layers: [layer as LayerId] },
+      fieldsDigest: 'same',
+      fields: [],
+      inputs: [],
+      site: 'here',
+      durationMs: 1,
+    });
+    for (const each of [record('a', 'ours'), record('b', 'ours'), record('c', 'gone')]) {
+      store.put(each);
+    }
+    forget('b'.repeat(64));
+    dropLayer('gone');
+    const theirs = ['a', 'b', 'c', 'd'].map((key) => record(key, 'theirs'));
+    store.adopt(theirs, () => addLayer('theirs', 't'));
+    expect(theirs.map(({ key }) => store.lookup(key)?.resultId)).toEqual([
+      'a ours',
+      'b theirs',
+      'c theirs',
+      'd theirs',
+    ]);
+    expect(store.lookupByFields('same')[0]?.resultId).toBe('a ours');
+    expect(store.lastAtSite('here')?.resultId).toBe('a ours');
+  });
+
+  test('records of others come all or not at all', () => {
+    const { store } = open();
+    const key = 'e'.repeat(64);
+    const record = { key, resultId: 'r', fieldsDigest: 'f', fields: [], inputs: [], durationMs: 1 };
+    expect(() =>
+      store.adopt([{ ...record, result: { kind: 'files', contentDigest: 'c' } }], () => {
+        throw new Error('layers');
+      }),
+    ).toThrow('layers');
+    expect(store.everHad(key)).toBe(false);
+  });
+
+  test('nothing is fetched to compare contents', async () => {
+    const { store, addLayer, promiseLayer } = open();
+    addLayer('here', 'x');
+    promiseLayer('there');
+    const { signal } = new AbortController();
+    const [here, there] = ['here', 'there'].map((layer) => ({
+      kind: 'rootfs' as const,
+      layers: [layer as LayerId],
+    }));
+    expect(here !== undefined && there !== undefined && (await store.sameContent(there, here, signal))).toBe(
+      false,
+    );
+    expect(asked).toEqual([]);
   });
 
   test('the worker is asked for a content once, and never for layers that both share', async () => {

@@ -139,7 +139,7 @@ describe('layouts and archives', () => {
     const archive = join(directory, 'one.tar');
     await writeOciArchive(archive, exported, { tags: ['v1'] });
     const bytes = await readFile(archive);
-    const layerBytes = await readFile(exported.path(image.layers[0] ?? image.configDescriptor));
+    const layerBytes = await readFile(await exported.path(image.layers[0] ?? image.configDescriptor));
     const at = bytes.indexOf(layerBytes);
     const damaged = Buffer.from(bytes);
     damaged.writeUInt8(damaged.readUInt8(at + 20) ^ 1, at + 20);

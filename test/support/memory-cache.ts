@@ -41,6 +41,10 @@ export class MemoryCache implements CacheStore {
     this.records.set(record.key, structuredClone(record));
   }
 
+  holds(result: Result): boolean {
+    return result.kind === 'files' || !result.layers.some((layer) => this.#dropped.has(layer));
+  }
+
   resultById(resultId: string): Result | undefined {
     return this.#newestFirst().find((record) => record.resultId === resultId && this.#isPresent(record))
       ?.result;
@@ -74,7 +78,7 @@ export class MemoryCache implements CacheStore {
   }
 
   #isPresent({ result }: CacheRecord): boolean {
-    return result.kind === 'files' || !result.layers.some((layer) => this.#dropped.has(layer));
+    return this.holds(result);
   }
 
   #newestFirst(): CacheRecord[] {

@@ -1,4 +1,5 @@
 import { UsageError } from '../../errors.ts';
+import { parseCacheSource, parseCacheTarget } from '../cache-spec.ts';
 import { command } from '../command.ts';
 import type { CliContext } from '../context.ts';
 import { describeDockerfile } from '../describe-dockerfile.ts';
@@ -45,6 +46,24 @@ const options = {
     long: 'push',
     summary: 'Send the image to the registry of every --tag',
     detail: 'The same as `--output=type=registry`: sends the image to the registry of every `--tag`.',
+  }),
+  cacheFrom: list({
+    long: 'cache-from',
+    valueName: 'SPEC',
+    summary: 'Cache of another machine to look into',
+    detail:
+      'Comma-separated fields: `type=registry,ref=REFERENCE` (a cache, or an image that carries one), or `type=local,src=DIRECTORY` with `tag=` or `digest=`. Alone, a reference means `type=registry`. Layers are fetched when a step needs them. A cache that cannot be read is a warning.',
+    completion: ['type=registry,ref=', 'type=local,src='],
+    parse: parseCacheSource,
+  }),
+  cacheTo: list({
+    long: 'cache-to',
+    valueName: 'SPEC',
+    summary: 'Where to write the cache for other machines',
+    detail:
+      'Comma-separated fields: `type=registry,ref=REFERENCE`, `type=local,dest=DIRECTORY` (an OCI image layout, `tag=` is `latest` if absent), or `type=inline` (in the image itself). `mode=min` keeps what the image is made of, `mode=max` the results of all steps. `compression=zstd|gzip|uncompressed`, `compression-level=N`, `force-compression=true` (layers of a base too), `ignore-error=true` (a cache that cannot be written is a warning).',
+    completion: ['type=registry,ref=', 'type=local,dest=', 'type=inline'],
+    parse: parseCacheTarget,
   }),
   noCache: flag({
     long: 'no-cache',
@@ -277,6 +296,8 @@ function buildOptions(
     tags: typed.tag,
     definitions: images.map((loaded) => loaded.definition),
     outputs,
+    cacheFrom: typed.cacheFrom,
+    cacheTo: typed.cacheTo,
   };
 }
 

@@ -137,7 +137,8 @@ export class ProgressModel {
   /** `[2/5] aptInstall git`; with several definitions, `[web 2/5] aptInstall git`. */
   title(of: VertexProgress): string {
     const { layer, definition, label } = of.vertex;
-    if (layer === undefined) {
+    // Steps of a Dockerfile count by themselves, stage by stage.
+    if (layer === undefined || label.startsWith('[')) {
       return label;
     }
     const last = this.#lastLayers.get(definition) ?? layer;

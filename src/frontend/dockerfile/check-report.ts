@@ -2,8 +2,9 @@
  * Collects violations of the build checks while a Dockerfile is read and converted, and knows which of them the user
  * switched off. Source: reference of the Dockerfile, "check".
  */
-import { DefinitionError } from '../../errors.ts';
+
 import { nearName } from '../../base/near-name.ts';
+import { DefinitionError } from '../../errors.ts';
 import { isExperimental } from './check-rules.ts';
 import type { Finding, Location } from './instruction.ts';
 

@@ -22,7 +22,8 @@ export const CHECKS = {
     message: (from, as) => `'${as}' is not in the case of '${from}'`,
   },
   NoEmptyContinuation: {
-    description: 'An empty line within a continued instruction is skipped today and may be an error tomorrow.',
+    description:
+      'An empty line within a continued instruction is skipped today and may be an error tomorrow.',
     message: () => 'an empty line within a continued instruction',
   },
   ConsistentInstructionCasing: {

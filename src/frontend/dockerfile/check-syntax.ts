@@ -56,8 +56,7 @@ function checkCasing({ stages }: Dockerfile, report: CheckReport): void {
     from,
     ...instructions,
   ]);
-  const count = (wanted: 'lower' | 'upper') =>
-    all.filter(({ keyword }) => caseOf(keyword) === wanted).length;
+  const count = (wanted: 'lower' | 'upper') => all.filter(({ keyword }) => caseOf(keyword) === wanted).length;
   const wanted = count('lower') > count('upper') ? 'lower' : 'upper';
   for (const { keyword, location, skipChecks } of all) {
     if (caseOf(keyword) !== wanted) {

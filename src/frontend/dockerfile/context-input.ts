@@ -2,6 +2,8 @@
 import { canonicalJson } from '../../base/canonical-json.ts';
 import { sha256Hex } from '../../base/sha256.ts';
 import type { CopySelection } from '../../graph/action.ts';
+import type { DockerfileText } from './definition-place.ts';
+import type { Location } from './instruction.ts';
 
 export interface ContextInput {
   readonly kind: 'context';
@@ -12,6 +14,8 @@ export interface ContextInput {
   readonly ignore: ContextIgnore | undefined;
   /** What is used of it; only that is hashed, and only that is in the key. */
   readonly selections: readonly ContextSelection[];
+  /** Where the user asked for it, for errors. Not part of the name. */
+  readonly place?: { readonly text: DockerfileText; readonly location: Location };
 }
 
 export interface ContextIgnore {

@@ -4,6 +4,7 @@ import { CHECKS } from './check-rules.ts';
 import type { Conversion } from './convert.ts';
 import { instructionError } from './definition-place.ts';
 import { exposedPorts } from './expose-ports.ts';
+import { goDuration, goList, goQuote } from './go-text.ts';
 import type {
   ArgInstruction,
   CmdInstruction,
@@ -105,8 +106,7 @@ function convertArg(
     reportSecret('ARG', name, words);
     const given = request.buildArgs[name];
     // A default is not even evaluated where the caller gives a value.
-    const value =
-      given ?? (fallback === undefined ? globalArgs.get(name) : words.expand(fallback));
+    const value = given ?? (fallback === undefined ? globalArgs.get(name) : words.expand(fallback));
     if (value !== undefined) {
       state.setVariable(name, value);
     }
@@ -151,10 +151,7 @@ function expandPair(
   keyword: string,
 ): { readonly key: string; readonly value: string } {
   if (legacy) {
-    words.finding(
-      'LegacyKeyValueFormat',
-      CHECKS.LegacyKeyValueFormat.message(keyword),
-    );
+    words.finding('LegacyKeyValueFormat', CHECKS.LegacyKeyValueFormat.message(keyword));
   }
   return { key: words.expand(key), value: words.expand(value) };
 }
@@ -168,10 +165,7 @@ function convertCommand(
   const keyword = instruction.kind.toUpperCase();
   reportRepeated(state, instruction, conversion);
   if (instruction.command.form === 'shell' && (state.config.Shell ?? []).length === 0) {
-    words.finding(
-      'JSONArgsRecommended',
-      CHECKS.JSONArgsRecommended.message(keyword),
-    );
+    words.finding('JSONArgsRecommended', CHECKS.JSONArgsRecommended.message(keyword));
   }
   const argv = argvOf(instruction.command, state);
   if (instruction.kind === 'cmd') {
@@ -251,64 +245,10 @@ function reportRepeated(
 
 function reportSecret(keyword: string, name: string, words: StageWords): void {
   if (looksSecret(name)) {
-    words.finding(
-      'SecretsUsedInArgOrEnv',
-      CHECKS.SecretsUsedInArgOrEnv.message(keyword, name),
-    );
+    words.finding('SecretsUsedInArgOrEnv', CHECKS.SecretsUsedInArgOrEnv.message(keyword, name));
   }
 }
 
 function asSet(names: readonly string[]): Record<string, Record<string, never>> {
   return Object.fromEntries(names.map((name) => [name, {}]));
-}
-
-/** History is written as Go prints lists, strings and durations: tools that read it expect that. */
-function goList(words: readonly string[]): string {
-  return `[${words.join(' ')}]`;
-}
-
-export function goQuote(text: string): string {
-  const escaped = text.replace(/[\\"\n\t\r\u0007\b\f\v]|[\u0000-\u001f\u007f]/g, (char) => {
-    const short = GO_ESCAPES[char];
-    return short ?? `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`;
-  });
-  return `"${escaped}"`;
-}
-
-const GO_ESCAPES: Readonly<Record<string, string>> = {
-  '\\': '\\\\',
-  '"': '\\"',
-  '\n': '\\n',
-  '\t': '\\t',
-  '\r': '\\r',
-  '\u0007': '\\a',
-  '\b': '\\b',
-  '\f': '\\f',
-  '\v': '\\v',
-};
-
-/** `1m30s`, as Go's time.Duration prints itself. */
-export function goDuration(nanoseconds: number | undefined): string {
-  const total = nanoseconds ?? 0;
-  if (total === 0) {
-    return '0s';
-  }
-  if (total < 1_000_000_000) {
-    const units = [
-      [1_000_000, 'ms'],
-      [1000, 'µs'],
-      [1, 'ns'],
-    ] as const;
-    const [size, unit] = units.find(([each]) => total >= each) ?? [1, 'ns'];
-    return `${decimal(total / size)}${unit}`;
-  }
-  const seconds = total / 1_000_000_000;
-  const hours = Math.floor(seconds / 3600);
-  const minutes = Math.floor((seconds % 3600) / 60);
-  const rest = decimal(seconds - hours * 3600 - minutes * 60);
-  return hours > 0 ? `${hours}h${minutes}m${rest}s` : minutes > 0 ? `${minutes}m${rest}s` : `${rest}s`;
-}
-
-function decimal(value: number): string {
-  return String(Number(value.toFixed(9)));
 }

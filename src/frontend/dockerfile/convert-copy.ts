@@ -1,16 +1,16 @@
 /** COPY and ADD. Source: reference of the Dockerfile, "COPY", "ADD", "Here-Documents". */
 import { posix } from 'node:path';
+import { parseChmod } from '../../base/chmod.ts';
+import { DefinitionError } from '../../errors.ts';
 import type { Action, Chmod, CopyAction, CopySelection, Owner } from '../../graph/action.ts';
 import { type Edge, firstOutput, vertex } from '../../graph/vertex.ts';
-import { isChmod } from '../../base/chmod.ts';
 import { CHECKS } from './check-rules.ts';
 import type { ContextSelection } from './context-input.ts';
-import { ownerOf } from './copy-owner.ts';
 import type { Conversion } from './convert.ts';
-import { DefinitionError } from '../../errors.ts';
+import { ownerOf } from './copy-owner.ts';
 import { flagError, instructionError } from './definition-place.ts';
 import { type GitSource, parseGitUrl } from './git-url.ts';
-import type { AddInstruction, CopyInstruction } from './instruction.ts';
+import type { AddInstruction, CopyInstruction, Location } from './instruction.ts';
 import type { BuildContext } from './request.ts';
 import type { StageCommand } from './stage-graph.ts';
 import type { StageState } from './stage-state.ts';
@@ -99,7 +99,7 @@ function readCopy(
   const writtenDestination = words.expand(instruction.destination);
   const chown = instruction.chown === undefined ? '' : words.expand(instruction.chown);
   const chmod = instruction.chmod === undefined ? '' : words.expand(instruction.chmod);
-  if (chmod !== '' && !isChmod(chmod)) {
+  if (chmod !== '' && parseChmod(chmod) === undefined) {
     throw flagError(`--chmod '${chmod}' is no mode`, {
       culprit: instruction.chmod,
       hint: 'write octal digits up to 07777, or symbols such as u=rwX,go=rX',
@@ -143,6 +143,7 @@ interface Reads {
   /** Another stage or image. */
   readonly edge: Edge | undefined;
   readonly label: string;
+  readonly location: Location;
 }
 
 async function readsFrom(
@@ -150,22 +151,23 @@ async function readsFrom(
   { sources }: StageCommand,
   instruction: CopyInstruction | AddInstruction,
 ): Promise<Reads> {
-  const label = `context for ${instruction.kind.toUpperCase()}`;
+  const label = `[internal] files for ${instruction.kind.toUpperCase()}`;
+  const { location } = instruction;
   const [from] = sources;
   if (from === undefined) {
-    return { context: conversion.request.context, edge: undefined, label };
+    return { context: conversion.request.context, edge: undefined, label, location };
   }
   const context = await conversion.directoryOf(from);
   return context === undefined
-    ? { context, edge: (await conversion.stateOf(from)).tip, label }
-    : { context, edge: undefined, label };
+    ? { context, edge: (await conversion.stateOf(from)).tip, label, location }
+    : { context, edge: undefined, label, location };
 }
 
 /** @returns The number of the input that local sources are read from. */
 function addLocalInput(
   conversion: Conversion,
   state: StageState,
-  { context, edge, label }: Reads,
+  { context, edge, label, location }: Reads,
   selections: readonly ContextSelection[],
   inputs: Edge[],
   wanted: boolean,
@@ -174,7 +176,8 @@ function addLocalInput(
     inputs.push(edge);
   } else if (selections.length > 0) {
     const directory = conversion.directoryIn(context);
-    inputs.push(conversion.contextEdge({ kind: 'context', ...directory, selections }, state.platform, label));
+    const input = { kind: 'context', ...directory, selections } as const;
+    inputs.push(conversion.contextEdge(input, state.platform, label, location));
   } else if (wanted && context === undefined) {
     // Only remote sources; or there is no context, and the error says so.
     return 0;
@@ -197,7 +200,10 @@ async function remoteAction(
     if (instruction.kind === 'add' && instruction.checksum !== undefined) {
       throw flagError('--checksum is for URLs and git repositories', { culprit: '--checksum' });
     }
-    if (conversion.request.context === undefined && (instruction.kind === 'add' || instruction.from === undefined)) {
+    if (
+      conversion.request.context === undefined &&
+      (instruction.kind === 'add' || instruction.from === undefined)
+    ) {
       throw new DefinitionError(`there is no build context to read '${source}' from`, {
         code: 'E_NO_CONTEXT',
         culprit: source,
@@ -250,38 +256,16 @@ async function gitAction(
   state: StageState,
   instruction: AddInstruction,
   copy: ReadCopy,
-  written: GitSource,
+  git: GitSource,
   inputs: Edge[],
 ): Promise<CopyAction> {
   const { keepGitDir } = instruction;
-  const { checksum } = copy;
-  if (keepGitDir !== undefined && written.keepGitDir !== undefined && keepGitDir !== written.keepGitDir) {
-    throw flagError('--keep-git-dir and the URL say different things', { culprit: '--keep-git-dir' });
-  }
-  if (checksum !== undefined && written.checksum !== undefined && checksum !== written.checksum) {
-    throw flagError('--checksum and the URL say different things', { culprit: '--checksum' });
-  }
-  const wanted = checksum ?? written.checksum;
-  const git: GitSource = { ...written, ...(wanted === undefined ? {} : { checksum: wanted }) };
-  const { commit, ref } = await resolver.resolveGit(git, { wantTime: false });
-  inputs.push(
-    firstOutput(
-      vertex(
-        {
-          kind: 'source-git',
-          remote: git.remote,
-          commit,
-          ...(ref === undefined ? {} : { ref }),
-          ...(git.subdir === undefined ? {} : { subdir: git.subdir }),
-          keepGitDir: keepGitDir ?? git.keepGitDir ?? false,
-          submodules: git.submodules ?? true,
-          ...(git.mtime === undefined ? {} : { mtime: git.mtime }),
-        },
-        [],
-        { platform: state.platform, label: git.remote },
-      ),
-    ),
-  );
+  const operation = await resolver.resolveGit(git, {
+    ...(copy.checksum === undefined ? {} : { checksum: copy.checksum }),
+    ...(keepGitDir === undefined ? {} : { keepGitDir }),
+  });
+  const { platform } = state;
+  inputs.push(firstOutput(vertex(operation, [], { platform, label: git.remote })));
   return { ...commonParts(copy), input: inputs.length - 1, source: '/' };
 }
 
@@ -294,15 +278,12 @@ async function reportIgnored(
 ): Promise<void> {
   if ((await resolver.ignoredBy(directory, source)) !== undefined) {
     const shown = posix.normalize(source).replace(/(.)\/$/, '$1');
-    words.finding(
-      'CopyIgnoredFile',
-      CHECKS.CopyIgnoredFile.message(instruction.kind.toUpperCase(), shown),
-    );
+    words.finding('CopyIgnoredFile', CHECKS.CopyIgnoredFile.message(instruction.kind.toUpperCase(), shown));
   }
 }
 
 function scratchEdge({ platform }: StageState): Edge {
-  return firstOutput(vertex({ kind: 'scratch' }, [], { platform, label: 'FROM scratch' }));
+  return firstOutput(vertex({ kind: 'scratch' }, [], { platform, label: '[internal] FROM scratch' }));
 }
 
 function historyOf(

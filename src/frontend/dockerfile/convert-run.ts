@@ -1,13 +1,13 @@
 /** RUN. Source: reference of the Dockerfile, "RUN" and "Here-Documents". */
 import { posix } from 'node:path';
 import { canonicalJson } from '../../base/canonical-json.ts';
+import { DefinitionError } from '../../errors.ts';
 import type { ExecAction, Mount, SecretVariable } from '../../graph/action.ts';
 import type { Edge } from '../../graph/vertex.ts';
-import { argvOf } from './convert-config.ts';
 import type { Conversion } from './convert.ts';
-import { DefinitionError } from '../../errors.ts';
+import { argvOf } from './convert-config.ts';
 import { flagError } from './definition-place.ts';
-import type { Heredoc, RunInstruction } from './instruction.ts';
+import type { Heredoc, Location, RunInstruction } from './instruction.ts';
 import type { Entitlement } from './request.ts';
 import { parseRunDevice, parseRunMount, type RunMount } from './run-mount.ts';
 import type { StageCommand, StageNode } from './stage-graph.ts';
@@ -81,7 +81,9 @@ function argumentList(state: StageState): readonly string[] {
   for (const [name, value] of state.args) {
     values.set(name, state.environment.get(name) ?? value ?? '');
   }
-  return values.size === 0 ? [] : [`|${values.size}`, ...[...values].map(([name, value]) => `${name}=${value}`)];
+  return values.size === 0
+    ? []
+    : [`|${values.size}`, ...[...values].map(([name, value]) => `${name}=${value}`)];
 }
 
 interface Script {
@@ -105,7 +107,11 @@ function scriptOf({ command, heredocs }: RunInstruction, state: StageState): Scr
   if (first.content.startsWith('#!')) {
     const target = `${PIPES}/${first.name}`;
     const data = Buffer.from(first.content, 'utf8').toString('base64');
-    return { argv: [...state.shell, target], mounts: [{ kind: 'inline', target, mode: SCRIPT_MODE, data }], summary };
+    return {
+      argv: [...state.shell, target],
+      mounts: [{ kind: 'inline', target, mode: SCRIPT_MODE, data }],
+      summary,
+    };
   }
   return { argv: [...state.shell, first.content], mounts: [], summary };
 }
@@ -134,10 +140,10 @@ async function mountsOf(
     const source = command.sources[index];
     switch (mount.type) {
       case 'bind':
-        mounts.push(await bindMount(conversion, state, mount, source, inputs));
+        mounts.push(await bindMount(conversion, state, mount, instruction.location, source, inputs));
         break;
       case 'cache':
-        mounts.push(await cacheMount(conversion, state, mount, source, inputs));
+        mounts.push(await cacheMount(conversion, state, mount, instruction.location, source, inputs));
         break;
       case 'tmpfs':
         mounts.push({
@@ -173,13 +179,14 @@ async function bindMount(
   conversion: Conversion,
   state: StageState,
   mount: Extract<RunMount, { type: 'bind' }>,
+  location: Location,
   source: StageNode | undefined,
   inputs: Edge[],
 ): Promise<Mount> {
   const path = posix.join('/', mount.source);
   return {
     kind: 'bind',
-    input: await addInput(conversion, state, source, path, inputs),
+    input: await addInput(conversion, state, location, source, path, inputs),
     source: path,
     target: targetOf(state, mount.target),
     readOnly: mount.readOnly,
@@ -190,6 +197,7 @@ async function cacheMount(
   conversion: Conversion,
   state: StageState,
   mount: Extract<RunMount, { type: 'cache' }>,
+  location: Location,
   source: StageNode | undefined,
   inputs: Edge[],
 ): Promise<Mount> {
@@ -199,7 +207,7 @@ async function cacheMount(
   const seed =
     source === undefined || (source.base === 'scratch' && source.external)
       ? undefined
-      : { input: await addInput(conversion, state, source, seedPath, inputs), source: seedPath };
+      : { input: await addInput(conversion, state, location, source, seedPath, inputs), source: seedPath };
   return {
     kind: 'cache',
     // Modes and owners shape the directory, so that another shape is another cache.
@@ -245,19 +253,20 @@ function addSecret(
 async function addInput(
   conversion: Conversion,
   state: StageState,
+  location: Location,
   source: StageNode | undefined,
   path: string,
   inputs: Edge[],
 ): Promise<number> {
-  const context =
-    source === undefined ? conversion.request.context : await conversion.directoryOf(source);
+  const context = source === undefined ? conversion.request.context : await conversion.directoryOf(source);
   const edge =
     context === undefined && source !== undefined
       ? (await conversion.stateOf(source)).tip
       : conversion.contextEdge(
           { kind: 'context', ...conversion.directoryIn(context), selections: [{ source: path }] },
           state.platform,
-          `context for RUN`,
+          '[internal] files for RUN',
+          location,
         );
   inputs.push(edge);
   return inputs.length - 1;
@@ -272,11 +281,7 @@ function targetOf(state: StageState, target: string): string {
   return path;
 }
 
-function networkOf(
-  conversion: Conversion,
-  { network }: RunInstruction,
-  words: StageWords,
-): 'host' | 'none' {
+function networkOf(conversion: Conversion, { network }: RunInstruction, words: StageWords): 'host' | 'none' {
   const asked = network === undefined ? 'default' : words.expand(network);
   switch (asked) {
     case 'default':

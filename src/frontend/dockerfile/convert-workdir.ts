@@ -1,8 +1,8 @@
 /** WORKDIR. Source: reference of the Dockerfile, "WORKDIR". */
 import { posix } from 'node:path';
 import { CHECKS } from './check-rules.ts';
-import { ownerOf } from './copy-owner.ts';
 import type { Conversion } from './convert.ts';
+import { ownerOf } from './copy-owner.ts';
 import type { WorkdirInstruction } from './instruction.ts';
 import type { StageCommand } from './stage-graph.ts';
 import type { StageState } from './stage-state.ts';
@@ -19,10 +19,7 @@ export function convertWorkdir(
 ): void {
   const written = words.expand(instruction.path);
   if (!state.workdirSet && !written.startsWith('/')) {
-    words.finding(
-      'WorkdirRelativePath',
-      CHECKS.WorkdirRelativePath.message(written),
-    );
+    words.finding('WorkdirRelativePath', CHECKS.WorkdirRelativePath.message(written));
   }
   state.workdirSet = true;
   const path = posix.resolve(state.workingDir, written);

@@ -15,7 +15,7 @@ import { CHECKS } from './check-rules.ts';
 import { checkSyntax } from './check-syntax.ts';
 import { type ContextInput, contextInputName } from './context-input.ts';
 import { convertInstruction } from './convert-instruction.ts';
-import { stageError, withPlace } from './definition-place.ts';
+import { type DockerfileText, stageError, withPlace } from './definition-place.ts';
 import type { Dockerfile, Finding, Stage } from './instruction.ts';
 import { Outline, type OutlineFacts } from './outline.ts';
 import { parseDockerfile } from './parse.ts';
@@ -161,9 +161,16 @@ export class Conversion {
   }
 
   /** Makes selected files of a context an input of a vertex. */
-  contextEdge(input: ContextInput, platform: Platform, label: string): Edge {
+  contextEdge(
+    input: ContextInput,
+    platform: Platform,
+    label: string,
+    location: Stage['from']['location'],
+  ): Edge {
     const name = contextInputName(input);
-    this.#contextInputs.set(name, input);
+    if (!this.#contextInputs.has(name)) {
+      this.#contextInputs.set(name, { ...input, place: { text: this.#text, location } });
+    }
     return firstOutput(vertex({ kind: 'source-local', input: name }, [], { platform, label }));
   }
 
@@ -182,6 +189,10 @@ export class Conversion {
   async directoryOf(node: StageNode): Promise<BuildContext | undefined> {
     const loaded = await this.#bases.get(node);
     return loaded?.directory;
+  }
+
+  get #text(): DockerfileText {
+    return { name: this.request.name, lines: this.dockerfile.lines };
   }
 
   #finalConfig({ config }: StageState): ContainerConfig {
@@ -261,7 +272,7 @@ export class Conversion {
   /** An error of this Dockerfile, with the lines around it. */
   located(error: unknown, location: Stage['from']['location']): unknown {
     return error instanceof DefinitionError && error.line === undefined
-      ? withPlace(error, { name: this.request.name, lines: this.dockerfile.lines }, location)
+      ? withPlace(error, this.#text, location)
       : error;
   }
 
@@ -287,7 +298,10 @@ export class Conversion {
     const { text, unmatched } = this.expand(written, this.globalArgs, from);
     this.#reportUndefinedInFrom(unmatched, { from });
     const { skipChecks, location } = from;
-    if (/^\$(\{TARGETPLATFORM\}|TARGETPLATFORM)$/.test(written) && text === this.globalArgs.get('TARGETPLATFORM')) {
+    if (
+      /^\$(\{TARGETPLATFORM\}|TARGETPLATFORM)$/.test(written) &&
+      text === this.globalArgs.get('TARGETPLATFORM')
+    ) {
       this.report.add(
         {
           rule: 'RedundantTargetPlatform',
@@ -420,7 +434,10 @@ export class Conversion {
       const near = nearName(node.base, this.#stages.names);
       throw new DefinitionError(`'${node.base}' is no name of an image`, {
         code: 'E_IMAGE_NAME',
-        hint: near === undefined ? 'see the reference: [host/]repository[:tag][@digest]' : `did you mean the stage '${near}'?`,
+        hint:
+          near === undefined
+            ? 'see the reference: [host/]repository[:tag][@digest]'
+            : `did you mean the stage '${near}'?`,
       });
     }
     return await this.resolver.resolveImage(node.base, platform);
@@ -445,15 +462,15 @@ export class Conversion {
     }
     // What has neither layers nor a history of any is as good as scratch.
     const empty =
-      config.rootfs.diff_ids.length === 0 && !(config.history ?? []).some((entry) => entry.empty_layer !== true);
+      config.rootfs.diff_ids.length === 0 &&
+      !(config.history ?? []).some((entry) => entry.empty_layer !== true);
     const label = this.#fromLabel(node, reference, platform);
     return {
       tip: firstOutput(
-        vertex(
-          empty ? { kind: 'scratch' } : { kind: 'source-image', reference, manifestDigest },
-          [],
-          { platform, label },
-        ),
+        vertex(empty ? { kind: 'scratch' } : { kind: 'source-image', reference, manifestDigest }, [], {
+          platform,
+          label,
+        }),
       ),
       platform,
       image: config,
@@ -464,7 +481,7 @@ export class Conversion {
 
   #scratch(platform: Platform, complete: boolean): LoadedBase {
     return {
-      tip: firstOutput(vertex({ kind: 'scratch' }, [], { platform, label: 'FROM scratch' })),
+      tip: firstOutput(vertex({ kind: 'scratch' }, [], { platform, label: '[internal] FROM scratch' })),
       platform,
       image: undefined,
       history: [],
@@ -504,7 +521,7 @@ export class Conversion {
   ): Promise<LoadedBase> {
     switch (context.kind) {
       case 'directory':
-        return { ...this.#directoryBase(context.context, platform), complete: true };
+        return { ...this.#directoryBase(context.context, platform, node.location), complete: true };
       case 'image':
         return context.reference.toLowerCase() === SCRATCH
           ? this.#scratch(platform, false)
@@ -538,13 +555,16 @@ export class Conversion {
   }
 
   /** As a root filesystem, for those who are FROM it; `--from` reads the directory itself. */
-  #directoryBase(context: BuildContext, platform: Platform): LoadedBase {
+  #directoryBase(context: BuildContext, platform: Platform, location: Stage['from']['location']): LoadedBase {
     const whole = this.contextEdge(
       { kind: 'context', ...context.directory, selections: [{ source: '/' }] },
       platform,
       `context ${context.directory.name}`,
+      location,
     );
-    const empty = firstOutput(vertex({ kind: 'scratch' }, [], { platform, label: 'FROM scratch' }));
+    const empty = firstOutput(
+      vertex({ kind: 'scratch' }, [], { platform, label: '[internal] FROM scratch' }),
+    );
     const copied = vertex(
       {
         kind: 'build',
@@ -575,7 +595,9 @@ export class Conversion {
 
   async #convertStage(node: StageNode): Promise<StageState> {
     const base: StageBase =
-      node.parent === undefined ? toStageBase(await this.#baseOf(node)) : (await this.stateOf(node.parent)).asBase();
+      node.parent === undefined
+        ? toStageBase(await this.#baseOf(node))
+        : (await this.stateOf(node.parent)).asBase();
     const { request, sourceDateEpoch } = this;
     const state = new StageState(
       node,

@@ -1,9 +1,9 @@
 /** A build of a Dockerfile as a definition declares it. Nothing is read; the engine opens it when it plans or builds. */
 import type { DeviceRequest, Ulimit } from '../../graph/action.ts';
-import type { ContextIgnore } from './context-input.ts';
 import type { BuildSecret } from '../../secret/build-secret.ts';
 import type { Secret } from '../../secret/secret.ts';
 import type { SshAgentSpec } from '../../secret/ssh-agent-spec.ts';
+import type { ContextIgnore } from './context-input.ts';
 import type { NamedContextSpec } from './named-context.ts';
 import type { Entitlement } from './request.ts';
 

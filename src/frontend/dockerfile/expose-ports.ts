@@ -1,5 +1,5 @@
 /** Words of EXPOSE. Source: reference of the Dockerfile, "EXPOSE"; host parts are left over from `docker run --publish`. */
-import { type CheckName, CHECKS } from './check-rules.ts';
+import { CHECKS, type CheckName } from './check-rules.ts';
 import { instructionError } from './definition-place.ts';
 
 const PROTOCOLS = ['tcp', 'udp', 'sctp'];
@@ -32,10 +32,7 @@ export function exposedPorts(
     words.finding('ExposeProtoCasing', CHECKS.ExposeProtoCasing.message(written));
   }
   if (parts.length > 1) {
-    words.finding(
-      'ExposeInvalidFormat',
-      CHECKS.ExposeInvalidFormat.message(written),
-    );
+    words.finding('ExposeInvalidFormat', CHECKS.ExposeInvalidFormat.message(written));
   }
   if (ip !== '' && !isIpAddress(ip.replace(/^\[(.*)\]$/, '$1'))) {
     throw fail(`'${ip}' is no IP address`);

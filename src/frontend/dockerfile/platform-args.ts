@@ -29,12 +29,11 @@ function platformValues(prefix: string, platform: Platform): readonly (readonly 
 const PROXY_NAMES = ['HTTP_PROXY', 'HTTPS_PROXY', 'FTP_PROXY', 'NO_PROXY', 'ALL_PROXY'];
 
 /** Proxy variables of the caller, in both cases: steps see them, and no key, config or history does. */
-export function proxyArgs(buildArgs: Readonly<Record<string, string>>): readonly (readonly [string, string])[] {
+export function proxyArgs(
+  buildArgs: Readonly<Record<string, string>>,
+): readonly (readonly [string, string])[] {
   return Object.entries(buildArgs)
     .filter(([name]) => PROXY_NAMES.includes(name.toUpperCase()))
     .toSorted(([left], [right]) => (left < right ? -1 : 1))
-    .flatMap(([name, value]) => [
-      [name.toUpperCase(), value] as const,
-      [name.toLowerCase(), value] as const,
-    ]);
+    .flatMap(([name, value]) => [[name.toUpperCase(), value] as const, [name.toLowerCase(), value] as const]);
 }

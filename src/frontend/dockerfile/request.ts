@@ -2,8 +2,9 @@
  * What a Dockerfile is built with, and what the frontend asks of the outside. The frontend itself reads no file, starts
  * no process and opens no socket: whatever it must know of the world comes through a {@link DockerfileResolver}.
  */
-import type { Edge } from '../../graph/vertex.ts';
+
 import type { DeviceRequest, SecretVariable, Ulimit } from '../../graph/action.ts';
+import type { Edge, SourceGit } from '../../graph/vertex.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
 import type { Platform } from '../../oci/platform.ts';
@@ -103,13 +104,10 @@ export interface ResolvedHttp {
   readonly mtimeSeconds: number;
 }
 
-export interface ResolvedGit {
-  /** Full hexadecimal id. */
-  readonly commit: string;
-  /** What a server is asked for where it gives no commit by its id. */
-  readonly ref?: string;
-  /** Time of the commit in seconds since the epoch; asked for only with `wantTime`. */
-  readonly timeSeconds?: number;
+/** What an instruction says besides the URL of a repository; what both say must agree. */
+export interface GitWishes {
+  readonly checksum?: string;
+  readonly keepGitDir?: boolean;
 }
 
 export interface DockerfileResolver {
@@ -118,8 +116,10 @@ export interface DockerfileResolver {
   resolveLayout(layout: LayoutReference, platform: Platform): Promise<ResolvedImage>;
   /** Finds out which bytes a URL stands for; nobody is asked when a checksum says so. @throws {DefinitionError} `E_CHECKSUM` */
   resolveHttp(url: string, checksum: string | undefined): Promise<ResolvedHttp>;
-  /** Finds out which commit is meant. */
-  resolveGit(source: GitSource, options: { readonly wantTime: boolean }): Promise<ResolvedGit>;
+  /** Finds out which commit is meant. @throws {DefinitionError} `E_GIT_NOT_FOUND`, `E_GIT_URL` */
+  resolveGit(source: GitSource, wishes: GitWishes): Promise<SourceGit>;
+  /** When the commit was made, in seconds since the epoch. */
+  gitTimeSeconds(source: GitSource): Promise<number>;
   /**
    * For the check CopyIgnoredFile: the ignore line that hides a source, if there is one and no line takes anything back.
    */

@@ -2,8 +2,9 @@
  * SOURCE_DATE_EPOCH as a build arg: a number, or where to take it from. Source: reference of the Dockerfile,
  * "BuildKit built-in build args"; reproducible-builds.org.
  */
-import type { Conversion } from './convert.ts';
+
 import { DefinitionError } from '../../errors.ts';
+import type { Conversion } from './convert.ts';
 import { parseGitUrl } from './git-url.ts';
 import type { AddInstruction, Stage } from './instruction.ts';
 
@@ -61,7 +62,9 @@ async function epochOfStage(conversion: Conversion, stage: Stage): Promise<numbe
     if (instruction.kind === 'arg') {
       for (const { name, value } of instruction.args) {
         const given = conversion.request.buildArgs[name];
-        const known = given ?? (value === undefined ? undefined : conversion.expand(value, environment, instruction).text);
+        const known =
+          given ??
+          (value === undefined ? undefined : conversion.expand(value, environment, instruction).text);
         if (known !== undefined) {
           environment.set(name, known);
         }
@@ -89,7 +92,7 @@ async function epochOfSource(
 ): Promise<number | undefined> {
   const git = parseGitUrl(source);
   if (git !== undefined) {
-    return (await resolver.resolveGit(git, { wantTime: true })).timeSeconds;
+    return await resolver.gitTimeSeconds(git);
   }
   if (!/^https?:\/\//.test(source)) {
     throw fail();

@@ -102,7 +102,13 @@ export class StageGraph {
     platform: Platform | undefined,
     options: { readonly replaced: boolean },
   ): StageNode {
-    const node = new StageNode({ index: this.nodes.length, from: stage.from, base, platform, external: false });
+    const node = new StageNode({
+      index: this.nodes.length,
+      from: stage.from,
+      base,
+      platform,
+      external: false,
+    });
     if (!options.replaced) {
       node.parent = this.find(base);
     }
@@ -145,7 +151,9 @@ export class StageGraph {
   connect(stages: readonly Stage[], isForced: (name: string | undefined) => boolean): void {
     for (const [index, stage] of stages.entries()) {
       const node = this.nodes[index] as StageNode;
-      node.commands = stage.instructions.map((instruction, at) => this.#command(node, instruction, at + 1, ''));
+      node.commands = stage.instructions.map((instruction, at) =>
+        this.#command(node, instruction, at + 1, ''),
+      );
       node.stepCount = countSteps(node);
       node.forced = isForced(node.name);
     }

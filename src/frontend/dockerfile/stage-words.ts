@@ -1,6 +1,6 @@
 /** Expands the words of one instruction with the variables from before it, and reports variables that nobody set. */
 import { nearName } from '../../base/near-name.ts';
-import { type CheckName, CHECKS } from './check-rules.ts';
+import { CHECKS, type CheckName } from './check-rules.ts';
 import type { Conversion } from './convert.ts';
 import { expandWord, expandWords } from './shell-words.ts';
 import type { StageCommand } from './stage-graph.ts';
@@ -28,8 +28,8 @@ export class StageWords {
 
   /** One word may become several, or none. */
   expandToWords(word: string): readonly string[] {
-    const { escape } = this.#conversion.dockerfile.directives;
-    return expandWords(word, this.#before, { escape }).words;
+    const { directives } = this.#conversion.dockerfile;
+    return expandWords(word, this.#before, { escape: directives.escape }).words;
   }
 
   /** Body of a COPY heredoc: quotes stay. */
@@ -46,9 +46,13 @@ export class StageWords {
     const [keyword = '', ...rest] = text.split(' ');
     const upper = [keyword.toUpperCase(), ...rest].join(' ');
     try {
-      const { escape } = this.#conversion.dockerfile.directives;
+      const { directives } = this.#conversion.dockerfile;
       const environment = new Map([...this.#before, ...masked]);
-      return expandWord(upper, environment, { escape, keepQuotes: true, keepUnset: true }).text;
+      return expandWord(upper, environment, {
+        escape: directives.escape,
+        keepQuotes: true,
+        keepUnset: true,
+      }).text;
     } catch {
       return upper;
     }
@@ -64,10 +68,7 @@ export class StageWords {
     for (const name of unmatched) {
       if (!declared.has(name)) {
         const near = nearName(name, [...this.#before.keys()]);
-        this.finding(
-          'UndefinedVar',
-          CHECKS.UndefinedVar.message(name, near ?? ''),
-        );
+        this.finding('UndefinedVar', CHECKS.UndefinedVar.message(name, near ?? ''));
       }
     }
   }

@@ -121,7 +121,9 @@ export function fromDockerfile(path: unknown, given: unknown): LayerDefinition {
     ulimits: listOf<Ulimit>(method, options, 'ulimits', isUlimit),
     devices: listOf<DeviceRequest>(method, options, 'devices', isDevice),
     allow: optionalStrings(method, options, 'allow').map((each) => entitlement(method, each)),
-    secrets: optionalStrings(method, options, 'buildSecrets').map((each): BuildSecret => parseBuildSecret(each)),
+    secrets: optionalStrings(method, options, 'buildSecrets').map(
+      (each): BuildSecret => parseBuildSecret(each),
+    ),
     ssh: optionalStrings(method, options, 'ssh').map((each): SshAgentSpec => parseSshAgent(each)),
     stepEnv: common.env,
     stepSecrets: common.secrets,
@@ -172,7 +174,10 @@ function dockerfileSource(method: string, path: unknown, context: ContextSource)
     return { kind: 'text', text, name: name ?? 'Dockerfile' };
   }
   if (context.kind === 'remote' || context.kind === 'stream') {
-    return { kind: 'in-context', path: path === undefined ? undefined : requiredString(method, 'path', path) };
+    return {
+      kind: 'in-context',
+      path: path === undefined ? undefined : requiredString(method, 'path', path),
+    };
   }
   return { kind: 'path', path: absoluteLocalPath(method, 'path', path) };
 }
@@ -197,10 +202,7 @@ function contextSource(method: string, options: Options): ContextSource {
   throw definitionError('E_ARG_TYPE', `${method}(): 'context' is a URL, a stream or 'none'`);
 }
 
-function contextParts(
-  method: string,
-  options: Options,
-): Pick<DockerfileDeclaration, 'ignore' | 'buildArgs'> {
+function contextParts(method: string, options: Options): Pick<DockerfileDeclaration, 'ignore' | 'buildArgs'> {
   return {
     ignore:
       options.ignore === undefined
@@ -284,7 +286,11 @@ function isDevice(value: unknown): boolean {
 function entitlement(method: string, text: string): Entitlement {
   const found = ENTITLEMENTS.find((each) => each === text);
   if (found === undefined) {
-    throw definitionError('E_ARG_TYPE', `${method}(): 'allow' cannot hold '${text}'`, `it can hold ${ENTITLEMENTS.join(', ')}`);
+    throw definitionError(
+      'E_ARG_TYPE',
+      `${method}(): 'allow' cannot hold '${text}'`,
+      `it can hold ${ENTITLEMENTS.join(', ')}`,
+    );
   }
   return found;
 }

@@ -176,7 +176,11 @@ function planLayer(
 function buildArgsOf({ base, steps }: LayerDefinition): Readonly<Record<string, string>> {
   const [only] = steps;
   const declaration =
-    base?.kind === 'dockerfile' ? base.declaration : only?.kind === 'dockerfile' ? only.declaration : undefined;
+    base?.kind === 'dockerfile'
+      ? base.declaration
+      : only?.kind === 'dockerfile'
+        ? only.declaration
+        : undefined;
   return declaration?.buildArgs ?? {};
 }
 

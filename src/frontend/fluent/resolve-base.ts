@@ -3,10 +3,10 @@ import type { Json } from '../../base/canonical-json.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { ImageConfig } from '../../oci/image-config.ts';
 import { type Platform, parsePlatform } from '../../oci/platform.ts';
-import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
-import { parseDockerfile } from '../dockerfile/parse.ts';
 import type { Secret, SecretIdentity } from '../../secret/secret.ts';
 import type { Settings } from '../../settings.ts';
+import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
+import { parseDockerfile } from '../dockerfile/parse.ts';
 import {
   BUILDER_VERSIONS,
   type BuilderFacts,
@@ -83,7 +83,13 @@ export async function resolveBase(
   const facts = BUILDER_VERSIONS[builderVersion];
   const platform = parsePlatform(base.platform ?? asked.platform ?? surroundings.platform);
   const platformAsked = (base.platform ?? asked.platform) !== undefined;
-  return { builderVersion, platform, platformAsked, ...PLAIN, ...(await sourceOf(base, facts, platform, surroundings)) };
+  return {
+    builderVersion,
+    platform,
+    platformAsked,
+    ...PLAIN,
+    ...(await sourceOf(base, facts, platform, surroundings)),
+  };
 }
 
 const PLAIN = { steps: [], keyExtras: {}, registryAuth: null, diagnostics: [] };
@@ -188,4 +194,3 @@ function slimFromArchive(base: DebianSlim, facts: BuilderFacts, settings: Settin
     keyExtras: { components: ['main'] },
   };
 }
-

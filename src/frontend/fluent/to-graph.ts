@@ -6,12 +6,12 @@ import type { Digest } from '../../oci/digest.ts';
 import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
 import type { Platform } from '../../oci/platform.ts';
 import type { Secret } from '../../secret/secret.ts';
-import { definitionError } from './arguments.ts';
-import type { BuilderVersion } from './builder-version.ts';
 import type { ContextInput } from '../dockerfile/context-input.ts';
 import type { DockerfileGraph } from '../dockerfile/convert.ts';
 import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
 import type { StageBeginning } from '../dockerfile/request.ts';
+import { definitionError } from './arguments.ts';
+import type { BuilderVersion } from './builder-version.ts';
 import { ConfigState } from './config-state.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { type Image, imageParts } from './image.ts';
@@ -301,7 +301,10 @@ class GraphBuilder {
     this.#sourceDateEpoch ??= graph.sourceDateEpoch;
     this.#declarations.push(declaration);
     const { config, platform, author = null, history } = graph;
-    this.#dockerfileConfigs.set(index, canonicalJson({ config, platform, author, history } as unknown as Json));
+    this.#dockerfileConfigs.set(
+      index,
+      canonicalJson({ config, platform, author, history } as unknown as Json),
+    );
     for (const [name, input] of graph.contextInputs) {
       this.#contextInputs.set(name, input);
     }

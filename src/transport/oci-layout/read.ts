@@ -15,7 +15,7 @@ import { MAX_DOCUMENT_BYTES } from '../../oci/json-document.ts';
 import { type Index, parseIndex, parseManifestDocument } from '../../oci/manifest.ts';
 import { isIndexType } from '../../oci/media-type.ts';
 import { choosePlatform, isAttestation, type Platform } from '../../oci/platform.ts';
-import type { ResolvedImage } from '../registry/client.ts';
+import type { ResolvedImage, ResolvedManifest } from '../registry/client.ts';
 
 export interface LayoutSelector {
   /** `org.opencontainers.image.ref.name`. Without tag and digest the layout must hold one image. */
@@ -29,6 +29,8 @@ export interface LayoutOptions {
 }
 
 export type LayoutImage = Omit<ResolvedImage, 'reference'>;
+
+export type LayoutManifest = Omit<ResolvedManifest, 'reference'>;
 
 export const REF_NAME = 'org.opencontainers.image.ref.name';
 const MAX_DEPTH = 4;
@@ -49,21 +51,50 @@ export async function importOciLayout(
   store: BlobStore,
   options: LayoutOptions = {},
 ): Promise<LayoutImage> {
-  const index = parseIndex(await readIndex(path));
-  const fetch = async (descriptor: Descriptor) => {
-    options.signal?.throwIfAborted();
-    if ((await store.stat(descriptor.digest))?.size === descriptor.size) {
-      return;
-    }
-    const blob = join(path, 'blobs', 'sha256', descriptor.digest.slice('sha256:'.length));
-    await using file = await openFile(blob);
-    await copyInto(store, descriptor, chunksOf(file), options.signal);
-  };
-  const image = await select(index, selector, path, store, fetch);
+  const found = await readLayoutManifest(path, selector, store, options);
+  const image = { ...found, config: parseImageConfig(found.configBytes, found.manifest.config.mediaType) };
   for (const layer of image.manifest.layers) {
-    await fetch(layer);
+    await fetchLayoutBlob(path, layer, store, options);
   }
   return image;
+}
+
+/**
+ * Finds a manifest in a layout directory, an image's or any other's, and brings it and its config into the store.
+ *
+ * @throws as {@link importOciLayout}
+ */
+export async function readLayoutManifest(
+  path: string,
+  selector: LayoutSelector,
+  store: BlobStore,
+  options: LayoutOptions = {},
+): Promise<LayoutManifest> {
+  const index = parseIndex(await readIndex(path));
+  return await select(index, selector, path, store, (descriptor) =>
+    fetchLayoutBlob(path, descriptor, store, options),
+  );
+}
+
+/**
+ * Brings a blob of a layout directory into the store, unless it is there.
+ *
+ * @throws {DefinitionError} `E_LOCAL_FILE_MISSING`
+ * @throws {IntegrityError}
+ */
+export async function fetchLayoutBlob(
+  path: string,
+  descriptor: Descriptor,
+  store: BlobStore,
+  options: LayoutOptions = {},
+): Promise<void> {
+  options.signal?.throwIfAborted();
+  if ((await store.stat(descriptor.digest))?.size === descriptor.size) {
+    return;
+  }
+  const blob = join(path, 'blobs', 'sha256', descriptor.digest.slice('sha256:'.length));
+  await using file = await openFile(blob);
+  await copyInto(store, descriptor, chunksOf(file), options.signal);
 }
 
 /**
@@ -124,7 +155,7 @@ export async function importOciArchive(
       source: path,
     });
   }
-  const image = await select(parseIndex(indexBytes), selector, path, store, async (descriptor) => {
+  const found = await select(parseIndex(indexBytes), selector, path, store, async (descriptor) => {
     if (!(await store.has(descriptor.digest))) {
       throw new IntegrityError(`the archive '${path}' lacks the blob ${descriptor.digest}`, {
         code: 'E_BAD_ARCHIVE',
@@ -132,6 +163,7 @@ export async function importOciArchive(
       });
     }
   });
+  const image = { ...found, config: parseImageConfig(found.configBytes, found.manifest.config.mediaType) };
   for (const layer of image.manifest.layers) {
     if ((await store.stat(layer.digest))?.size !== layer.size) {
       throw new IntegrityError(`the archive '${path}' lacks the layer ${layer.digest}`, {
@@ -171,7 +203,7 @@ async function select(
   path: string,
   store: BlobStore,
   fetch: (descriptor: Descriptor) => Promise<void>,
-): Promise<LayoutImage> {
+): Promise<LayoutManifest> {
   const images = top.manifests.filter((entry) => !isAttestation(entry));
   const matching = images.filter(
     (entry) =>
@@ -216,7 +248,6 @@ async function select(
         manifestBytes: bytes,
         manifest: document.manifest,
         configBytes,
-        config: parseImageConfig(configBytes, document.manifest.config.mediaType),
         ...(indexDigest === undefined ? {} : { indexDigest }),
       };
     }

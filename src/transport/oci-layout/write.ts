@@ -25,8 +25,8 @@ export interface ExportImage {
   readonly configBytes: Buffer;
   readonly layers: readonly Descriptor[];
   readonly platform?: Platform | undefined;
-  /** The file that holds a layer. */
-  path(descriptor: Descriptor): string;
+  /** The file that holds a layer. Asked only for what the destination lacks. */
+  path(descriptor: Descriptor): string | Promise<string>;
 }
 
 export interface ExportOptions {
@@ -56,7 +56,10 @@ export async function writeOciLayout(
   const progress = counter(image, options);
   for (const layer of image.layers) {
     options.signal?.throwIfAborted();
-    await placeBlob(image.path(layer), join(path, 'blobs', 'sha256', encodedPart(layer.digest)), layer.size);
+    const target = join(path, 'blobs', 'sha256', encodedPart(layer.digest));
+    if ((await fs.stat(target).catch(() => undefined))?.size !== layer.size) {
+      await placeBlob(await image.path(layer), target);
+    }
     progress(layer.size);
   }
   for (const [descriptor, bytes] of [
@@ -67,6 +70,31 @@ export async function writeOciLayout(
   }
   await replaceFile(join(path, 'oci-layout'), Buffer.from(OCI_LAYOUT_FILE));
   await updateIndex(path, image, options);
+}
+
+/** Whether a layout directory has the image under the tag, with all of its blobs, of which only the sizes are looked at. */
+export async function layoutHolds(
+  path: string,
+  image: Omit<ExportImage, 'path' | 'configBytes' | 'manifestBytes'>,
+  tag: string,
+): Promise<boolean> {
+  try {
+    const index = parseIndex(await fs.readFile(join(path, 'index.json')));
+    const named = index.manifests.filter((entry) => entry.annotations?.[REF_NAME] === tag);
+    if (named.length !== 1 || named[0]?.digest !== image.manifestDescriptor.digest) {
+      return false;
+    }
+    const sizes = await Promise.all(
+      [image.manifestDescriptor, image.configDescriptor, ...image.layers].map(
+        async ({ digest, size }) =>
+          (await fs.stat(join(path, 'blobs', 'sha256', encodedPart(digest)))).size === size,
+      ),
+    );
+    return !sizes.includes(false);
+  } catch {
+    // Whatever is in the way shows when it is written.
+    return false;
+  }
 }
 
 /** Writes a tar of a layout with this one image. The same image gives the same bytes. */
@@ -129,7 +157,7 @@ export async function streamTar(
       [image.configDescriptor.digest, { size: image.configBytes.byteLength, content: image.configBytes }],
     ]);
     for (const layer of image.layers) {
-      blobs.set(layer.digest, { size: layer.size, content: image.path(layer) });
+      blobs.set(layer.digest, { size: layer.size, content: await image.path(layer) });
     }
     for (const [digest, { size, content }] of [...blobs].sort(([a], [b]) => (a < b ? -1 : 1))) {
       options.signal?.throwIfAborted();
@@ -191,11 +219,7 @@ async function prepareDirectory(path: string): Promise<void> {
 }
 
 /** A clone costs nothing; a link costs nothing but is the store's own file; a copy always works. */
-async function placeBlob(source: string, target: string, size: number): Promise<void> {
-  const present = await fs.stat(target).catch(() => undefined);
-  if (present?.size === size) {
-    return;
-  }
+async function placeBlob(source: string, target: string): Promise<void> {
   const temporary = `${target}.${randomBytes(6).toString('hex')}.tmp`;
   try {
     try {

@@ -69,6 +69,9 @@ export interface ResolvedImage {
   readonly indexDigest?: Digest;
 }
 
+/** A manifest and its config, which need not be an image's. */
+export type ResolvedManifest = Omit<ResolvedImage, 'config'>;
+
 /** The spec lets an index hold indexes; more than this is a loop or a joke. */
 const MAX_INDEX_DEPTH = 4;
 
@@ -111,6 +114,23 @@ export class RegistryClient {
     platform: Platform,
     options: ResolveOptions = {},
   ): Promise<ResolvedImage> {
+    const found = await this.resolveManifest(reference, platform, options);
+    const config = parseImageConfig(found.configBytes, found.manifest.config.mediaType);
+    if (found.indexDigest === undefined && platformDistance(config, platform) === undefined) {
+      // Without an index there is no choice; running it would fail in a less readable way.
+      this.#onWarning(
+        `${formatReference(reference)} is for ${formatPlatform(config)}, not for ${formatPlatform(platform)}`,
+      );
+    }
+    return { ...found, config };
+  }
+
+  /** The same for any artifact: what kind of config it has is the caller's to look at. */
+  async resolveManifest(
+    reference: Reference,
+    platform: Platform,
+    options: ResolveOptions = {},
+  ): Promise<ResolvedManifest> {
     const what = formatReference(reference);
     let found = await this.#document(reference, reference.digest ?? reference.tag ?? 'latest', options);
     let indexDigest: Digest | undefined;
@@ -119,18 +139,12 @@ export class RegistryClient {
       if (document.kind === 'manifest') {
         const { manifest } = document;
         const configBytes = await this.#config(reference, manifest.config, options);
-        const config = parseImageConfig(configBytes, manifest.config.mediaType);
-        if (indexDigest === undefined && platformDistance(config, platform) === undefined) {
-          // Without an index there is no choice; running it would fail in a less readable way.
-          this.#onWarning(`${what} is for ${formatPlatform(config)}, not for ${formatPlatform(platform)}`);
-        }
         return {
           reference,
           manifestDescriptor: found.descriptor,
           manifestBytes: found.bytes,
           manifest,
           configBytes,
-          config,
           ...(indexDigest === undefined ? {} : { indexDigest }),
         };
       }

@@ -30,6 +30,8 @@ export interface PushImage {
   /** Config and layers; none for an index. */
   readonly blobs: readonly Descriptor[];
   readonly open: BlobOpener;
+  /** Waited for before a blob that the registry lacks is opened: it may have to be fetched, with this same client. */
+  readonly prepare?: (descriptor: Descriptor) => Promise<void>;
   /** What an index lists, itself images or indexes. */
   readonly children?: readonly PushImage[];
 }
@@ -37,6 +39,8 @@ export interface PushImage {
 export interface PushOptions extends TransferOptions {
   /** Repositories of the same registry that may have some of the blobs, the likeliest first. */
   readonly mountFrom?: readonly string[];
+  /** Blobs that the repository is known to have, from a manifest of it: nobody asks again. */
+  readonly present?: ReadonlySet<Digest>;
   /** Push the bytes of deprecated "foreign" layers too. @defaultValue false */
   readonly foreignLayers?: boolean;
 }
@@ -67,8 +71,17 @@ export async function pushImage(
   tags: readonly string[],
   options: PushOptions,
 ): Promise<{ readonly digest: Digest }> {
-  const push = new Push(settings, options);
-  await push.run(image, tags);
+  try {
+    await new Push(settings, options).run(image, tags);
+  } catch (error) {
+    const lacksBlobs = error instanceof RemoteError && error.ociCodes.includes('MANIFEST_BLOB_UNKNOWN');
+    if (!lacksBlobs || options.present === undefined) {
+      throw error;
+    }
+    // The registry lost some since: look at each of them after all.
+    const { present: _, ...others } = options;
+    await new Push(settings, others).run(image, tags);
+  }
   return { digest: image.manifestDescriptor.digest };
 }
 
@@ -98,8 +111,16 @@ class Push {
       await forEachLimited(
         uniqueBlobs(image, this.#options.foreignLayers ?? false),
         this.#settings.concurrency,
-        ({ descriptor, open }, signal) =>
-          this.#settings.limiter.run(() => this.#pushBlob(descriptor, open, signal), signal),
+        async ({ descriptor, open, prepare }, signal) => {
+          const { limiter } = this.#settings;
+          const place = await limiter.run(() => this.#findBlob(descriptor, signal), signal);
+          if (place === 'there') {
+            return;
+          }
+          // Not while we hold one of the client's turns: fetching takes one as well.
+          await prepare?.(descriptor);
+          await limiter.run(() => this.#pushBlob(descriptor, open, place, signal), signal);
+        },
         this.#options.signal,
       );
       await this.#pushManifests(image);
@@ -166,18 +187,29 @@ class Push {
     this.#checkDigest(response, manifestDescriptor.digest);
   }
 
-  async #pushBlob(descriptor: Descriptor, open: BlobOpener, signal: AbortSignal): Promise<void> {
-    const { attempts, backoffBaseMs } = this.#settings;
+  /** @returns 'there', the location of a session that a refused mount opened, or undefined for neither */
+  async #findBlob(descriptor: Descriptor, signal: AbortSignal): Promise<URL | 'there' | undefined> {
     this.#report(descriptor, 'waiting', 0);
-    if (await this.#hasBlob(descriptor, signal)) {
+    if (this.#options.present?.has(descriptor.digest) === true || (await this.#hasBlob(descriptor, signal))) {
       this.#report(descriptor, 'exists', descriptor.size);
-      return;
+      return 'there';
     }
-    let location = await this.#mount(descriptor, signal);
+    const location = await this.#mount(descriptor, signal);
     if (location === 'mounted') {
       this.#report(descriptor, 'mounted', descriptor.size);
-      return;
+      return 'there';
     }
+    return location;
+  }
+
+  async #pushBlob(
+    descriptor: Descriptor,
+    open: BlobOpener,
+    opened: URL | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { attempts, backoffBaseMs } = this.#settings;
+    let location = opened;
     for (let attempt = 1; ; attempt += 1) {
       try {
         location ??= await this.#startUpload(descriptor, signal);
@@ -376,11 +408,18 @@ class Push {
 
 /** Blobs that several images share are pushed once. */
 function uniqueBlobs(image: PushImage, foreignLayers: boolean) {
-  const found = new Map<Digest, { readonly descriptor: Descriptor; readonly open: BlobOpener }>();
+  const found = new Map<
+    Digest,
+    {
+      readonly descriptor: Descriptor;
+      readonly open: BlobOpener;
+      readonly prepare: PushImage['prepare'];
+    }
+  >();
   const collect = (at: PushImage) => {
     for (const descriptor of at.blobs) {
       if ((foreignLayers || !isForeignLayer(descriptor.mediaType)) && !found.has(descriptor.digest)) {
-        found.set(descriptor.digest, { descriptor, open: at.open });
+        found.set(descriptor.digest, { descriptor, open: at.open, prepare: at.prepare });
       }
     }
     for (const child of at.children ?? []) {

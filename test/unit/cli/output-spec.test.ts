@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BadValue } from '../../../src/cli/option.ts';
-import { parseOutput, splitFields } from '../../../src/cli/output-spec.ts';
+import { parseOutput } from '../../../src/cli/output-spec.ts';
+import { splitFields } from '../../../src/cli/spec-fields.ts';
 
 describe('parseOutput', () => {
   it.each([

@@ -99,6 +99,36 @@ describe('LayerRecords', () => {
     expect(() => records.blobs(id('a'))).toThrow(expect.objectContaining({ code: 'E_BAD_MANIFEST' }));
   });
 
+  it('a promise fills gaps and changes nothing that is known', () => {
+    using temporary = temporaryMeta();
+    const records = new LayerRecords(temporary.meta);
+    records.putPromised(id('a'), [], blob('source', '1'), 'r.example/a', 'content');
+    records.putPromised(id('a'), [id('x')], blob('source', '2'), 'oci-layout:/cache', 'other');
+    expect(records.get(id('a'))).toEqual({
+      id: 'a',
+      hasSnapshot: false,
+      parents: [],
+      contentDigest: 'content',
+    });
+    expect(records.blobs(id('a'))).toEqual([blob('source', '1')]);
+    expect([records.sources(digest('1')), records.sources(digest('2'))]).toEqual([
+      ['r.example/a'],
+      ['oci-layout:/cache'],
+    ]);
+  });
+
+  it('a broken promise goes with the layers that are nothing else', () => {
+    using temporary = temporaryMeta();
+    const records = new LayerRecords(temporary.meta);
+    records.putPromised(id('a'), [], blob('source', '1'), 'r.example/a', undefined);
+    records.putPromised(id('b'), [], blob('source', '1'), 'r.example/a', undefined);
+    records.putPromised(id('c'), [], blob('source', '2'), 'r.example/a', undefined);
+    records.put(id('b'), [], true);
+    records.forgetPromised(digest('1'));
+    expect(['a', 'b', 'c'].map((name) => records.get(id(name)) !== undefined)).toEqual([false, true, true]);
+    expect(records.blobs(id('a'))).toEqual([]);
+  });
+
   it('remembers every repository of a blob once', () => {
     using temporary = temporaryMeta();
     const records = new LayerRecords(temporary.meta);

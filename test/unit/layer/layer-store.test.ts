@@ -5,6 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { sha256Hex } from '../../../src/base/sha256.ts';
 import { BlobStore } from '../../../src/content/blob-store.ts';
 import { LayerRecords } from '../../../src/content/layer-records.ts';
+import { RemoteError } from '../../../src/errors.ts';
 import { type BlobWish, LayerStore } from '../../../src/layer/layer-store.ts';
 import type { Descriptor } from '../../../src/oci/descriptor.ts';
 import { sha256Digest } from '../../../src/oci/digest.ts';
@@ -334,5 +335,56 @@ describe('ensureBlobs', () => {
       'source',
       undefined,
     ]);
+  });
+});
+
+describe('describeBlobs', () => {
+  it('fetches nothing that somebody is known to have, and makes what nobody has', async () => {
+    const self = harness();
+    const own = 'own' as LayerId;
+    self.records.put(own, self.stack, true);
+    const wish = { ...zstd, keepSource: true };
+    const described = await self.store.describeBlobs([...self.stack, own], wish, context);
+    expect(self.fetches).toEqual([]);
+    expect(self.calls.map(({ method }) => method)).toEqual(['compress']);
+    expect(described.slice(0, 3).map(({ digest }) => digest)).toEqual(
+      ['one', 'two', 'three'].map((name) => digestOf(`blob ${name}`)),
+    );
+    expect(await self.blobs.has(described[3]?.digest ?? digestOf(''))).toBe(true);
+  });
+});
+
+describe('a blob that is gone', () => {
+  const gone = (code: 'E_REGISTRY_NOT_FOUND' | 'E_NETWORK') => new RemoteError('not there', { code });
+
+  it('is forgotten with the layers that are nothing else, so that nobody is promised it again', async () => {
+    const self = harness();
+    const [one, two, three] = self.stack as [LayerId, LayerId, LayerId];
+    self.records.put(three, [one, two], true);
+    self.fetching = async (name) => {
+      if (name === 'two') {
+        throw gone('E_REGISTRY_NOT_FOUND');
+      }
+    };
+    await expect(self.store.ensureSnapshots(self.stack, context)).rejects.toMatchObject({
+      code: 'E_BLOB_GONE',
+      cause: { code: 'E_REGISTRY_NOT_FOUND' },
+    });
+    expect(self.records.get(two)).toBeUndefined();
+    expect([self.records.get(one)?.id, self.records.get(three)?.id]).toEqual([one, three]);
+    await expect(self.store.ensureSnapshots(self.stack, context)).rejects.toMatchObject({
+      code: 'E_BLOB_GONE',
+    });
+  });
+
+  it('is not gone because the network is', async () => {
+    const self = harness();
+    self.fetching = async () => {
+      throw gone('E_NETWORK');
+    };
+    await expect(self.store.ensureSnapshots(self.stack, context)).rejects.toMatchObject({
+      code: 'E_NETWORK',
+    });
+    expect(self.stack.every((layer) => self.records.get(layer) !== undefined)).toBe(true);
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { RemoteError } from '../../../src/errors.ts';
 import { firstOutput, type Vertex, vertex } from '../../../src/graph/vertex.ts';
 import type { BuildEvent } from '../../../src/solver/event.ts';
 import type { LayerId, Op, OpContext, Result } from '../../../src/solver/op.ts';
@@ -46,7 +47,10 @@ interface Harness {
   readonly events: BuildEvent[];
   /** What a command does; the default commits a layer named by the result id. */
   behaviour: (command: string, inputs: readonly Result[], context: OpContext) => Promise<Result>;
-  run(tips: readonly Vertex[], options?: Partial<SolveOptions>): Promise<Solution['solved']>;
+  run(
+    tips: readonly Vertex[],
+    options?: Partial<SolveOptions> & { readonly onSolution?: (solution: Solution) => void },
+  ): Promise<Solution['solved']>;
 }
 
 function harness(cache = new MemoryCache()): Harness {
@@ -85,8 +89,8 @@ function harness(cache = new MemoryCache()): Harness {
       kind: 'rootfs',
       layers: [...(inputs[0]?.kind === 'rootfs' ? inputs[0].layers : []), resultId as LayerId],
     }),
-    run: async (tips, options = {}) => {
-      const { solved } = await solve(tips, {
+    run: async (tips, { onSolution, ...options } = {}) => {
+      const solution = await solve(tips, {
         ops,
         cache,
         jobs: 4,
@@ -97,7 +101,8 @@ function harness(cache = new MemoryCache()): Harness {
         cacheMode: 'use',
         ...options,
       });
-      return solved;
+      onSolution?.(solution);
+      return solution.solved;
     },
   };
   return self;
@@ -295,6 +300,121 @@ describe('solve', () => {
     self.events.length = 0;
     await self.run([step('b3')]);
     expect(missOf(self.events, forced)?.reason).toBe('gone');
+  });
+
+  describe('when a layer of a known result is gone', () => {
+    /** Results of `a` to `d` are known; the layer of `a` turns out to be nowhere when a step needs it. */
+    async function promised() {
+      const self = harness();
+      const a = step('a');
+      const [b, c, d] = [step('b', [a]), step('c', [a]), step('d')];
+      await self.run([b, c, d]);
+      const lost = layerOf(self, a);
+      self.ran.length = 0;
+      self.events.length = 0;
+      const make = self.behaviour;
+      let dropped = false;
+      self.behaviour = async (command, inputs, context) => {
+        if (
+          inputs.some((input) => input.kind === 'rootfs' && input.layers.includes(lost)) &&
+          command !== 'a'
+        ) {
+          self.cache.dropLayer(lost);
+          dropped = true;
+          throw new RemoteError(`no '${lost}'`, { code: 'E_BLOB_GONE', cause: new Error('not found') });
+        }
+        const made = await make(command, inputs, context);
+        // What is made instead has another name, as a step has another than what came from elsewhere.
+        return made.kind === 'rootfs' && dropped && command === 'a'
+          ? { kind: 'rootfs', layers: ['remade' as LayerId] }
+          : made;
+      };
+      return { self, a, b, d };
+    }
+    const layerOf = (self: Harness, of: Vertex) => {
+      const record = [...self.cache.records.values()].find(({ fields }) => fields[0]?.value === of.label);
+      return (record?.result.kind === 'rootfs' ? record.result.layers.at(-1) : '') as LayerId;
+    };
+
+    test('what made it runs, and nothing else that is known', async () => {
+      const { self, a, d } = await promised();
+      const [e, f] = [step('e', [a]), step('f', [a, d])];
+      const solved = await self.run([e, f]);
+      expect(self.ran.filter((command) => command === 'a')).toHaveLength(1);
+      expect(self.ran).not.toContain('d');
+      expect(solved.get(e.digest)?.result).toMatchObject({ layers: ['remade', expect.any(String)] });
+      expect(solved.get(f.digest)?.result).toMatchObject({ layers: ['remade', expect.any(String)] });
+      expect(outcomes(self.events, [e, f])).toEqual(['done', 'done']);
+      expect(self.events.filter(({ kind }) => kind === 'warning')).toHaveLength(1);
+      // And is known from then on.
+      self.ran.length = 0;
+      await self.run([e, f]);
+      expect(self.ran).toEqual([]);
+    });
+
+    test('it does not matter to a hit that needs no layer', async () => {
+      const { self, b } = await promised();
+      await self.run([b]);
+      expect(self.ran).toEqual([]);
+    });
+
+    test('with one job at a time too', async () => {
+      const { self, a } = await promised();
+      await self.run([step('e', [a]), step('f', [a])], { jobs: 1 });
+      expect(self.ran.filter((command) => command === 'a')).toHaveLength(1);
+    });
+
+    test('a step that loses it again fails with the reason', async () => {
+      const { self, a } = await promised();
+      self.behaviour = async (command, inputs, context) => {
+        if (command === 'a') {
+          return { kind: 'rootfs', layers: [context.resultId as LayerId] };
+        }
+        const [lost] = inputs.flatMap((input) => (input.kind === 'rootfs' ? input.layers : []));
+        self.cache.dropLayer(lost ?? '');
+        throw new RemoteError('never there', { code: 'E_BLOB_GONE', cause: new Error('not found') });
+      };
+      const e = step('e', [a]);
+      await expect(self.run([e])).rejects.toThrow('not found');
+      expect(outcomes(self.events, [e])).toEqual(['failed']);
+    });
+
+    test('an image cannot be made again: no second try', async () => {
+      const self = harness();
+      const base = vertex(
+        { kind: 'source-image', reference: 'r/a:1', manifestDigest: step('any').digest },
+        [],
+        { platform, label: 'base' },
+      );
+      self.behaviour = async (_command, inputs, { resultId }) => {
+        const [input] = inputs;
+        if (input?.kind === 'rootfs') {
+          self.cache.dropLayer(input.layers[0] ?? '');
+          throw new RemoteError('gone', { code: 'E_BLOB_GONE', cause: new Error('not found') });
+        }
+        return { kind: 'rootfs', layers: [resultId as LayerId] };
+      };
+      await expect(self.run([step('a', [base])])).rejects.toThrow('not found');
+      expect(self.ran).toEqual(['', 'a']);
+      expect(self.events.filter(({ kind }) => kind === 'warning')).toEqual([]);
+    });
+  });
+
+  test('tells what it knows of every vertex, also above a hit', async () => {
+    const self = harness();
+    const [a, other] = [step('a'), step('other')];
+    const tip = step('c', [step('b', [a]), other]);
+    const solveIt = async () => {
+      let known: Solution['known'] = [];
+      await self.run([tip], { onSolution: (solution) => (known = solution.known) });
+      return known.map(({ vertex: { label }, record }) => [label, record?.key]);
+    };
+    const first = await solveIt();
+    expect(first.map(([label]) => label)).toEqual(['a', 'b', 'other', 'c']);
+    expect(first.every(([, key]) => self.cache.records.has(key ?? ''))).toBe(true);
+    expect(await solveIt()).toEqual(first);
+    self.cache.forget(first[1]?.[1] ?? '');
+    expect((await solveIt())[1]).toEqual(['b', undefined]);
   });
 
   test('another process that did the step while we waited for the lock is believed', async () => {

@@ -558,6 +558,51 @@ describe('pushing', () => {
     ).rejects.toMatchObject({ code: 'E_REFUSED_URL' });
   });
 
+  it('believes what it is told is there, and looks after all when the registry knows better', async () => {
+    const registry = await start();
+    const image = await makeImage([await makeLayer({ 'a.txt': 'a' }), await makeLayer({ 'b.txt': 'b' })]);
+    const [one, two] = image.layers;
+    const reference = parseReference(`${registry.host}/team/app:v1`);
+    registry.addBlob('team/app', image.blobs.get(one?.digest ?? '') ?? Buffer.alloc(0));
+    const present = new Set(image.layers.map(({ digest }) => digest));
+    await connect().push(toPush(image), reference, {
+      present: new Set(one === undefined ? [] : [one.digest]),
+    });
+    expect(registry.count('HEAD', new RegExp(`blobs/${one?.digest}`))).toBe(0);
+    expect(registry.repository('team/app').tags.has('v1')).toBe(true);
+    // The second layer is not there, whatever we were told.
+    const other = parseReference(`${registry.host}/team/other:v1`);
+    registry.addBlob('team/other', image.blobs.get(one?.digest ?? '') ?? Buffer.alloc(0));
+    await connect().push(toPush(image), other, { present });
+    expect(registry.repository('team/other').blobs.has(two?.digest ?? '')).toBe(true);
+    expect(registry.repository('team/other').tags.has('v1')).toBe(true);
+  });
+
+  it('prepares what the registry lacks, and nothing else', async () => {
+    const registry = await start();
+    const image = await makeImage([await makeLayer({ 'a.txt': 'a' }), await makeLayer({ 'b.txt': 'b' })]);
+    const [one, two] = image.layers;
+    registry.addBlob('team/app', image.blobs.get(one?.digest ?? '') ?? Buffer.alloc(0));
+    const prepared: string[] = [];
+    const client = connect({ concurrency: 1 });
+    await client.push(
+      {
+        ...toPush(image),
+        prepare: async ({ digest }) => {
+          prepared.push(digest);
+          // With the same client, of which one transfer is all.
+          await client.fetchBlob(
+            parseReference(`${registry.host}/team/app:v1`),
+            one ?? image.configDescriptor,
+            store,
+          );
+        },
+      },
+      parseReference(`${registry.host}/team/app:v1`),
+    );
+    expect(prepared.toSorted()).toEqual([image.configDescriptor.digest, two?.digest ?? ''].toSorted());
+  });
+
   it('20, 23: mounts from the same registry only', async () => {
     const registry = await start();
     const { image } = await seeded(registry, 'base/image');

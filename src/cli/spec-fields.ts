@@ -1,0 +1,97 @@
+/** Options that are spelled as buildx spells them: comma-separated `name=value` fields with the quoting of RFC 4180. */
+import { CsvFieldsError, csvFields } from '../base/csv-fields.ts';
+import { nearName } from '../base/near-name.ts';
+import { BadValue } from './option.ts';
+
+/** How layers can be compressed, in buildx's words. */
+export const COMPRESSIONS = ['zstd', 'gzip', 'uncompressed'] as const;
+
+/** zstd's range; gzip's is smaller. */
+const HIGHEST_LEVEL = { zstd: 22, gzip: 9, uncompressed: 0 } as const;
+
+/**
+ * The values of fields by name. A field without `=` is a switch that is on.
+ *
+ * @throws {BadValue} for a field that is not one of `names` or is given twice
+ */
+export function readFields(fields: readonly string[], names: readonly string[]): ReadonlyMap<string, string> {
+  const given = new Map<string, string>();
+  for (const field of fields) {
+    const equals = field.indexOf('=');
+    const name = (equals < 0 ? field : field.slice(0, equals)).trim().toLowerCase();
+    if (!names.includes(name)) {
+      const near = nearName(name, names);
+      throw new BadValue(
+        `unknown field '${name}'${near === undefined ? `, expected ${names.join(', ')}` : `, did you mean '${near}'?`}`,
+      );
+    }
+    if (given.has(name)) {
+      throw new BadValue(`field '${name}' is given twice`);
+    }
+    given.set(name, equals < 0 ? 'true' : field.slice(equals + 1));
+  }
+  return given;
+}
+
+/** @throws {BadValue} */
+export function splitFields(text: string): string[] {
+  try {
+    return csvFields(text);
+  } catch (error) {
+    throw error instanceof CsvFieldsError ? new BadValue(error.message) : error;
+  }
+}
+
+/** A field read by `parse`, if it was given. */
+export function optional<T>(
+  given: ReadonlyMap<string, string>,
+  name: string,
+  parse: (name: string, text: string) => T,
+): T | undefined {
+  const text = given.get(name);
+  return text === undefined ? undefined : parse(name, text);
+}
+
+/** A member for an object of options, which has none for what was not given. */
+export function present<K extends string, T>(key: K, value: T | undefined): { readonly [P in K]?: T } {
+  return value === undefined ? {} : ({ [key]: value } as { readonly [P in K]: T });
+}
+
+/** @throws {BadValue} */
+export function oneOf<const W extends string>(name: string, text: string, words: readonly W[]): W {
+  const found = words.find((word) => word === text.trim());
+  if (found === undefined) {
+    throw new BadValue(`${name}=${text} is not one of ${words.join(', ')}`);
+  }
+  return found;
+}
+
+/** @throws {BadValue} */
+export function toSwitch(name: string, text: string): boolean {
+  const word = oneOf(name, text, ['true', 'false', '1', '0']);
+  return word === 'true' || word === '1';
+}
+
+/** @throws {BadValue} */
+export function toLevel(name: string, text: string): number {
+  if (!/^[0-9]{1,2}$/.test(text)) {
+    throw new BadValue(`${name}=${text} is not a whole number from 0 on`);
+  }
+  return Number(text);
+}
+
+/** @throws {BadValue} */
+export function notEmpty(name: string, text: string): string {
+  if (text === '') {
+    throw new BadValue(`${name}= is empty`);
+  }
+  return text;
+}
+
+/** @throws {BadValue} */
+export function checkLevel(compression: (typeof COMPRESSIONS)[number], level: number): void {
+  const highest = HIGHEST_LEVEL[compression];
+  if (level > highest) {
+    throw new BadValue(`compression-level=${level} is above ${highest}, the highest of ${compression}`);
+  }
+}
