@@ -2,12 +2,13 @@
  * What an image in an OCI layout is, as text that can be compared: its root filesystem with all layers applied, its
  * config, its history. Reads the layout by itself, so that no builder's own reader hides what it wrote.
  */
+
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createReadStream, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip, createZstdDecompress } from 'node:zlib';
+import { createGunzip } from 'node:zlib';
 import tar from 'tar-stream';
 import { BUSYBOX_SHA256 } from './bases.ts';
 
@@ -83,12 +84,14 @@ async function readLayer(path: string, mediaType: string): Promise<readonly Entr
       next();
     }, next);
   });
-  const plain = mediaType.includes('gzip')
-    ? createGunzip()
-    : mediaType.includes('zstd')
-      ? createZstdDecompress()
-      : new PassThrough();
-  await pipeline(createReadStream(path), plain, extract);
+  if (mediaType.includes('zstd')) {
+    // Node's own reader stops after the first of several frames.
+    await pipeline(spawn('zstd', ['-dc', path], { stdio: ['ignore', 'pipe', 'inherit'] }).stdout, extract);
+  } else if (mediaType.includes('gzip')) {
+    await pipeline(createReadStream(path), createGunzip(), extract);
+  } else {
+    await pipeline(createReadStream(path), extract);
+  }
   return entries;
 }
 

@@ -122,7 +122,8 @@ function compress(tar: Buffer, compression: Archive['compression']): Buffer {
     case 'none':
       return tar;
     case 'gzip':
-      return gzipSync(tar);
+      // Without compression it is the same with every zlib.
+      return gzipSync(tar, { level: 0 });
     default:
       return execFileSync(compression, ['-c'], { input: tar });
   }

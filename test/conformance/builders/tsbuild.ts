@@ -1,4 +1,4 @@
-/** This checkout's command, with a store of its own. */
+/** This checkout's command. Each build has a store of its own: what a build leaves must not lend its times to another. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,18 +7,23 @@ import { type Builder, type BuildRequest, flags, runBuilder } from './builder.ts
 const ROOT = join(import.meta.dirname, '../../..');
 
 export function tsbuild(): Builder {
-  const home = mkdtempSync(join(tmpdir(), 'tsbuild-conformance-home-'));
   return {
     name: 'tsbuild',
     version: 'tsbuild',
-    build: (request) =>
-      runBuilder(process.execPath, [join(ROOT, 'bin/tsbuild.js'), ...argumentsOf(request)], {
-        ...process.env,
-        TSBUILD_HOME: home,
-      }),
-    async [Symbol.asyncDispose]() {
-      rmSync(home, { recursive: true, force: true });
+    async build(request) {
+      const home = mkdtempSync(join(tmpdir(), 'tsbuild-conformance-home-'));
+      try {
+        return await runBuilder(process.execPath, [join(ROOT, 'bin/tsbuild.js'), ...argumentsOf(request)], {
+          // Steps see no certificates and proxies of the machine.
+          PATH: process.env.PATH,
+          HOME: process.env.HOME,
+          TSBUILD_HOME: home,
+        });
+      } finally {
+        rmSync(home, { recursive: true, force: true });
+      }
     },
+    async [Symbol.asyncDispose]() {},
   };
 }
 
