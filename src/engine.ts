@@ -12,6 +12,13 @@ import {
 } from './engine/build-images.ts';
 import { exportCaches } from './engine/cache-export.ts';
 import { importCaches } from './engine/cache-import.ts';
+import {
+  type ExportCacheMountOptions,
+  exportCacheMount,
+  importCacheMount,
+  listCacheMounts,
+  removeCacheMounts,
+} from './engine/cache-mounts.ts';
 import type { CacheSource, CacheTarget } from './engine/cache-options.ts';
 import { readConfigFiles } from './engine/config-files.ts';
 import {
@@ -48,6 +55,7 @@ import { formatPlatform, hostPlatform, type Platform } from './oci/platform.ts';
 import { parseReference } from './oci/reference.ts';
 import { readSettings, type Settings } from './settings.ts';
 import type { BuildEvent } from './solver/event.ts';
+import type { CacheMountFacts } from './volume/cache-mounts.ts';
 import type { InputFile, Worker } from './worker/protocol.ts';
 
 export type { CacheSource, CacheTarget } from './engine/cache-options.ts';
@@ -67,6 +75,11 @@ export interface EngineOptions {
   readonly snapshotter?: 'auto' | 'overlay' | 'copy';
   /** @defaultValue auto */
   readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
+  /**
+   * Directories that describe devices (Container Device Interface); later ones stand over earlier ones.
+   * @defaultValue `/etc/cdi`, `/var/run/cdi`
+   */
+  readonly cdiDirs?: readonly string[];
   /** @defaultValue process.env */
   readonly env?: NodeJS.ProcessEnv;
   /** Ends whatever the engine does. */
@@ -423,6 +436,46 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return await this.#library.remove(name);
   }
 
+  /** Directories that steps keep between builds, by id. */
+  async cacheMounts(options: { readonly signal?: AbortSignal } = {}): Promise<readonly CacheMountFacts[]> {
+    return await this.#during(() => listCacheMounts(this.#parts, this.#signalOf(options)));
+  }
+
+  /** @throws {UsageError} `E_CACHE_MOUNT_NOT_FOUND`, `E_CACHE_MOUNT_IN_USE`; nothing is removed then. */
+  async removeCacheMounts(
+    ids: readonly string[],
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<void> {
+    await this.#during(() => removeCacheMounts(this.#parts, ids, this.#signalOf(options)));
+  }
+
+  /**
+   * Writes what a cache mount holds as a tar, with owners as steps see them. Compressed as the name of the file says (`.tar`,
+   * `.tar.gz`, `.tgz`), otherwise with zstd.
+   *
+   * @throws {UsageError} `E_CACHE_MOUNT_NOT_FOUND`, `E_CACHE_MOUNT_IN_USE`
+   */
+  async exportCacheMount(
+    id: string,
+    path: string,
+    options: ExportCacheMountOptions = {},
+  ): Promise<{ readonly sizeBytes: number }> {
+    return await this.#during(() => exportCacheMount(this.#parts, id, path, options, this.#context(options)));
+  }
+
+  /**
+   * Makes a cache mount of a tar in any compression, in the place of what it held.
+   *
+   * @throws {UsageError} `E_CACHE_MOUNT_IN_USE`; {IntegrityError} `E_BAD_ARCHIVE`. Nothing has changed then.
+   */
+  async importCacheMount(
+    id: string,
+    path: string,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<{ readonly sizeBytes: number }> {
+    return await this.#during(() => importCacheMount(this.#parts, id, path, this.#context(options)));
+  }
+
   async usage(options: { readonly signal?: AbortSignal } = {}): Promise<readonly UsageLine[]> {
     return await this.#during(() => usage(this.#parts, this.#signalOf(options)));
   }
@@ -573,7 +626,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
 
 async function openWorker(
   storeDir: string,
-  { snapshotter, idMode, hostCa, signal }: EngineOptions,
+  { snapshotter, idMode, hostCa, cdiDirs, signal }: EngineOptions,
   environment: NodeJS.ProcessEnv,
   settings: Settings,
 ): Promise<Worker> {
@@ -583,6 +636,7 @@ async function openWorker(
     idMode: idMode ?? 'auto',
     snapshotter: snapshotter ?? snapshotterOf(environment),
     hostTrust: discoverHostTrust(hostCa ?? 'auto', environment, settings),
+    ...(cdiDirs === undefined ? {} : { cdiDirs }),
     signal: signal ?? new AbortController().signal,
   });
 }

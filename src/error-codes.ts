@@ -185,7 +185,10 @@ export const ERROR_CODES = {
   E_DISK_FULL: { who: 'host', meaning: 'No space is left on a device.' },
   E_IO: { who: 'host', meaning: 'A system call failed.' },
   E_NATIVE_MISSING: { who: 'host', meaning: 'The native helper is not built for this platform.' },
-  E_TOOL_MISSING: { who: 'host', meaning: 'A program that the settings ask for is not on this machine.' },
+  E_TOOL_MISSING: {
+    who: 'host',
+    meaning: 'A program that the build needs, such as git, is not on this machine.',
+  },
   E_SSH_KEY: { who: 'host', meaning: 'A key given with --ssh cannot be served by an agent.' },
   E_ULIMIT: {
     who: 'host',

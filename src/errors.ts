@@ -45,6 +45,10 @@ export interface StepErrorDetails extends ErrorDetails {
   readonly logTail: string;
   /** The whole output: path of the log file. */
   readonly logPath?: string | undefined;
+  /** Where the user's text asks for the step: the file, the line from 1, and the lines around it. */
+  readonly file?: string | undefined;
+  readonly line?: number | undefined;
+  readonly excerpt?: string | undefined;
   readonly imageId?: string | undefined;
   readonly layer?: number | undefined;
 }
@@ -58,6 +62,9 @@ export class StepError extends TsbuildError {
   readonly signal: string | undefined;
   readonly logTail: string;
   readonly logPath: string | undefined;
+  readonly file: string | undefined;
+  readonly line: number | undefined;
+  readonly excerpt: string | undefined;
   readonly imageId: string | undefined;
   readonly layer: number | undefined;
 
@@ -69,6 +76,9 @@ export class StepError extends TsbuildError {
     this.signal = details.signal;
     this.logTail = details.logTail;
     this.logPath = details.logPath;
+    this.file = details.file;
+    this.line = details.line;
+    this.excerpt = details.excerpt;
     this.imageId = details.imageId;
     this.layer = details.layer;
   }

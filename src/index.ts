@@ -5,6 +5,8 @@ import { readPatternFile } from './local/pattern-file.ts';
 import { providePatternFileReader } from './patterns/file-pattern-matcher.ts';
 
 export {
+  type CacheSource,
+  type CacheTarget,
   Engine,
   type EngineBuildOptions,
   type EngineOptions,

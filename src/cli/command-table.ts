@@ -15,6 +15,18 @@ export const COMMANDS: readonly CommandEntry[] = [
     () => import('./commands/image-inspect.ts'),
   ),
   entry('image rm', 'Remove names and images', () => import('./commands/image-rm.ts')),
+  entry('cache-mount list', 'List the cache mounts', () => import('./commands/cache-mount-list.ts')),
+  entry(
+    'cache-mount export',
+    'Write a cache mount to an archive',
+    () => import('./commands/cache-mount-export.ts'),
+  ),
+  entry(
+    'cache-mount import',
+    'Make a cache mount of an archive',
+    () => import('./commands/cache-mount-import.ts'),
+  ),
+  entry('cache-mount rm', 'Remove cache mounts', () => import('./commands/cache-mount-rm.ts')),
   entry('du', 'Show what the store takes on disk', () => import('./commands/du.ts')),
   entry('prune', 'Remove what is no longer needed', () => import('./commands/prune.ts')),
   entry('doctor', 'Try what builds need from this machine', () => import('./commands/doctor.ts')),

@@ -2,6 +2,7 @@
  * What the command line asks of the engine: no more than a command uses, so that commands can be tested without an engine.
  * Plain data has the engine's own types; importing a type loads nothing.
  */
+import type { CacheMountFacts, ExportCacheMountOptions } from '../engine/cache-mounts.ts';
 import type { CacheSource, CacheTarget } from '../engine/cache-options.ts';
 import type { DescribedDockerfile, DescribeOptions } from '../engine/describe-dockerfile.ts';
 import type { RemovedImage, StoredImage } from '../engine/image-library.ts';
@@ -130,6 +131,18 @@ export interface EngineLike extends AsyncDisposable {
   inspect(name: string): Promise<InspectedImage>;
   /** What was removed: a name, or the image as well when it was its last name. */
   removeImage(name: string): RemovedImage | Promise<RemovedImage>;
+  cacheMounts(): Promise<readonly CacheMountFacts[]>;
+  removeCacheMounts(ids: readonly string[]): Promise<void>;
+  exportCacheMount(
+    id: string,
+    path: string,
+    options?: ExportCacheMountOptions,
+  ): Promise<{ readonly sizeBytes: number }>;
+  importCacheMount(
+    id: string,
+    path: string,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<{ readonly sizeBytes: number }>;
   usage(): Promise<readonly UsageLine[]>;
   prune(options?: PruneOptions): Promise<PruneResult>;
 }

@@ -53,6 +53,9 @@ function facts(error: TsbuildError): string[] {
     const excerpt = error.code === 'E_DEFINITION_LOAD' ? undefined : definitionExcerpt(error);
     return excerpt === undefined ? [] : [bounded(excerpt)];
   }
+  if (error instanceof StepError && error.excerpt !== undefined) {
+    return dockerfileLines(error);
+  }
   if (error instanceof RemoteError && error.url !== undefined) {
     const request = [error.method, error.url].filter((part) => part !== undefined).join(' ');
     const answer = error.status === undefined ? '' : `: ${error.status}`;
@@ -68,8 +71,9 @@ function facts(error: TsbuildError): string[] {
 }
 
 /** The place in a text that is no module, which brings its own lines. */
-function dockerfileLines(error: DefinitionError): string[] {
-  const place = [error.file, error.line, error.column].filter((part) => part !== undefined).join(':');
+function dockerfileLines(error: DefinitionError | StepError): string[] {
+  const column = error instanceof DefinitionError ? error.column : undefined;
+  const place = [error.file, error.line, column].filter((part) => part !== undefined).join(':');
   const lines = error.excerpt === undefined ? [] : bounded(error.excerpt).split('\n');
   return [bounded(`  ${place}`), ...lines.map((line) => `  ${line}`)];
 }

@@ -119,7 +119,7 @@ export async function solveImages(
   const tips = graphs.map((graph) => graph.tip.vertex);
   let failing: readonly (readonly string[])[] = [];
   const solution = await solve(tips, {
-    ops: makeOps(parts, graphs, inputs, dockerfiles.sources),
+    ops: makeOps(parts, graphs, inputs, dockerfiles.openSources, dockerfiles.given),
     cache: parts.cache,
     jobs: options.concurrency ?? parts.jobs,
     signal,

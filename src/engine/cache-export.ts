@@ -94,9 +94,9 @@ export function inlineCache(
   { known, images, definitions }: Omit<BuildKnowledge, 'tips'>,
   stack: readonly LayerId[],
 ): Json {
-  const selected = select(parts, known, definitions, new Set(stack));
-  const indexes = new Map(stack.map((layer, index) => [layer, index]));
-  return encodeInline({ ...arrange(parts, selected, indexes), images });
+  const indexOf = placesIn(parts, stack);
+  const selected = select(parts, known, definitions, indexOf);
+  return encodeInline({ ...arrange(parts, selected, indexOf), images });
 }
 
 async function exportCache(
@@ -143,7 +143,7 @@ async function bundleOf(
     parts,
     known,
     definitions,
-    target.mode === 'max' ? undefined : new Set(tips.flat()),
+    target.mode === 'max' ? undefined : placesIn(parts, tips.flat()),
   );
   const below = new Map<LayerId, readonly LayerId[]>();
   for (const { stack } of selected) {
@@ -166,7 +166,7 @@ async function bundleOf(
   const indexes = new Map(described.map(({ layer, blob }) => [layer, order.get(blob.digest) as number]));
   const blobs = [...unique.values()].map(({ blob }) => blob);
   const config = encodeCache({
-    ...arrange(parts, selected, indexes),
+    ...arrange(parts, selected, (layer) => indexes.get(layer)),
     diffIds: blobs.map(({ diffId }) => diffId),
     images,
   });
@@ -201,12 +201,33 @@ interface Selected {
   readonly contentDigest?: string;
 }
 
+type Places = (layer: LayerId) => number | undefined;
+
+/**
+ * Where a layer is among others. Looked for by its blob too: what was made without a base, and what it is on top of one,
+ * are two layers of one blob when they came from elsewhere.
+ */
+function placesIn({ store: { layers } }: EngineParts, among: readonly LayerId[]): Places {
+  const places = new Map<string, number>();
+  for (const [index, layer] of among.entries()) {
+    for (const name of [layer, ...layers.blobs(layer).map(({ digest }) => digest)]) {
+      places.set(name, places.get(name) ?? index);
+    }
+  }
+  return (layer) =>
+    places.get(layer) ??
+    layers
+      .blobs(layer)
+      .map(({ digest }) => places.get(digest))
+      .find((place) => place !== undefined);
+}
+
 /** Records of which the store still has what they are made of; with `within`, those made of these layers alone. */
 function select(
   { cache }: EngineParts,
   known: readonly KnownVertex[],
   definitions: readonly string[],
-  within: ReadonlySet<LayerId> | undefined,
+  within: Places | undefined,
 ): readonly Selected[] {
   const ids = portableIds(known);
   const selected = new Map<string, Selected>();
@@ -217,7 +238,7 @@ function select(
     }
     const { result, durationMs, fields, site } = record;
     const stack = result.kind === 'rootfs' ? result.layers : [];
-    if (within !== undefined && !stack.every((layer) => within.has(layer))) {
+    if (within !== undefined && stack.some((layer) => within(layer) === undefined)) {
       continue;
     }
     const place = site === undefined ? undefined : withoutDefinition(site, definitions);
@@ -253,12 +274,12 @@ function inputIds({ vertex }: KnownVertex, ids: ReadonlyMap<Digest, string>): re
 function arrange(
   { store }: EngineParts,
   selected: readonly Selected[],
-  blobs: ReadonlyMap<LayerId, number>,
+  blobOf: Places,
 ): Pick<PortableCache, 'layers' | 'records'> {
   const layers: PortableLayer[] = [];
   const places = new Map<string, number>();
   const place = (layer: LayerId, parent: number | undefined): number => {
-    const blob = blobs.get(layer) as number;
+    const blob = blobOf(layer) as number;
     const name = `${parent ?? ''} ${blob}`;
     let index = places.get(name);
     if (index === undefined) {

@@ -3,13 +3,12 @@
  * elsewhere lies below the engine's scratch directory until the build is over.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DefinitionError, HostError } from '../errors.ts';
 import type { ContextIgnore } from '../frontend/dockerfile/context-input.ts';
 import { type DockerfileGraph, dockerfileToGraph } from '../frontend/dockerfile/convert.ts';
 import type { DockerfileDeclaration } from '../frontend/dockerfile/declaration.ts';
-import type { GitSource } from '../frontend/dockerfile/git-url.ts';
 import type { NamedContextSpec } from '../frontend/dockerfile/named-context.ts';
 import type {
   BuildContext,
@@ -21,13 +20,16 @@ import type { ConvertDockerfile } from '../frontend/fluent/to-graph.ts';
 import { findIgnoreFile } from '../local/find-ignore-file.ts';
 import { hostPlatform } from '../oci/platform.ts';
 import { ignoringPattern, parseIgnoreFile } from '../patterns/ignore-file.ts';
-import { buildSecretReader } from '../secret/build-secret.ts';
+import { type BuildSecretValue, buildSecretReader } from '../secret/build-secret.ts';
+import { secretValues } from '../secret/secret.ts';
+import { type SshAgentSocket, SshAgents } from '../secret/ssh-agents.ts';
 import type { Emit } from '../solver/event.ts';
 import { resolveBaseImage } from './base-resolver.ts';
 import { resolveLayout } from './layouts.ts';
+import type { GivenById } from './make-ops.ts';
 import type { EngineParts } from './parts.ts';
-import { type OpenedContext, openRemoteContext } from './remote-context.ts';
-import { RemoteSources } from './remote-sources.ts';
+import type { OpenRemoteContext } from './remote-context.ts';
+import type { RemoteSources } from './remote-sources.ts';
 
 /** A larger one is something else. */
 const MAX_DOCKERFILE_BYTES = 16 * 1024 * 1024;
@@ -52,16 +54,30 @@ export class Dockerfiles implements AsyncDisposable {
   readonly #options: DockerfilesOptions;
   readonly #opened = new Map<DockerfileDeclaration, Promise<Opened>>();
   readonly #named = new Map<NamedContextSpec, Promise<NamedContext>>();
-  readonly #remote: OpenedContext[] = [];
+  readonly #remote: OpenRemoteContext[] = [];
   readonly #declarations = new Set<DockerfileDeclaration>();
-  /** Web files and git repositories, with the credentials of all Dockerfiles of the build. */
-  readonly sources: RemoteSources;
+  #sources: Promise<RemoteSources> | undefined;
+  /** Secrets and agents that the declarations bring, by id. */
+  readonly given: GivenById;
+  readonly #agents = new Map<DockerfileDeclaration, SshAgents>();
 
   constructor(parts: EngineParts, options: DockerfilesOptions) {
     this.#parts = parts;
     this.#options = options;
-    this.sources = new RemoteSources(parts, { secrets: (id) => this.#secretText(id) });
+    this.given = { secret: (id) => this.#secret(id), agent: (id) => this.#agent(id) };
   }
+
+  /** Web files and git repositories, with the credentials of all Dockerfiles of the build. Most builds need none. */
+  readonly openSources = (): Promise<RemoteSources> => {
+    this.#sources ??= import('./remote-sources.ts').then(
+      ({ RemoteSources }) =>
+        new RemoteSources(this.#parts, {
+          secrets: (id) => this.#secretText(id),
+          sshAuthSock: async () => (await this.#agent('default'))?.path,
+        }),
+    );
+    return this.#sources;
+  };
 
   /** Text and name of a Dockerfile on this machine; undefined for one in a remote context. */
   async read(
@@ -132,8 +148,11 @@ export class Dockerfiles implements AsyncDisposable {
   /** Removes what was fetched for the build. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.allSettled([...this.#opened.values(), ...this.#named.values()]);
-    await Promise.all(this.#remote.map((context) => context.close()));
-    await this.sources.close();
+    await Promise.all([
+      ...this.#remote.map((context) => context.close()),
+      ...[...this.#agents.values()].map((agents) => agents[Symbol.asyncDispose]()),
+    ]);
+    await (await this.#sources)?.close();
   }
 
   #open(declaration: DockerfileDeclaration): Promise<Opened> {
@@ -158,7 +177,10 @@ export class Dockerfiles implements AsyncDisposable {
       }
       case 'remote':
       case 'stream': {
-        const opened = await this.#openRemote(context.kind === 'remote' ? context.url : context.stream);
+        const opened = await this.#openRemote(
+          context.kind === 'remote' ? context.url : context.stream,
+          declaration.buildArgs,
+        );
         if (opened.kind === 'dockerfile') {
           return { text: opened.text, name: 'Dockerfile', context: undefined };
         }
@@ -199,10 +221,18 @@ export class Dockerfiles implements AsyncDisposable {
     }
   }
 
-  async #openRemote(argument: string | AsyncIterable<Uint8Array>): Promise<OpenedContext> {
+  async #openRemote(
+    argument: string | AsyncIterable<Uint8Array>,
+    buildArgs: Readonly<Record<string, string>>,
+  ): Promise<OpenRemoteContext> {
+    const { openRemoteContext } = await import('./remote-context.ts');
+    const { store, environment } = this.#parts;
     const opened = await openRemoteContext(argument, {
-      parts: this.#parts,
-      sources: this.sources,
+      sources: await this.openSources(),
+      scratchDir: store.scratchDir(`context-${randomUUID()}`),
+      environment,
+      keepGitDir: /^(1|t|true)$/i.test(buildArgs.BUILDKIT_CONTEXT_KEEP_GIT_DIR ?? ''),
+      commitTimes: (buildArgs.SOURCE_DATE_EPOCH ?? '') !== '',
       signal: this.#options.signal,
       emit: this.#options.emit,
     });
@@ -235,7 +265,7 @@ export class Dockerfiles implements AsyncDisposable {
         return { kind: 'layout', layout: { form, hostPath, ...(tag === undefined ? {} : { tag }) } };
       }
       case 'remote': {
-        const opened = await this.#openRemote(spec.url);
+        const opened = await this.#openRemote(spec.url, {});
         if (opened.kind === 'dockerfile') {
           throw new DefinitionError(`the context '${name}' is neither a git repository nor an archive`, {
             code: 'E_CONTEXT',
@@ -264,10 +294,16 @@ export class Dockerfiles implements AsyncDisposable {
           signal,
         }),
       resolveLayout: (layout, platform) => resolveLayout(store, layout, platform, signal),
-      resolveHttp: (url, checksum) =>
-        this.sources.http.resolve({ url, ...(checksum === undefined ? {} : { checksum }) }, { signal, emit }),
-      resolveGit: (source, wishes) => this.sources.git.resolve(source, wishes, { signal, emit }),
-      gitTimeSeconds: (source) => this.#gitTimeSeconds(source),
+      resolveHttp: async (url, checksum) => {
+        const { http } = await this.openSources();
+        return await http.resolve({ url, ...(checksum === undefined ? {} : { checksum }) }, { signal, emit });
+      },
+      resolveGit: async (source, wishes) =>
+        await (await this.openSources()).git.resolve(source, wishes, { signal, emit }),
+      gitTimeSeconds: async (source) => {
+        const { git } = await this.openSources();
+        return await git.commitTime(await git.resolve(source, {}, { signal, emit }), { signal, emit });
+      },
       ignoredBy: async ({ ignore }, source) => {
         if (ignore === undefined) {
           return undefined;
@@ -279,28 +315,44 @@ export class Dockerfiles implements AsyncDisposable {
     };
   }
 
-  async #gitTimeSeconds(source: GitSource): Promise<number> {
-    const { signal, emit } = this.#options;
-    const directory = this.#parts.store.scratchDir(`epoch-${randomUUID()}`);
-    try {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
-      const resolved = await this.sources.git.resolve(source, {}, { signal, emit });
-      const alone = { ...resolved, submodules: false };
-      return (await this.sources.git.checkout(alone, directory, { signal, emit })).commitSeconds;
-    } finally {
-      await rm(directory, { recursive: true, force: true });
-    }
-  }
-
   /** Credentials of web servers and git hosts are secrets with fixed names. */
   async #secretText(id: string): Promise<string | undefined> {
-    for (const { secrets } of this.#declarations) {
-      const found = await buildSecretReader(secrets, {
-        environment: this.#parts.environment,
-        cwd: process.cwd(),
-      })(id);
+    const found = await this.#secret(id);
+    return found.kind === 'value' ? Buffer.from(found.bytes).toString('utf8') : undefined;
+  }
+
+  /** Of the Dockerfiles of one build the first that has it. A variable of a Secret of the call is one too, under its name. */
+  async #secret(id: string): Promise<BuildSecretValue> {
+    const { environment } = this.#parts;
+    let missing: BuildSecretValue = { kind: 'missing', why: 'it was not given to the build' };
+    for (const { secrets, stepSecrets } of this.#declarations) {
+      const found = await buildSecretReader(secrets, { environment, cwd: process.cwd() })(id);
       if (found.kind === 'value') {
-        return Buffer.from(found.bytes).toString('utf8');
+        return found;
+      }
+      missing = found;
+      const owner = stepSecrets.findLast(({ identity }) => identity.keys.includes(id));
+      const value = owner === undefined ? undefined : secretValues(owner, environment)[id];
+      if (value !== undefined) {
+        return { kind: 'value', bytes: Buffer.from(value, 'utf8') };
+      }
+    }
+    return missing;
+  }
+
+  async #agent(id: string): Promise<SshAgentSocket | undefined> {
+    for (const declaration of this.#declarations) {
+      let agents = this.#agents.get(declaration);
+      if (agents === undefined) {
+        agents = new SshAgents(declaration.ssh, {
+          environment: this.#parts.environment,
+          cwd: process.cwd(),
+        });
+        this.#agents.set(declaration, agents);
+      }
+      const socket = await agents.socketOf(id);
+      if (socket !== undefined) {
+        return socket;
       }
     }
     return undefined;

@@ -11,7 +11,8 @@ export interface GitProgramOptions {
   readonly environment: NodeJS.ProcessEnv;
   /** Host keys that were seen; those of the user's own file count too. */
   readonly knownHostsFile: string;
-  readonly sshAuthSock?: string;
+  /** Where the build's agent listens; asked when a remote is reached by ssh. */
+  readonly sshAuthSock?: () => Promise<string | undefined>;
 }
 
 export interface GitCall {
@@ -113,7 +114,8 @@ export class GitProgram {
     }
   }
 
-  #spawn({ args, cwd, reach = 'none', authorization, signal }: GitCall): Promise<GitOutcome> {
+  async #spawn({ args, cwd, reach = 'none', authorization, signal }: GitCall): Promise<GitOutcome> {
+    const agent = reach === 'network' ? await this.#options.sshAuthSock?.() : undefined;
     signal.throwIfAborted();
     const settings = [
       ...SETTINGS,
@@ -122,12 +124,12 @@ export class GitProgram {
     ].flatMap((setting) => ['-c', setting]);
     const child = spawn('git', [...settings, ...args], {
       cwd,
-      env: { ...this.#environment(reach), ...credentials(authorization) },
+      env: { ...this.#environment(reach, agent), ...credentials(authorization) },
       stdio: ['ignore', 'pipe', 'pipe'],
       // A session of its own: no terminal to ask at, and its helpers end with it.
       detached: true,
     });
-    return new Promise((resolve, reject) => {
+    return await new Promise((resolve, reject) => {
       const stdout: Buffer[] = [];
       let size = 0;
       let stderr = '';
@@ -178,8 +180,8 @@ export class GitProgram {
     });
   }
 
-  #environment(reach: NonNullable<GitCall['reach']>): NodeJS.ProcessEnv {
-    const { environment, sshAuthSock } = this.#options;
+  #environment(reach: NonNullable<GitCall['reach']>, agent: string | undefined): NodeJS.ProcessEnv {
+    const { environment } = this.#options;
     const passed = Object.entries(environment).filter(([name]) => PASSED.test(name));
     return {
       ...Object.fromEntries(passed),
@@ -194,19 +196,19 @@ export class GitProgram {
       GIT_TERMINAL_PROMPT: '0',
       // Stands over all configuration, also for the submodules of submodules.
       GIT_ALLOW_PROTOCOL: PROTOCOLS[reach],
-      GIT_SSH_COMMAND: this.#sshCommand(),
+      GIT_SSH_COMMAND: this.#sshCommand(agent),
       GIT_SSH_VARIANT: 'ssh',
-      ...(sshAuthSock === undefined ? {} : { SSH_AUTH_SOCK: sshAuthSock }),
+      ...(agent === undefined ? {} : { SSH_AUTH_SOCK: agent }),
     };
   }
 
   /** Keys come from the build's agent or not at all. A host that is new is believed, and has to stay what it was. */
-  #sshCommand(): string {
-    const { sshAuthSock, knownHostsFile } = this.#options;
+  #sshCommand(agent: string | undefined): string {
+    const { knownHostsFile } = this.#options;
     const options = [
       'BatchMode=yes',
       'IdentityFile=none',
-      `IdentityAgent=${sshAuthSock === undefined ? 'none' : `"${sshAuthSock}"`}`,
+      `IdentityAgent=${agent === undefined ? 'none' : `"${agent}"`}`,
       'StrictHostKeyChecking=accept-new',
       `UserKnownHostsFile="${knownHostsFile}" ~/.ssh/known_hosts`,
     ];

@@ -20,6 +20,7 @@ import { callNative, lockFile } from '../native/call-native.ts';
 import { type GitCall, GitProgram, gitError } from './git-program.ts';
 import type { SourceContext } from './http-files.ts';
 import { type AuthSecrets, gitAuthorization } from './source-auth.ts';
+import { gitDir, gitLockPath } from './store.ts';
 
 export interface GitRepositoriesOptions {
   readonly storeDir: string;
@@ -29,7 +30,8 @@ export interface GitRepositoriesOptions {
   readonly offline: boolean;
   readonly environment: NodeJS.ProcessEnv;
   readonly secrets: AuthSecrets;
-  readonly sshAuthSock?: string;
+  /** Where the build's agent listens; asked when a remote is reached by ssh. */
+  readonly sshAuthSock?: () => Promise<string | undefined>;
 }
 
 /** What an instruction or option says beside the URL. */
@@ -148,16 +150,17 @@ export class GitRepositories {
       });
     progress('running');
     try {
-      const lock = await lockFile(join(this.#options.storeDir, 'locks', `git-${name}`), false, signal);
+      let commitSeconds: number;
+      const lock = await lockFile(gitLockPath(this.#options.storeDir, name), false, signal);
       try {
         const repository = await this.#open(name, source, signal);
         await this.#fetch(repository, source, signal);
         await this.#fetchTag(repository, source, signal);
         await this.#populate(tree, repository, source, signal);
+        commitSeconds = await this.#commitSeconds(repository, source, signal);
       } finally {
         lock.release();
       }
-      const commitSeconds = await this.#commitSeconds(tree, source, signal);
       if (source.submodules) {
         await this.#updateSubmodules(tree, source, signal);
       }
@@ -172,6 +175,24 @@ export class GitRepositories {
     } catch (error) {
       progress('failed');
       throw error;
+    }
+  }
+
+  /**
+   * When a commit was made, in seconds since the epoch: what `SOURCE_DATE_EPOCH` of a context or stage means. Fetches the
+   * commit if the store does not have it.
+   *
+   * @throws as {@link checkout}.
+   */
+  async commitTime(source: SourceGit, { signal }: SourceContext): Promise<number> {
+    const name = repositoryName(source);
+    const lock = await lockFile(gitLockPath(this.#options.storeDir, name), false, signal);
+    try {
+      const repository = await this.#open(name, source, signal);
+      await this.#fetch(repository, source, signal);
+      return await this.#commitSeconds(repository, source, signal);
+    } finally {
+      lock.release();
     }
   }
 
@@ -368,11 +389,15 @@ export class GitRepositories {
     await git('none', 'checkout', '--quiet', '--force', '--detach', commit);
   }
 
-  async #commitSeconds(tree: string, { commit, remote }: SourceGit, signal: AbortSignal): Promise<number> {
+  async #commitSeconds(
+    repository: string,
+    { commit, remote }: SourceGit,
+    signal: AbortSignal,
+  ): Promise<number> {
     const text = await this.#git.run({
       doing: `cannot read ${commit} of ${remote}`,
-      args: ['show', '--no-patch', '--format=%ct', `${commit}^{commit}`],
-      cwd: tree,
+      args: ['--git-dir', repository, 'show', '--no-patch', '--format=%ct', `${commit}^{commit}`],
+      cwd: repository,
       signal,
     });
     const seconds = Number(text.trim());
@@ -406,11 +431,6 @@ export class GitRepositories {
       }
     }
   }
-}
-
-/** Where the bare repositories of a store are. */
-export function gitDir(storeDir: string): string {
-  return join(storeDir, 'git');
 }
 
 function repositoryName({ remote, commit }: SourceGit): string {

@@ -203,7 +203,6 @@ export class HttpFiles implements HttpFileContents {
         method: 'GET',
         url: at,
         headers: {
-          accept: '*/*',
           ...conditions,
           ...(trusted && authorization !== undefined ? { authorization } : {}),
         },

@@ -2,9 +2,11 @@
 import { randomUUID } from 'node:crypto';
 import { InternalError } from '../errors.ts';
 import type { ImageGraph } from '../frontend/fluent/to-graph.ts';
+import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import { buildOp } from '../ops/build.ts';
 import { mergeOp } from '../ops/merge.ts';
+import type { SecretValues } from '../ops/op-context.ts';
 import { scratchOp } from '../ops/scratch.ts';
 import { sourceDebianOp } from '../ops/source-debian.ts';
 import { sourceGitOp } from '../ops/source-git.ts';
@@ -12,23 +14,32 @@ import { sourceHttpOp } from '../ops/source-http.ts';
 import { sourceImageOp, sourceOciLayoutOp } from '../ops/source-image.ts';
 import { sourceLocalOp } from '../ops/source-local.ts';
 import { sourceToolOp } from '../ops/source-tool.ts';
+import type { BuildSecretValue } from '../secret/build-secret.ts';
 import { type Secret, secretValues } from '../secret/secret.ts';
+import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Ops } from '../solver/solve.ts';
 import type { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOfText } from './registries.ts';
-import { RemoteSources } from './remote-sources.ts';
+import type { RemoteSources } from './remote-sources.ts';
 import { fetchTool, toolImage } from './tools.ts';
 
 /** What steps see of the build, and no key does (Image API, B11.2). */
 const LENT_ENV = { TSBUILD_IS_CONTAINER: '1', TSBUILD_IS_BUILD: '1' };
 
-/** @param sources - The ones that the graphs' web files and commits were resolved by. */
+/** Secrets and agents that the build was given by id. */
+export interface GivenById {
+  readonly secret: (id: string) => Promise<BuildSecretValue>;
+  readonly agent: (id: string) => Promise<SshAgentSocket | undefined>;
+}
+
+/** @param openSources - Gives what the graphs' web files and commits were resolved by; called when a step reads one. */
 export function makeOps(
   parts: EngineParts,
-  graphs: readonly ImageGraph[],
+  graphs: readonly Pick<ImageGraph, 'secrets' | 'debianMirrors'>[],
   inputs: BuildInputs,
-  sources: RemoteSources = new RemoteSources(parts),
+  openSources: () => Promise<RemoteSources>,
+  given: GivenById,
 ): Ops {
   const { store, layers, worker, settings } = parts;
   const tools = { storeDir: store.dir, layers, records: store.layers, worker };
@@ -41,13 +52,16 @@ export function makeOps(
       ...tools,
       scratchDir: store.scratchDir(randomUUID()),
       checkout: async (source, directory, context) =>
-        (await sources.git.checkout(source, directory, context)).path,
+        (await (await openSources()).git.checkout(source, directory, context)).path,
     }),
     build: buildOp({
       ...tools,
       inputs,
-      httpFiles: sources.http,
-      secrets: secretsOf(graphs, parts.environment),
+      httpFiles: {
+        contents: async (file, context) => await (await openSources()).http.contents(file, context),
+      },
+      secrets: secretsOf(graphs, parts.environment, given),
+      agents: given.agent,
       lentEnv: LENT_ENV,
     }),
     'source-local': sourceLocalOp(inputs),
@@ -74,15 +88,20 @@ export function makeOps(
 }
 
 function secretsOf(
-  graphs: readonly ImageGraph[],
+  graphs: readonly Pick<ImageGraph, 'secrets'>[],
   environment: NodeJS.ProcessEnv,
-): (secretId: string) => Promise<Readonly<Record<string, string>>> {
+  given: GivenById,
+): SecretValues {
   const all = new Map<string, Secret>(graphs.flatMap((graph) => [...graph.secrets]));
   return async (secretId) => {
+    const id = idOfBuildSecret(secretId);
+    if (id !== undefined) {
+      return await given.secret(id);
+    }
     const secret = all.get(secretId);
     if (secret === undefined) {
       throw new InternalError(`the graph names a secret that the build does not have: '${secretId}'`);
     }
-    return secretValues(secret, environment);
+    return { kind: 'variables', values: secretValues(secret, environment) };
   };
 }

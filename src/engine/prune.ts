@@ -4,15 +4,17 @@
  */
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { native } from '../native/addon.ts';
+import { callNative } from '../native/call-native.ts';
 import { type Digest, isDigest } from '../oci/digest.ts';
 import { MAX_DOCUMENT_BYTES } from '../oci/json-document.ts';
 import { parseManifest } from '../oci/manifest.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { EngineParts } from './parts.ts';
-import type { Store } from './store.ts';
+import { gitDir, gitLockPath, type Store } from './store.ts';
 
-/** `archives` are packages that bases were assembled from. */
-export type UsageKind = 'images' | 'layers' | 'blobs' | 'archives' | 'cache-mounts' | 'logs';
+/** `archives` are packages that bases were assembled from, `git` is what was fetched from repositories. */
+export type UsageKind = 'images' | 'layers' | 'blobs' | 'archives' | 'git' | 'cache-mounts' | 'logs';
 
 export interface UsageLine {
   readonly kind: UsageKind;
@@ -55,7 +57,11 @@ interface Inventory {
   readonly archives: Sizes;
   /** When each was fetched or last read, as far as the file system says. */
   readonly archivesUsedMs: ReadonlyMap<string, number>;
+  readonly repositories: Sizes;
+  readonly repositoriesUsedMs: ReadonlyMap<string, number>;
   readonly mounts: Sizes;
+  /** When a step last used each. */
+  readonly mountsUsedMs: ReadonlyMap<string, number>;
   readonly logs: Sizes;
   /** Manifest digest → config digest, of images and of bases that were looked up. */
   readonly documents: ReadonlyMap<Digest, Digest>;
@@ -75,6 +81,7 @@ export async function usage(parts: EngineParts, signal: AbortSignal): Promise<re
     line('layers', inventory.layers),
     line('blobs', inventory.blobs),
     line('archives', inventory.archives),
+    line('git', inventory.repositories),
     line('cache-mounts', inventory.mounts),
     line('logs', inventory.logs),
   ];
@@ -122,6 +129,14 @@ async function removeFiles(
   for (const name of idsOf('archives')) {
     await rm(join(archivesDir(store), name), { force: true });
   }
+  for (const name of idsOf('git')) {
+    // An engine that began meanwhile may be at work in it.
+    const lock = native().tryLock(gitLockPath(store.dir, name), false);
+    if (lock !== undefined) {
+      await rm(join(gitDir(store.dir), name), { recursive: true, force: true });
+      lock.release();
+    }
+  }
   for (const name of idsOf('logs')) {
     await rm(join(store.dir, 'logs', name), { force: true });
   }
@@ -134,12 +149,20 @@ async function takeInventory({ store, worker }: EngineParts, signal: AbortSignal
     blobs.set(digest, size);
   }
   const archives = await filesIn(archivesDir(store));
+  const repositories = await repositoriesIn(gitDir(store.dir), signal);
   return {
     layers: new Map(Object.entries(layers)),
-    mounts: new Map(Object.entries(mounts)),
+    mounts: new Map(
+      mounts
+        .toSorted((left, right) => left.usedMs - right.usedMs)
+        .map(({ id, sizeBytes }) => [id, sizeBytes]),
+    ),
+    mountsUsedMs: new Map(mounts.map(({ id, usedMs }) => [id, usedMs])),
     blobs,
     archives: archives.sizes,
     archivesUsedMs: archives.usedMs,
+    repositories: repositories.sizes,
+    repositoriesUsedMs: repositories.usedMs,
     logs: (await filesIn(join(store.dir, 'logs'))).sizes,
     documents: await documentsOf(store, blobs),
   };
@@ -158,9 +181,29 @@ async function documentsOf({ images, blobs }: Store, present: Sizes): Promise<Re
   return documents;
 }
 
-async function filesIn(
-  directory: string,
-): Promise<{ readonly sizes: Sizes; readonly usedMs: ReadonlyMap<string, number> }> {
+interface Found {
+  readonly sizes: Sizes;
+  readonly usedMs: ReadonlyMap<string, number>;
+}
+
+/** Each use of a repository sets the time of its directory. */
+async function repositoriesIn(directory: string, signal: AbortSignal): Promise<Found> {
+  const sizes = new Map<string, number>();
+  const usedMs = new Map<string, number>();
+  for (const entry of await readdir(directory, { withFileTypes: true }).catch(() => [])) {
+    if (entry.isDirectory()) {
+      const path = join(directory, entry.name);
+      const entries = await callNative(signal, `cannot list '${path}'`, (cancel) =>
+        native().scanTree(path, cancel),
+      );
+      sizes.set(entry.name, sum(entries.map(({ sizeBytes }) => sizeBytes)));
+      usedMs.set(entry.name, (await stat(path)).mtimeMs);
+    }
+  }
+  return { sizes, usedMs };
+}
+
+async function filesIn(directory: string): Promise<Found> {
   const sizes = new Map<string, number>();
   const usedMs = new Map<string, number>();
   for (const name of await readdir(directory).catch(() => [])) {
@@ -187,6 +230,8 @@ class Collection {
   readonly #alone: boolean;
   /** Only what was last used before. */
   readonly #before: number;
+  /** The same, for what living engines do not hold by having looked it up. */
+  readonly #asked: number;
   #size: number;
 
   constructor(store: Store, inventory: Inventory, options: PruneOptions) {
@@ -195,12 +240,11 @@ class Collection {
     this.#options = options;
     const oldestOther = store.oldestOtherEngineMs();
     this.#alone = oldestOther === Number.POSITIVE_INFINITY;
-    this.#before = Math.min(
-      oldestOther,
-      options.olderThanMs === undefined ? Number.MAX_SAFE_INTEGER : store.meta.now() - options.olderThanMs,
-    );
-    const { layers, blobs, archives, mounts } = inventory;
-    this.#size = sum([layers, blobs, archives, mounts].flatMap((sizes) => [...sizes.values()]));
+    this.#asked =
+      options.olderThanMs === undefined ? Number.MAX_SAFE_INTEGER : store.meta.now() - options.olderThanMs;
+    this.#before = Math.min(oldestOther, this.#asked);
+    const { layers, blobs, archives, repositories, mounts } = inventory;
+    this.#size = sum([layers, blobs, archives, repositories, mounts].flatMap((sizes) => [...sizes.values()]));
   }
 
   collect(): readonly RemovedItem[] {
@@ -208,11 +252,16 @@ class Collection {
     this.#collectLayers(layersInUse);
     this.#collectBlobs();
     if (this.#alone) {
-      const { archives, archivesUsedMs } = this.#inventory;
-      this.#collectFiles('archives', archives, (name) => (archivesUsedMs.get(name) ?? 0) < this.#before);
+      const { archives, archivesUsedMs, repositories, repositoriesUsedMs } = this.#inventory;
+      const unusedIn = (usedMs: ReadonlyMap<string, number>) => (name: string) =>
+        (usedMs.get(name) ?? 0) < this.#before;
+      this.#collectFiles('archives', archives, unusedIn(archivesUsedMs));
+      this.#collectFiles('git', repositories, unusedIn(repositoriesUsedMs));
     }
     if (this.#options.all === true) {
-      this.#collectFiles('cache-mounts', this.#inventory.mounts, () => true);
+      const { mounts, mountsUsedMs } = this.#inventory;
+      // Those in use are kept by their locks; a living engine that is not using one does not need it.
+      this.#collectFiles('cache-mounts', mounts, (id) => (mountsUsedMs.get(id) ?? 0) < this.#asked);
     }
     this.#collectFiles('logs', this.#inventory.logs, (name) => {
       const result = name.replace(/\.log$/, '');
@@ -296,6 +345,9 @@ class Collection {
       if (!this.#layers.has(String(row.layer))) {
         needed.add(String(row.digest));
       }
+    }
+    for (const digest of this.#store.sources.httpFilesUsedSince(this.#before)) {
+      needed.add(digest);
     }
     if (this.#alone) {
       this.#collectFiles('blobs', this.#inventory.blobs, (digest) => isDigest(digest) && !needed.has(digest));

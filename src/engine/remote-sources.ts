@@ -8,7 +8,7 @@ export interface RemoteSourcesOptions {
   /** Secrets of the build by id, for credentials with fixed names. @defaultValue none */
   readonly secrets?: AuthSecrets;
   /** Socket of the ssh agent that the build was given. @defaultValue none: ssh has no keys */
-  readonly sshAuthSock?: string;
+  readonly sshAuthSock?: () => Promise<string | undefined>;
 }
 
 /** Connects to nobody until somebody asks. */

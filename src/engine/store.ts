@@ -140,6 +140,16 @@ export class Store {
   }
 }
 
+/** Where the bare repositories of a store are. */
+export function gitDir(storeDir: string): string {
+  return join(storeDir, 'git');
+}
+
+/** Held by whoever works in one of them. */
+export function gitLockPath(storeDir: string, name: string): string {
+  return join(storeDir, 'locks', `git-${name}`);
+}
+
 /**
  * Node's own `recursive` never ends where making a directory fails with ENOENT although its parent is there, as in `/proc`.
  */

@@ -9,7 +9,6 @@ import type { ToolSupport } from '../graph/action.ts';
 import type { CacheMountRequest } from '../volume/cache-mounts.ts';
 import type { HostTrust } from '../worker/protocol.ts';
 import { mergeBundles } from './host-trust.ts';
-import { HOSTNAME } from './sandbox.ts';
 
 /** In the sandbox. */
 export const LENT_DIR = '/run/tsbuild';
@@ -86,8 +85,11 @@ export interface LentToStep {
 export interface LentRequest {
   readonly stepDir: string;
   readonly lend: readonly ToolSupport[];
-  readonly env: ReadonlyMap<string, string>;
+  readonly env: ReadonlyMap<string, string | Buffer>;
   readonly network: 'host' | 'none';
+  readonly hostname: string;
+  /** Lines of `/etc/hosts` besides. */
+  readonly extraHosts: readonly (readonly [name: string, address: string])[];
   readonly uid: number;
   readonly gid: number;
 }
@@ -157,7 +159,7 @@ export class Lent {
       caBundle: this.#caBundle,
       singleId,
       archives: wanted.has('apt') ? cacheTarget('apt') : undefined,
-      existing: request.env.get('APT_CONFIG'),
+      existing: request.env.get('APT_CONFIG')?.toString(),
     });
     if (aptConfig !== '') {
       writeFileSync(join(dir, APT_CONFIG), aptConfig, { mode: 0o644 });
@@ -223,8 +225,8 @@ function aptConfiguration(options: {
   return `${lines.join('\n')}\n`;
 }
 
-/** The host's name service, and names that lead to the step itself. */
-function networkFiles({ stepDir, network }: LentRequest): LentToStep['files'] {
+/** The host's name service, names that were asked for, and those that lead to the step itself. */
+function networkFiles({ stepDir, network, hostname, extraHosts }: LentRequest): LentToStep['files'] {
   const hostFile = (path: string) => {
     try {
       return readFileSync(path, 'utf8');
@@ -232,10 +234,12 @@ function networkFiles({ stepDir, network }: LentRequest): LentToStep['files'] {
       return '';
     }
   };
-  const hosts =
+  const own =
     network === 'host'
-      ? `${hostFile('/etc/hosts').trimEnd()}\n127.0.0.1 ${HOSTNAME}\n`
-      : `127.0.0.1 localhost ${HOSTNAME}\n::1 localhost\n`;
+      ? `${hostFile('/etc/hosts').trimEnd()}\n127.0.0.1 ${hostname}\n`
+      : `127.0.0.1 localhost ${hostname}\n::1 localhost\n`;
+  // Whoever reads the file takes the first line that fits.
+  const hosts = [...extraHosts.map(([name, address]) => `${address} ${name}\n`), own].join('');
   const resolver = network === 'host' ? hostFile('/etc/resolv.conf') : '# This step has no network.\n';
   const texts = [hosts, resolver];
   return NETWORK_FILES.map((target, index) => {

@@ -2,22 +2,32 @@
  * One program on one prepared root: user, environment, mounts, sandbox, outcome. What a build step's exec and a
  * container's run have in common.
  */
-import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { HostError } from '../errors.ts';
-import type { ToolSupport } from '../graph/action.ts';
+import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import { DefinitionError, HostError } from '../errors.ts';
+import type { ToolSupport, Ulimit } from '../graph/action.ts';
 import { native } from '../native/addon.ts';
+import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Mountpoint, Prepared } from '../snapshot/driver.ts';
-import type { CacheMountRequest, CacheMounts, HeldCacheMount } from '../volume/cache-mounts.ts';
+import { resolveInTree } from '../snapshot/resolve.ts';
+import { type CacheMountRequest, CacheMounts } from '../volume/cache-mounts.ts';
+import type { DeviceEdits } from './cdi.ts';
 import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
-import { type Outcome, runInSandbox, type SandboxMount } from './sandbox.ts';
+import { HOSTNAME, type Outcome, runInSandbox, type SandboxMount } from './sandbox.ts';
+import { forwardAgent } from './ssh-forward.ts';
+import { stageDevices } from './stage-devices.ts';
 import { lookupUser } from './user.ts';
 
 export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** A mount with its source found. */
 export type ProgramMount =
-  | { readonly kind: 'cache'; readonly request: CacheMountRequest; readonly target: string }
+  | {
+      readonly kind: 'cache';
+      readonly request: CacheMountRequest;
+      readonly target: string;
+      readonly readOnly?: boolean;
+    }
   | { readonly kind: 'tmpfs'; readonly target: string; readonly sizeBytes?: number }
   | {
       readonly kind: 'bind';
@@ -25,25 +35,36 @@ export type ProgramMount =
       readonly sourceKind: 'directory' | 'file';
       readonly target: string;
       readonly readOnly: boolean;
+      /** The source is this step's alone, and goes with it: mountpoints may be made in it. */
+      readonly own: boolean;
     }
-  | {
-      readonly kind: 'secret';
-      readonly value: string;
-      readonly target: string;
-      readonly mode: number;
-      readonly uid: number;
-      readonly gid: number;
-    };
+  /** In the worker's memory; only this program sees it. */
+  | (FileAttributes & { readonly kind: 'file'; readonly data: Uint8Array; readonly target: string })
+  | (FileAttributes & { readonly kind: 'ssh'; readonly agent: SshAgentSocket; readonly target: string });
+
+export interface FileAttributes {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
 
 export interface ProgramSpec {
   readonly argv: readonly string[];
-  /** The image's and the step's; later wins. */
-  readonly env: readonly (readonly [string, string])[];
+  /** The image's and the step's; later wins. Values of secrets are bytes. */
+  readonly env: readonly (readonly [string, string | Buffer])[];
   /** In the environment too, but yielding to the step's own and in no key. */
   readonly lentEnv: Readonly<Record<string, string>>;
   readonly cwd: string;
   readonly user: string;
   readonly network: 'host' | 'none';
+  /** @defaultValue false */
+  readonly insecure?: boolean;
+  /** @defaultValue {@link HOSTNAME} */
+  readonly hostname?: string;
+  readonly extraHosts?: readonly (readonly [name: string, address: string])[];
+  readonly shmSizeBytes?: number;
+  readonly ulimits?: readonly Ulimit[];
+  readonly devices?: DeviceEdits;
   readonly lend: readonly ToolSupport[];
   /** False lends no variables at all: the program sees `env`, PATH and HOME. @defaultValue true */
   readonly lendHost?: boolean;
@@ -61,6 +82,8 @@ export interface Executor {
   readonly memoryDir: string;
   readonly idMode: 'root' | 'multi' | 'single';
   readonly pidNamespace: boolean;
+  /** Where devices are described. */
+  readonly cdiDirs: readonly string[];
 }
 
 const ALWAYS_MOUNTED: readonly Mountpoint[] = [
@@ -72,7 +95,9 @@ const ALWAYS_MOUNTED: readonly Mountpoint[] = [
 
 let count = 0;
 
-/** @throws {HostError} `E_SUBUID_MISSING`; and what {@link runInSandbox} throws. */
+/**
+ * @throws {HostError} `E_SUBUID_MISSING`; {DefinitionError} `E_MOUNT_TARGET`; and what {@link runInSandbox} throws.
+ */
 export async function runProgram(
   executor: Executor,
   prepared: Prepared,
@@ -80,20 +105,21 @@ export async function runProgram(
 ): Promise<Outcome> {
   count += 1;
   const stepDir = join(executor.memoryDir, `program-${count}`);
-  const held: HeldCacheMount[] = [];
+  const held: (() => void | Promise<void>)[] = [];
   try {
     mkdirSync(stepDir, { mode: 0o700 });
+    const devices = spec.devices === undefined ? [] : placesOf(spec.devices);
     const mountpoints: Mountpoint[] = [
       ...ALWAYS_MOUNTED,
       ...NETWORK_FILES.map((path) => ({ path, kind: 'file' as const })),
-      ...spec.mounts.map(mountpointOf),
+      ...topmost([...spec.mounts.map(mountpointOf), ...devices]),
     ];
     return await prepared.withMountpoints(mountpoints, (root, targets) =>
       runMounted(executor, spec, { root, targets, stepDir, held }),
     );
   } finally {
-    for (const cache of held) {
-      cache.release();
+    for (const release of held.reverse()) {
+      await release();
     }
     await native().removeTree(stepDir);
   }
@@ -103,8 +129,8 @@ interface Mounted {
   readonly root: string;
   readonly targets: ReadonlyMap<string, string>;
   readonly stepDir: string;
-  /** Released by the caller. */
-  readonly held: HeldCacheMount[];
+  /** Called by the caller, in reverse order. */
+  readonly held: (() => void | Promise<void>)[];
 }
 
 async function runMounted(
@@ -119,8 +145,26 @@ async function runMounted(
       { code: 'E_SUBUID_MISSING', hint: subuidHint() },
     );
   }
-  const env = new Map<string, string>(spec.env);
-  const lent = executor.lent.toStep({ ...spec, stepDir, env, uid: user.uid, gid: user.gid });
+  const env = new Map<string, string | Buffer>(spec.env);
+  const { hostname = HOSTNAME, extraHosts = [] } = spec;
+  const lent = executor.lent.toStep({
+    ...spec,
+    hostname,
+    extraHosts,
+    stepDir,
+    env,
+    uid: user.uid,
+    gid: user.gid,
+  });
+  const devices =
+    spec.devices === undefined
+      ? undefined
+      : stageDevices(spec.devices, {
+          dir: join(lent.dir, 'devices'),
+          target: `${LENT_DIR}/devices`,
+          root,
+          libraryPath: env.get('LD_LIBRARY_PATH')?.toString(),
+        });
   const lentVariables = [
     ['PATH', DEFAULT_PATH],
     ['HOME', user.home],
@@ -133,36 +177,61 @@ async function runMounted(
       env.set(name, value);
     }
   }
-  // WORKDIR makes what is missing; that is part of the layer.
-  native().mkdirInRoot(root, spec.cwd, 0o755, 0, 0);
+  for (const [name, value] of devices?.env ?? []) {
+    env.set(name, value);
+  }
+  const covers = (path: string) =>
+    spec.mounts.some(({ target }) => isBelow(path, pathOf(target)) || path === pathOf(target));
+  // WORKDIR makes what is missing; that is part of the layer. Within a mount it would be made below that, unseen.
+  if (!covers(pathOf(spec.cwd))) {
+    native().mkdirInRoot(root, spec.cwd, 0o755, 0, 0);
+  }
 
   const all: ProgramMount[] = [
     ...lent.caches.map(({ request, target }) => ({ kind: 'cache' as const, request, target })),
     ...spec.mounts,
   ];
   const cacheDirs = await acquireCaches(executor.caches, all, held, spec.signal);
-  const at = (path: string) => targets.get(path) ?? path;
-  const mounts: SandboxMount[] = [
-    { kind: 'bind', source: lent.dir, target: at(LENT_DIR), readOnly: true },
-    ...lent.files.map(({ source, target }) => ({
-      kind: 'bind' as const,
-      source,
-      target: at(target),
-      readOnly: false,
-    })),
-    ...all.map((mount, index) =>
-      sandboxMount(mount, at(mount.target), cacheDirs, join(stepDir, `secret-${index}`)),
-    ),
+  const placed: Placed[] = [
+    {
+      kind: 'bind',
+      source: lent.dir,
+      target: LENT_DIR,
+      readOnly: true,
+      targetKind: 'directory',
+      fixed: true,
+    },
+    // Who mounts something on /etc has seen to its files.
+    ...lent.files
+      .filter(({ target }) => !covers(target))
+      .map(({ source, target }) => ({
+        kind: 'bind' as const,
+        source,
+        target,
+        readOnly: false,
+        targetKind: 'file' as const,
+        fixed: true,
+      })),
+    ...(devices?.mounts ?? []).map((mount) => ({ ...mount, fixed: true })),
   ];
-  return runInSandbox(
+  for (const [index, mount] of all.entries()) {
+    const fixed = index < lent.caches.length;
+    const found = await place(executor, mount, cacheDirs, join(stepDir, `mount-${index}`), held);
+    placed.push({ ...found, fixed });
+  }
+  return await runInSandbox(
     {
       ...spec,
       root,
       env: [...env],
+      hostname,
       uid: user.uid,
       gid: user.gid,
-      groups: executor.idMode === 'single' ? undefined : user.groups,
-      mounts,
+      groups:
+        executor.idMode === 'single'
+          ? undefined
+          : [...new Set([...user.groups, ...(spec.devices?.gids ?? [])])],
+      mounts: inOrder(placed, targets),
     },
     { launcher: executor.lent.launcher, pidNamespace: executor.pidNamespace },
   );
@@ -172,19 +241,23 @@ async function runMounted(
 async function acquireCaches(
   caches: CacheMounts,
   mounts: readonly ProgramMount[],
-  held: HeldCacheMount[],
+  held: (() => void)[],
   signal: AbortSignal,
 ): Promise<ReadonlyMap<ProgramMount, string>> {
   const dirs = new Map<ProgramMount, string>();
-  const byId = new Map<string, string>();
-  const wanted = mounts.flatMap((mount) => (mount.kind === 'cache' ? [mount] : []));
-  for (const mount of wanted.toSorted((left, right) => (left.request.id < right.request.id ? -1 : 1))) {
-    let dir = byId.get(mount.request.id);
+  const known = new Map<string, string>();
+  const wanted = mounts
+    .flatMap((mount) =>
+      mount.kind === 'cache' ? [{ mount, identity: CacheMounts.identity(mount.request) }] : [],
+    )
+    .toSorted((left, right) => (left.identity < right.identity ? -1 : 1));
+  for (const { mount, identity } of wanted) {
+    let dir = known.get(identity);
     if (dir === undefined) {
       const cache = await caches.acquire(mount.request, signal);
-      held.push(cache);
+      held.push(() => cache.release());
       dir = cache.dir;
-      byId.set(mount.request.id, dir);
+      known.set(identity, dir);
     }
     dirs.set(mount, dir);
   }
@@ -192,34 +265,181 @@ async function acquireCaches(
 }
 
 function mountpointOf(mount: ProgramMount): Mountpoint {
-  const isFile = mount.kind === 'secret' || (mount.kind === 'bind' && mount.sourceKind === 'file');
-  return { path: mount.target, kind: isFile ? 'file' : 'directory' };
+  const isFile =
+    mount.kind === 'file' || mount.kind === 'ssh' || (mount.kind === 'bind' && mount.sourceKind === 'file');
+  return { path: pathOf(mount.target), kind: isFile ? 'file' : 'directory' };
 }
 
-function sandboxMount(
+function placesOf({ nodes, mounts }: DeviceEdits): Mountpoint[] {
+  return [
+    ...nodes.map(({ target }) => ({ path: target, kind: 'file' as const })),
+    ...mounts.map(({ target, sourceKind }) => ({ path: target, kind: sourceKind })),
+  ];
+}
+
+/** A mount for bubblewrap, its target as it was asked for. */
+interface Placed extends SandboxMount {
+  readonly targetKind: 'directory' | 'file';
+  /** Ours, not the step's. */
+  readonly fixed?: boolean;
+  /** Mountpoints may be made in its source. */
+  readonly extensible?: boolean;
+}
+
+async function place(
+  executor: Executor,
   mount: ProgramMount,
-  target: string,
   cacheDirs: ReadonlyMap<ProgramMount, string>,
-  secretPath: string,
-): SandboxMount {
+  path: string,
+  held: (() => void | Promise<void>)[],
+): Promise<Placed> {
+  const { path: target, kind: targetKind } = mountpointOf(mount);
   switch (mount.kind) {
     case 'cache':
-      return { kind: 'bind', source: cacheDirs.get(mount) ?? '', target, readOnly: false };
+      return {
+        kind: 'bind',
+        source: cacheDirs.get(mount) ?? '',
+        target,
+        readOnly: mount.readOnly === true,
+        targetKind,
+        extensible: true,
+      };
     case 'tmpfs':
       return {
         kind: 'tmpfs',
         target,
         readOnly: false,
+        targetKind,
         ...(mount.sizeBytes === undefined ? {} : { sizeBytes: mount.sizeBytes }),
       };
     case 'bind':
-      return { kind: 'bind', source: mount.source, target, readOnly: mount.readOnly };
-    case 'secret':
-      // In the worker's memory; only this step has it bound.
-      writeFileSync(secretPath, mount.value, { mode: mount.mode, flag: 'wx' });
-      chownSync(secretPath, mount.uid, mount.gid);
-      return { kind: 'bind', source: secretPath, target, readOnly: true };
+      return {
+        kind: 'bind',
+        source: mount.source,
+        target,
+        readOnly: mount.readOnly,
+        targetKind,
+        extensible: mount.own,
+      };
+    case 'file':
+      checkOwner(executor, mount, target);
+      writeFileSync(path, mount.data, { mode: 0o600, flag: 'wx' });
+      chownSync(path, mount.uid, mount.gid);
+      chmodSync(path, mount.mode);
+      return { kind: 'bind', source: path, target, readOnly: true, targetKind };
+    case 'ssh': {
+      checkOwner(executor, mount, target);
+      mkdirSync(path, { mode: 0o700 });
+      const socket = await forwardAgent(path, mount.agent, mount);
+      held.push(() => socket.close());
+      return { kind: 'bind', source: socket.path, target, readOnly: true, targetKind };
+    }
   }
+}
+
+function checkOwner({ idMode }: Executor, { uid, gid }: FileAttributes, target: string): void {
+  if (idMode === 'single' && (uid !== 0 || gid !== 0)) {
+    throw new HostError(`'${target}' is to belong to ${uid}:${gid}, and only one user id is available`, {
+      code: 'E_SUBUID_MISSING',
+      hint: subuidHint(),
+    });
+  }
+}
+
+/** Not the step's to hide: what makes the sandbox, and what is lent. */
+const RESERVED = ['/proc', LENT_DIR];
+
+/** Mountpoints that must be in the image: not those within another mount, nor those in the sandbox's own `/dev`. */
+function topmost(places: readonly Mountpoint[]): Mountpoint[] {
+  const paths = places.map(({ path }) => path);
+  return places.filter(({ path }) => !isInOwn(path) && !paths.some((other) => isBelow(path, other)));
+}
+
+function isInOwn(path: string): boolean {
+  return isBelow(path, '/dev') || isBelow(path, '/proc') || isBelow(path, LENT_DIR);
+}
+
+/**
+ * Parents before what is mounted in them, otherwise as they were asked for. What is mounted within another mount needs a
+ * mountpoint in that.
+ *
+ * @throws {DefinitionError} `E_MOUNT_TARGET`
+ */
+function inOrder(mounts: readonly Placed[], targets: ReadonlyMap<string, string>): SandboxMount[] {
+  const sorted = mounts.toSorted((left, right) => depthOf(left.target) - depthOf(right.target));
+  const real = new Map<Placed, string>();
+  for (const [index, mount] of sorted.entries()) {
+    const { target, fixed } = mount;
+    if (
+      fixed !== true &&
+      (target === '/' || RESERVED.some((path) => target === path || isBelow(target, path)))
+    ) {
+      throw blocked(target, 'that is a place of the sandbox itself');
+    }
+    const parent = sorted.slice(0, index).findLast((other) => isBelow(target, other.target));
+    if (parent === undefined) {
+      real.set(mount, targets.get(target) ?? target);
+    } else {
+      const within = target.slice(parent.target === '/' ? 0 : parent.target.length);
+      makeWithin(parent, within, mount);
+      real.set(mount, `${real.get(parent)}${within}`);
+    }
+  }
+  return sorted.map((mount) => ({ ...mount, target: real.get(mount) ?? mount.target }));
+}
+
+/** Made by us and not by bubblewrap, which would follow a link that a step or a stranger left there. */
+function makeWithin(parent: Placed, within: string, { target, targetKind }: Placed): void {
+  if (parent.targetKind === 'file') {
+    throw blocked(target, `'${parent.target}' is a file`);
+  }
+  if (parent.kind === 'tmpfs' || parent.source === undefined) {
+    return;
+  }
+  const { path, stat, existing } = resolveInTree(parent.source, within);
+  if (path !== within) {
+    throw blocked(target, `a link is in the way in what is mounted on '${parent.target}'`);
+  }
+  if (stat !== undefined) {
+    if (stat.isDirectory() !== (targetKind === 'directory')) {
+      throw blocked(target, `a ${targetKind} is needed, '${parent.target}' has something else there`);
+    }
+    return;
+  }
+  if (parent.extensible !== true) {
+    throw blocked(target, `what is mounted on '${parent.target}' does not have it`);
+  }
+  const above = within
+    .split('/')
+    .slice(0, existing + 1)
+    .join('/');
+  if (existing > 0 && resolveInTree(parent.source, above).stat?.isDirectory() !== true) {
+    throw blocked(target, `'${parent.target}${above}' is not a directory`);
+  }
+  if (targetKind === 'directory') {
+    native().mkdirInRoot(parent.source, within, 0o755, 0, 0);
+  } else {
+    native().mkdirInRoot(parent.source, posix.dirname(within), 0o755, 0, 0);
+    writeFileSync(join(parent.source, within), '', { mode: 0o644, flag: 'wx' });
+  }
+}
+
+function blocked(target: string, why: string): DefinitionError {
+  return new DefinitionError(`cannot mount on '${target}': ${why}`, { code: 'E_MOUNT_TARGET' });
+}
+
+/** Absolute, without a slash at its end. */
+function pathOf(target: string): string {
+  const path = posix.normalize(`/${target}`);
+  return path === '/' ? path : path.replace(/\/$/, '');
+}
+
+function isBelow(path: string, directory: string): boolean {
+  return path !== directory && path.startsWith(directory === '/' ? '/' : `${directory}/`);
+}
+
+function depthOf(path: string): number {
+  return path.split('/').length;
 }
 
 /** The one command that gives a user subordinate ids. */

@@ -6,13 +6,15 @@
  * is left, before bubblewrap itself ends: afterwards nothing of the step is alive.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { DefinitionError, HostError, InternalError } from '../errors.ts';
+import type { Ulimit } from '../graph/action.ts';
 
 export interface SandboxMount {
-  readonly kind: 'bind' | 'tmpfs';
-  /** On the host; of binds. */
+  /** A `device` is a bind through which the device can be opened. */
+  readonly kind: 'bind' | 'tmpfs' | 'device';
+  /** On the host; of binds and devices. */
   readonly source?: string;
   /** In the image, without links. */
   readonly target: string;
@@ -23,14 +25,20 @@ export interface SandboxMount {
 export interface SandboxSpec {
   readonly root: string;
   readonly argv: readonly string[];
-  /** All of it; nothing of ours leaks in. */
-  readonly env: readonly (readonly [name: string, value: string])[];
+  /** All of it; nothing of ours leaks in. Values of secrets are bytes. */
+  readonly env: readonly (readonly [name: string, value: string | Buffer])[];
   readonly cwd: string;
   readonly uid: number;
   readonly gid: number;
   /** Supplementary groups; undefined where the namespace denies setting them. */
   readonly groups: readonly number[] | undefined;
   readonly network: 'host' | 'none';
+  /** All capabilities of the namespace, nothing masked, the host's devices. @defaultValue false */
+  readonly insecure?: boolean;
+  readonly hostname: string;
+  /** Of `/dev/shm`. @defaultValue a part of `/dev`, as large as that */
+  readonly shmSizeBytes?: number;
+  readonly ulimits?: readonly Ulimit[];
   /** In order, after those that every sandbox has. */
   readonly mounts: readonly SandboxMount[];
   readonly timeoutMs?: number;
@@ -47,7 +55,8 @@ export type Outcome =
   | { readonly reason: 'timeout' }
   | {
       readonly reason: 'not-started';
-      readonly stage: 'exec' | 'cwd' | 'user' | 'start';
+      /** `limit`: `detail` is the name of the resource limit. */
+      readonly stage: 'exec' | 'cwd' | 'user' | 'limit' | 'start';
       readonly errno: string;
       readonly detail?: string;
     };
@@ -95,6 +104,28 @@ const MASKED = [
  * the files in it can, by the host's root without any capability: `kernel.core_pattern` is a program that the host runs.
  */
 const READ_ONLY = ['/proc/fs', '/proc/sys'];
+/** What bubblewrap makes read-only in a fresh /proc where it could be written. */
+const COVERED = ['/proc/sys', '/proc/sysrq-trigger', '/proc/irq', '/proc/bus'];
+/** In the sandbox's own /dev; the host's would lead to its terminals and its shared memory. */
+const OWN_DEVICES = [
+  'console',
+  'core',
+  'fd',
+  'full',
+  'mqueue',
+  'null',
+  'ptmx',
+  'pts',
+  'random',
+  'shm',
+  'stderr',
+  'stdin',
+  'stdout',
+  'tty',
+  'urandom',
+  'zero',
+];
+/** Of a sandbox, unless it is told another. */
 export const HOSTNAME = 'build';
 const STATUS_FD = 3;
 const SPEC_FD = 4;
@@ -119,32 +150,59 @@ function maskArguments(): readonly string[] {
   return masks;
 }
 
-export function bubblewrapArguments(spec: SandboxSpec, options: SandboxOptions): string[] {
-  const words = ['--bind', spec.root, '/'];
-  if (options.pidNamespace) {
-    words.push('--unshare-pid', '--as-pid-1', '--proc', '/proc');
-  } else {
-    words.push('--ro-bind', '/proc', '/proc');
+/**
+ * The devices of the host one by one, not its directory: what is mounted below `/dev` must not leave a mountpoint on the host.
+ * Nodes that the user may not open are of no use and no harm.
+ */
+function hostDevices(): string[] {
+  return readdirSync('/dev', { withFileTypes: true })
+    .filter(
+      (entry) =>
+        !OWN_DEVICES.includes(entry.name) &&
+        (entry.isCharacterDevice() || entry.isBlockDevice() || entry.isDirectory()),
+    )
+    .flatMap(({ name }) => ['--dev-bind-try', `/dev/${name}`, `/dev/${name}`]);
+}
+
+function systemArguments(spec: SandboxSpec, { pidNamespace }: SandboxOptions): string[] {
+  const insecure = spec.insecure === true;
+  const bind = insecure ? '--bind' : '--ro-bind';
+  const words = pidNamespace ? ['--unshare-pid', '--as-pid-1', '--proc', '/proc'] : [bind, '/proc', '/proc'];
+  if (insecure && pidNamespace) {
+    words.push(...COVERED.flatMap((path) => ['--bind-try', path, path]));
   }
-  words.push('--dev', '/dev', '--ro-bind', '/sys', '/sys', ...maskArguments());
-  for (const mount of spec.mounts) {
-    if (mount.kind === 'tmpfs') {
-      words.push('--perms', '1777');
-      if (mount.sizeBytes !== undefined) {
-        words.push('--size', String(mount.sizeBytes));
-      }
-      words.push('--tmpfs', mount.target);
-    } else {
-      words.push(mount.readOnly ? '--ro-bind' : '--bind', mount.source ?? '', mount.target);
+  words.push('--dev', '/dev');
+  if (spec.shmSizeBytes !== undefined) {
+    words.push('--perms', '1777', '--size', String(spec.shmSizeBytes), '--tmpfs', '/dev/shm');
+  }
+  words.push(bind, '/sys', '/sys', ...(insecure ? hostDevices() : maskArguments()));
+  return words;
+}
+
+function mountArguments(mount: SandboxMount): string[] {
+  switch (mount.kind) {
+    case 'tmpfs': {
+      const size = mount.sizeBytes === undefined ? [] : ['--size', String(mount.sizeBytes)];
+      return ['--perms', '1777', ...size, '--tmpfs', mount.target];
     }
+    case 'bind':
+      return [mount.readOnly ? '--ro-bind' : '--bind', mount.source ?? '', mount.target];
+    case 'device':
+      return ['--dev-bind', mount.source ?? '', mount.target];
   }
-  words.push('--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', HOSTNAME);
+}
+
+export function bubblewrapArguments(spec: SandboxSpec, options: SandboxOptions): string[] {
+  const words = ['--bind', spec.root, '/', ...systemArguments(spec, options)];
+  words.push(...spec.mounts.flatMap(mountArguments));
+  words.push('--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', spec.hostname);
   if (spec.network === 'none') {
     words.push('--unshare-net');
   }
-  words.push('--die-with-parent', '--new-session', '--cap-drop', 'ALL');
-  for (const capability of CAPABILITIES) {
-    words.push('--cap-add', capability);
+  words.push('--die-with-parent', '--new-session');
+  // Told nothing about them, it leaves root all that it has.
+  if (spec.insecure !== true) {
+    words.push('--cap-drop', 'ALL', ...CAPABILITIES.flatMap((capability) => ['--cap-add', capability]));
   }
   words.push('--json-status-fd', String(INFO_FD), '--', options.launcher, 'step');
   return words;
@@ -158,12 +216,19 @@ function encodeSpec(spec: SandboxSpec): Buffer {
     spec.groups === undefined ? 'keep' : spec.groups.join(','),
     spec.cwd,
     '022',
+    (spec.ulimits ?? []).map(({ name, soft, hard }) => `${name}=${soft}:${hard}`).join(','),
     String(spec.argv.length),
     ...spec.argv,
-    ...spec.env.map(([name, value]) => `${name}=${value}`),
   ];
+  const variables = spec.env.map(([name, value]) =>
+    Buffer.concat([
+      Buffer.from(`${name}=`, 'utf8'),
+      typeof value === 'string' ? Buffer.from(value, 'utf8') : value,
+    ]),
+  );
+  const strings = [...fields.map((field) => Buffer.from(field, 'utf8')), ...variables];
   // It would end a string early, and what follows would be taken for the next: an argument for a variable.
-  if (fields.some((field) => field.includes('\0'))) {
+  if (strings.some((string) => string.includes(0))) {
     throw new DefinitionError(
       'an argument, a variable or the working directory of a step holds a NUL character',
       {
@@ -171,7 +236,7 @@ function encodeSpec(spec: SandboxSpec): Buffer {
       },
     );
   }
-  return Buffer.from(`${fields.join('\0')}\0`, 'utf8');
+  return Buffer.concat(strings.flatMap((string) => [string, Buffer.of(0)]));
 }
 
 /**
@@ -289,7 +354,7 @@ function parseOutcome(text: string): Outcome | undefined {
   let facts: {
     exit?: number;
     signal?: string;
-    failed?: 'exec' | 'cwd' | 'user' | 'start';
+    failed?: 'exec' | 'cwd' | 'user' | 'limit' | 'start';
     errno?: string;
     detail?: string;
   };

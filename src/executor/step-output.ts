@@ -21,7 +21,7 @@ const FLUSH_BYTES = 64 * 1024;
 export interface StepOutputOptions {
   /** Made anew; absent keeps no file. */
   readonly logPath?: string;
-  readonly secrets: readonly string[];
+  readonly secrets: readonly (string | Uint8Array)[];
   readonly onText: (stream: StreamName, text: string, timeMs: number) => void;
 }
 

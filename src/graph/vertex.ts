@@ -123,8 +123,14 @@ export interface VertexOrigin {
   readonly definition?: string;
   /** Which step of the call, where one call makes many: `builder/3`. */
   readonly position?: string;
-  /** Lines of the user's file, from 1. */
-  readonly source?: { readonly file: string; readonly startLine: number; readonly endLine: number };
+  /** Where the user's text asks for it. */
+  readonly source?: {
+    readonly file: string;
+    /** From 1. */
+    readonly line: number;
+    /** The lines around it, numbered. */
+    readonly excerpt: string;
+  };
 }
 
 export interface Vertex extends VertexOptions {

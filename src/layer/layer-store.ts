@@ -92,6 +92,14 @@ export class LayerStore {
     return ids;
   }
 
+  /**
+   * What a layer was made on, which need not be what it lies on now: `COPY --link` makes one on nothing and stacks it above a
+   * base. Its blob must not depend on that base.
+   */
+  #madeOn(layer: LayerId, below: readonly LayerId[]): readonly LayerId[] {
+    return this.#options.records.get(layer)?.parents ?? below;
+  }
+
   /** Unpacks what is missing of a stack, bottom first; downloads and unpacking of different layers overlap. */
   async ensureSnapshots(layers: readonly LayerId[], context: LayerContext): Promise<void> {
     let sent: Promise<void> = Promise.resolve();
@@ -109,7 +117,7 @@ export class LayerStore {
           this.#snapshots.run(layer, context.signal, async () => {
             // Somebody else may have been done with it while we looked for the blob.
             if (this.#options.records.get(layer)?.hasSnapshot !== true) {
-              await this.#unpack(layer, layers.slice(0, index), blob, context);
+              await this.#unpack(layer, this.#madeOn(layer, layers.slice(0, index)), blob, context);
             }
           }),
         ),
@@ -160,7 +168,7 @@ export class LayerStore {
     context: LayerContext,
   ): Promise<LayerBlob> {
     return await this.#blobs.run(`${layer} ${formOf(wish)} ${wish.keepSource}`, context.signal, () =>
-      this.#ensureBlob(layer, parents, wish, context),
+      this.#ensureBlob(layer, this.#madeOn(layer, parents), wish, context),
     );
   }
 

@@ -1,13 +1,14 @@
 /** Actions on a root filesystem, committed as one layer. */
 import { join } from 'node:path';
 import type { Json } from '../base/canonical-json.ts';
-import { InternalError, StepError } from '../errors.ts';
+import { DefinitionError, InternalError, StepError } from '../errors.ts';
 import type { Action, Chmod, ExecAction, Mount } from '../graph/action.ts';
+import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { KeyField, LayerId, Op, OpContext, Result } from '../solver/op.ts';
-import type { StepInput } from '../worker/protocol.ts';
+import type { SshAgentSocket, StepInput, WireSecret } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
-import type { HttpFileContents, LocalInputs, OpTools, SecretValues } from './op-context.ts';
+import type { AgentSockets, HttpFileContents, LocalInputs, OpTools, SecretValues } from './op-context.ts';
 import { operationOf } from './operation-of.ts';
 import { httpInput } from './source-http.ts';
 
@@ -15,11 +16,14 @@ export interface BuildOpOptions extends OpTools {
   readonly inputs: LocalInputs;
   readonly httpFiles: HttpFileContents;
   readonly secrets: SecretValues;
+  readonly agents: AgentSockets;
   /** Variables that every step sees and no key does, such as TSBUILD_IS_BUILD. */
   readonly lentEnv: Readonly<Record<string, string>>;
 }
 
+/** Made for one build: what a forced step drops is dropped once, for all steps that share it. */
 export function buildOp(options: BuildOpOptions): Op {
+  const dropped = new Map<string, Promise<unknown>>();
   return {
     version: 2,
     cacheKeyFields: (vertex) =>
@@ -27,27 +31,38 @@ export function buildOp(options: BuildOpOptions): Op {
         name: `${action.kind} ${index + 1}`,
         value: keyOf(action),
       })) satisfies KeyField[],
-    execute: (vertex, inputs, context) => execute(options, vertex, inputs, context),
+    execute: (vertex, inputs, context) => execute({ ...options, dropped }, vertex, inputs, context),
   };
 }
 
+interface Execution extends BuildOpOptions {
+  /** Cache mounts by id. */
+  readonly dropped: Map<string, Promise<unknown>>;
+}
+
 async function execute(
-  options: BuildOpOptions,
+  options: Execution,
   vertex: Vertex,
   inputs: readonly Result[],
-  { signal, emit, resultId }: OpContext,
+  { signal, emit, resultId, forced }: OpContext,
 ): Promise<Result> {
   const { actions } = operationOf(vertex, 'build');
   const parents = layersOf(inputs[0]);
   const layer = resultId as LayerId;
   const context = { signal, emit: (event: Parameters<typeof emit>[0]) => emit(withVertex(event, vertex)) };
-  const [stepInputs, secrets] = await Promise.all([
+  const [stepInputs, secrets, agents] = await Promise.all([
     Promise.all(inputs.map((input, index) => stepInput(options, vertex, input, index, context))),
     secretsOf(actions, options.secrets),
+    agentsOf(actions, options.agents),
   ]);
   const stacks = inputs.flatMap((input) => (input.kind === 'rootfs' ? [input.layers] : []));
   await Promise.all(stacks.map((stack) => options.layers.ensureSnapshots(stack, context)));
   const worker = await options.worker();
+  if (forced) {
+    await dropCaches(options.dropped, actions, (ids) =>
+      worker.call('removeMounts', { ids, whenInUse: 'detach' }, { signal }),
+    );
+  }
   try {
     await worker.call(
       'step',
@@ -57,6 +72,7 @@ async function execute(
         actions,
         inputs: stepInputs,
         secrets,
+        agents,
         logPath: join(options.storeDir, 'logs', `${resultId}.log`),
         lentEnv: options.lentEnv,
       },
@@ -69,13 +85,23 @@ async function execute(
   return { kind: 'rootfs', layers: [...parents, layer] };
 }
 
-/** Says which call of the chain a failed step belongs to. */
+/** Says which call of the chain, or which lines of a Dockerfile, a failed step belongs to. */
 function atLayer(error: unknown, vertex: Vertex): unknown {
+  const source = vertex.origin?.source;
+  if (error instanceof DefinitionError && error.line === undefined && source !== undefined) {
+    return new DefinitionError(error.message, {
+      code: error.code,
+      hint: error.hint,
+      cause: error.cause,
+      ...source,
+    });
+  }
   return error instanceof StepError
     ? new StepError(`${vertex.label}: ${error.message}`, {
         ...error,
         code: error.code,
         layer: vertex.origin?.layer,
+        ...source,
         cause: error.cause,
       })
     : error;
@@ -183,17 +209,13 @@ async function stepInput(
     return { kind: 'none' };
   }
   const source = vertex.inputs[index]?.vertex;
-  if (result.kind === 'rootfs') {
-    return {
-      kind: 'layers',
-      layers: result.layers,
-      ...(source === undefined ? {} : { name: `'${source.label}'` }),
-    };
-  }
   if (source === undefined) {
     throw new InternalError(`vertex '${vertex.label}' has no input ${index}`);
   }
   const name = `'${source.label}'`;
+  if (result.kind === 'rootfs') {
+    return { kind: 'layers', layers: result.layers, name };
+  }
   if (source.operation.kind === 'source-http') {
     return { kind: 'files', files: [await httpInput(httpFiles, source.operation, context)], name };
   }
@@ -201,24 +223,105 @@ async function stepInput(
   return { kind: 'files', files, name };
 }
 
+/** @throws {DefinitionError} `E_SECRET_MISSING` */
 async function secretsOf(
   actions: readonly Action[],
   read: SecretValues,
-): Promise<Record<string, Readonly<Record<string, string>>>> {
-  const ids = new Set<string>();
-  for (const action of actions) {
-    if (action.kind === 'exec') {
-      for (const variable of action.secretEnv) {
-        ids.add(variable.secretId);
-      }
-      for (const mount of action.mounts) {
-        if (mount.kind === 'secret') {
-          ids.add(mount.secretId);
-        }
+): Promise<Record<string, WireSecret>> {
+  /** Whether somebody requires it, by id. */
+  const wanted = new Map<string, boolean>();
+  const want = (secretId: string, required: boolean) =>
+    wanted.set(secretId, required || wanted.get(secretId) === true);
+  for (const action of execsOf(actions)) {
+    for (const { secretId, optional } of action.secretEnv) {
+      want(secretId, optional !== true);
+    }
+    for (const mount of action.mounts) {
+      if (mount.kind === 'secret') {
+        want(mount.secretId, mount.required);
       }
     }
   }
-  return Object.fromEntries(await Promise.all([...ids].map(async (id) => [id, await read(id)] as const)));
+  const secrets: Record<string, WireSecret> = {};
+  const base64 = (value: string | Uint8Array) => Buffer.from(value as string).toString('base64');
+  await Promise.all(
+    [...wanted].map(async ([secretId, required]) => {
+      const content = await read(secretId);
+      switch (content.kind) {
+        case 'value':
+          secrets[secretId] = { kind: 'value', value: base64(content.bytes) };
+          break;
+        case 'variables': {
+          const values = Object.entries(content.values).map(([name, value]) => [name, base64(value)]);
+          secrets[secretId] = { kind: 'variables', values: Object.fromEntries(values) };
+          break;
+        }
+        case 'missing':
+          if (required) {
+            throw secretMissing(idOfBuildSecret(secretId) ?? secretId, content.why);
+          }
+      }
+    }),
+  );
+  return secrets;
+}
+
+function secretMissing(id: string, why: string): DefinitionError {
+  return new DefinitionError(`a step requires the secret '${id}': ${why}`, {
+    code: 'E_SECRET_MISSING',
+    hint: `give it with --secret id=${id},src=FILE or --secret id=${id},env=VARIABLE`,
+  });
+}
+
+/** @throws {DefinitionError} `E_SSH_MISSING` */
+async function agentsOf(
+  actions: readonly Action[],
+  find: AgentSockets,
+): Promise<Record<string, SshAgentSocket>> {
+  const agents: Record<string, SshAgentSocket> = {};
+  for (const { mounts } of execsOf(actions)) {
+    for (const mount of mounts) {
+      if (mount.kind !== 'ssh' || Object.hasOwn(agents, mount.id)) {
+        continue;
+      }
+      const agent = await find(mount.id);
+      if (agent !== undefined) {
+        agents[mount.id] = agent;
+      } else if (mount.required) {
+        throw new DefinitionError(
+          `a step requires the ssh agent '${mount.id}', which was not given to the build`,
+          {
+            code: 'E_SSH_MISSING',
+            hint: `give it with --ssh ${mount.id === 'default' ? 'default' : `${mount.id}=PATH`}`,
+          },
+        );
+      }
+    }
+  }
+  return agents;
+}
+
+/** A step that is to run as if for the first time finds no cache that an earlier build left; one of this build it does. */
+async function dropCaches(
+  dropped: Map<string, Promise<unknown>>,
+  actions: readonly Action[],
+  drop: (ids: readonly string[]) => Promise<unknown>,
+): Promise<void> {
+  const ids = execsOf(actions).flatMap(({ mounts }) =>
+    mounts.flatMap((mount) => (mount.kind === 'cache' ? [mount.id] : [])),
+  );
+  const fresh = [...new Set(ids)].filter((id) => !dropped.has(id));
+  if (fresh.length > 0) {
+    const dropping = drop(fresh);
+    for (const id of fresh) {
+      dropped.set(id, dropping);
+    }
+  }
+  await Promise.all(ids.map((id) => dropped.get(id)));
+}
+
+function execsOf(actions: readonly Action[]): readonly ExecAction[] {
+  return actions.filter((action) => action.kind === 'exec');
 }
 
 function layersOf(result: Result | undefined): readonly LayerId[] {

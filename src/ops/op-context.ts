@@ -3,7 +3,7 @@ import type { LayerRecords } from '../content/layer-records.ts';
 import type { SourceGit, SourceHttp } from '../graph/vertex.ts';
 import type { LayerStore } from '../layer/layer-store.ts';
 import type { Emit } from '../solver/event.ts';
-import type { InputFile, Worker } from '../worker/protocol.ts';
+import type { InputFile, SshAgentSocket, Worker } from '../worker/protocol.ts';
 
 export interface OpTools {
   readonly storeDir: string;
@@ -26,8 +26,17 @@ export interface ScannedInput {
   readonly summary: Readonly<Record<string, string>>;
 }
 
-/** Values of the secrets of one build: name → value, by secret id. Read when a step runs that names them. */
-export type SecretValues = (secretId: string) => Promise<Readonly<Record<string, string>>>;
+/** What a secret of the build holds: named variables, one value of bytes, or nothing, and why. */
+export type SecretContent =
+  | { readonly kind: 'variables'; readonly values: Readonly<Record<string, string>> }
+  | { readonly kind: 'value'; readonly bytes: Uint8Array }
+  | { readonly kind: 'missing'; readonly why: string };
+
+/** By secret id. Read when a step runs that names it. */
+export type SecretValues = (secretId: string) => Promise<SecretContent>;
+
+/** Where the build's ssh agent of an id listens; undefined when it was given none. Started when a step runs that names it. */
+export type AgentSockets = (id: string) => Promise<SshAgentSocket | undefined>;
 
 /** The bytes of web files, fetched if they are not in the store. */
 export interface HttpFileContents {

@@ -1,9 +1,10 @@
 /**
  * The meaning of moby's `patternmatcher`, in its variant "the path or any of its parents" (B8.1 of the Image API).
  *
- * Two things differ on purpose. `[*]` and `[?]` are the characters themselves, as Go's `filepath.Match` says; moby's
- * translation to a regular expression breaks them. And a range with its ends exchanged is reported when the
- * pattern is read instead of when the first path is matched.
+ * These differ on purpose, each of them a slip of moby's translation to regular expressions: `[*]` and `[?]` are the characters
+ * themselves, as Go's `filepath.Match` says; so are `^`, `|`, `{` and `}` outside of brackets, and a letter after `\`. A
+ * pattern that cannot be parsed is reported when it is read, not when the first path is matched, and `/../a` is `a`
+ * after a `!` too.
  */
 import {
   badPattern,

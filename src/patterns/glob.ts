@@ -100,29 +100,42 @@ export function matchWhole(pattern: Glob, path: string, counter?: StepCounter): 
   if (pattern.text !== undefined) {
     return path === pattern.text;
   }
-  return matchPrefixes(pattern, path, counter).at(-1) === true;
+  return path.includes(pattern.needs) && statesAfter(pattern, path, counter)?.at(-1) === 1;
 }
 
 /** Whether some path below the directory could match. */
-export function mayMatchBelow({ tokens, text }: Glob, directory: string): boolean {
-  if (text !== undefined) {
-    return text.startsWith(`${directory}/`);
+export function mayMatchBelow(pattern: Glob, directory: string): boolean {
+  if (pattern.text !== undefined) {
+    return pattern.text.startsWith(`${directory}/`);
   }
+  // The last state alone would need the path to end here.
+  return statesAfter(pattern, `${directory}/`)?.subarray(0, -1).includes(1) === true;
+}
+
+/** Undefined: nothing that begins with the text matches. */
+function statesAfter({ tokens }: Glob, text: string, counter?: StepCounter): Uint8Array | undefined {
   let current = new Uint8Array(tokens.length + 1);
   let next = new Uint8Array(tokens.length + 1);
   current[0] = 1;
-  for (const char of `${directory}/`) {
-    closeOverEmpty(tokens, current);
+  closeOverEmpty(tokens, current);
+  for (const char of text) {
     next.fill(0);
-    for (const [at, token] of tokens.entries()) {
-      if (current[at] === 1) {
-        advance(token, at, char, next);
+    let any = false;
+    for (let at = 0; at < tokens.length; at += 1) {
+      if (counter !== undefined) {
+        counter.steps += 1;
+      }
+      if (current[at] === 1 && advance(tokens[at] as GlobToken, at, char, next)) {
+        any = true;
       }
     }
+    if (!any) {
+      return undefined;
+    }
+    closeOverEmpty(tokens, next);
     [current, next] = [next, current];
   }
-  // The last state alone would need the path to end here.
-  return current.subarray(0, tokens.length).includes(1);
+  return current;
 }
 
 function closeOverEmpty(tokens: readonly GlobToken[], states: Uint8Array): void {

@@ -29,6 +29,8 @@ export interface OpContext {
   readonly emit: Emit;
   /** The id that the result gets: derived from the cache key, or fresh when forced. Unique and deterministic, so it names logs and layers. */
   readonly resultId: string;
+  /** Whether it runs because that was asked for (`--no-cache`), not because no result was known. */
+  readonly forced: boolean;
 }
 
 /**

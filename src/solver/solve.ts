@@ -16,7 +16,7 @@ import type { Digest } from '../oci/digest.ts';
 import { cacheKey, fieldsDigest, resultIdOf } from './cache-key.ts';
 import type { BuildEvent, CacheMiss, Emit, EventDraft } from './event.ts';
 import { explainMiss } from './explain.ts';
-import type { CacheRecord, CacheStore, KeyField, Op, Result } from './op.ts';
+import type { CacheRecord, CacheStore, KeyField, Op, OpContext, Result } from './op.ts';
 import { Semaphore } from './semaphore.ts';
 
 export type Ops = { readonly [K in Operation['kind']]: Op };
@@ -328,7 +328,7 @@ class Solver {
       const resultId = keyed.forced ? keyed.expectedId : resultIdOf(key);
       const startMs = now();
       this.#send({ kind: 'vertex-started', vertex: vertex.digest });
-      const result = await this.#runOp(vertex, inputs, resultId, startMs, miss);
+      const result = await this.#runOp(vertex, inputs, { resultId, forced: keyed.forced }, startMs, miss);
       const durationMs = now() - startMs;
       const record: CacheRecord = {
         key,
@@ -354,7 +354,7 @@ class Solver {
   async #runOp(
     vertex: Vertex,
     inputs: readonly Solved[],
-    resultId: string,
+    run: Pick<OpContext, 'resultId' | 'forced'>,
     startMs: number,
     miss: CacheMiss,
   ): Promise<Result> {
@@ -363,7 +363,7 @@ class Solver {
       return await this.#opOf(vertex).execute(
         vertex,
         inputs.map((input) => input.result),
-        { signal: this.#signal, emit, resultId },
+        { signal: this.#signal, emit, ...run },
       );
     } catch (error) {
       if (isLost(error)) {

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { HostError, InternalError } from '../errors.ts';
+import { CDI_DIRS } from '../executor/cdi.ts';
 import { launcherPath } from '../native/launcher-path.ts';
 import { encodeFrame, FrameReader } from './framing.ts';
 import {
@@ -24,6 +25,8 @@ export interface WorkerOptions {
   readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
   readonly snapshotter: HelloParams['snapshotter'];
   readonly hostTrust: HostTrust;
+  /** @defaultValue the two directories of the Container Device Interface */
+  readonly cdiDirs?: readonly string[];
   readonly signal: AbortSignal;
 }
 
@@ -85,6 +88,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       storeDir: options.storeDir,
       snapshotter: options.snapshotter,
       hostTrust: options.hostTrust,
+      cdiDirs: options.cdiDirs ?? CDI_DIRS,
     };
     const hello = await connection.call('hello', params, { signal: options.signal });
     return new WorkerHandle(connection, hello);

@@ -157,6 +157,12 @@ class Placer {
   /** Into the destination, which is a directory then. An archive says itself whose its files are, unless the action does. */
   async unpack(source: CopySource): Promise<void> {
     const { source: path, expect } = source.top;
+    if (resolveInTree(this.#root, this.#destination).stat?.isDirectory() === false) {
+      const { doing } = this.#placing;
+      throw new DefinitionError(`${doing}: '${this.#destination}' in the image is not a directory`, {
+        code: 'E_PATH_BLOCKED',
+      });
+    }
     this.#isDirectory = true;
     this.#makeMissing(source, this.#missing.length);
     await this.flush();

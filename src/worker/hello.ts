@@ -58,6 +58,7 @@ export async function sayHello(
         caches: new CacheMounts(params.storeDir),
         memoryDir,
         idMode,
+        cdiDirs: params.cdiDirs,
         pidNamespace: environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0',
       },
     };

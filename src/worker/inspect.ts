@@ -191,7 +191,7 @@ export async function usage(context: WorkerContext, request: RequestContext): Pr
       );
     }
   }
-  return { layers, mounts: await context.executor.caches.usage() };
+  return { layers, mounts: await context.executor.caches.list() };
 }
 
 export async function removeLayers(

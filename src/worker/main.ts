@@ -4,6 +4,7 @@
 import { InternalError } from '../errors.ts';
 import { fromNative } from '../native/error.ts';
 import { assembleDebian } from './assemble-debian.ts';
+import { exportMount, importMount, listMounts, removeMounts } from './cache-mount.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { encodeFrame, FrameReader } from './framing.ts';
 import { closeStore, sayHello } from './hello.ts';
@@ -41,7 +42,10 @@ const HANDLERS: Handlers = {
   exportTree,
   removeLayers,
   usage: (context, _params, request) => usage(context, request),
-  removeMounts: async ({ executor }, { ids }) => ({ removed: await executor.caches.remove(ids) }),
+  listMounts,
+  removeMounts,
+  exportMount,
+  importMount,
 };
 
 const running = new Map<number, AbortController>();

@@ -9,8 +9,12 @@
 import type { AssemblyStep } from '../debian/assembly.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Action } from '../graph/action.ts';
+import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Activity } from '../solver/event.ts';
 import type { LayerId } from '../solver/op.ts';
+import type { CacheMountFacts, WhenInUse } from '../volume/cache-mounts.ts';
+
+export type { SshAgentSocket } from '../secret/ssh-agents.ts';
 
 export const PROTOCOL_VERSION = 1;
 /** A longer message is a bug or an attack. */
@@ -102,16 +106,39 @@ export interface WorkerMethods {
   };
   /** Removes snapshots; those that are missing are fine. */
   removeLayers: { params: { readonly layers: readonly LayerId[] }; result: { readonly removed: number } };
-  /** Sizes on disk of snapshots and of cache mounts. */
+  /** Sizes on disk of snapshots, and what is known of cache mounts. */
   usage: {
     params: Record<string, never>;
     result: {
       readonly layers: Readonly<Record<string, number>>;
-      readonly mounts: Readonly<Record<string, number>>;
+      readonly mounts: readonly CacheMountFacts[];
     };
   };
+  listMounts: { params: Record<string, never>; result: { readonly mounts: readonly CacheMountFacts[] } };
   /** Removes cache mounts by id; all when absent. */
-  removeMounts: { params: { readonly ids?: readonly string[] }; result: { readonly removed: number } };
+  removeMounts: {
+    params: {
+      readonly ids?: readonly string[];
+      /** @defaultValue keep */
+      readonly whenInUse?: WhenInUse;
+    };
+    result: { readonly removed: number };
+  };
+  /** What a cache mount holds as a tar, with owners as steps see them. */
+  exportMount: {
+    params: {
+      readonly id: string;
+      /** Absolute; a file outside of the store, which is made or replaced when all is written. */
+      readonly output: string;
+      readonly compression: 'zstd' | 'gzip' | 'none';
+    };
+    result: { readonly sizeBytes: number };
+  };
+  /** Makes a cache mount of a tar in any compression, in the place of what it held. */
+  importMount: {
+    params: { readonly id: string; readonly input: string };
+    result: { readonly sizeBytes: number };
+  };
 }
 
 export interface HelloParams {
@@ -119,6 +146,8 @@ export interface HelloParams {
   readonly storeDir: string;
   readonly snapshotter: 'auto' | 'overlay' | 'copy';
   readonly hostTrust: HostTrust;
+  /** Where devices are described (Container Device Interface); later directories stand over earlier ones. */
+  readonly cdiDirs: readonly string[];
 }
 
 /** What is lent to steps so that they reach the network as the host does. It enters no key, no layer, no history. */
@@ -141,7 +170,7 @@ export interface HelloResult {
   readonly notes: readonly string[];
 }
 
-/** Where a copy action or bind mount reads from, by input number of the vertex. */
+/** Where a copy action or bind mount reads from, by input number of the vertex. The label is for errors. */
 export type StepInput =
   | {
       readonly kind: 'layers';
@@ -177,13 +206,20 @@ export interface StepParams {
   readonly actions: readonly Action[];
   /** By input number; 0 is the root itself and is `none`. */
   readonly inputs: readonly StepInput[];
-  /** Values of the secrets that the actions name. In memory only. */
-  readonly secrets: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** Values of the secrets that the actions name, by id; one that is missing has none. In memory only. */
+  readonly secrets: Readonly<Record<string, WireSecret>>;
+  /** Agents that the actions name, by id; one that is missing was not given to the build. @defaultValue none */
+  readonly agents?: Readonly<Record<string, SshAgentSocket>>;
   /** Complete output of the step, secrets masked, `TIME STREAM TEXT` a line. Below the store's `logs/`. */
   readonly logPath: string;
   /** Variables that every exec of this step sees and that are in no key: TSBUILD_IS_BUILD and the like. */
   readonly lentEnv: Readonly<Record<string, string>>;
 }
+
+/** In base64: named variables, or one value that has no name. */
+export type WireSecret =
+  | { readonly kind: 'variables'; readonly values: Readonly<Record<string, string>> }
+  | { readonly kind: 'value'; readonly value: string };
 
 export interface StepResult {
   readonly existed: boolean;

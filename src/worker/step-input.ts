@@ -1,7 +1,7 @@
 /** What copy actions and bind mounts of a step read from: selected files of the user's, or another image. */
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { pathBytes, pathText } from '../base/path-bytes.ts';
-import { DefinitionError } from '../errors.ts';
+import { DefinitionError, HostError } from '../errors.ts';
 import type { CopySelection } from '../graph/action.ts';
 import { type CopyEntry, type Expectation, type ListingRow, native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
@@ -134,19 +134,25 @@ class MountedTree implements SourceTree<MountedEntry> {
   }
 
   async list(directories: readonly string[]) {
-    const listings = await callNative(this.#signal, 'cannot list what is to be copied', (cancel) =>
+    const json = await callNative(this.#signal, 'cannot list what is to be copied', (cancel) =>
       native().scanDirectories(
         this.#root,
         directories.map((path) => pathBytes(path.slice(1))),
         cancel,
       ),
     );
-    return (JSON.parse(listings) as readonly (readonly ListingRow[] | null)[]).map((rows) =>
-      (rows ?? []).map(([name, kind, mode, , , , , , link]) => ({
+    return (JSON.parse(json) as (readonly ListingRow[] | null)[]).map((rows, index) => {
+      if (rows === null) {
+        throw new HostError(`cannot list '${directories[index]}', which is to be copied: permission denied`, {
+          code: 'E_IO',
+          errno: 'EACCES',
+        });
+      }
+      return rows.map(([name, kind, mode, , , , , , link]) => ({
         name,
         entry: { kind, mode, ...(link === undefined ? {} : { link }) },
-      })),
-    );
+      }));
+    });
   }
 }
 

@@ -1,10 +1,13 @@
 /** Makes a layer: the stack below is prepared, the actions are done in order, what changed is committed. */
-import { join } from 'node:path';
+import type { Stats } from 'node:fs';
+import { join, posix } from 'node:path';
 import { DefinitionError, HostError, InternalError, StepError } from '../errors.ts';
+import { type DeviceEdits, findDevices } from '../executor/cdi.ts';
+import { LENT_DIR } from '../executor/lent.ts';
 import { type ProgramMount, runProgram, subuidHint } from '../executor/run-program.ts';
 import type { Outcome } from '../executor/sandbox.ts';
 import { StepOutput } from '../executor/step-output.ts';
-import type { ExecAction, Mount } from '../graph/action.ts';
+import type { CacheSeed, ExecAction, Mount, SecretVariable } from '../graph/action.ts';
 import { native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import { fromNative } from '../native/error.ts';
@@ -13,7 +16,7 @@ import { resolveInTree } from '../snapshot/resolve.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
 import { makeDirectory, makeFile } from './make.ts';
-import type { StepParams, StepResult } from './protocol.ts';
+import type { StepParams, StepResult, WireSecret } from './protocol.ts';
 import { openInput, type StepInputTree } from './step-input.ts';
 
 export async function runStep(
@@ -29,7 +32,7 @@ export async function runStep(
   const step: Step = { context, params, request, prepared, cleanUps, trees: new Map() };
   const output = new StepOutput({
     logPath: params.logPath,
-    secrets: Object.values(params.secrets).flatMap((values) => Object.values(values)),
+    secrets: Object.values(params.secrets).flatMap(valuesOf),
     onText: (stream, text, timeMs) => request.emit({ kind: 'log', timeMs, stream, text }),
   });
   try {
@@ -91,26 +94,28 @@ async function inputOf(step: Step, number: number): Promise<StepInputTree> {
 
 async function exec(step: Step, action: ExecAction, output: StepOutput): Promise<void> {
   const { context, params, request, prepared } = step;
-  const secretEnv = action.secretEnv.map(({ name, secretId }): [string, string] => {
-    const value = params.secrets[secretId]?.[name];
-    if (value === undefined) {
-      throw new InternalError(`the value of '${name}' of secret '${secretId}' was not sent`);
-    }
-    return [name, value];
-  });
+  const secretEnv = action.secretEnv.flatMap((variable) => secretVariable(step, variable));
   const mounts: ProgramMount[] = [];
   for (const mount of action.mounts) {
-    mounts.push(...(await findMount(step, mount)));
+    mounts.push(...(await findMount(step, mount, action)));
   }
+  const devices = await devicesOf(step, action);
+  const socket = mounts.find(({ kind }) => kind === 'ssh')?.target;
   let outcome: Outcome;
   try {
     outcome = await runProgram(context.executor, prepared, {
       argv: action.argv,
       env: [...(action.proxyEnv ?? []), ...action.env, ...secretEnv],
-      lentEnv: params.lentEnv,
+      lentEnv: { ...params.lentEnv, ...(socket === undefined ? {} : { SSH_AUTH_SOCK: socket }) },
       cwd: action.cwd,
       user: action.user,
       network: action.network,
+      insecure: action.security === 'insecure',
+      ...(action.hostname === undefined ? {} : { hostname: action.hostname }),
+      ...(action.extraHosts === undefined ? {} : { extraHosts: action.extraHosts }),
+      ...(action.shmSizeBytes === undefined ? {} : { shmSizeBytes: action.shmSizeBytes }),
+      ...(action.ulimits === undefined ? {} : { ulimits: action.ulimits }),
+      ...(devices === undefined ? {} : { devices }),
       lend: action.lend,
       mounts,
       ...(action.timeoutMs === undefined ? {} : { timeoutMs: action.timeoutMs }),
@@ -128,8 +133,47 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
   }
 }
 
+function valuesOf(secret: WireSecret): Buffer[] {
+  const values = secret.kind === 'value' ? [secret.value] : Object.values(secret.values);
+  return values.map((value) => Buffer.from(value, 'base64'));
+}
+
+function secretVariable({ params }: Step, { name, secretId, optional }: SecretVariable): [string, Buffer][] {
+  const secret = params.secrets[secretId];
+  const value = secret?.kind === 'value' ? secret.value : secret?.values[name];
+  if (value === undefined && optional !== true) {
+    // Of a secret of several variables each may be missing, if its author allows that.
+    if (secret?.kind === 'variables') {
+      return [];
+    }
+    throw new InternalError(`the value of '${name}' of secret '${secretId}' was not sent`);
+  }
+  const bytes = Buffer.from(value ?? '', 'base64');
+  if (bytes.includes(0)) {
+    throw new DefinitionError(`the secret for the variable '${name}' holds a NUL byte`, {
+      code: 'E_SECRET_VALUE',
+      hint: 'mount it as a file',
+    });
+  }
+  return [[name, bytes]];
+}
+
+async function devicesOf(
+  { context, request }: Step,
+  { devices = [] }: ExecAction,
+): Promise<DeviceEdits | undefined> {
+  if (devices.length === 0) {
+    return undefined;
+  }
+  const { edits, warnings } = await findDevices(devices, context.executor.cdiDirs);
+  for (const message of warnings) {
+    request.emit({ kind: 'warning', code: 'W_DEVICE', message });
+  }
+  return edits;
+}
+
 export function stepError(
-  action: Pick<ExecAction, 'argv' | 'timeoutMs' | 'cwd' | 'user'>,
+  action: Pick<ExecAction, 'argv' | 'timeoutMs' | 'cwd' | 'user' | 'ulimits'>,
   outcome: Outcome,
   output: StepOutput,
   logPath: string | undefined,
@@ -168,11 +212,36 @@ export function stepError(
           hint: subuidHint(),
         });
       }
+      if (outcome.stage === 'limit') {
+        return limitError(action, outcome.detail ?? '', outcome.errno);
+      }
       return new StepError(notStarted(program, action.cwd, outcome), {
         ...details,
         code: 'E_STEP_NOT_STARTED',
         reason: 'not-started',
       });
+  }
+}
+
+function limitError({ ulimits = [] }: Pick<ExecAction, 'ulimits'>, name: string, errno: string): Error {
+  const asked = ulimits.findLast((limit) => limit.name === name);
+  const text = `${name}=${asked?.soft ?? ''}:${asked?.hard ?? ''}`;
+  switch (errno) {
+    case 'ENOENT':
+      return new DefinitionError(`there is no resource limit '${name}'`, { code: 'E_ARG_TYPE' });
+    case 'EINVAL':
+      return new DefinitionError(`cannot set the resource limit ${text}: the first is above the second`, {
+        code: 'E_ARG_TYPE',
+      });
+    default:
+      return new HostError(
+        `cannot set the resource limit ${text}: this machine gives a build less than that`,
+        {
+          code: 'E_ULIMIT',
+          errno,
+          hint: `\`prlimit --${name}\` shows what you have; ask for no more, or have it raised in /etc/security/limits.conf`,
+        },
+      );
   }
 }
 
@@ -202,59 +271,121 @@ function singleIdHint(tail: string): string | undefined {
     : undefined;
 }
 
-async function findMount(step: Step, mount: Mount): Promise<ProgramMount[]> {
+async function findMount(step: Step, mount: Mount, action: ExecAction): Promise<ProgramMount[]> {
   switch (mount.kind) {
-    case 'cache':
-      return [{ kind: 'cache', request: mount, target: mount.target }];
+    case 'cache': {
+      const { target, readOnly = false, seed } = mount;
+      const fill =
+        seed === undefined ? {} : { fill: (directory: string) => fillCache(step, seed, target, directory) };
+      return [{ kind: 'cache', request: { ...mount, ...fill }, target, readOnly }];
+    }
     case 'tmpfs':
       return [mount];
-    case 'inline':
-    case 'ssh':
-      throw new InternalError(`mounts of kind '${mount.kind}' are not made yet`);
+    case 'inline': {
+      const { target, mode, data } = mount;
+      return [{ kind: 'file', data: Buffer.from(data, 'base64'), target, mode, uid: 0, gid: 0 }];
+    }
+    case 'ssh': {
+      const { id, target, mode, uid, gid, required } = mount;
+      const agent = step.params.agents?.[id];
+      if (agent === undefined) {
+        if (required) {
+          throw new InternalError(`the ssh agent '${id}' was not sent`);
+        }
+        return [];
+      }
+      return [{ kind: 'ssh', agent, target, mode, uid, gid }];
+    }
     case 'secret': {
-      const values = step.params.secrets[mount.secretId];
-      const value = values === undefined ? undefined : Object.values(values)[0];
-      if (value === undefined) {
+      const secret = step.params.secrets[mount.secretId];
+      const [data] = secret === undefined ? [] : valuesOf(secret);
+      if (data === undefined) {
         if (mount.required) {
-          throw new DefinitionError(`secret '${mount.secretId}' is required and has no value`, {
-            code: 'E_SECRET_MISSING',
-          });
+          throw new InternalError(`the value of secret '${mount.secretId}' was not sent`);
         }
         return [];
       }
       const { target, mode, uid, gid } = mount;
-      return [{ kind: 'secret', value, target, mode, uid, gid }];
+      return [{ kind: 'file', data, target, mode, uid, gid }];
     }
     case 'bind': {
-      const { context, params, request } = step;
-      const input = params.inputs[mount.input];
-      let root: string;
-      if (!mount.readOnly && input?.kind === 'layers') {
-        // Written to and thrown away.
-        const copy = await context.driver.prepare(input.layers, request.signal);
-        step.cleanUps.push(() => copy.discard());
-        root = copy.root();
-      } else {
-        const tree = await inputOf(step, mount.input);
-        root = await tree.directory(request);
-      }
-      const { path, stat } = resolveInTree(root, mount.source);
-      if (stat === undefined) {
-        throw new DefinitionError(`cannot mount '${mount.source}': no such file in the input`, {
-          code: 'E_FILE_NOT_FOUND',
-        });
-      }
+      // What is mounted within it needs mountpoints, which must be nobody else's either.
+      const own = !mount.readOnly || hasMountsWithin(mount.target, action);
+      const root = await bindRoot(step, mount.input, own);
+      const { path, stat } = locateSource(step, mount.input, mount.source, mount.target, root);
       return [
         {
           kind: 'bind',
-          source: join(root, path),
+          source: path,
           sourceKind: stat.isDirectory() ? 'directory' : 'file',
           target: mount.target,
           readOnly: mount.readOnly,
+          own,
         },
       ];
     }
   }
+}
+
+function hasMountsWithin(target: string, { mounts }: ExecAction): boolean {
+  const prefix = `${posix.normalize(`/${target}`).replace(/\/$/, '')}/`;
+  return [LENT_DIR, ...mounts.map((mount) => posix.normalize(`/${mount.target}`))].some(
+    (path) => path !== prefix && path.startsWith(prefix),
+  );
+}
+
+/** The input as a directory; with `own`, one that may be written to and is thrown away. */
+async function bindRoot(step: Step, number: number, own: boolean): Promise<string> {
+  const { context, params, request } = step;
+  const input = params.inputs[number];
+  if (!own || input === undefined || input.kind === 'none') {
+    return await (await inputOf(step, number)).directory(request);
+  }
+  if (input.kind === 'layers') {
+    const copy = await context.driver.prepare(input.layers, request.signal);
+    step.cleanUps.push(() => copy.discard());
+    return copy.root();
+  }
+  const copy = await openInput(context, input, request.signal);
+  step.cleanUps.push(() => copy.close());
+  return await copy.directory(request);
+}
+
+/** Where a mount's source is on the host: links are followed within the input only. */
+function locateSource(
+  { params }: Step,
+  input: number,
+  source: string,
+  target: string,
+  root: string,
+): { readonly path: string; readonly stat: Stats } {
+  const { path, stat } = resolveInTree(root, posix.normalize(`/${source}`));
+  if (stat === undefined || !(stat.isDirectory() || stat.isFile())) {
+    const from = params.inputs[input];
+    const name = from === undefined || from.kind === 'none' ? undefined : from.name;
+    throw new DefinitionError(
+      `cannot mount '${source}'${name === undefined ? '' : ` of ${name}`} on '${target}': ${
+        stat === undefined ? 'no such file or directory there' : 'it is neither a file nor a directory'
+      }`,
+      { code: 'E_FILE_NOT_FOUND' },
+    );
+  }
+  return { path: join(root, path), stat };
+}
+
+/** Owners, modes and times as in the input, the directory's own too. */
+async function fillCache(step: Step, seed: CacheSeed, target: string, directory: string): Promise<void> {
+  const root = await bindRoot(step, seed.input, false);
+  const { path, stat } = locateSource(step, seed.input, seed.source, target, root);
+  if (!stat.isDirectory()) {
+    throw new DefinitionError(
+      `cannot begin the cache on '${target}' with '${seed.source}': it is not a directory`,
+      { code: 'E_FILE_NOT_FOUND' },
+    );
+  }
+  await callNative(step.request.signal, `cannot begin the cache on '${target}'`, (cancel) =>
+    native().flattenLayers({ lowers: [path], target: directory }, cancel),
+  );
 }
 
 async function remove({ prepared, request }: Step, path: string, allowMissing: boolean): Promise<void> {

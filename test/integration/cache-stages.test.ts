@@ -10,6 +10,7 @@ import { DEFAULT_WISH } from '../../src/engine/build-images.ts';
 import { exportCaches } from '../../src/engine/cache-export.ts';
 import { importCaches } from '../../src/engine/cache-import.ts';
 import type { CacheSource, CacheTarget } from '../../src/engine/cache-options.ts';
+import { Dockerfiles } from '../../src/engine/dockerfiles.ts';
 import { BuildInputs } from '../../src/engine/local-inputs.ts';
 import { makeOps } from '../../src/engine/make-ops.ts';
 import type { EngineParts } from '../../src/engine/parts.ts';
@@ -160,9 +161,14 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('a graph of two stages', () =
         events.length = 0;
         await importCaches(parts, from, platform, ['/there/Dockerfile'], context);
         const inputs = new BuildInputs(store.stats, Date.now);
+        await using dockerfiles = new Dockerfiles(parts, {
+          ...context,
+          again: false,
+          severalPlatforms: false,
+        });
         inputs.add(SHELL);
         const { solved, known } = await solve([tip], {
-          ops: makeOps(parts, [], inputs),
+          ops: makeOps(parts, [], inputs, dockerfiles.openSources, dockerfiles.given),
           cache,
           jobs: 2,
           signal,

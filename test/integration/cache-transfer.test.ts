@@ -1,15 +1,25 @@
 /** What one machine built, another does not build again: caches through registries, directories and images. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CACHE_CONFIG } from '../../src/cache/portable-cache.ts';
 import { Engine, type EngineBuildOptions } from '../../src/engine.ts';
-import type { Image } from '../../src/frontend/fluent/image.ts';
+import { Image } from '../../src/frontend/fluent/image.ts';
 import { parseIndex, parseManifest } from '../../src/oci/manifest.ts';
 import { Secret } from '../../src/secret/secret.ts';
 import type { BuildEvent } from '../../src/solver/event.ts';
-import { busyboxImage } from '../support/busybox.ts';
+import { busyboxImage, busyboxPath } from '../support/busybox.ts';
 import { startDockerRegistry } from '../support/docker-registry.ts';
 import { TestRegistry } from '../support/registry.ts';
 import { lacks } from '../support/requires.ts';
@@ -319,6 +329,57 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'docker-registry'))('a cache f
     expect(again).toMatchObject({ ran: 0, digest: own.digest });
     rmSync(dest, { recursive: true });
     expect(await output('b', three())).toBe('one\ntwo\nthree\n');
+  });
+
+  test('a Dockerfile of two stages', async () => {
+    await using registry = await TestRegistry.start();
+    const context = at('context');
+    mkdirSync(context);
+    copyFileSync(busyboxPath(), join(context, 'sh'));
+    writeFileSync(join(context, 'source'), 'source');
+    const dockerfile = (last: string) => {
+      const lines = [
+        'FROM scratch AS shell',
+        'COPY sh /bin/sh',
+        'ENV PATH=/bin',
+        'FROM shell AS make',
+        'RUN echo tools > /tools',
+        'COPY source /source',
+        'RUN cat /tools /source > /made',
+        'FROM shell',
+        'COPY --link --from=make /made /made',
+        `RUN echo ${last} > /last`,
+        'CMD ["/bin/sh", "-c", "cat /made /last"]',
+      ];
+      writeFileSync(join(context, 'Dockerfile'), lines.join('\n'));
+      return Image.fromDockerfile(join(context, 'Dockerfile'), { contextDir: context });
+    };
+    const refOf = (mode: 'min' | 'max') =>
+      ({ type: 'registry', ref: `${registry.host}/${mode}:1`, mode }) as const;
+    const first = await build('a', dockerfile('one'), {
+      cacheTo: [refOf('min'), refOf('max'), { type: 'inline' }],
+    });
+    expect(first.ran).toBeGreaterThan(6);
+    for (const mode of ['min', 'max'] as const) {
+      const cacheFrom = [refOf(mode)];
+      const second = await build(`full-${mode}`, dockerfile('one'), {
+        cacheFrom,
+        cacheTo: [{ type: 'inline' }],
+      });
+      expect(second).toMatchObject({ ran: 0, warnings: [], digest: first.digest });
+      registry.requests.length = 0;
+      const changed = await build(`changed-${mode}`, dockerfile('two'), { cacheFrom });
+      expect(changed).toMatchObject({ ran: 1, warnings: [] });
+      // The shell and what was copied, and the cache's config; nothing of the stage.
+      expect(registry.count('GET', /\/blobs\//)).toBe(3);
+      expect(await output(`changed-${mode}`, dockerfile('two'))).toBe('tools\nsourcetwo\n');
+    }
+    // The stage's own steps are known with max alone.
+    writeFileSync(join(context, 'source'), 'changed');
+    const known = await build('b', dockerfile('one'), { cacheFrom: [refOf('max')] });
+    const unknown = await build('c', dockerfile('one'), { cacheFrom: [refOf('min')] });
+    expect(unknown.ran).toBe(known.ran + 1);
+    expect(await output('b', dockerfile('one'))).toBe('tools\nchangedone\n');
   });
 
   test('the value of a secret is in no cache', async () => {

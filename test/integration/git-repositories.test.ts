@@ -23,8 +23,8 @@ import {
   GitRepositories,
   type GitRepositoriesOptions,
   type GitWishes,
-  gitDir,
 } from '../../src/engine/git-repositories.ts';
+import { gitDir } from '../../src/engine/store.ts';
 import { parseGitUrl } from '../../src/frontend/dockerfile/git-url.ts';
 import type { SourceGit } from '../../src/graph/vertex.ts';
 import type { EventDraft } from '../../src/solver/event.ts';
@@ -330,6 +330,17 @@ describe.skipIf(lacks('git'))('git repositories', () => {
       expect(lstatSync(join(now.path, 'f')).mtimeMs / 1000).toBeGreaterThan(COMMIT_SECONDS);
     });
 
+    test('the time of a commit is known without its files', async () => {
+      const id = commit(repository, { f: '1' });
+      expect(await open().commitTime(await resolve(url()), context)).toBe(COMMIT_SECONDS);
+      await expect(
+        open({ offline: true }).commitTime(
+          { ...(await resolve(url(`#${id}`))), remote: url('', '/b.git') },
+          context,
+        ),
+      ).rejects.toMatchObject({ code: 'E_OFFLINE' });
+    });
+
     test('names that are not UTF-8', async () => {
       const name = Buffer.from([0x61, 0xff]);
       writeFileSync(Buffer.concat([Buffer.from(`${repository}/`), name]), 'x');
@@ -623,7 +634,7 @@ describe.skipIf(lacks('git'))('git repositories', () => {
       });
       return readFileSync(join(root, 'ssh.txt'), 'utf8').split('\n');
     };
-    const with_ = await asked({ sshAuthSock: '/build/agent sock' });
+    const with_ = await asked({ sshAuthSock: async () => '/build/agent sock' });
     expect(with_).toEqual(
       expect.arrayContaining([
         'BatchMode=yes',

@@ -182,6 +182,27 @@ describe('a context', () => {
     expect(statCache.hits).toBe(2);
   });
 
+  test('many directories, which several threads list, are all there and in order', async () => {
+    const leaves = Object.fromEntries(
+      Array.from({ length: 150 }, (_, number) => [`d${number}/e${number % 7}/f`, `${number}`]),
+    );
+    await using tree = await temporaryTree(leaves);
+    const expected = (await native().scanTree(tree.path)).map(({ path }) => `/${path}`);
+    const watched = new Watched();
+    const { files } = await (await scan(tree.path, undefined, watched)).files([copy('.')], watched.tools);
+    expect(files.map(({ path }) => path).sort()).toEqual(expected.sort());
+    expect(files.find(({ path }) => path === '/d149/e2/f')?.expect?.sizeBytes).toBe(3);
+
+    const asked = Array.from({ length: 150 }, (_, number) => Buffer.from(`d${number}`));
+    const listings = JSON.parse(await native().scanDirectories(tree.path, asked)) as [string][][];
+    expect(listings.map((rows) => rows.map(([name]) => name))).toEqual(
+      asked.map((_, number) => [`e${number % 7}`]),
+    );
+    await expect(native().scanDirectories(tree.path, [...asked, Buffer.from('d1/e1/f')])).rejects.toThrow(
+      'd1/e1/f',
+    );
+  });
+
   test('does not look into what the ignore file hides', async () => {
     await using tree = await temporaryTree({
       'node_modules/p/index.js': '1',

@@ -69,6 +69,8 @@ export interface FakeEngineCalls {
   pushed?: readonly [name: string, destination: string];
   tagged: (readonly [source: string, target: string])[];
   pruned?: object | undefined;
+  /** The verb and its words. */
+  cacheMounts: (readonly string[])[];
   saved?: readonly [server: string, login: RegistryLogin];
   disposed: number;
 }
@@ -77,7 +79,7 @@ export function fakeEngine(script: FakeEngineScript = {}): {
   readonly module: EngineModule;
   readonly calls: FakeEngineCalls;
 } {
-  const calls: FakeEngineCalls = { tagged: [], disposed: 0 };
+  const calls: FakeEngineCalls = { tagged: [], cacheMounts: [], disposed: 0 };
   const work = async (onEvent: EngineOptions['onEvent'], signal: AbortSignal | undefined): Promise<void> => {
     for (const event of script.events ?? []) {
       onEvent?.(event);
@@ -133,6 +135,24 @@ export function fakeEngine(script: FakeEngineScript = {}): {
       images: () => script.images ?? [storedImage()],
       inspect: async (name) => inspectedImage(name),
       removeImage: (name) => ({ untagged: [name], deleted: 'im-1' }),
+      cacheMounts: async () => [
+        { id: '/root/.npm', sizeBytes: 2_345_678, copies: 2, usedMs: 0, inUse: false },
+        { id: 'apt', sizeBytes: 10, copies: 1, usedMs: 0, inUse: true },
+      ],
+      removeCacheMounts: async (ids) => {
+        calls.cacheMounts.push(['rm', ...ids]);
+        await work(options.onEvent, undefined);
+      },
+      exportCacheMount: async (id, path, exportOptions) => {
+        calls.cacheMounts.push(['export', id, path, exportOptions?.compression ?? 'by name']);
+        await work(options.onEvent, exportOptions?.signal);
+        return { sizeBytes: 1000 };
+      },
+      importCacheMount: async (id, path, importOptions) => {
+        calls.cacheMounts.push(['import', id, path]);
+        await work(options.onEvent, importOptions?.signal);
+        return { sizeBytes: 2000 };
+      },
       usage: async () => [
         { kind: 'layers', count: 12, sizeBytes: 1_234_567_890, reclaimableBytes: 1000 },
         { kind: 'cache-mounts', count: 2, sizeBytes: 0, reclaimableBytes: 0 },

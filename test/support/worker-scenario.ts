@@ -141,7 +141,14 @@ results.secret = await step(
     }),
     exec('echo "${TOKEN:-unset}"; ls -d /run/secrets 2>&1; true'),
   ],
-  { secrets: { s: { TOKEN: 'hunter2-very-secret' } } },
+  {
+    secrets: {
+      s: {
+        kind: 'variables',
+        values: { TOKEN: Buffer.from('hunter2-very-secret').toString('base64') },
+      },
+    },
+  },
 );
 results.secretLog =
   existsSync(join(storeDir, 'logs/secret.log')) && readFileSync(join(storeDir, 'logs/secret.log'), 'utf8');

@@ -21,6 +21,8 @@ const VALUES = [
 
 const TYPES = [
   'BuildEvent',
+  'CacheSource',
+  'CacheTarget',
   'Diagnostic',
   'EngineBuildOptions',
   'EngineOptions',

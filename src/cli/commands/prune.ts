@@ -4,7 +4,7 @@ import { formatBytes, parseBytes, parseDuration } from '../quantity.ts';
 import { withEngine } from '../session.ts';
 
 /** What the store holds, as `tsbuild du` lists it. */
-const KINDS: readonly string[] = ['images', 'layers', 'blobs', 'archives', 'cache-mounts', 'logs'];
+const KINDS: readonly string[] = ['images', 'layers', 'blobs', 'archives', 'git', 'cache-mounts', 'logs'];
 
 export default command({
   operands: [],
@@ -34,7 +34,7 @@ export default command({
       valueName: 'KIND',
       summary: 'Only things of this kind',
       detail:
-        'Removes only things of this kind, as `tsbuild du` names them: `images`, `layers`, `blobs`, `archives`, `cache-mounts`, `logs`.',
+        'Removes only things of this kind, as `tsbuild du` names them: `images`, `layers`, `blobs`, `archives`, `git`, `cache-mounts`, `logs`.',
       completion: KINDS,
       parse: (given) => {
         if (!KINDS.includes(given)) {

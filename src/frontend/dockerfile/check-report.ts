@@ -19,9 +19,10 @@ export interface CheckOptions {
 /**
  * Parses `skip=A,B;error=true;experimental=C`; the empty text is the default.
  *
+ * @param file - What errors call the Dockerfile.
  * @throws {DefinitionError} `E_DOCKERFILE_CHECK`
  */
-export function parseCheckOptions(text: string): CheckOptions {
+export function parseCheckOptions(text: string, file: string): CheckOptions {
   const options: { skip: CheckOptions['skip']; error: boolean; experimental: CheckOptions['experimental'] } =
     { skip: new Set(), error: false, experimental: new Set() };
   for (const part of text.split(';').map((each) => each.trim())) {
@@ -40,13 +41,14 @@ export function parseCheckOptions(text: string): CheckOptions {
         break;
       case 'error':
         if (!/^(1|t|true|0|f|false)$/i.test(value)) {
-          throw badCheck(`'error' is '${value}'; it can be true, false`);
+          throw badCheck(file, `'error' is '${value}'; it can be true, false`);
         }
         options.error = /^(1|t|true)$/i.test(value);
         break;
       default: {
         const near = nearName(key, ['skip', 'error', 'experimental']);
         throw badCheck(
+          file,
           equals < 0 ? `'${part}' is not of the form key=value` : `unknown key '${key}'`,
           near === undefined ? undefined : `did you mean '${near}'?`,
         );
@@ -109,9 +111,10 @@ function ruleNames(value: string): ReadonlySet<string> | 'all' {
   return names.includes('all') ? 'all' : new Set(names.filter((name) => name !== ''));
 }
 
-function badCheck(message: string, hint?: string): DefinitionError {
+function badCheck(file: string, message: string, hint?: string): DefinitionError {
   return new DefinitionError(`cannot read the check options: ${message}`, {
     code: 'E_DOCKERFILE_CHECK',
+    file,
     hint: hint ?? 'write skip=RULE,RULE or skip=all, error=true, experimental=RULE, with ; between them',
   });
 }

@@ -3,6 +3,7 @@ import { posix } from 'node:path';
 import { canonicalJson } from '../../base/canonical-json.ts';
 import { DefinitionError } from '../../errors.ts';
 import type { ExecAction, Mount, SecretVariable } from '../../graph/action.ts';
+import { buildSecretId } from '../../graph/secret-id.ts';
 import type { Edge } from '../../graph/vertex.ts';
 import type { Conversion } from './convert.ts';
 import { argvOf } from './convert-config.ts';
@@ -40,7 +41,6 @@ export async function convertRun(
       return parseRunDevice(words.expand(device));
     }),
   ];
-  const agent = mounted.mounts.find((mount) => mount.kind === 'ssh');
   const { stepEnv, stepSecretEnv } = request;
   const environment: (readonly [string, string])[] = [
     ...[...state.environment].filter(
@@ -51,10 +51,7 @@ export async function convertRun(
   const action: ExecAction = {
     kind: 'exec',
     argv: script.argv,
-    env:
-      agent === undefined || state.environment.has('SSH_AUTH_SOCK')
-        ? environment
-        : [...environment, ['SSH_AUTH_SOCK', agent.target]],
+    env: environment,
     cwd: state.workingDir,
     user: state.user,
     network,
@@ -238,14 +235,15 @@ function addSecret(
 ): void {
   const { id } = mount;
   outline.useSecret(state.node, id, mount.required, location);
+  const secretId = buildSecretId(id);
   const identity = canonicalJson({ kind: 'build-secret', id });
   const { required, mode, uid, gid } = mount;
   if (mount.env !== undefined) {
-    secretEnv.push({ name: mount.env, secretId: id, identity, ...(required ? {} : { optional: true }) });
+    secretEnv.push({ name: mount.env, secretId, identity, ...(required ? {} : { optional: true }) });
   }
   if (mount.target !== undefined) {
     const target = targetOf(state, mount.target);
-    mounts.push({ kind: 'secret', secretId: id, identity, target, mode, uid, gid, required });
+    mounts.push({ kind: 'secret', secretId, identity, target, mode, uid, gid, required });
   }
 }
 

@@ -29,6 +29,7 @@ import type {
   NamedContext,
   ResolvedImage,
 } from './request.ts';
+import { type RequestWarning, requestWarnings } from './request-warnings.ts';
 import { expandWord } from './shell-words.ts';
 import { resolveSourceDateEpoch } from './source-date-epoch.ts';
 import { ownTriggers, StageGraph, type StageNode } from './stage-graph.ts';
@@ -54,6 +55,7 @@ export interface DockerfileGraph {
   readonly layouts: ReadonlyMap<string, LayoutReference>;
   /** Violations of the build checks that are not switched off. */
   readonly findings: readonly Finding[];
+  readonly warnings: readonly RequestWarning[];
   /** What is to be thrown when violations are to fail the build. */
   readonly checkFailure: DefinitionError | undefined;
   /** SOURCE_DATE_EPOCH in seconds, if the build args give it. */
@@ -96,7 +98,7 @@ export class Conversion {
     this.dockerfile = parseDockerfile(request.text, { name: request.name });
     const { check } = this.dockerfile.directives;
     this.report = new CheckReport(
-      parseCheckOptions(request.buildArgs.BUILDKIT_DOCKERFILE_CHECK ?? check ?? ''),
+      parseCheckOptions(request.buildArgs.BUILDKIT_DOCKERFILE_CHECK ?? check ?? '', request.name),
     );
     const targetName = request.target ?? this.dockerfile.stages.at(-1)?.from.stageName?.toLowerCase() ?? '';
     const { buildPlatform, platform, buildArgs } = request;
@@ -105,7 +107,11 @@ export class Conversion {
     const aliases = [...request.namedContexts].flatMap(([name, context]) =>
       context.kind === 'stage' ? [[name, context.name] as const] : [],
     );
-    this.#stages = new StageGraph(new Map(aliases), (error, location) => this.located(error, location));
+    this.#stages = new StageGraph(
+      new Map(aliases),
+      (error, location) => this.located(error, location),
+      request.name,
+    );
   }
 
   async run(): Promise<DockerfileGraph> {
@@ -145,6 +151,7 @@ export class Conversion {
       layouts: this.#layouts,
       findings: report.findings,
       checkFailure: report.failure,
+      warnings: requestWarnings(dockerfile, request),
       sourceDateEpoch: this.sourceDateEpoch,
       outline: this.outline.facts(target, reachable),
     };
@@ -286,6 +293,18 @@ export class Conversion {
           hint: 'give its ARG a default before the first FROM, or --build-arg',
           culprit: from.base,
         }),
+        from.location,
+      );
+    }
+    if (!isReference(base) && unmatched.length > 0) {
+      throw this.located(
+        stageError(
+          `'${base}' is no name of an image: nothing sets ${unmatched.map((name) => `'${name}'`).join(', ')}`,
+          {
+            hint: 'FROM sees the ARGs before the first FROM only',
+            culprit: from.base,
+          },
+        ),
         from.location,
       );
     }
@@ -605,7 +624,7 @@ export class Conversion {
       {
         severalPlatforms: request.severalPlatforms,
         definition: request.definition,
-        file: request.name,
+        text: this.#text,
         created: sourceDateEpoch === undefined ? undefined : rfc3339(sourceDateEpoch),
       },
     );

@@ -13,6 +13,8 @@ const NANOSECONDS: Readonly<Record<string, bigint>> = {
 
 /** Of a signed 64-bit integer, which is what an image config can hold. */
 const MOST = 2n ** 63n - 1n;
+/** The largest number below it that a double holds. */
+const LARGEST = 2 ** 63 - 1024;
 /** Nothing in range has more digits before the point; behind it they are below a nanosecond. */
 const MOST_DIGITS = 19;
 
@@ -42,5 +44,9 @@ export function parseDuration(text: string): number | undefined {
       return undefined;
     }
   }
-  return body === '' ? undefined : Number(negative ? -total : total);
+  if (body === '') {
+    return undefined;
+  }
+  const nanoseconds = Math.min(Number(total), LARGEST);
+  return negative && nanoseconds > 0 ? -nanoseconds : nanoseconds;
 }

@@ -31,8 +31,12 @@ export function showLines(lines: readonly string[], location: Location, column?:
   return shown.join('\n');
 }
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for.
+const CONTROL = /[\0-\x08\n-\x1f\x7f]/g;
+
+/** What fits of a line from a column on. Characters that would move the caret are shown as one that does not. */
 function part(line: string, from: number): string {
-  const text = line.slice(from).replace(/[\r\n]+$/, '');
+  const text = line.slice(from, from + WIDEST + 1).replace(CONTROL, '\ufffd');
   const cut = text.length > WIDEST ? `${text.slice(0, WIDEST - 1)}…` : text;
-  return (from > 0 && line.length > from ? `…${cut.slice(1)}` : cut).replaceAll('\t', '  ');
+  return (from > 0 && text !== '' ? `…${cut.slice(1)}` : cut).replaceAll('\t', '  ');
 }

@@ -16,7 +16,7 @@ const OPENING = /^(\d*)<<(-?)/;
 const NOTHING_SET = new Map<string, string>();
 
 /**
- * The heredocs that a line opens, in order. A line whose quotes or expansions cannot be understood opens none: it is the
+ * The heredocs that the arguments of an instruction open, in order. A line whose quotes or expansions cannot be understood opens none: it is the
  * shell's to complain. Heredocs always take the backslash as escape, whatever the file says.
  */
 export function heredocsOf(line: string): readonly HeredocOpening[] {

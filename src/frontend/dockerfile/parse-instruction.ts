@@ -121,7 +121,7 @@ export function parseInstruction(
   const name = keyword.toUpperCase();
   const grammar = grammarOf(keyword);
   const json = grammar.json ? jsonStrings(rest) : undefined;
-  const openings = opensHeredocs(grammar, rest, json, escapeCharacter) ? heredocsOf(text) : [];
+  const openings = heredocsOf(heredocText(grammar, rest, json, escapeCharacter));
   const taken = openings.map((opening) => ({ opening, ...bodies(opening) }));
   const parts = grammar.parse({
     name,
@@ -175,20 +175,20 @@ function shown(word: string): string {
   return word.length > 60 ? `${word.slice(0, 60)}…` : word;
 }
 
-/** An ONBUILD has those of the instruction that it keeps. */
-function opensHeredocs(
+/** Where heredocs may be opened: not in flags. An ONBUILD has those of the instruction that it keeps. */
+function heredocText(
   grammar: Grammar,
   rest: string,
   json: readonly string[] | undefined,
   escapeCharacter: string,
-): boolean {
+): string {
   if (grammar !== INSTRUCTIONS.onbuild) {
-    return grammar.heredocs === true && json === undefined;
+    return grammar.heredocs === true && json === undefined ? rest : '';
   }
   const inner = splitInstruction(rest, escapeCharacter);
   const kind = inner.keyword.toLowerCase();
   const kept = Object.hasOwn(INSTRUCTIONS, kind) ? INSTRUCTIONS[kind as Kind] : undefined;
-  return kept?.heredocs === true && jsonStrings(inner.rest) === undefined;
+  return kept?.heredocs === true && jsonStrings(inner.rest) === undefined ? inner.rest : '';
 }
 
 /** Rules of the first `# check=skip=A,B // why` above. */
@@ -368,20 +368,30 @@ function copyParts(request: Request) {
 }
 
 function plainSources({ name, heredocs }: Request, words: readonly string[]): readonly string[] {
-  const waiting = heredocs.map((heredoc) => heredoc.name);
-  return words.filter((word) => {
+  let taken = 0;
+  const plain = words.filter((word) => {
     const opening = parseHeredocWord(word);
     if (opening === undefined) {
       return true;
     }
-    if (waiting.shift() !== opening.name) {
+    if (heredocs[taken]?.name !== opening.name) {
       throw instructionError(`the heredoc ${word} of ${name} is not understood`, {
         hint: 'quotes somewhere in the line have no partner',
         culprit: word,
       });
     }
+    taken += 1;
     return false;
   });
+  const lost = heredocs[taken];
+  if (lost !== undefined) {
+    // White space that ends a word of a shell and no source, such as a no-break space.
+    throw instructionError(`the heredoc '${lost.name}' of ${name} is part of another word`, {
+      hint: 'put a plain space before it',
+      culprit: '<<',
+    });
+  }
+  return plain;
 }
 
 function keyValues({ name, rest, escape: escapeCharacter }: Request): readonly KeyValue[] {

@@ -77,9 +77,18 @@ function broken(line: string, escapeCharacter: string): string[] {
     lines.push(`${rest.slice(0, end)}${escapeCharacter}`);
     rest = rest.slice(end);
   }
-  // A space keeps the last character from continuing the line that was not meant to; it is one of those that are trimmed.
-  const continues = rest.endsWith(escapeCharacter) && rest.at(-2) !== escapeCharacter;
-  return [...lines, continues ? `${rest}\u00a0` : rest];
+  return [...lines, `${rest}${guard(rest, escapeCharacter)}`];
+}
+
+/**
+ * What keeps the end of a line as it is. White space at an end is trimmed, after it was seen whether an escape continues the
+ * line there; an escape at an end is left out of words.
+ */
+function guard(line: string, escapeCharacter: string): string {
+  if (isSpace(line.slice(-1))) {
+    return `${escapeCharacter}\u00a0`;
+  }
+  return line.endsWith(escapeCharacter) && line.at(-2) !== escapeCharacter ? '\u00a0' : '';
 }
 
 /** The last place up to `end` where a continuation changes nothing; 0 if there is none. */
@@ -235,17 +244,22 @@ function args({ args: all }: ArgInstruction): string {
 }
 
 function keyValue({ key, value, legacy }: KeyValue): string {
-  return `${key}${legacy ? ' ' : '='}${value}`;
+  if (!legacy) {
+    return `${key}=${value}`;
+  }
+  // An escape at the end of the name takes one blank with it.
+  return `${key}${/[\\`]$/.test(key) ? '  ' : ' '}${value}`;
 }
 
 function commandLine(command: CommandLine): string {
   return command.form === 'exec' ? JSON.stringify(command.argv) : command.text;
 }
 
+/** Heredocs first: so neither a bracket nor a quote of a source has a part in how they are read. */
 function paths({ sources, heredocs, destination }: CopyParts): string {
   return heredocs.length === 0
     ? words([...sources, destination])
-    : [...sources, ...heredocs.map(opening), destination].join(' ');
+    : [...heredocs.map(opening), ...sources, destination].join(' ');
 }
 
 /** Separated by blanks where that says the same, else as JSON. */

@@ -10,6 +10,16 @@ import { variableError } from './definition-place.ts';
 /** Comparisons that one match may take. Reached only by pieces of thousands of characters that nearly match everywhere. */
 const MOST_COMPARISONS = 20_000_000;
 
+/** Characters that one expansion may become: a kernel takes no argument beyond 128 KiB, a heredoc may be larger. */
+const LONGEST = 8 * 1024 * 1024;
+
+/** @throws {DefinitionError} `E_DOCKERFILE_VARIABLE` when what an expansion becomes is longer than anything can use. */
+export function checkExpandedLength(length: number): void {
+  if (length > LONGEST) {
+    throw variableError(`it becomes longer than ${LONGEST} characters`);
+  }
+}
+
 /** Any one character. */
 const ANY = null;
 
@@ -47,6 +57,7 @@ export function replacePattern(value: string, pattern: string, replacement: stri
   const matcher = new Matcher(characters, compile(pattern));
   const out: string[] = [];
   let copied = 0;
+  let added = 0;
   let from = 0;
   let previousEnd = -1;
   while (from <= characters.length) {
@@ -57,6 +68,8 @@ export function replacePattern(value: string, pattern: string, replacement: stri
     // Nothing is not replaced again directly behind what was replaced just now.
     if (match.end > match.start || match.start !== previousEnd) {
       out.push(characters.slice(copied, match.start).join(''), replacement);
+      added += replacement.length;
+      checkExpandedLength(added);
       copied = match.end;
       previousEnd = match.end;
       if (!all) {

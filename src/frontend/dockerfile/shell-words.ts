@@ -6,7 +6,7 @@
  */
 import { DefinitionError } from '../../errors.ts';
 import { variableError } from './definition-place.ts';
-import { removePrefix, removeSuffix, replacePattern } from './shell-pattern.ts';
+import { checkExpandedLength, removePrefix, removeSuffix, replacePattern } from './shell-pattern.ts';
 import { isSpace } from './white-space.ts';
 
 /** What is set where the word stands; a Map is one. */
@@ -43,8 +43,6 @@ export interface ExpandedWords {
 
 /** Words in words, as in `${a:-${b:-c}}`. More is no Dockerfile that somebody wrote. */
 const DEEPEST = 100;
-/** Characters that one expansion may become: a kernel takes no argument beyond 128 KiB, a heredoc may be larger. */
-const LONGEST = 8 * 1024 * 1024;
 
 /**
  * Expands one word; white space in it stays.
@@ -275,9 +273,7 @@ class Expansion {
     this.#at += 1;
     const value = this.#peek() === '{' ? this.#braces(start) : this.#plain(start);
     this.#length += value.length;
-    if (this.#length > LONGEST) {
-      throw variableError(`it becomes longer than ${LONGEST} characters`);
-    }
+    checkExpandedLength(this.#length);
     return value;
   }
 

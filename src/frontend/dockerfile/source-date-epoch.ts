@@ -39,6 +39,7 @@ export async function resolveSourceDateEpoch(conversion: Conversion): Promise<nu
   if (stage === undefined) {
     throw new DefinitionError(`SOURCE_DATE_EPOCH is '${value}': no number, context or stage`, {
       code: 'E_SOURCE_DATE_EPOCH',
+      file: request.name,
       hint: 'give seconds since 1970, `context`, or the name of a named context or stage',
     });
   }

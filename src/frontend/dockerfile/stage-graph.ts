@@ -82,15 +82,19 @@ export class StageGraph {
   readonly #externals = new Map<string, StageNode>();
   readonly #aliases: ReadonlyMap<string, string>;
   readonly #located: (error: unknown, location: Location) => unknown;
+  readonly #file: string;
 
   /**
    * @param aliases - Named contexts that are stages: what is named, to the stage's name; lower case.
    * @param located - Gives an error its place in the file.
+   * @param file - What errors call the file.
    */
   constructor(
     aliases: ReadonlyMap<string, string>,
     located: (error: unknown, location: Location) => unknown,
+    file: string,
   ) {
+    this.#file = file;
     this.#aliases = aliases;
     this.#located = located;
   }
@@ -138,6 +142,7 @@ export class StageGraph {
     if (found === undefined) {
       const near = nearName(name.toLowerCase(), this.names);
       throw stageError(`target stage '${name}' could not be found`, {
+        file: this.#file,
         hint:
           near === undefined
             ? `the stages with a name are: ${this.names.join(', ') || 'none'}`
@@ -278,7 +283,10 @@ export class StageGraph {
           stage === user
             ? `cannot ${doing} stage '${name}' within itself`
             : `cannot ${doing} stage '${name}': it is defined after the stage '${user.shownName}' that needs it`,
-          { hint: 'move the stage up in the file', culprit: name },
+          {
+            hint: stage === user ? 'name what the stage is built from' : 'move the stage up in the file',
+            culprit: name,
+          },
         ),
         location,
       );

@@ -3,6 +3,8 @@ import { posix } from 'node:path';
 import { type Edge, firstOutput, type Operation, type Vertex, vertex } from '../../graph/vertex.ts';
 import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
 import { formatPlatform, type Platform } from '../../oci/platform.ts';
+import type { DockerfileText } from './definition-place.ts';
+import { showLines } from './excerpt.ts';
 import type { Location } from './instruction.ts';
 import type { StageCommand, StageNode } from './stage-graph.ts';
 
@@ -29,7 +31,7 @@ export interface StageBase {
 export interface StageNaming {
   readonly severalPlatforms: boolean;
   readonly definition: string;
-  readonly file: string;
+  readonly text: DockerfileText;
   /** SOURCE_DATE_EPOCH as RFC 3339, for history. */
   readonly created: string | undefined;
 }
@@ -133,7 +135,11 @@ export class StageState {
         layer: 0,
         definition: this.#naming.definition,
         position: `${this.node.shownName || this.node.index}/${command.position}`,
-        source: { file: this.#naming.file, ...instruction.location },
+        source: {
+          file: this.#naming.text.name,
+          line: instruction.location.startLine,
+          excerpt: showLines(this.#naming.text.lines, instruction.location),
+        },
       },
       ...(this.node.forced ? { force: true } : {}),
     });

@@ -11,6 +11,7 @@ export interface Diagnostic {
 
 export type DiagnosticCode =
   | 'W_APT_PURGE'
+  | 'W_BUILD_ARG_UNUSED'
   | 'W_CD_LOST'
   | 'W_COPY_UNFILTERED'
   | 'W_EXPORT_LOST'
@@ -20,4 +21,5 @@ export type DiagnosticCode =
   | 'W_PIP_WHERE_UV'
   | 'W_PYTHON_FALLBACK'
   | 'W_SYMLINK_OUTSIDE'
+  | 'W_SYNTAX_IGNORED'
   | 'W_UNPINNED';

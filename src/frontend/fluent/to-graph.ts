@@ -312,6 +312,7 @@ class GraphBuilder {
       this.#layouts.set(name, layout);
     }
     this.#diagnostics.push(
+      ...graph.warnings.map((warning) => ({ ...warning, layer: index })),
       ...graph.findings.map(({ rule, message, location }) => ({
         code: rule,
         message: location === undefined ? message : `${message} (line ${location.startLine})`,

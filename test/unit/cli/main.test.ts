@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Interrupted } from '../../../src/cli/exit-status.ts';
-import { HostError, IntegrityError, InternalError, RemoteError, StepError } from '../../../src/errors.ts';
+import {
+  DefinitionError,
+  HostError,
+  IntegrityError,
+  InternalError,
+  RemoteError,
+  StepError,
+} from '../../../src/errors.ts';
 import { cli } from '../../support/cli.ts';
 import { APT, at, smallBuild, smallPlan } from '../../support/events.ts';
 import { digestOf } from '../../support/fake-engine.ts';
@@ -190,6 +197,17 @@ describe('errors', () => {
         ociCodes: ['UNAUTHORIZED'],
         attempts: 2,
         hint: "log in with 'tsbuild login r.example'",
+      }),
+    ],
+    [
+      'dockerfile',
+      new DefinitionError('COPY has no flag --form', {
+        code: 'E_DOCKERFILE_FLAG',
+        hint: 'did you mean --from?',
+        file: 'images/Dockerfile',
+        line: 2,
+        column: 6,
+        excerpt: '  1 | FROM a\x1b[2J\n> 2 | COPY --form=x a b\n    |      ^',
       }),
     ],
     [

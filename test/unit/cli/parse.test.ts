@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { nearName } from '../../../src/base/near-name.ts';
 import { command } from '../../../src/cli/command.ts';
 import { COMMANDS } from '../../../src/cli/command-table.ts';
 import { choice, flag, list, value, wholeNumber } from '../../../src/cli/option.ts';
@@ -127,13 +126,5 @@ describe('chooseCommand', () => {
     [['--tag', 'x', 'build'], "see 'tsbuild --help'"],
   ])('refuses %j', (words, hint) => {
     expect(() => chooseCommand(words, COMMANDS)).toThrow(expect.objectContaining({ code: 'E_USAGE', hint }));
-  });
-});
-
-describe('nearName', () => {
-  it('forgives a slip and no more', () => {
-    expect(nearName('porgress', ['progress', 'push'])).toBe('progress');
-    expect(nearName('pusj', ['push', 'pull'])).toBe('push');
-    expect(nearName('x', ['push', 'pull'])).toBeUndefined();
   });
 });

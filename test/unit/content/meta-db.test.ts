@@ -51,6 +51,19 @@ describe('MetaDb', () => {
     again.close();
   });
 
+  it('raises what an older tsbuild wrote, and keeps what is in it', () => {
+    const older = MetaDb.open(directory, Date.now);
+    const newest = version(older.db);
+    older.db.exec('DROP TABLE http_files; DROP TABLE git_refs; PRAGMA user_version = 1');
+    addSource(older, 'd');
+    older.close();
+    const raised = MetaDb.open(directory, Date.now);
+    expect(version(raised.db)).toBe(newest);
+    expect(tables(raised.db)).toEqual(TABLES);
+    expect(sources(raised)).toBe(1);
+    raised.close();
+  });
+
   it('refuses what a newer tsbuild wrote, and changes nothing of it', () => {
     const meta = MetaDb.open(directory, Date.now);
     const known = Number(version(meta.db));

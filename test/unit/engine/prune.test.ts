@@ -1,9 +1,11 @@
-import { existsSync, mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { SqliteCache } from '../../../src/cache/sqlite-cache.ts';
 import type { EngineParts } from '../../../src/engine/parts.ts';
 import { archivesDir, type PruneOptions, prune, usage } from '../../../src/engine/prune.ts';
+import { gitDir, gitLockPath } from '../../../src/engine/store.ts';
+import { native } from '../../../src/native/addon.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
 import { parsePlatform } from '../../../src/oci/platform.ts';
 import type { LayerId } from '../../../src/solver/op.ts';
@@ -16,7 +18,7 @@ const KIB = 1024;
 let temporary: TemporaryStore;
 /** Snapshots and cache mounts on disk, by name. */
 let snapshots: Record<string, number>;
-let mounts: Record<string, number>;
+let mounts: Record<string, { readonly sizeBytes: number; readonly usedMs?: number }>;
 let parts: EngineParts;
 
 beforeEach(() => {
@@ -27,7 +29,16 @@ beforeEach(() => {
   const worker = {
     async call(method: keyof WorkerMethods, params: { layers?: string[]; ids?: string[] }) {
       if (method === 'usage') {
-        return { layers: { ...snapshots }, mounts: { ...mounts } };
+        const facts = { copies: 1, usedMs: 0, inUse: false };
+        return {
+          layers: { ...snapshots },
+          mounts: Object.entries(mounts).map(([id, { sizeBytes, usedMs = 0 }]) => ({
+            ...facts,
+            id,
+            sizeBytes,
+            usedMs,
+          })),
+        };
       }
       for (const id of params.layers ?? []) {
         delete snapshots[id];
@@ -122,7 +133,7 @@ describe('prune', () => {
   it('with --all takes named images and cache mounts too', async () => {
     await layer('base');
     await image('im-named', ['base'], 'app:1');
-    mounts.pip = 5;
+    mounts.pip = { sizeBytes: 5 };
     expect((await run()).removed).toEqual([]);
     const { removed } = await run({ all: true });
     expect(ids(removed, 'images')).toEqual(['im-named']);
@@ -227,6 +238,49 @@ describe('prune', () => {
     expect(snapshots).toEqual({ loose: KIB });
   });
 
+  it('removes bodies of web files that were not asked for so long, when it is alone', async () => {
+    const { blobs, sources } = temporary.store;
+    const fetch = async (url: string) => {
+      const { digest } = await blobs.put(Buffer.from(url));
+      sources.putHttpFile(url, { digest, mtimeSeconds: 0 });
+      return digest;
+    };
+    const [old, again] = [await fetch('https://h/old'), await fetch('https://h/again')];
+    temporary.clock.advance(1000);
+    sources.httpFile('https://h/again');
+    expect(ids((await run({ olderThanMs: 500 })).removed, 'blobs')).toEqual([old]);
+    expect(ids((await run()).removed, 'blobs')).toEqual([again]);
+    // What it was is still known.
+    expect(sources.httpFile('https://h/old')?.digest).toBe(old);
+  });
+
+  it('removes repositories that were not used for so long, when it is alone and nobody is in them', async () => {
+    const directory = gitDir(temporary.store.dir);
+    const nowS = temporary.store.meta.now() / 1000;
+    for (const [name, ageS] of [
+      ['old', 200],
+      ['young', 1],
+    ] as const) {
+      mkdirSync(join(directory, name, 'objects'), { recursive: true });
+      writeFileSync(join(directory, name, 'objects/pack'), 'pack!');
+      utimesSync(join(directory, name), nowS - ageS, nowS - ageS);
+    }
+    writeFileSync(join(directory, 'known_hosts'), 'h');
+    expect((await usage(parts, signal)).find(({ kind }) => kind === 'git')).toMatchObject({ count: 2 });
+    const { removed } = await run({ olderThanMs: 100_000 });
+    expect(ids(removed, 'git')).toEqual(['old']);
+    expect(removed[0]?.sizeBytes).toBeGreaterThanOrEqual('pack!'.length);
+    const other = temporary.openOther();
+    expect(ids((await run()).removed, 'git')).toEqual([]);
+    other[Symbol.dispose]();
+    const held = native().tryLock(gitLockPath(temporary.store.dir, 'young'), false);
+    await run();
+    expect(existsSync(join(directory, 'young'))).toBe(true);
+    held?.release();
+    await run();
+    expect(readdirSync(directory)).toEqual(['known_hosts']);
+  });
+
   it('removes snapshots that no record names, when it is alone', async () => {
     snapshots.half = 7;
     const other = temporary.openOther();
@@ -267,7 +321,7 @@ describe('usage', () => {
     await layer('loose');
     await image('im-kept', ['kept'], 'app:1');
     await image('im-gone', ['loose']);
-    mounts.pip = 5;
+    mounts.pip = { sizeBytes: 5 };
     const lines = new Map((await usage(parts, signal)).map((line) => [line.kind, line]));
     expect(lines.get('images')).toEqual({ kind: 'images', count: 2, sizeBytes: 0, reclaimableBytes: 0 });
     expect(lines.get('layers')).toEqual({

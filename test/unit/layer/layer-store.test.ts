@@ -150,6 +150,13 @@ describe('ensureSnapshots', () => {
     expect(self.stack.map((id) => self.records.get(id)?.hasSnapshot)).toEqual([true, true, true]);
   });
 
+  it('mends a layer by what it was made on', async () => {
+    const self = harness();
+    const [one, two] = self.stack as [LayerId, LayerId];
+    await self.store.ensureSnapshots([two, one], context);
+    expect(self.calls.map(({ params }) => 'parents' in params && params.parents)).toEqual([[one], []]);
+  });
+
   it('does nothing for what is there, and downloads no blob that is there', async () => {
     const self = harness();
     self.records.put(self.stack[0] as LayerId, [], true);
@@ -293,6 +300,18 @@ describe('ensureBlobs', () => {
     const [plain] = (await self.store.ensureBlobs([own], zstd, context)) as [(typeof blobs)[0]];
     expect(plain.form).toBe('zstd:3');
     expect(plain.digest).not.toBe(blobs[3]?.digest);
+  });
+
+  it('writes a layer by what it was made on, wherever it lies', async () => {
+    const self = harness();
+    const linked = 'linked' as LayerId;
+    self.records.put(linked, [], true);
+    const above = async (stack: readonly LayerId[]) =>
+      (await self.store.ensureBlobs([...stack, linked], zstd, context)).at(-1);
+    const first = await above(self.stack);
+    expect(await above([])).toEqual(first);
+    const compressed = self.calls.filter(({ method }) => method === 'compress');
+    expect(compressed.map(({ params }) => params)).toEqual([expect.objectContaining({ parents: [] })]);
   });
 
   it('compresses once what two want at once, and again in another form', async () => {

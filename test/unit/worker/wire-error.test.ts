@@ -46,6 +46,14 @@ const ERRORS: readonly TsbuildError[] = [
     logTail: '',
   }),
   new DefinitionError('wrong', { code: 'E_UNKNOWN_USER', hint: 'another' }),
+  new DefinitionError('wrong flag', {
+    code: 'E_DOCKERFILE_FLAG',
+    file: 'Dockerfile',
+    line: 3,
+    column: 5,
+    excerpt: '> 3 | RUN --x',
+    culprit: '--x',
+  }),
   new UsageError('what', { code: 'E_USAGE' }),
   new HostError('full', {
     code: 'E_DISK_FULL',
