@@ -33,7 +33,9 @@ export async function resolveLayout(
   // What names the image is a tag or a digest; no tag looks like a digest.
   const { tag } = layout;
   const named = tag !== undefined && isDigest(tag) ? { digest: tag } : { tag };
-  const { manifestDescriptor, config } = await read(layout.hostPath, { ...named, platform }, blobs, { signal });
+  const { manifestDescriptor, config } = await read(layout.hostPath, { ...named, platform }, blobs, {
+    signal,
+  });
   if (state !== undefined) {
     images.putResolution(state, formatPlatform(platform), manifestDescriptor.digest);
   }
