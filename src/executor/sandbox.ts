@@ -172,7 +172,10 @@ function systemArguments(spec: SandboxSpec, { pidNamespace }: SandboxOptions): s
     words.push(...COVERED.flatMap((path) => ['--bind-try', path, path]));
   }
   words.push('--dev', '/dev');
-  if (spec.shmSizeBytes !== undefined) {
+  if (spec.shmSizeBytes === undefined) {
+    // As bubblewrap makes it, only root may write there.
+    words.push('--chmod', '1777', '/dev/shm');
+  } else {
     words.push('--perms', '1777', '--size', String(spec.shmSizeBytes), '--tmpfs', '/dev/shm');
   }
   words.push(bind, '/sys', '/sys', ...(insecure ? hostDevices() : maskArguments()));

@@ -8,7 +8,7 @@ import { resolveInTree } from '../snapshot/resolve.ts';
 export interface StepUser {
   readonly uid: number;
   readonly gid: number;
-  /** Supplementary groups. */
+  /** Supplementary groups; the own one is among them, as runc has it. */
   readonly groups: readonly number[];
   readonly home: string;
 }
@@ -57,14 +57,15 @@ export function lookupUser(root: string, wanted: string): StepUser {
     if (group === undefined && !NUMBER.test(groupPart)) {
       throw unknown('group', groupPart, '/etc/group');
     }
-    return { uid, gid: group?.gid ?? checkId(groupPart), groups: [], home };
+    const gid = group?.gid ?? checkId(groupPart);
+    return { uid, gid, groups: [gid], home };
   }
   const gid = entry?.gid ?? 0;
   const supplementary =
     entry === undefined
       ? []
       : groups.filter(({ members }) => members.includes(entry.name)).map((group) => group.gid);
-  return { uid, gid, groups: [...new Set(supplementary)].filter((id) => id !== gid), home };
+  return { uid, gid, groups: [...new Set([gid, ...supplementary])], home };
 }
 
 export interface OwnerIds {

@@ -56,7 +56,8 @@ export function convertConfig(
       convertHealthcheck(state, instruction, conversion);
       return;
     case 'expose': {
-      const ports = instruction.ports.flatMap((port) => words.expandToWords(port));
+      // In the order of the words as written: history shows it.
+      const ports = instruction.ports.toSorted().flatMap((port) => words.expandToWords(port));
       const exposed = ports.flatMap((port) => exposedPorts(port, words));
       config.ExposedPorts = { ...config.ExposedPorts, ...asSet(exposed) };
       state.addHistory(`EXPOSE ${goList(exposed)}`, false);
@@ -106,7 +107,8 @@ function convertArg(
     reportSecret('ARG', name, words);
     const given = request.buildArgs[name];
     // A default is not even evaluated where the caller gives a value.
-    const value = given ?? (fallback === undefined ? globalArgs.get(name) : words.expand(fallback));
+    // Unlike elsewhere, what stands before it in the same instruction counts.
+    const value = given ?? (fallback === undefined ? globalArgs.get(name) : words.expandNow(fallback));
     if (value !== undefined) {
       state.setVariable(name, value);
     }

@@ -656,7 +656,8 @@ interface LoadedBase {
 }
 
 function toStageBase({ tip, platform, image, history }: LoadedBase): StageBase {
-  const config = image?.config ?? {};
+  // Without an image below, the working directory is said all the same, as BuildKit does.
+  const config = image === undefined ? { WorkingDir: '/' } : (image.config ?? {});
   return {
     tip,
     platform,
