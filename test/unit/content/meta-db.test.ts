@@ -13,6 +13,8 @@ const TABLES = [
   'cache',
   'engines',
   'images',
+  'index_images',
+  'indexes',
   'layer_blobs',
   'layers',
   'names',
@@ -60,6 +62,32 @@ describe('MetaDb', () => {
     const db = new DatabaseSync(join(directory, 'meta.db'));
     expect(version(db)).toBe(known + 1);
     db.close();
+  });
+
+  it('takes the names of a store of version 1 along', () => {
+    const meta = MetaDb.open(directory, Date.now);
+    // What version 1 had in the place of what later ones made.
+    meta.db.exec(`
+      INSERT INTO images VALUES ('im-1', 'm', 'c', 'linux/amd64', '[]', '{}', '{}', 1, 1);
+      DROP TABLE names; DROP TABLE index_images; DROP TABLE indexes;
+      CREATE TABLE names (name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+        updated_ms INTEGER NOT NULL) WITHOUT ROWID;
+      INSERT INTO names VALUES ('app:1', 'im-1', 7);
+      PRAGMA user_version = 1;
+    `);
+    meta.close();
+    const again = MetaDb.open(directory, Date.now);
+    expect(tables(again.db)).toEqual(TABLES);
+    expect({ ...again.db.prepare('SELECT * FROM names').get() }).toEqual({
+      name: 'app:1',
+      image: 'im-1',
+      image_index: null,
+      updated_ms: 7,
+    });
+    // The reference is to the new table.
+    again.db.exec("DELETE FROM images WHERE id = 'im-1'");
+    expect(again.db.prepare('SELECT * FROM names').get()).toBeUndefined();
+    again.close();
   });
 
   it('a migration that fails leaves the version as it was', () => {
