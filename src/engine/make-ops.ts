@@ -5,6 +5,7 @@ import type { ImageGraph } from '../frontend/fluent/to-graph.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import { buildOp } from '../ops/build.ts';
 import { mergeOp } from '../ops/merge.ts';
+import type { OpTools } from '../ops/op-context.ts';
 import { scratchOp } from '../ops/scratch.ts';
 import { sourceDebianOp } from '../ops/source-debian.ts';
 import { sourceGitOp } from '../ops/source-git.ts';
@@ -14,6 +15,7 @@ import { sourceLocalOp } from '../ops/source-local.ts';
 import { sourceToolOp } from '../ops/source-tool.ts';
 import { type Secret, secretValues } from '../secret/secret.ts';
 import type { Ops } from '../solver/solve.ts';
+import { ensureExecutable } from './executable.ts';
 import type { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOfText } from './registries.ts';
@@ -24,7 +26,13 @@ const LENT_ENV = { TSBUILD_IS_CONTAINER: '1', TSBUILD_IS_BUILD: '1' };
 
 export function makeOps(parts: EngineParts, graphs: readonly ImageGraph[], inputs: BuildInputs): Ops {
   const { store, layers, worker, settings } = parts;
-  const tools = { storeDir: store.dir, layers, records: store.layers, worker };
+  const tools: OpTools = {
+    storeDir: store.dir,
+    layers,
+    records: store.layers,
+    worker,
+    ensureExecutable: (platform, stack, context) => ensureExecutable(parts, platform, stack, context),
+  };
   const mirrors = new Map(graphs.flatMap((graph) => [...graph.debianMirrors]));
   return {
     scratch: scratchOp,
