@@ -3,18 +3,21 @@
  */
 import { availableParallelism } from 'node:os';
 import { SqliteCache } from './cache/sqlite-cache.ts';
+import { type Annotation, checkAnnotations } from './engine/annotations.ts';
 import { BlobSources } from './engine/blob-sources.ts';
 import { type BuildImagesOptions, buildImages, solveImages } from './engine/build-images.ts';
 import { readConfigFiles } from './engine/config-files.ts';
+import { distinctPlatforms, storeIndex } from './engine/image-index.ts';
 import {
   ImageLibrary,
   type InspectedImage,
+  type InspectedIndex,
   type RemovedImage,
   type StoredImage,
 } from './engine/image-library.ts';
 import { resolveLayout } from './engine/layouts.ts';
 import { BuildInputs } from './engine/local-inputs.ts';
-import { type OutputSpec, writeOutput } from './engine/outputs.ts';
+import { type OutputSpec, refuseSeveral, type WrittenOutput, writeOutput } from './engine/outputs.ts';
 import type { EngineParts } from './engine/parts.ts';
 import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
 import { Registries } from './engine/registries.ts';
@@ -29,13 +32,14 @@ import type { PlatformName } from './frontend/fluent/layer-definition.ts';
 import { type ImagePlan, planImage } from './frontend/fluent/plan.ts';
 import { LayerStore } from './layer/layer-store.ts';
 import { hostPythonSeries } from './local/host-python.ts';
-import { formatPlatform, hostPlatform, type Platform } from './oci/platform.ts';
+import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './oci/platform.ts';
 import { parseReference } from './oci/reference.ts';
 import { readSettings, type Settings } from './settings.ts';
 import type { BuildEvent } from './solver/event.ts';
 import type { InputFile, Worker } from './worker/protocol.ts';
 
-export type { OutputSpec } from './engine/outputs.ts';
+export type { Annotation } from './engine/annotations.ts';
+export type { OutputSpec, WrittenOutput } from './engine/outputs.ts';
 
 export interface EngineOptions {
   /** @defaultValue TSBUILD_HOME, or `tsbuild` in the XDG data directory */
@@ -60,12 +64,18 @@ export interface EngineOptions {
 export interface EngineBuildOptions extends api.BuildOptions {
   readonly pull?: boolean;
   readonly platform?: Platform;
+  /** Several make an index of one image for each. The same one twice counts once. Stands over `platform`. */
+  readonly platforms?: readonly Platform[];
+  /** Of the image in the store and of every output. */
+  readonly annotations?: readonly Annotation[];
   /** Names by which the store remembers the image. Only with one image. */
   readonly tags?: readonly string[];
   /** One for each image: names it between runs, for explanations. */
   readonly definitions?: readonly string[];
   /** Where each image is written to besides the store. */
   readonly outputs?: readonly OutputSpec[];
+  /** Called after each output. */
+  readonly onWritten?: (written: WrittenOutput) => void;
 }
 
 export interface EngineRunOptions extends Omit<api.RunOptions, 'timeout' | 'encoding'>, ContainerOptions {
@@ -173,35 +183,71 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   /** Builds what is missing, in parallel, each shared layer once. The results are in the order of `images`. */
   async build(images: readonly Image[], options: EngineBuildOptions = {}): Promise<readonly BuiltImage[]> {
     return await this.#during(async () => {
-      const { tags = [], outputs = [] } = options;
+      const { tags = [], outputs = [], annotations = [] } = options;
       if ((tags.length > 0 || outputs.length > 0) && images.length !== 1) {
         throw new UsageError('names and outputs need exactly one image', { code: 'E_USAGE' });
       }
-      const shared = this.#buildOptions(options);
-      const built = await buildImages(this.#parts, images, shared);
+      for (const spec of outputs) {
+        refuseSeveral(spec, distinctPlatforms(options.platforms ?? []).length);
+      }
+      const built = await this.#buildFor(images, options, {});
       const [only] = built;
       for (const tag of tags) {
         await this.#library.name(tag, only?.id ?? '');
       }
       if (outputs.length > 0 && only !== undefined && images[0] !== undefined) {
         // Outputs carry pending local files as a last layer; the image itself does not.
+        const again = { forceBuild: false, ignoreCache: false, materialise: true };
         const whole =
-          images[0].mounts.length === 0
-            ? only
-            : (
-                await buildImages(this.#parts, images, {
-                  ...shared,
-                  forceBuild: false,
-                  ignoreCache: false,
-                  materialise: true,
-                })
-              )[0];
+          images[0].mounts.length === 0 ? only : (await this.#buildFor(images, options, again))[0];
         for (const spec of outputs) {
-          await writeOutput(this.#parts, whole?.id ?? '', spec, tags, this.#context(options));
+          const annotated = { ...spec, annotations: [...annotations, ...(spec.annotations ?? [])] };
+          const context = this.#context(options);
+          const written = await writeOutput(this.#parts, whole?.id ?? '', annotated, tags, context);
+          options.onWritten?.(written);
         }
       }
-      return built.map((record) => record.image);
+      return built;
     });
+  }
+
+  /** One result for each image; for several platforms it is an index. */
+  async #buildFor(
+    images: readonly Image[],
+    options: EngineBuildOptions,
+    more: Partial<BuildImagesOptions>,
+  ): Promise<readonly BuiltImage[]> {
+    const { annotations = [], definitions } = options;
+    const asked = options.platforms ?? (options.platform === undefined ? [] : [options.platform]);
+    const platforms = distinctPlatforms(asked);
+    // Which platform it is may be the definition's to say; outputs look again.
+    const known =
+      platforms.length > 0 ? annotations : annotations.filter(({ platform }) => platform === undefined);
+    checkAnnotations(known, platforms);
+    const shared = { ...this.#buildOptions(options), annotations, ...more };
+    if (platforms.length < 2) {
+      const [platform] = platforms.map(formatPlatform) as PlatformName[];
+      const single = platform === undefined ? shared : { ...shared, platform };
+      return (await buildImages(this.#parts, images, single)).map((record) => record.image);
+    }
+    const names = platforms.map(formatPlatform) as PlatformName[];
+    const records = await buildImages(
+      this.#parts,
+      images.flatMap((image) => names.map(() => image)),
+      {
+        ...shared,
+        platforms: images.flatMap(() => names),
+        ...(definitions === undefined
+          ? {}
+          : { definitions: definitions.flatMap((each) => names.map((name) => `${each} ${name}`)) }),
+      },
+    );
+    const built: BuiltImage[] = [];
+    for (const [index, image] of images.entries()) {
+      const own = records.slice(index * names.length, (index + 1) * names.length);
+      built.push(await storeIndex(this.#parts, image, own, annotations));
+    }
+    return built;
   }
 
   run(
@@ -329,7 +375,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   }
 
   /** Manifest, config and what else the store knows. @throws {DefinitionError} `E_IMAGE_NOT_FOUND` */
-  async inspect(name: string): Promise<InspectedImage> {
+  async inspect(name: string): Promise<InspectedImage | InspectedIndex> {
     return await this.#library.inspect(name);
   }
 
@@ -396,8 +442,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     options: EngineRunOptions,
   ): Promise<Parameters<typeof runContainer>[1]> {
     if (typeof image === 'string') {
-      const record = this.#library.find(image);
-      return { imageId: record.id, layers: record.layers, config: record.config.config ?? {}, files: [] };
+      const record = this.#library.findFor(image, options.platform ?? hostPlatform());
+      return {
+        imageId: record.id,
+        layers: record.layers,
+        config: record.config.config ?? {},
+        platform: parsePlatform(record.platform),
+        files: [],
+      };
     }
     if (!(image instanceof Image)) {
       throw new DefinitionError('run() takes an Image or the name of one', { code: 'E_ARG_TYPE' });
@@ -414,7 +466,8 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     for (const { input } of only.graph.mounts) {
       files.push(...(await inputs.scan(input, this.#signalOf(options))).files);
     }
-    return { imageId: only.id, layers: only.layers, config: only.graph.config, files };
+    const { config, platform } = only.graph;
+    return { imageId: only.id, layers: only.layers, config, platform, files };
   }
 
   async #inspectTree<T>(

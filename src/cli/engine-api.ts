@@ -2,15 +2,17 @@
  * What the command line asks of the engine: no more than a command uses, so that commands can be tested without an engine.
  * Plain data has the engine's own types; importing a type loads nothing.
  */
+
+import type { Annotation, AnnotationTarget } from '../engine/annotations.ts';
 import type { RemovedImage, StoredImage } from '../engine/image-library.ts';
-import type { OutputSpec } from '../engine/outputs.ts';
+import type { OutputSpec, WrittenOutput } from '../engine/outputs.ts';
 import type { PruneOptions, PruneResult, UsageLine } from '../engine/prune.ts';
 import type { EngineOptions } from '../engine.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Platform } from '../oci/platform.ts';
 
-export type { EngineOptions, OutputSpec, StoredImage };
+export type { Annotation, AnnotationTarget, EngineOptions, OutputSpec, StoredImage, WrittenOutput };
 
 /** An image of a definition: the engine's business alone, so all that counts here is that it is one. */
 export type DefinedImage = object;
@@ -38,7 +40,7 @@ export interface Diagnostic {
 
 export interface BuiltImage {
   readonly id: string;
-  /** Of the manifest. */
+  /** Of the manifest, or of the index of several platforms. */
   readonly digest: string;
   readonly layers: readonly {
     readonly id: string;
@@ -57,12 +59,16 @@ export interface BuildOptions {
   readonly forceBuild?: boolean;
   /** Ask the registries again what the tags of base images mean. */
   readonly pull?: boolean;
-  readonly platform?: Platform;
+  /** Several make an index. @defaultValue that of this machine */
+  readonly platforms?: readonly Platform[];
+  readonly annotations?: readonly Annotation[];
   /** Names that the store remembers the image by. Only with one image. */
   readonly tags?: readonly string[];
   /** One for each image: names it between runs, so that a miss can be compared with the last time. */
   readonly definitions?: readonly string[];
   readonly outputs?: readonly OutputSpec[];
+  /** Called after each output. */
+  readonly onWritten?: (written: WrittenOutput) => void;
 }
 
 export interface RunOptions {
@@ -85,7 +91,8 @@ export interface RunResult {
 }
 
 export interface InspectedImage {
-  readonly configDigest: Digest;
+  /** Absent: an index. */
+  readonly configDigest?: Digest;
   readonly manifestDescriptor: Descriptor;
 }
 

@@ -6,7 +6,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { LayerBlob } from '../content/layer-records.ts';
-import { InternalError, StepError } from '../errors.ts';
+import { DefinitionError, InternalError, StepError } from '../errors.ts';
 import { BuiltImage, type BuiltLayer } from '../frontend/fluent/built-image.ts';
 import type { Diagnostic } from '../frontend/fluent/diagnostic.ts';
 import { type Image, imageParts, recordAttempt } from '../frontend/fluent/image.ts';
@@ -25,6 +25,7 @@ import { formatPlatform, hostPlatform } from '../oci/platform.ts';
 import type { BuildEvent, Emit } from '../solver/event.ts';
 import type { LayerId } from '../solver/op.ts';
 import { type Solution, solve } from '../solver/solve.ts';
+import { type Annotation, annotationsOf } from './annotations.ts';
 import { resolveBaseImage } from './base-resolver.ts';
 import { imageId } from './image-id.ts';
 import { resolveLayout } from './layouts.ts';
@@ -41,6 +42,8 @@ export interface BuildImagesOptions {
   /** Ask registries again what tags mean. */
   readonly pull?: boolean;
   readonly platform?: PlatformName;
+  /** One for each image, which must then be built for it: a definition that names another platform is refused. */
+  readonly platforms?: readonly PlatformName[];
   /** One for each image: names it between runs, so that a miss can be compared with the last time. */
   readonly definitions?: readonly string[];
   readonly onEvent?: (event: BuildEvent) => void;
@@ -49,6 +52,8 @@ export interface BuildImagesOptions {
   readonly materialise?: boolean;
   /** @defaultValue zstd, level 3, base layers as they are */
   readonly wish?: BlobWish;
+  /** Of the manifests. */
+  readonly annotations?: readonly Annotation[];
 }
 
 export interface BuiltRecord {
@@ -91,7 +96,7 @@ export async function solveImages(
   const mode = options.ignoreCache === true ? 'ignore' : options.forceBuild === true ? 'force' : 'use';
   const graphs = await Promise.all(
     images.map((image, index) =>
-      graphOf(parts, image, options, inputs, mode !== 'use', options.definitions?.[index]),
+      graphOf(parts, image, forImage(options, index), inputs, mode !== 'use', options.definitions?.[index]),
     ),
   );
   const tips = graphs.map((graph) => graph.tip.vertex);
@@ -137,6 +142,12 @@ export async function solveImages(
   return { solved, context: { signal, emit }, inputs };
 }
 
+/** Options with the platform of one image. */
+function forImage(options: BuildImagesOptions, index: number): BuildImagesOptions {
+  const platform = options.platforms?.[index];
+  return platform === undefined ? options : { ...options, platform };
+}
+
 /** @throws what a step, a registry or the host throws; `signal.reason` on cancellation. */
 export async function buildImages(
   parts: EngineParts,
@@ -157,7 +168,7 @@ export async function buildImages(
     });
     const built: BuiltRecord[] = [];
     for (const solved of outcome.solved) {
-      built.push(await finish(parts, solved, wish, outcome.context));
+      built.push(await finish(parts, solved, wish, outcome.context, options.annotations ?? []));
     }
     return built;
   } catch (error) {
@@ -195,6 +206,13 @@ async function graphOf(
     ...(definition === undefined ? {} : { definition }),
     ...(again ? { refresh: true } : {}),
   });
+  const { platforms, platform: asked } = options;
+  if (platforms !== undefined && formatPlatform(graph.platform) !== asked) {
+    throw new DefinitionError(
+      `the definition is for ${formatPlatform(graph.platform)} and cannot be built for ${asked}`,
+      { code: 'E_NO_PLATFORM', hint: 'leave the platform out of the definition, or ask for that one only' },
+    );
+  }
   for (const input of graph.localInputs.values()) {
     inputs.add(input);
   }
@@ -293,6 +311,7 @@ async function finish(
   { source, graph, id, layers, builtLayers }: SolvedImage,
   wish: BlobWish,
   context: LayerContext,
+  annotations: readonly Annotation[],
 ): Promise<BuiltRecord> {
   const { store } = parts;
   const blobs = await parts.layers.ensureBlobs(layers, wish, context);
@@ -305,6 +324,7 @@ async function finish(
     created,
     history: graph.history.map((entry) => (entry.created === undefined ? { created, ...entry } : entry)),
     ...(graph.base?.author === undefined ? {} : { author: graph.base.author }),
+    annotations: annotationsOf(annotations, 'manifest', graph.platform),
   });
   await Promise.all([store.blobs.put(manifest.configBytes), store.blobs.put(manifest.manifestBytes)]);
   const config = parseImageConfig(manifest.configBytes);

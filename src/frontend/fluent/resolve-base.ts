@@ -2,7 +2,7 @@
 import type { Json } from '../../base/canonical-json.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { ImageConfig } from '../../oci/image-config.ts';
-import type { Platform } from '../../oci/platform.ts';
+import { type Platform, parsePlatform } from '../../oci/platform.ts';
 import type { Secret, SecretIdentity } from '../../secret/secret.ts';
 import type { Settings } from '../../settings.ts';
 import {
@@ -164,9 +164,4 @@ function slimFromArchive(base: DebianSlim, facts: BuilderFacts, settings: Settin
     ],
     keyExtras: { components: ['main'] },
   };
-}
-
-function parsePlatform(name: PlatformName): Platform {
-  const [os, architecture] = name.split('/') as [string, string];
-  return { os, architecture };
 }
