@@ -6,7 +6,7 @@ import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import { buildOp } from '../ops/build.ts';
 import { mergeOp } from '../ops/merge.ts';
-import type { SecretValues } from '../ops/op-context.ts';
+import type { OpTools, SecretValues } from '../ops/op-context.ts';
 import { scratchOp } from '../ops/scratch.ts';
 import { sourceDebianOp } from '../ops/source-debian.ts';
 import { sourceGitOp } from '../ops/source-git.ts';
@@ -16,6 +16,7 @@ import { sourceLocalOp } from '../ops/source-local.ts';
 import { sourceToolOp } from '../ops/source-tool.ts';
 import { type Secret, secretValues } from '../secret/secret.ts';
 import type { Ops } from '../solver/solve.ts';
+import { ensureExecutable } from './executable.ts';
 import type { GivenById } from './given-by-id.ts';
 import type { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
@@ -35,7 +36,13 @@ export function makeOps(
   given: GivenById,
 ): Ops {
   const { store, layers, worker, settings } = parts;
-  const tools = { storeDir: store.dir, layers, records: store.layers, worker };
+  const tools: OpTools = {
+    storeDir: store.dir,
+    layers,
+    records: store.layers,
+    worker,
+    ensureExecutable: (platform, stack, context) => ensureExecutable(parts, platform, stack, context),
+  };
   const mirrors = new Map(graphs.flatMap((graph) => [...graph.debianMirrors]));
   return {
     scratch: scratchOp,
