@@ -22,7 +22,7 @@ import { hostPlatform } from '../oci/platform.ts';
 import { ignoringPattern, parseIgnoreFile } from '../patterns/ignore-file.ts';
 import type { BuildSecretValue } from '../secret/build-secret.ts';
 import { secretValues } from '../secret/secret.ts';
-import { type SshAgentSocket, SshAgents } from '../secret/ssh-agents.ts';
+import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Emit } from '../solver/event.ts';
 import { resolveBaseImage } from './base-resolver.ts';
 import { type GivenById, openGivenById } from './given-by-id.ts';

@@ -126,7 +126,7 @@ const inputFile = (path: string): InputFile => ({
 });
 const files: StepInput = {
   kind: 'files',
-  label: 'local context',
+  name: 'local context',
   files: [
     { path: '/dir', kind: 'directory', mode: 0o755, hostPath: join(local, 'dir') },
     inputFile('/dir/one'),
@@ -163,7 +163,7 @@ await step('seed', [
     `mkdir -p /seed/sub && echo a > /seed/sub/a && ln /seed/sub/a /seed/b && chmod 4711 /seed/sub/a && touch -d @1000000000 /seed/sub && chmod 750 /seed && chown -R ${owner} /seed && chmod 4711 /seed/sub/a; ln -s /etc/passwd /seed/passwd; ln -s ../../../../../../../../..${home}/outside /escape; mkdir /old && touch -d @1000000000 /old /`,
   ),
 ]);
-image = { kind: 'layers', layers: [...layers], label: 'stage builder' };
+image = { kind: 'layers', layers: [...layers], name: 'stage builder' };
 
 // Mounts and their order.
 const bind = (source: string, target: string, input = 1, readOnly = true): Mount => ({

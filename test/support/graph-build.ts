@@ -4,10 +4,12 @@ import { readFileSync } from 'node:fs';
 import { SqliteCache } from '../../src/cache/sqlite-cache.ts';
 import { BlobSources } from '../../src/engine/blob-sources.ts';
 import type { GivenById } from '../../src/engine/given-by-id.ts';
+import { openGivenById } from '../../src/engine/given-by-id.ts';
 import { BuildInputs } from '../../src/engine/local-inputs.ts';
 import { makeOps } from '../../src/engine/make-ops.ts';
 import type { EngineParts } from '../../src/engine/parts.ts';
 import { Registries } from '../../src/engine/registries.ts';
+import { RemoteSources } from '../../src/engine/remote-sources.ts';
 import { Store } from '../../src/engine/store.ts';
 import { type Action, ROOT_OWNER } from '../../src/graph/action.ts';
 import { firstOutput, type Vertex, vertex } from '../../src/graph/vertex.ts';
@@ -95,9 +97,9 @@ export function openGraphBuild(storeDir: string): GraphBuild {
     events,
     base: step('busybox', scratch, busybox),
     step,
-    solve: (tips, { given, cacheMode = 'use' } = {}) =>
+    solve: (tips, { given = openGivenById({}, { environment: {}, cwd: '/' }), cacheMode = 'use' } = {}) =>
       solve(tips, {
-        ops: makeOps(parts, [], inputs, given),
+        ops: makeOps(parts, [], inputs, async () => new RemoteSources(parts), given),
         cache,
         jobs: 2,
         signal,
