@@ -2,11 +2,10 @@
  * Builds every case with two builders and lists where the images differ.
  *
  *   node test/conformance/compare.ts --left buildkit --right tsbuild [--show-decided] [PART OF A CASE'S NAME]...
- *   node test/conformance/compare.ts --left buildkit --right recorded --record --jobs 1
+ *   node test/conformance/compare.ts --left buildkit --right recorded --record
  *
  * A builder is `buildkit` (needs `buildctl` and BUILDKIT_HOST), `buildah`, `tsbuild`, or `recorded`: what `--record`
- * wrote of the left builder. Record with one job: builds that BuildKit runs at the same time share steps whose inputs
- * differ in nothing but times. A difference that no decision of the case covers makes the exit status 1.
+ * wrote of the left builder. A difference that no decision of the case covers makes the exit status 1.
  */
 import { parseArgs } from 'node:util';
 import { buildah } from './builders/buildah.ts';

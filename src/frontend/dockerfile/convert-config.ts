@@ -97,7 +97,7 @@ export function convertConfig(
 
 /** Source: reference of the Dockerfile, "ARG", "Scope". */
 function convertArg(
-  { request, globalArgs, outline }: Conversion,
+  { request, globalArgs, outline, sourceDateEpoch }: Conversion,
   state: StageState,
   instruction: ArgInstruction,
   words: StageWords,
@@ -105,7 +105,8 @@ function convertArg(
   const shown: string[] = [];
   for (const { name, value: fallback, description } of instruction.args) {
     reportSecret('ARG', name, words);
-    const given = request.buildArgs[name];
+    // What the caller calls it by, `context` or a stage, was looked up; without a time it is not set.
+    const given = name === 'SOURCE_DATE_EPOCH' ? sourceDateEpoch?.toString() : request.buildArgs[name];
     // A default is not even evaluated where the caller gives a value.
     // Unlike elsewhere, what stands before it in the same instruction counts.
     const value = given ?? (fallback === undefined ? globalArgs.get(name) : words.expandNow(fallback));

@@ -123,8 +123,10 @@ export class Conversion {
       this.outline.declare(name, value, location, description),
     );
     this.sourceDateEpoch = await resolveSourceDateEpoch(this);
-    if (this.globalArgs.has('SOURCE_DATE_EPOCH') || this.sourceDateEpoch !== undefined) {
-      this.globalArgs.set('SOURCE_DATE_EPOCH', String(this.sourceDateEpoch ?? ''));
+    if (this.sourceDateEpoch === undefined) {
+      this.globalArgs.delete('SOURCE_DATE_EPOCH');
+    } else {
+      this.globalArgs.set('SOURCE_DATE_EPOCH', String(this.sourceDateEpoch));
     }
     for (const stage of dockerfile.stages) {
       this.#addStage(stage);
