@@ -5,7 +5,7 @@
 
 import { nearName } from '../../base/near-name.ts';
 import { DefinitionError } from '../../errors.ts';
-import { isExperimental } from './check-rules.ts';
+import { type CheckName, isExperimental, isSkipped } from './check-rules.ts';
 import type { Finding, Location } from './instruction.ts';
 
 export interface CheckOptions {
@@ -70,17 +70,22 @@ export class CheckReport {
   /** @param skip - Rules that a comment above the instruction switches off. */
   add(finding: Finding, skip: readonly string[] = []): void {
     const { rule, location, message } = finding;
-    const { experimental } = this.options;
-    const off =
-      includes(this.options.skip, rule) ||
-      skip.some((name) => name.toLowerCase() === 'all' || name.toLowerCase() === rule.toLowerCase()) ||
-      (isExperimental(rule) && !includes(experimental, rule));
+    const off = this.#isOff(rule) || isSkipped(rule, skip);
     // An instruction of a stage that several stages are built on is looked at once for each.
     const identity = `${rule} ${location?.startLine ?? 0} ${message}`;
     if (!off && !this.#seen.has(identity)) {
       this.#seen.add(identity);
       this.#findings.push(finding);
     }
+  }
+
+  #isOff(rule: CheckName): boolean {
+    const { skip, experimental } = this.options;
+    if (isExperimental(rule) && !includes(experimental, rule)) {
+      return true;
+    }
+    // An experimental rule that somebody asked for is not among those that skip=all means.
+    return skip === 'all' ? !isExperimental(rule) : includes(skip, rule);
   }
 
   /** In the order of the file. */

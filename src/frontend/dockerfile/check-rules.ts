@@ -114,6 +114,11 @@ export function isExperimental(rule: CheckName): boolean {
   return facts.experimental === true;
 }
 
+/** Whether `names`, from a comment above an instruction, switch the rule off; `all` is every rule. */
+export function isSkipped(rule: CheckName, names: readonly string[]): boolean {
+  return names.some((name) => ['all', rule.toLowerCase()].includes(name.toLowerCase()));
+}
+
 /** Where the rule is explained. */
 export function checkUrl(rule: CheckName): string {
   return `docs/reference/build-checks.md#${rule.toLowerCase()}`;

@@ -178,7 +178,7 @@ function convertCommand(
       delete state.config.Cmd;
     }
   }
-  state.lastOf.set(instruction.kind, instruction.location);
+  state.lastOf.set(instruction.kind, instruction);
   state.addHistory(`${keyword} [${argv.map(goQuote).join(' ')}]`, false);
 }
 
@@ -188,7 +188,7 @@ function convertHealthcheck(
   conversion: Conversion,
 ): void {
   reportRepeated(state, instruction, conversion);
-  state.lastOf.set('healthcheck', instruction.location);
+  state.lastOf.set('healthcheck', instruction);
   const { command, intervalNs, timeoutNs, startPeriodNs, startIntervalNs, retries } = instruction;
   const test =
     command === undefined
@@ -235,10 +235,10 @@ function reportRepeated(
       {
         rule: 'MultipleInstructionsDisallowed',
         message: CHECKS.MultipleInstructionsDisallowed.message(instruction.kind.toUpperCase()),
-        // The earlier one is the one without effect.
-        location: before,
+        // The earlier one is the one without effect; the comment may stand above either.
+        location: before.location,
       },
-      instruction.skipChecks,
+      [...before.skipChecks, ...instruction.skipChecks],
     );
   }
 }

@@ -239,9 +239,9 @@ export class Conversion {
     this.globalArgs = new Map(saved);
     try {
       this.#readGlobalArgs({}, () => undefined);
-      for (const { from } of this.dockerfile.stages) {
-        const { text } = this.expand(from.base, this.globalArgs, from);
-        if (!isReference(text)) {
+      for (const [index, { from }] of this.dockerfile.stages.entries()) {
+        const { text, matched, unmatched } = this.expand(from.base, this.globalArgs, from);
+        if (matched.length + unmatched.length > 0 && !this.#canBeBase(text, index)) {
           this.report.add(
             {
               rule: 'InvalidDefaultArgInFrom',
@@ -257,6 +257,16 @@ export class Conversion {
     } finally {
       this.globalArgs = saved;
     }
+  }
+
+  /** Whether a name can be that of an image, an earlier stage or a named context. */
+  #canBeBase(name: string, index: number): boolean {
+    const earlier = this.dockerfile.stages.slice(0, index).map(({ from }) => from.stageName?.toLowerCase());
+    return (
+      isReference(name) ||
+      earlier.includes(name.toLowerCase()) ||
+      this.#contextFor(name, undefined) !== undefined
+    );
   }
 
   /** Expands a word of an instruction and puts the place into the error. */
@@ -315,11 +325,12 @@ export class Conversion {
   }
 
   #platformOf({ from }: Stage, written: string): Platform {
-    const { text, unmatched } = this.expand(written, this.globalArgs, from);
+    const { text, matched, unmatched } = this.expand(written, this.globalArgs, from);
     this.#reportUndefinedInFrom(unmatched, { from });
     const { skipChecks, location } = from;
+    // Alone, in whichever way it is written.
     if (
-      /^\$(\{TARGETPLATFORM\}|TARGETPLATFORM)$/.test(written) &&
+      [...matched, ...unmatched].join() === 'TARGETPLATFORM' &&
       text === this.globalArgs.get('TARGETPLATFORM')
     ) {
       this.report.add(
@@ -340,7 +351,7 @@ export class Conversion {
         });
       }
       const platform = parsePlatform(text);
-      if (!written.includes('$')) {
+      if (matched.length + unmatched.length === 0) {
         const name = from.stageName?.toLowerCase() ?? '';
         if (!name.includes(platform.os) && !name.includes(platform.architecture)) {
           this.report.add(

@@ -180,7 +180,10 @@ export class StageGraph {
       if (parsed === undefined || instructions.length > 1) {
         throw stageError(`a trigger of the base is not one instruction: '${expression}'`);
       }
-      return this.#command(node, { ...parsed, location: node.location }, at + 1, 'onbuild-');
+      // It has no place of its own: what is said of it, and what switches a check off for it, stands at the FROM.
+      const { location, from } = node;
+      const instruction = { ...parsed, location, skipChecks: from.skipChecks };
+      return this.#command(node, instruction, at + 1, 'onbuild-');
     });
     node.commands = [...commands, ...node.commands];
     node.stepCount = countSteps(node);
