@@ -56,7 +56,8 @@ export const CHECKS = {
   },
   UndefinedVar: {
     description: 'A variable is used that nothing sets.',
-    message: (name, near) => `'$${name}' is not set by anything above${hint(near)}`,
+    message: (name, near, importable) =>
+      `'$${name}' is not set by anything above${importable === '' ? hint(near) : `; ARG ${importable} brings it into the stage`}`,
   },
   MultipleInstructionsDisallowed: {
     description: 'Of several CMD, ENTRYPOINT or HEALTHCHECK of one stage only the last one counts.',

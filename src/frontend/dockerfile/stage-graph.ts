@@ -230,20 +230,27 @@ export class StageGraph {
           location,
         );
       }
-      return [this.#source(node, from, location, 'copy from')];
+      return [this.#source(node, from, instruction, 'copy from')];
     }
     return instruction.kind === 'run' ? this.#mountSources(node, instruction) : [];
   }
 
-  #mountSources(node: StageNode, { mounts, location }: RunInstruction): (StageNode | undefined)[] {
-    return mounts.map((mount) => {
+  #mountSources(node: StageNode, instruction: RunInstruction): (StageNode | undefined)[] {
+    return instruction.mounts.map((mount) => {
       // Only what needs no variable is looked at here; the rest is read when they are known.
       const from = mountFrom(mount);
-      return from === undefined || from === '' ? undefined : this.#source(node, from, location, 'mount from');
+      return from === undefined || from === ''
+        ? undefined
+        : this.#source(node, from, instruction, 'mount from');
     });
   }
 
-  #source(user: StageNode, name: string, location: Location, doing: string): StageNode {
+  #source(
+    user: StageNode,
+    name: string,
+    { location, skipChecks }: StageInstruction,
+    doing: string,
+  ): StageNode {
     if (/^\d+$/.test(name)) {
       const byNumber = this.nodes.filter((each) => !each.external)[Number(name)];
       if (byNumber === undefined) {
@@ -262,7 +269,7 @@ export class StageGraph {
     if (external === undefined) {
       external = new StageNode({
         index: this.nodes.length + this.#externals.size,
-        from: { ...user.from, stageName: undefined, location, base: name },
+        from: { ...user.from, stageName: undefined, location, skipChecks, base: name },
         base: name,
         platform: undefined,
         external: true,
