@@ -7,7 +7,11 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DefinitionError, HostError } from '../errors.ts';
 import type { ContextIgnore } from '../frontend/dockerfile/context-input.ts';
-import { type DockerfileGraph, dockerfileToGraph } from '../frontend/dockerfile/convert.ts';
+import {
+  type CheckedDockerfile,
+  checkDockerfile,
+  dockerfileToGraph,
+} from '../frontend/dockerfile/convert.ts';
 import type { DockerfileDeclaration } from '../frontend/dockerfile/declaration.ts';
 import type { NamedContextSpec } from '../frontend/dockerfile/named-context.ts';
 import type {
@@ -100,10 +104,10 @@ export class Dockerfiles implements AsyncDisposable {
     return graph;
   };
 
-  /** As {@link convert}, for all stages: what the checks look at. */
-  async describe(declaration: DockerfileDeclaration, request: DockerfileRequest): Promise<DockerfileGraph> {
+  /** As {@link convert}, for a request of one's own, with what the checks found before an error. */
+  async check(declaration: DockerfileDeclaration, request: DockerfileRequest): Promise<CheckedDockerfile> {
     this.#declarations.add(declaration);
-    return await dockerfileToGraph(request, this.#resolver());
+    return await checkDockerfile(request, this.#resolver());
   }
 
   async request(

@@ -2,7 +2,7 @@ import { UsageError } from '../../errors.ts';
 import { parseCacheSource, parseCacheTarget } from '../cache-spec.ts';
 import { command } from '../command.ts';
 import type { CliContext } from '../context.ts';
-import { describeDockerfile } from '../describe-dockerfile.ts';
+import { callOf, describeDockerfile } from '../describe-dockerfile.ts';
 import { dockerfileImage, givenDockerfileFlags, isContext } from '../dockerfile-image.ts';
 import { DOCKERFILE_OPTIONS } from '../dockerfile-options.ts';
 import type { BuildOptions, BuiltImage, EngineModule, InspectedImage, OutputSpec } from '../engine-api.ts';
@@ -161,9 +161,9 @@ export default command({
   ],
   async run({ options, operands }, context) {
     const module = await context.loadEngine();
+    const call = callOf(options);
     const images = await loadImages(options, operands, module, context);
-    const call = options.check ? { call: 'check' as const, json: false } : options.call;
-    if (call !== undefined && call.call !== 'build') {
+    if (call !== undefined) {
       return await describeDockerfile(options, call, images, module, context);
     }
     const outputs = outputsOf(options);

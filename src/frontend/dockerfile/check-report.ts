@@ -30,8 +30,11 @@ export function parseCheckOptions(text: string, file: string): CheckOptions {
       continue;
     }
     const equals = part.indexOf('=');
-    const key = (equals < 0 ? part : part.slice(0, equals)).trim();
-    const value = equals < 0 ? '' : part.slice(equals + 1).trim();
+    if (equals < 0) {
+      throw badCheck(file, `'${part}' is not of the form key=value`);
+    }
+    const key = part.slice(0, equals).trim();
+    const value = part.slice(equals + 1).trim();
     switch (key) {
       case 'skip':
         options.skip = ruleNames(value);
@@ -49,7 +52,7 @@ export function parseCheckOptions(text: string, file: string): CheckOptions {
         const near = nearName(key, ['skip', 'error', 'experimental']);
         throw badCheck(
           file,
-          equals < 0 ? `'${part}' is not of the form key=value` : `unknown key '${key}'`,
+          `unknown key '${key}'`,
           near === undefined ? undefined : `did you mean '${near}'?`,
         );
       }

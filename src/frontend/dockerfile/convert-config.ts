@@ -114,7 +114,8 @@ function convertArg(
     const inherited = given === undefined && fallback === undefined && globalArgs.has(name);
     outline.use(state.node, name);
     if (!inherited) {
-      outline.declareIn(state.node, name, value, instruction.location, description);
+      const { location } = instruction;
+      outline.declareIn(state.node, { name, value, location, description, uses: [] });
     }
     shown.push(value === undefined ? name : `${name}=${value}`);
   }
