@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DefinitionError, HostError } from '../errors.ts';
+import { findingWarning } from '../frontend/dockerfile/check-report.ts';
 import type { ContextIgnore } from '../frontend/dockerfile/context-input.ts';
 import {
   type CheckedDockerfile,
@@ -96,8 +97,8 @@ export class Dockerfiles implements AsyncDisposable {
     const request = await this.request(declaration, options);
     const graph = await dockerfileToGraph(request, this.#resolver());
     if (graph.checkFailure !== undefined) {
-      for (const { rule, message } of graph.findings) {
-        this.#options.emit({ kind: 'warning', code: rule, message });
+      for (const finding of graph.findings) {
+        this.#options.emit({ kind: 'warning', ...findingWarning(graph.name, finding) });
       }
       throw graph.checkFailure;
     }

@@ -110,6 +110,19 @@ export class CheckReport {
   }
 }
 
+/** A finding as a warning of the build. */
+export function findingWarning(
+  file: string,
+  { rule, message, location }: Finding,
+): {
+  readonly code: CheckName;
+  readonly message: string;
+  readonly source: { readonly file: string; readonly line?: number };
+} {
+  const source = { file, ...(location === undefined ? {} : { line: location.startLine }) };
+  return { code: rule, message, source };
+}
+
 function includes(set: ReadonlySet<string> | 'all', rule: string): boolean {
   return set === 'all' || set.has(rule.toLowerCase());
 }

@@ -39,6 +39,8 @@ import { alignedHistory, environmentOf, type StageBase, StageState } from './sta
 const SCRATCH = 'scratch';
 
 export interface DockerfileGraph {
+  /** Of the file, as messages show it. */
+  readonly name: string;
   /** The root filesystem of the target. */
   readonly tip: Edge;
   readonly platform: Platform;
@@ -162,6 +164,7 @@ export class Conversion {
     }
     const state = await this.stateOf(target);
     return {
+      name: request.name,
       tip: state.tip,
       platform: request.platformAsked ? request.platform : state.platform,
       config: this.#finalConfig(state),

@@ -174,6 +174,32 @@ describe('tsbuild build --call=targets', () => {
   });
 });
 
+describe('tsbuild build', () => {
+  const text = 'FROM scratch AS Build\nCMD run it\n';
+
+  test('builds, and says at its end what the checks found', async () => {
+    const { status, stdout, stderr } = await ask(text);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^sha256:[0-9a-f]{64}\n$/);
+    expect(stderr.slice(stderr.indexOf('2 warnings'))).toBe(
+      `2 warnings in Dockerfile (tsbuild build --check shows the lines):
+  line 1  StageNameCasing      the stage 'Build' is not in lower case
+  line 2  JSONArgsRecommended  CMD in shell form: the shell gets the signals, not the program
+`,
+    );
+    expect(stderr.match(/StageNameCasing/g)).toHaveLength(1);
+  });
+
+  test('fails when that is wanted', async () => {
+    const { status, stdout, stderr } = await ask(`# check=error=true\n${text}`);
+    expect([status, stdout]).toEqual([2, '']);
+    expect(stderr.slice(stderr.indexOf('2 warnings'))).toContain(
+      'error: the Dockerfile violates build checks: StageNameCasing, JSONArgsRecommended\n',
+    );
+    expect(stderr.match(/line 2 /g)).toHaveLength(1);
+  });
+});
+
 describe('questions that cannot be asked', () => {
   test.each([
     [['--call=chekc'], "'chekc' is not one of build, check, outline, targets, lint"],
