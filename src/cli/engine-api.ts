@@ -50,6 +50,7 @@ export interface DefinedPlan {
 export interface Diagnostic {
   readonly code: string;
   readonly message: string;
+  readonly source?: { readonly file: string; readonly line?: number };
   readonly layer?: number;
 }
 

@@ -128,6 +128,12 @@ export async function solveImages(
     ),
   );
   await options.imported;
+  const diagnostics = graphs.flatMap((graph) => graph.diagnostics);
+  const warn = ({ layer: _, ...warning }: Diagnostic) => emit({ kind: 'warning', ...warning });
+  // What the checks found may be why a step fails.
+  for (const diagnostic of diagnostics.filter(({ source }) => source !== undefined)) {
+    warn(diagnostic);
+  }
   const tips = graphs.map((graph) => graph.tip.vertex);
   let failing: readonly (readonly string[])[] = [];
   const solution = await solve(tips, {
@@ -162,10 +168,8 @@ export async function solveImages(
   }).catch((error: unknown) => {
     throw withImageId(error, failing);
   });
-  for (const { diagnostics } of graphs) {
-    for (const { code, message } of diagnostics) {
-      emit({ kind: 'warning', code, message });
-    }
+  for (const diagnostic of diagnostics.filter(({ source }) => source === undefined)) {
+    warn(diagnostic);
   }
   const solved = images.map((image, index) => describe(image, graphs[index] as ImageGraph, solution));
   return { solved, context: { signal, emit }, inputs };

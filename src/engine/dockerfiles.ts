@@ -6,8 +6,13 @@ import { randomUUID } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DefinitionError, HostError } from '../errors.ts';
+import { findingWarning } from '../frontend/dockerfile/check-report.ts';
 import type { ContextIgnore } from '../frontend/dockerfile/context-input.ts';
-import { type DockerfileGraph, dockerfileToGraph } from '../frontend/dockerfile/convert.ts';
+import {
+  type CheckedDockerfile,
+  checkDockerfile,
+  dockerfileToGraph,
+} from '../frontend/dockerfile/convert.ts';
 import type { DockerfileDeclaration } from '../frontend/dockerfile/declaration.ts';
 import type { NamedContextSpec } from '../frontend/dockerfile/named-context.ts';
 import type {
@@ -91,18 +96,18 @@ export class Dockerfiles implements AsyncDisposable {
     const request = await this.request(declaration, options);
     const graph = await dockerfileToGraph(request, this.#resolver());
     if (graph.checkFailure !== undefined) {
-      for (const { rule, message } of graph.findings) {
-        this.#options.emit({ kind: 'warning', code: rule, message });
+      for (const finding of graph.findings) {
+        this.#options.emit({ kind: 'warning', ...findingWarning(graph.name, finding) });
       }
       throw graph.checkFailure;
     }
     return graph;
   };
 
-  /** As {@link convert}, for all stages: what the checks look at. */
-  async describe(declaration: DockerfileDeclaration, request: DockerfileRequest): Promise<DockerfileGraph> {
+  /** As {@link convert}, for a request of one's own, with what the checks found before an error. */
+  async check(declaration: DockerfileDeclaration, request: DockerfileRequest): Promise<CheckedDockerfile> {
     this.#give(declaration);
-    return await dockerfileToGraph(request, this.#resolver());
+    return await checkDockerfile(request, this.#resolver());
   }
 
   async request(

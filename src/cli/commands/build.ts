@@ -3,7 +3,7 @@ import { parseAnnotation } from '../annotation.ts';
 import { parseCacheSource, parseCacheTarget } from '../cache-spec.ts';
 import { command } from '../command.ts';
 import type { CliContext } from '../context.ts';
-import { describeDockerfile } from '../describe-dockerfile.ts';
+import { callOf, describeDockerfile } from '../describe-dockerfile.ts';
 import { dockerfileImage, givenDockerfileFlags, isContext } from '../dockerfile-image.ts';
 import { DOCKERFILE_OPTIONS } from '../dockerfile-options.ts';
 import type {
@@ -181,9 +181,9 @@ export default command({
   ],
   async run({ options, operands }, context) {
     const module = await context.loadEngine();
+    const call = callOf(options);
     const images = await loadImages(options, operands, module, context);
-    const call = options.check ? { call: 'check' as const, json: false } : options.call;
-    if (call !== undefined && call.call !== 'build') {
+    if (call !== undefined) {
       return await describeDockerfile(options, call, images, module, context);
     }
     const outputs = outputsOf(options);

@@ -117,7 +117,8 @@ function convertArg(
     const inherited = given === undefined && fallback === undefined && globalArgs.has(name);
     outline.use(state.node, name);
     if (!inherited) {
-      outline.declareIn(state.node, name, value, instruction.location, description);
+      const { location } = instruction;
+      outline.declareIn(state.node, { name, value, location, description, uses: [] });
     }
     shown.push(value === undefined ? name : `${name}=${value}`);
   }
@@ -181,7 +182,7 @@ function convertCommand(
       delete state.config.Cmd;
     }
   }
-  state.lastOf.set(instruction.kind, instruction.location);
+  state.lastOf.set(instruction.kind, instruction);
   state.addHistory(`${keyword} [${argv.map(goQuote).join(' ')}]`, false);
 }
 
@@ -191,7 +192,7 @@ function convertHealthcheck(
   conversion: Conversion,
 ): void {
   reportRepeated(state, instruction, conversion);
-  state.lastOf.set('healthcheck', instruction.location);
+  state.lastOf.set('healthcheck', instruction);
   const { command, intervalNs, timeoutNs, startPeriodNs, startIntervalNs, retries } = instruction;
   const test =
     command === undefined
@@ -238,10 +239,10 @@ function reportRepeated(
       {
         rule: 'MultipleInstructionsDisallowed',
         message: CHECKS.MultipleInstructionsDisallowed.message(instruction.kind.toUpperCase()),
-        // The earlier one is the one without effect.
-        location: before,
+        // The earlier one is the one without effect; the comment may stand above either.
+        location: before.location,
       },
-      instruction.skipChecks,
+      [...before.skipChecks, ...instruction.skipChecks],
     );
   }
 }

@@ -1,5 +1,5 @@
 /** Text → {@link Dockerfile}. */
-import { CHECKS } from './check-rules.ts';
+import { CHECKS, isSkipped } from './check-rules.ts';
 import { atPlace, instructionError, syntaxError, withPlace } from './definition-place.ts';
 import type {
   ArgInstruction,
@@ -127,7 +127,7 @@ function findingsOf(instruction: Instruction, { comments, emptyLines }: Instruct
     });
   }
   const { skipChecks } = instruction;
-  return findings.filter(({ rule }) => !skipChecks.includes(rule) && !skipChecks.includes('all'));
+  return findings.filter(({ rule }) => !isSkipped(rule, skipChecks));
 }
 
 function describedNames(instruction: Instruction): readonly string[] {

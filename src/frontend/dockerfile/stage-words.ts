@@ -77,7 +77,8 @@ export class StageWords {
     for (const name of unmatched) {
       if (!declared.has(name)) {
         const near = nearName(name, [...this.#before.keys()]);
-        this.finding('UndefinedVar', CHECKS.UndefinedVar.message(name, near ?? ''));
+        const importable = this.#conversion.globalArgs.has(name) ? name : '';
+        this.finding('UndefinedVar', CHECKS.UndefinedVar.message(name, near ?? '', importable));
       }
     }
   }
