@@ -36,7 +36,7 @@ export function callOf(typed: {
  * @throws {DefinitionError} what is wrong with the Dockerfile, when it is not checks that were asked for.
  */
 export async function describeDockerfile(
-  typed: TypedEngineOptions & { readonly platform: Platform | undefined },
+  typed: TypedEngineOptions & { readonly platform: readonly (readonly Platform[])[] },
   { call, json }: { readonly call: Exclude<Call, 'build'>; readonly json: boolean },
   [image]: readonly LoadedImage[],
   module: EngineModule,
@@ -45,7 +45,8 @@ export async function describeDockerfile(
   if (image === undefined) {
     throw new UsageError('there is no Dockerfile to ask about', { code: 'E_USAGE' });
   }
-  const { platform } = typed;
+  // What a Dockerfile says of itself hardly depends on the platform.
+  const [platform] = typed.platform.flat();
   const described = await withEngine(context, module, typed, ({ engine }) =>
     engine.describeDockerfile(image.image, {
       question: call === 'lint' || call === 'check' ? 'checks' : call,
