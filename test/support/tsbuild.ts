@@ -52,11 +52,13 @@ export interface RunSetting {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly account?: { readonly uid: number; readonly gid: number; readonly home: string };
-  readonly stdin?: string;
+  readonly stdin?: string | Uint8Array;
   /** Put in front of the command, such as `['unshare', '-n']`. */
   readonly before?: readonly string[];
   /** Sent when standard error shows this text. */
   readonly signalAt?: { readonly text: string; readonly signal: NodeJS.Signals };
+  /** Sent when this comes true, such as a request that a server of the test sees. */
+  readonly signalWhen?: { readonly happens: Promise<unknown>; readonly signal: NodeJS.Signals };
 }
 
 export interface Ran {
@@ -97,6 +99,7 @@ export function run(args: readonly string[], setting: RunSetting): Promise<Ran> 
       signalAt = undefined;
     }
   });
+  void setting.signalWhen?.happens.then(() => child.kill(setting.signalWhen?.signal));
   // A command that reads nothing may end before it was given everything.
   child.stdin.on('error', () => {});
   child.stdin.end(setting.stdin ?? '');
