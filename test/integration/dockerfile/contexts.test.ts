@@ -152,7 +152,7 @@ describe.skipIf(lacks('root', 'bwrap', 'git', 'docker-registry'))('the context o
       const values = [
         `docker-image://${reference}`,
         `docker-image://${reference}@${digest}`,
-        `oci-layout://${bench.at('layout')}:${reference}`,
+        `oci-layout://${bench.at('layout')}:1`,
         `oci-layout://${bench.at('layout')}@${digest}`,
         `oci-layout://${bench.at('layout.tar')}`,
       ];
