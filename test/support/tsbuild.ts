@@ -57,6 +57,8 @@ export interface RunSetting {
   readonly before?: readonly string[];
   /** Sent when standard error shows this text. */
   readonly signalAt?: { readonly text: string; readonly signal: NodeJS.Signals };
+  /** Done when standard error shows this text. */
+  readonly at?: { readonly text: string; readonly act: () => void };
   /** Sent when this comes true, such as a request that a server of the test sees. */
   readonly signalWhen?: { readonly happens: Promise<unknown>; readonly signal: NodeJS.Signals };
 }
@@ -91,12 +93,16 @@ export function run(args: readonly string[], setting: RunSetting): Promise<Ran> 
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
-  let signalAt = setting.signalAt;
+  let { signalAt, at } = setting;
   child.stderr.on('data', (chunk: Buffer) => {
     stderr.push(chunk);
     if (signalAt !== undefined && Buffer.concat(stderr).includes(signalAt.text)) {
       child.kill(signalAt.signal);
       signalAt = undefined;
+    }
+    if (at !== undefined && Buffer.concat(stderr).includes(at.text)) {
+      at.act();
+      at = undefined;
     }
   });
   void setting.signalWhen?.happens.then(() => child.kill(setting.signalWhen?.signal));

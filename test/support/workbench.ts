@@ -1,6 +1,16 @@
 /** Dockerfiles that are built by the command as a user has it, in a directory and a store of their own. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { busyboxPath } from './busybox.ts';
@@ -167,8 +177,13 @@ export class Workbench implements Disposable {
 function lookInto(layout: string, ran: Ran): WorkbenchImage {
   const { digest, manifest, config } = readImage(layout);
   const blobs = manifest.layers.map((layer) => join(layout, 'blobs', layer.digest.replace(':', '/')));
-  const tar = (args: readonly string[]) => execFileSync('tar', args, { encoding: 'utf8', maxBuffer: 2 ** 30 });
-  const layers = blobs.map((blob) => tar(['-tf', blob]).split('\n').filter((name) => name !== ''));
+  const tar = (args: readonly string[]) =>
+    execFileSync('tar', args, { encoding: 'utf8', maxBuffer: 2 ** 30 });
+  const layers = blobs.map((blob) =>
+    tar(['-tf', blob])
+      .split('\n')
+      .filter((name) => name !== ''),
+  );
   const find = (path: string) => {
     const index = layers.findLastIndex((names) => names.includes(path) || names.includes(`${path}/`));
     if (index < 0) {
