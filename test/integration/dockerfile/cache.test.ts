@@ -1,5 +1,13 @@
 /** What runs again and what does not when a Dockerfile is built once more. */
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startDockerRegistry } from '../../support/docker-registry.ts';
@@ -7,7 +15,18 @@ import { lacks } from '../../support/requires.ts';
 import { installTsbuild } from '../../support/tsbuild.ts';
 import { ranSteps, SHELL_STAGE, Workbench } from '../../support/workbench.ts';
 
-const PROGRAMS = ['bwrap', 'newuidmap', 'newgidmap', 'sh', 'node', 'git', 'tar', 'gzip', 'ssh-agent', 'python3'];
+const PROGRAMS = [
+  'bwrap',
+  'newuidmap',
+  'newgidmap',
+  'sh',
+  'node',
+  'git',
+  'tar',
+  'gzip',
+  'ssh-agent',
+  'python3',
+];
 const MACHINE = process.arch === 'arm64' ? 'arm64' : 'x64';
 
 describe.skipIf(lacks('root', 'bwrap', 'busybox', 'docker-registry'))('the cache of Dockerfiles', () => {
@@ -45,7 +64,13 @@ CMD ["sh"]
       b: 'b',
     });
     bench.write({ 'noop-other/o': 'o', secret: 'value' });
-    const args = ['--build-context', `other=${bench.at('noop-other')}`, '--secret', `id=s,src=${bench.at('secret')}`, context];
+    const args = [
+      '--build-context',
+      `other=${bench.at('noop-other')}`,
+      '--secret',
+      `id=s,src=${bench.at('secret')}`,
+      context,
+    ];
     const installed = installTsbuild(bench.at('package'));
     const first = await bench.build(args, { tsbuild: installed });
     expect(first.status, first.stderr).toBe(0);
@@ -55,7 +80,11 @@ CMD ["sh"]
     const marker = { text: `#!/bin/sh\necho "$0" >> ${mark}\nexit 99\n`, mode: 0o755 };
     bench.write(Object.fromEntries(PROGRAMS.map((name) => [`traps/${name}`, marker])));
     bench.write({ [`package/native/dist/tsbuild-launcher.linux-${MACHINE}`]: marker });
-    const crippled = { tsbuild: installed, before: ['/usr/bin/unshare', '-n'], env: { PATH: bench.at('traps') } };
+    const crippled = {
+      tsbuild: installed,
+      before: ['/usr/bin/unshare', '-n'],
+      env: { PATH: bench.at('traps') },
+    };
     const second = await bench.build(args, crippled);
     expect(second.status, second.stderr).toBe(0);
     expect(second.stdout).toBe(first.stdout);
@@ -88,7 +117,10 @@ CMD ["x"]
     writeFileSync(join(context, 'unrelated'), 'other');
     const file = join(context, 'Dockerfile');
     const text = readFileSync(file, 'utf8');
-    writeFileSync(file, `# A comment.\n${text.replace('LABEL x=1\nCMD ["x"]', 'CMD ["y"]\nEXPOSE 80\nLABEL x=2')}`);
+    writeFileSync(
+      file,
+      `# A comment.\n${text.replace('LABEL x=1\nCMD ["x"]', 'CMD ["y"]\nEXPOSE 80\nLABEL x=2')}`,
+    );
     expect(await steps([context])).toEqual([]);
     chmodSync(join(context, 'dir/b'), 0o600);
     expect(await steps([context])).toEqual(['COPY dir /dir', 'RUN echo two > /two']);
@@ -159,7 +191,9 @@ RUN cat /id > /seen
     const push = async (text: string) => {
       mkdirSync(bench.at('pulled'), { recursive: true });
       writeFileSync(bench.at('pulled/f'), text);
-      await bench.image(['-f', '-', '-t', reference, '--push', 'pulled'], { stdin: 'FROM scratch\nCOPY f /f\n' });
+      await bench.image(['-f', '-', '-t', reference, '--push', 'pulled'], {
+        stdin: 'FROM scratch\nCOPY f /f\n',
+      });
     };
     // From a store of its own, so that the image is not local to the build that pulls it.
     const build = async (...args: readonly string[]) =>
@@ -179,7 +213,11 @@ RUN cat /id > /seen
       Dockerfile: `${SHELL_STAGE}FROM sh\nCOPY f /f\nRUN cat /f /f > /ff\nRUN cat /ff /ff > /fff\n`,
       f: 'twice',
     });
-    const ran = await Promise.all([bench.build([context]), bench.build([context]), bench.build(['--no-cache', context])]);
+    const ran = await Promise.all([
+      bench.build([context]),
+      bench.build([context]),
+      bench.build(['--no-cache', context]),
+    ]);
     expect(ran.map(({ status, stderr }) => (status === 0 ? 0 : stderr))).toEqual([0, 0, 0]);
     expect(new Set(ran.map(({ stdout }) => stdout)).size).toBeLessThanOrEqual(2);
     expect(await steps([context])).toEqual([]);

@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { commit, git, makeRepository, serveGitDaemon, serveGitHttp } from '../../support/git-server.ts';
 import { startDockerRegistry } from '../../support/docker-registry.ts';
+import { commit, git, makeRepository, serveGitDaemon, serveGitHttp } from '../../support/git-server.ts';
 import { readImage } from '../../support/layout-validation.ts';
 import { lacks } from '../../support/requires.ts';
 import { serveFile, startWebServer } from '../../support/web-server.ts';
@@ -46,7 +46,11 @@ describe.skipIf(lacks('root', 'bwrap', 'git', 'docker-registry'))('the context o
   });
 
   test('is an archive on standard input, also compressed, or nothing but a Dockerfile', async () => {
-    bench.write({ 'piped/Dockerfile': COPY_ALL, 'piped/a/b': 'x', 'piped/a/Other': 'FROM scratch\nCOPY a/b /o\n' });
+    bench.write({
+      'piped/Dockerfile': COPY_ALL,
+      'piped/a/b': 'x',
+      'piped/a/Other': 'FROM scratch\nCOPY a/b /o\n',
+    });
     const tar = tarOf('piped');
     expect((await names(['-'], { stdin: tar })).sort()).toEqual(['Dockerfile', 'a/Other', 'a/b']);
     expect((await names(['-'], { stdin: gzipSync(tar) })).length).toBe(3);
@@ -71,7 +75,11 @@ describe.skipIf(lacks('root', 'bwrap', 'git', 'docker-registry'))('the context o
 
   test('is a git repository at a commit, by HTTP and by the daemon', async () => {
     const repository = makeRepository(bench.at('git'), 'it');
-    commit(repository, { Dockerfile: COPY_ALL, 'sub/Dockerfile': 'FROM scratch\nCOPY f /sub-file\n', 'sub/f': '1' });
+    commit(repository, {
+      Dockerfile: COPY_ALL,
+      'sub/Dockerfile': 'FROM scratch\nCOPY f /sub-file\n',
+      'sub/f': '1',
+    });
     git(repository, 'tag', 'v1');
     commit(repository, { more: '' });
     await using http = await serveGitHttp(bench.at('git'));
@@ -79,12 +87,20 @@ describe.skipIf(lacks('root', 'bwrap', 'git', 'docker-registry'))('the context o
     const url = `${http.origin}/it/.git`;
     expect((await names([url])).sort()).toEqual(['Dockerfile', 'more', 'sub/Dockerfile', 'sub/f']);
     expect(await names([`${url}#v1:sub`])).toEqual(['sub-file']);
-    expect((await names([`${daemon.origin}/it/.git#v1`])).sort()).toEqual(['Dockerfile', 'sub/Dockerfile', 'sub/f']);
+    expect((await names([`${daemon.origin}/it/.git#v1`])).sort()).toEqual([
+      'Dockerfile',
+      'sub/Dockerfile',
+      'sub/f',
+    ]);
     const gone = await bench.build([`${url}#no-such-branch`]);
     expect(gone.stderr).toContain('no-such-branch');
     expect([2, 4]).toContain(gone.status);
     // Nothing leads out of the repository.
-    expect((await names([`${url}#v1:../../sub/../..`])).sort()).toEqual(['Dockerfile', 'sub/Dockerfile', 'sub/f']);
+    expect((await names([`${url}#v1:../../sub/../..`])).sort()).toEqual([
+      'Dockerfile',
+      'sub/Dockerfile',
+      'sub/f',
+    ]);
   });
 
   test('is an archive or a Dockerfile of a web server', async () => {
@@ -127,7 +143,12 @@ describe.skipIf(lacks('root', 'bwrap', 'git', 'docker-registry'))('the context o
       names(['--build-context', `${kind}=${value}`, ...more, '-f', '-', 'main'], { stdin: dockerfile });
 
     beforeAll(() => {
-      bench.write({ 'main/m': 'main', 'other/o': 'o', 'other/no': 'n', 'other/.dockerignore': 'no\n.dockerignore\n' });
+      bench.write({
+        'main/m': 'main',
+        'other/o': 'o',
+        'other/no': 'n',
+        'other/.dockerignore': 'no\n.dockerignore\n',
+      });
     });
 
     test('a directory, with its own ignore file, in the place of stages and images', async () => {
@@ -135,17 +156,25 @@ describe.skipIf(lacks('root', 'bwrap', 'git', 'docker-registry'))('the context o
       expect(await stage('ctx', 'other', from)).toEqual(['o']);
       expect(await stage('CTX', './other', from)).toEqual(['o']);
       // The name of an image that nobody can pull.
-      expect(await stage('registry.invalid/x:1', bench.at('other'), from.replace('ctx', 'registry.invalid/x:1'))).toEqual(
-        ['o'],
-      );
-      expect(await stage('registry.invalid/b', 'other', 'FROM registry.invalid/b\nCOPY m /\n')).toEqual(['o', 'm']);
+      expect(
+        await stage('registry.invalid/x:1', bench.at('other'), from.replace('ctx', 'registry.invalid/x:1')),
+      ).toEqual(['o']);
+      expect(await stage('registry.invalid/b', 'other', 'FROM registry.invalid/b\nCOPY m /\n')).toEqual([
+        'o',
+        'm',
+      ]);
     });
 
     test('an image, a layout, an archive, a stage', async () => {
       await using registry = await startDockerRegistry();
       bench.write({ 'base/Dockerfile': 'FROM scratch\nCOPY b /\nENV FROM_BASE=1\n', 'base/b': 'b' });
       const reference = `${registry.host}/base:1`;
-      const layouts = ['-o', `type=oci,dest=${bench.at('layout')},tar=false`, '-o', `type=oci,dest=${bench.at('layout.tar')}`];
+      const layouts = [
+        '-o',
+        `type=oci,dest=${bench.at('layout')},tar=false`,
+        '-o',
+        `type=oci,dest=${bench.at('layout.tar')}`,
+      ];
       await bench.image(['-t', reference, '--push', ...layouts, 'base']);
       const { digest } = readImage(bench.at('layout'));
       const uses = 'FROM ctx\nCOPY --from=ctx b /copied\nCOPY m /\n';
@@ -157,13 +186,17 @@ describe.skipIf(lacks('root', 'bwrap', 'git', 'docker-registry'))('the context o
         `oci-layout://${bench.at('layout.tar')}`,
       ];
       for (const value of values) {
-        const image = await bench.image(['--build-context', `ctx=${value}`, '-f', '-', 'main'], { stdin: uses });
+        const image = await bench.image(['--build-context', `ctx=${value}`, '-f', '-', 'main'], {
+          stdin: uses,
+        });
         expect(image.layers.flat(), value).toEqual(['b', 'copied', 'm']);
         expect(image.config.config?.Env, value).toContain('FROM_BASE=1');
       }
       const target = 'FROM scratch AS made\nCOPY m /made\nFROM scratch\nCOPY --from=ctx /made /\n';
       expect(await stage('ctx', 'target:made', target)).toEqual(['made']);
-      const unknown = await bench.build(['--build-context', 'ctx=target:mad', '-f', '-', 'main'], { stdin: target });
+      const unknown = await bench.build(['--build-context', 'ctx=target:mad', '-f', '-', 'main'], {
+        stdin: target,
+      });
       expect(unknown).toMatchObject({ status: 2, stderr: expect.stringContaining('made') });
     });
 
@@ -174,9 +207,15 @@ describe.skipIf(lacks('root', 'bwrap', 'git', 'docker-registry'))('the context o
       const from = 'FROM scratch\nCOPY --from=ctx . /\n';
       expect(await stage('ctx', `${http.origin}/named/.git#main:d`, from)).toEqual(['in-git']);
       await using server = await startWebServer();
-      server.handle((request, response) => serveFile(request, response, { body: tarOf('other'), etag: '"t"' }));
+      server.handle((request, response) =>
+        serveFile(request, response, { body: tarOf('other'), etag: '"t"' }),
+      );
       // What lies elsewhere has no ignore file.
-      expect((await stage('ctx', `${server.origin}/ctx.tar`, from)).sort()).toEqual(['.dockerignore', 'no', 'o']);
+      expect((await stage('ctx', `${server.origin}/ctx.tar`, from)).sort()).toEqual([
+        '.dockerignore',
+        'no',
+        'o',
+      ]);
     });
 
     test('that mean nothing is an error before anything is built', async () => {

@@ -125,13 +125,27 @@ COPY --from=l2 /log /l2
 
   test('a real agent signs for the step and its keys stay outside', async () => {
     bench.write({ 'agent/empty': '' });
-    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'made-for-the-test', '-f', bench.at('agent/key')]);
+    execFileSync('ssh-keygen', [
+      '-q',
+      '-t',
+      'ed25519',
+      '-N',
+      '',
+      '-C',
+      'made-for-the-test',
+      '-f',
+      bench.at('agent/key'),
+    ]);
     const socket = bench.at('agent/socket');
     const agent = spawn('ssh-agent', ['-D', '-a', socket], { stdio: 'ignore' });
     try {
-      execFileSync('sh', ['-c', `until [ -S ${socket} ]; do sleep 0.02; done; ssh-add -q ${bench.at('agent/key')}`], {
-        env: { PATH: process.env.PATH, SSH_AUTH_SOCK: socket },
-      });
+      execFileSync(
+        'sh',
+        ['-c', `until [ -S ${socket} ]; do sleep 0.02; done; ssh-add -q ${bench.at('agent/key')}`],
+        {
+          env: { PATH: process.env.PATH, SSH_AUTH_SOCK: socket },
+        },
+      );
       // A request for identities, RFC draft-miller-ssh-agent 4.4: length 1, type 11.
       const context = bench.context('ssh', {
         Dockerfile: `${SHELL_STAGE}FROM sh
@@ -140,14 +154,19 @@ RUN --mount=type=ssh,id=other,mode=0666,uid=3,target=/a.sock stat -c '%a %u' /a.
 RUN --mount=type=ssh,id=nobody echo "[$SSH_AUTH_SOCK]" > /nobody; ls -A /run > /run-after
 `,
       });
-      const image = await bench.image(['--ssh', 'default', '--ssh', `other=${bench.at('agent/key')}`, context], {
-        env: { SSH_AUTH_SOCK: socket },
-      });
+      const image = await bench.image(
+        ['--ssh', 'default', '--ssh', `other=${bench.at('agent/key')}`, context],
+        {
+          env: { SSH_AUTH_SOCK: socket },
+        },
+      );
       expect(image.read('mode')).toBe('600\n');
       expect(image.read('name')).toMatch(/^\/run\/buildkit\/ssh_agent\.0\n$/);
       expect(image.read('other')).toBe('666 3\n');
       expect(image.read('nobody')).toBe('[]\n');
-      expect(image.layers.flat().filter((name) => name.includes('sock') || name.startsWith('run/'))).toEqual([]);
+      expect(image.layers.flat().filter((name) => name.includes('sock') || name.startsWith('run/'))).toEqual(
+        [],
+      );
     } finally {
       agent.kill();
     }
@@ -166,7 +185,16 @@ RUN --network=none ls /sys/class/net > /none 2>&1; cat /proc/net/dev | wc -l > /
 RUN --network=host cat /proc/net/dev | wc -l > /host
 `,
     });
-    const args = ['--add-host', 'a.example:10.1.2.3', '--add-host', 'b.example=::1', '--ulimit', 'nofile=77:99', '--shm-size', '3m'];
+    const args = [
+      '--add-host',
+      'a.example:10.1.2.3',
+      '--add-host',
+      'b.example=::1',
+      '--ulimit',
+      'nofile=77:99',
+      '--shm-size',
+      '3m',
+    ];
     const refused = await bench.build([...args, context]);
     expect(refused.status).toBe(2);
     expect(refused.stderr).toContain('network.host');
@@ -178,7 +206,9 @@ RUN --network=host cat /proc/net/dev | wc -l > /host
     expect(image.read('none')).toBe('3\n');
     expect(Number(image.read('host'))).toBe(readFileSync('/proc/net/dev', 'utf8').split('\n').length - 1);
     expect(image.layers.flat().filter((name) => name.startsWith('etc'))).toEqual([]);
-    const insecure = await bench.build(['-f', '-', context], { stdin: `${SHELL_STAGE}RUN --security=insecure true\n` });
+    const insecure = await bench.build(['-f', '-', context], {
+      stdin: `${SHELL_STAGE}RUN --security=insecure true\n`,
+    });
     expect(insecure).toMatchObject({ status: 2, stderr: expect.stringContaining('security.insecure') });
   });
 

@@ -44,9 +44,16 @@ CMD ["x"]
     using outside = new Workbench();
     outside.write({ f: file, l: lines });
     const args = [
-      '--secret', `id=f,src=${outside.at('f')}`, '--secret', `type=file,id=l,source=${outside.at('l')}`,
-      '--secret', 'type=env,id=v,env=MY_V',
-      '--cache-to', `type=local,dest=${bench.at('exported')},mode=max`, '--metadata-file', bench.at('metadata.json'),
+      '--secret',
+      `id=f,src=${outside.at('f')}`,
+      '--secret',
+      `type=file,id=l,source=${outside.at('l')}`,
+      '--secret',
+      'type=env,id=v,env=MY_V',
+      '--cache-to',
+      `type=local,dest=${bench.at('exported')},mode=max`,
+      '--metadata-file',
+      bench.at('metadata.json'),
     ];
     const env = { MY_V: variable };
     const image = await bench.image([...args, context], { env });
@@ -90,20 +97,31 @@ CMD ["x"]
     const host = new URL(web.origin).host;
     const stdin = `FROM scratch\nADD ${git.origin}/r/.git /git/\nADD ${web.origin}/file /web/\n`;
     const good = ['--secret', 'id=GIT_AUTH_TOKEN,env=G', '--secret', 'id=HTTP_AUTH_TOKEN_127.0.0.1,env=H'];
-    const image = await bench.image([...good, '--cache-to', `type=local,dest=${bench.at('exported-2')}`, '-'], {
-      stdin,
-      env: { G: token, H: header },
-    });
+    const image = await bench.image(
+      [...good, '--cache-to', `type=local,dest=${bench.at('exported-2')}`, '-'],
+      {
+        stdin,
+        env: { G: token, H: header },
+      },
+    );
     ran.push(image.ran);
     expect([image.read('git/f'), image.read('web/file')]).toEqual(['from git', 'from web']);
     // A wrong one is refused by the server, which sends it back.
     const wrong = value();
-    for (const env of [{ G: wrong, H: header }, { G: token, H: wrong }]) {
-      const refused = await bench.build([...good, '--no-cache', '-'], { stdin: `${stdin}LABEL a=${ran.length}\n`, env });
+    for (const env of [
+      { G: wrong, H: header },
+      { G: token, H: wrong },
+    ]) {
+      const refused = await bench.build([...good, '--no-cache', '-'], {
+        stdin: `${stdin}LABEL a=${ran.length}\n`,
+        env,
+      });
       ran.push(refused);
       expect([0, 4]).toContain(refused.status);
     }
-    const url = await bench.build(['-'], { stdin: `FROM scratch\nADD http://user:${encodeURIComponent(wrong)}@${host}/other /\n` });
+    const url = await bench.build(['-'], {
+      stdin: `FROM scratch\nADD http://user:${encodeURIComponent(wrong)}@${host}/other /\n`,
+    });
     expect(url.status).toBe(4);
     ran.push(url);
   });
