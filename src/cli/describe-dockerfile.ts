@@ -7,7 +7,7 @@ import type { LoadedImage } from './load-definition.ts';
 import type { TypedEngineOptions } from './resolve.ts';
 import { withEngine } from './session.ts';
 import { formatTable } from './table.ts';
-import { neutralise, neutraliseLines } from './terminal-text.ts';
+import { neutralise, neutraliseLines, terminalJson } from './terminal-text.ts';
 
 /** @returns The exit status: 1 when checks found something. */
 export async function describeDockerfile(
@@ -25,7 +25,7 @@ export async function describeDockerfile(
   );
   const checks = call === 'check' || call === 'lint';
   const text = json
-    ? `${JSON.stringify(asJson(described, call), undefined, 2)}\n`
+    ? `${terminalJson(asJson(described, call), 2)}\n`
     : checks
       ? checkText(described)
       : call === 'targets'

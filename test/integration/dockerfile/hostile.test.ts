@@ -140,20 +140,20 @@ RUN --mount=type=cache,target=/e/mounted pwd > where
 
   test('what a terminal would act on arrives nowhere', async () => {
     const context = bench.context('terminal', { 'f\x1b[31m': 'f' });
-    const escape = '\x1b]0;title\x07\x1b[31m\x9b2J';
+    const ESC = '\x1b]0;title\x07\x1b[31m\x9b2J';
     const good = `# check=skip=none
-# ${escape} described
+# ${ESC} described
 FROM sh AS shell
-ARG A="${escape}"
-LABEL "k${escape}"="v${escape}"
-copy f* "/to${escape}/"
-RUN echo '${escape}' >&2; printf '\\033]0;o\\007\\033[2J'; true '${escape}'
+ARG A="${ESC}"
+LABEL "k${ESC}"="v${ESC}"
+copy f* "/to${ESC}/"
+RUN echo '${ESC}' >&2; printf '\\033]0;o\\007\\033[2J'; true '${ESC}'
 `;
     const bad = [
-      `FROM scratch\nNO${escape} x\n`,
-      `FROM scratch\nCOPY missing${escape} /x\n`,
-      `FROM a${escape}b\n`,
-      `# syntax=${escape}\nFROM scratch\nLABEL ${escape} x\nRUN false\n`,
+      `FROM scratch\nNO${ESC} x\n`,
+      `FROM scratch\nCOPY missing${ESC} /x\n`,
+      `FROM a${ESC}b\n`,
+      `# syntax=${ESC}\nFROM scratch\nLABEL ${ESC} x\nRUN false\n`,
     ];
     const texts: string[] = [];
     const show = async (args: readonly string[], stdin: string) => {
@@ -161,13 +161,13 @@ RUN echo '${escape}' >&2; printf '\\033]0;o\\007\\033[2J'; true '${escape}'
       texts.push(stdout, stderr);
       return status;
     };
-    expect(await show(['-t', 'terminal', '--build-arg', `no${escape}=1`], SHELL_STAGE + good)).toBe(0);
+    expect(await show(['-t', 'terminal', '--build-arg', `no${ESC}=1`], SHELL_STAGE + good)).toBe(0);
     for (const args of [
       ['--no-cache', '--progress=json'],
       ['--check'],
       ['--call=outline'],
       ['--call=targets'],
-      ['--target', `x${escape}`],
+      ['--target', `x${ESC}`],
     ]) {
       await show(args, SHELL_STAGE + good);
     }
