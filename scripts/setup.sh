@@ -37,6 +37,8 @@ if $want_tests; then
   need podman podman
   need openssl openssl
   need zstd zstd
+  need xz xz-utils
+  need bzip2 bzip2
   need runc runc
   need busybox busybox-static
   need jq jq

@@ -3,13 +3,10 @@
  */
 import { availableParallelism } from 'node:os';
 import { SqliteCache } from './cache/sqlite-cache.ts';
+import { type Annotation, checkAnnotations } from './engine/annotations.ts';
 import { BlobSources } from './engine/blob-sources.ts';
-import {
-  type BuildImagesOptions,
-  type BuiltRecord,
-  buildImages,
-  solveImages,
-} from './engine/build-images.ts';
+import { type BuildImagesOptions, buildImages, solveImages } from './engine/build-images.ts';
+import { buildForPlatforms, type PlatformsBuilt } from './engine/build-platforms.ts';
 import { exportCaches } from './engine/cache-export.ts';
 import { importCaches } from './engine/cache-import.ts';
 import {
@@ -27,16 +24,18 @@ import {
   describeDockerfile,
 } from './engine/describe-dockerfile.ts';
 import { Dockerfiles } from './engine/dockerfiles.ts';
+import { distinctPlatforms } from './engine/image-index.ts';
 import {
   ImageLibrary,
   type InspectedImage,
+  type InspectedIndex,
   type RemovedImage,
   type StoredImage,
 } from './engine/image-library.ts';
 import { resolveLayout } from './engine/layouts.ts';
 import { BuildInputs } from './engine/local-inputs.ts';
 import { untilNothingIsLost } from './engine/lost-blobs.ts';
-import { type OutputSpec, writeOutput } from './engine/outputs.ts';
+import { type OutputSpec, refuseSeveral, type WrittenOutput, writeOutput } from './engine/outputs.ts';
 import type { EngineParts } from './engine/parts.ts';
 import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
 import { Registries } from './engine/registries.ts';
@@ -51,15 +50,16 @@ import type { PlatformName } from './frontend/fluent/layer-definition.ts';
 import { type ImagePlan, planImage } from './frontend/fluent/plan.ts';
 import { LayerStore } from './layer/layer-store.ts';
 import { hostPythonSeries } from './local/host-python.ts';
-import { formatPlatform, hostPlatform, type Platform } from './oci/platform.ts';
+import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './oci/platform.ts';
 import { parseReference } from './oci/reference.ts';
 import { readSettings, type Settings } from './settings.ts';
 import type { BuildEvent } from './solver/event.ts';
 import type { CacheMountFacts } from './volume/cache-mounts.ts';
 import type { InputFile, Worker } from './worker/protocol.ts';
 
+export type { Annotation } from './engine/annotations.ts';
 export type { CacheSource, CacheTarget } from './engine/cache-options.ts';
-export type { OutputSpec } from './engine/outputs.ts';
+export type { OutputSpec, WrittenOutput } from './engine/outputs.ts';
 
 export interface EngineOptions {
   /** @defaultValue TSBUILD_HOME, or `tsbuild` in the XDG data directory */
@@ -89,6 +89,10 @@ export interface EngineOptions {
 export interface EngineBuildOptions extends api.BuildOptions {
   readonly pull?: boolean;
   readonly platform?: Platform;
+  /** Several make an index of one image for each. The same one twice counts once. Stands over `platform`. */
+  readonly platforms?: readonly Platform[];
+  /** Of the image in the store and of every output. */
+  readonly annotations?: readonly Annotation[];
   /** Names by which the store remembers the image. Only with one image. */
   readonly tags?: readonly string[];
   /** One for each image: names it between runs, for explanations. */
@@ -99,6 +103,8 @@ export interface EngineBuildOptions extends api.BuildOptions {
   readonly cacheFrom?: readonly CacheSource[];
   /** Where what this build knows is written for other machines. */
   readonly cacheTo?: readonly CacheTarget[];
+  /** Called after each output. */
+  readonly onWritten?: (written: WrittenOutput) => void;
 }
 
 export interface EngineRunOptions extends Omit<api.RunOptions, 'timeout' | 'encoding'>, ContainerOptions {
@@ -225,16 +231,27 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   /** Builds what is missing, in parallel, each shared layer once. The results are in the order of `images`. */
   async build(images: readonly Image[], options: EngineBuildOptions = {}): Promise<readonly BuiltImage[]> {
     return await this.#during(async () => {
-      const { tags = [], outputs = [], cacheFrom = [], cacheTo = [], definitions = [] } = options;
+      const { outputs = [], tags = [], cacheFrom = [], cacheTo = [], definitions = [] } = options;
+      const { annotations = [] } = options;
       if ((tags.length > 0 || outputs.length > 0) && images.length !== 1) {
         throw new UsageError('names and outputs need exactly one image', { code: 'E_USAGE' });
       }
+      const platforms = distinctPlatforms(
+        options.platforms ?? (options.platform === undefined ? [] : [options.platform]),
+      );
+      for (const spec of outputs) {
+        refuseSeveral(spec, platforms.length);
+      }
+      // Which platform it is may be the definition's to say; outputs look again.
+      const known =
+        platforms.length > 0 ? annotations : annotations.filter(({ platform }) => platform === undefined);
+      checkAnnotations(known, platforms);
       const context = this.#context(options);
       const stop = new AbortController();
       const imported =
         cacheFrom.length === 0
           ? undefined
-          : importCaches(this.#parts, cacheFrom, options.platform ?? hostPlatform(), definitions, {
+          : importCaches(this.#parts, cacheFrom, platforms[0] ?? hostPlatform(), definitions, {
               ...context,
               signal: AbortSignal.any([context.signal, stop.signal]),
             });
@@ -242,57 +259,57 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       imported?.catch(() => undefined);
       const shared: BuildImagesOptions = {
         ...this.#buildOptions(options),
+        annotations,
         ...(imported === undefined ? {} : { imported }),
         inlineCache: cacheTo.some(({ type }) => type === 'inline'),
       };
-      const built = await untilNothingIsLost(context, () => this.#buildOnce(images, shared, options)).finally(
-        async () => {
-          stop.abort();
-          await Promise.allSettled([imported]);
-        },
-      );
+      const built = await untilNothingIsLost(context, () =>
+        this.#buildOnce(images, platforms, shared, options),
+      ).finally(async () => {
+        stop.abort();
+        await Promise.allSettled([imported]);
+      });
+      const records = built.flatMap((each) => each.records);
       await exportCaches(
         this.#parts,
         {
           // One graph holds all images.
-          known: built[0]?.portable.known ?? [],
-          tips: built.map(({ layers }) => layers),
-          images: built.map(({ portable: { id, created } }) => ({ id, created })),
+          known: records[0]?.portable.known ?? [],
+          tips: records.map(({ layers }) => layers),
+          images: records.map(({ portable: { id, created } }) => ({ id, created })),
           definitions,
         },
         cacheTo,
         context,
       );
-      return built.map((record) => record.image);
+      return built.map(({ image }) => image);
     });
   }
 
   async #buildOnce(
     images: readonly Image[],
+    platforms: readonly Platform[],
     shared: BuildImagesOptions,
     options: EngineBuildOptions,
-  ): Promise<readonly BuiltRecord[]> {
-    const { tags = [], outputs = [] } = options;
-    const built = await buildImages(this.#parts, images, shared);
+  ): Promise<readonly PlatformsBuilt[]> {
+    const { tags = [], outputs = [], annotations = [] } = options;
+    const built = await buildForPlatforms(this.#parts, images, platforms, shared);
     const [only] = built;
     for (const tag of tags) {
-      await this.#library.name(tag, only?.id ?? '');
+      await this.#library.name(tag, only?.image.id ?? '');
     }
     if (outputs.length > 0 && only !== undefined && images[0] !== undefined) {
       // Outputs carry pending local files as a last layer; the image itself does not.
+      const again = { ...shared, forceBuild: false, ignoreCache: false, materialise: true };
       const whole =
         images[0].mounts.length === 0
           ? only
-          : (
-              await buildImages(this.#parts, images, {
-                ...shared,
-                forceBuild: false,
-                ignoreCache: false,
-                materialise: true,
-              })
-            )[0];
+          : (await buildForPlatforms(this.#parts, images, platforms, again))[0];
       for (const spec of outputs) {
-        await writeOutput(this.#parts, whole?.id ?? '', spec, tags, this.#context(options));
+        const annotated = { ...spec, annotations: [...annotations, ...(spec.annotations ?? [])] };
+        const context = this.#context(options);
+        const written = await writeOutput(this.#parts, whole?.image.id ?? '', annotated, tags, context);
+        options.onWritten?.(written);
       }
     }
     return built;
@@ -427,7 +444,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   }
 
   /** Manifest, config and what else the store knows. @throws {DefinitionError} `E_IMAGE_NOT_FOUND` */
-  async inspect(name: string): Promise<InspectedImage> {
+  async inspect(name: string): Promise<InspectedImage | InspectedIndex> {
     return await this.#library.inspect(name);
   }
 
@@ -536,8 +553,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     options: EngineRunOptions,
   ): Promise<Parameters<typeof runContainer>[1]> {
     if (typeof image === 'string') {
-      const record = this.#library.find(image);
-      return { imageId: record.id, layers: record.layers, config: record.config.config ?? {}, files: [] };
+      const record = this.#library.findFor(image, options.platform ?? hostPlatform());
+      return {
+        imageId: record.id,
+        layers: record.layers,
+        config: record.config.config ?? {},
+        platform: parsePlatform(record.platform),
+        files: [],
+      };
     }
     if (!(image instanceof Image)) {
       throw new DefinitionError('run() takes an Image or the name of one', { code: 'E_ARG_TYPE' });
@@ -554,7 +577,8 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     for (const { input } of only.graph.mounts) {
       files.push(...(await inputs.scan(input, this.#signalOf(options))).files);
     }
-    return { imageId: only.id, layers: only.layers, config: only.graph.config, files };
+    const { config, platform } = only.graph;
+    return { imageId: only.id, layers: only.layers, config, platform, files };
   }
 
   async #inspectTree<T>(

@@ -78,6 +78,7 @@ export const ERROR_CODES = {
   },
   E_IMAGE_NAME: { who: 'definition', meaning: 'A name or reference of an image that cannot be parsed.' },
   E_IMAGE_NOT_FOUND: { who: 'definition', meaning: 'No image of that name or id in the store.' },
+  E_IMAGE_IN_USE: { who: 'definition', meaning: 'An image of the store is part of another one.' },
   E_NO_PLATFORM: { who: 'definition', meaning: 'An image has no variant for the wanted platform.' },
   E_NOTHING_TO_RUN: { who: 'definition', meaning: 'Neither a command nor an entrypoint to run.' },
   E_FILE_NOT_FOUND: { who: 'definition', meaning: 'No such file in the image.' },
@@ -153,12 +154,20 @@ export const ERROR_CODES = {
   },
   E_URL: { who: 'definition', meaning: 'A URL that cannot be read.' },
   E_CHECKSUM: { who: 'definition', meaning: 'A checksum that cannot be used.' },
+  E_OUTPUT_CONFLICT: {
+    who: 'definition',
+    meaning: 'Images of several platforms that are written to one place hold the same file.',
+  },
   E_CONTEXT: { who: 'definition', meaning: 'Something that cannot be a build context.' },
 
   // Command line.
   E_USAGE: { who: 'usage', meaning: 'The command line cannot be understood.' },
   E_CACHE_MOUNT_NOT_FOUND: { who: 'usage', meaning: 'No cache mount of that id in the store.' },
   E_CACHE_MOUNT_IN_USE: { who: 'usage', meaning: 'A cache mount that a step is using cannot be touched.' },
+  E_OUTPUT_UNSAFE: {
+    who: 'usage',
+    meaning: 'An output that deletes extra files was given a directory that holds more than outputs.',
+  },
   E_OUTPUT_EXISTS: { who: 'usage', meaning: 'The destination of an output exists and is something else.' },
 
   // Steps.
@@ -180,6 +189,10 @@ export const ERROR_CODES = {
   E_STORE_VERSION: { who: 'host', meaning: 'The store was written by a newer tsbuild.' },
   E_SNAPSHOT_MISSING: { who: 'host', meaning: 'A layer that the build needs was removed from the store.' },
   E_OVERLAY_DENIED: { who: 'host', meaning: 'The kernel refuses an overlay mount.' },
+  E_PLATFORM_EMULATION: {
+    who: 'host',
+    meaning: 'A step is for another architecture, whose programs this machine cannot execute.',
+  },
   E_SANDBOX_MISSING: { who: 'host', meaning: 'bubblewrap is not installed or cannot run.' },
   E_WORKER_START: { who: 'host', meaning: 'The worker process could not be started.' },
   E_WORKER_DIED: { who: 'host', meaning: 'The worker process ended unexpectedly.' },

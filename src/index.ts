@@ -4,7 +4,9 @@ import { provideDefaultEngine } from './frontend/fluent/image-engine.ts';
 import { readPatternFile } from './local/pattern-file.ts';
 import { providePatternFileReader } from './patterns/file-pattern-matcher.ts';
 
+export type { DescribedDockerfile, DescribeOptions } from './engine/describe-dockerfile.ts';
 export {
+  type Annotation,
   type CacheSource,
   type CacheTarget,
   Engine,
@@ -12,6 +14,7 @@ export {
   type EngineOptions,
   type EngineRunOptions,
   type OutputSpec,
+  type WrittenOutput,
 } from './engine.ts';
 export {
   DefinitionError,
@@ -26,6 +29,11 @@ export {
 } from './errors.ts';
 export { BuiltImage } from './frontend/fluent/built-image.ts';
 export type { Diagnostic } from './frontend/fluent/diagnostic.ts';
+export type {
+  DockerfileCommandsOptions,
+  DockerfileText,
+  FromDockerfileOptions,
+} from './frontend/fluent/dockerfile-layers.ts';
 export { Image } from './frontend/fluent/image.ts';
 export type { ImagePlan, LayerPlan, MountPlan } from './frontend/fluent/plan.ts';
 export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';

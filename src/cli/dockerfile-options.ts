@@ -47,7 +47,7 @@ export const DOCKERFILE_OPTIONS = {
     valueName: 'SPEC',
     summary: 'A secret for `RUN --mount=type=secret`',
     detail:
-      '`id=NAME,src=FILE` or `id=NAME,env=VARIABLE`. The value is in no layer, key, log or history; it is read when a step needs it.',
+      'Written `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`. The value is in no layer, key, log or history; it is read when a step needs it.',
     completion: ['id='],
     parse: nonEmpty,
   }),
@@ -55,7 +55,8 @@ export const DOCKERFILE_OPTIONS = {
     long: 'ssh',
     valueName: 'SPEC',
     summary: 'An agent for `RUN --mount=type=ssh`',
-    detail: '`default` is the agent of SSH_AUTH_SOCK; `ID=SOCKET` another one, `ID=KEY,KEY` keys in files.',
+    detail:
+      'An agent by its id: `default` is the one of SSH_AUTH_SOCK, `ID=SOCKET` another one, `ID=KEY,KEY` serves keys in files.',
     completion: ['default'],
     parse: nonEmpty,
   }),
@@ -79,7 +80,7 @@ export const DOCKERFILE_OPTIONS = {
     valueName: 'HOST:IP',
     summary: 'A further line of /etc/hosts for the steps',
     detail:
-      '`HOST:IP` or `HOST=IP`. Steps see it while they run; it is in no layer. `host-gateway` is 127.0.0.1, for steps share the network of the host.',
+      'Written `HOST:IP` or `HOST=IP`. Steps see it while they run; it is in no layer. `host-gateway` is 127.0.0.1, for steps share the network of the host.',
     parse: parseHost,
   }),
   shmSize: value({
@@ -101,7 +102,8 @@ export const DOCKERFILE_OPTIONS = {
     valueName: 'MODE',
     words: ['default', 'host', 'none'],
     summary: 'Network of steps that do not say',
-    detail: '`host` and `default` are the network of the host, `none` is a loopback interface alone.',
+    detail:
+      'Network of steps that do not say: `host` and `default` are that of this machine, `none` is a loopback interface alone.',
     defaultText: 'default',
   }),
   allow: list({
@@ -109,7 +111,7 @@ export const DOCKERFILE_OPTIONS = {
     valueName: 'ENTITLEMENT',
     summary: 'What the Dockerfile is trusted with',
     detail:
-      '`network.host` allows `RUN --network=host`, `security.insecure` allows `RUN --security=insecure`, `device` allows `RUN --device`.',
+      'An entitlement: `network.host` allows `RUN --network=host`, `security.insecure` allows `RUN --security=insecure`, `device` allows `RUN --device`.',
     completion: ['network.host', 'security.insecure', 'device'],
     parse: parseEntitlement,
   }),
@@ -124,7 +126,7 @@ export const DOCKERFILE_OPTIONS = {
     valueName: 'METHOD',
     summary: 'Ask about the Dockerfile instead of building it',
     detail:
-      '`check` or `lint` prints violations of the build checks, `outline` what the target takes, `targets` the stages. `,format=json` prints JSON.',
+      'What to ask: `check` or `lint` prints violations of the build checks, `outline` what the target takes, `targets` the stages. `,format=json` prints JSON.',
     completion: CALLS,
     defaultText: 'build',
     parse: parseCall,

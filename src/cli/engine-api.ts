@@ -2,11 +2,13 @@
  * What the command line asks of the engine: no more than a command uses, so that commands can be tested without an engine.
  * Plain data has the engine's own types; importing a type loads nothing.
  */
+
+import type { Annotation, AnnotationTarget } from '../engine/annotations.ts';
 import type { CacheMountFacts, ExportCacheMountOptions } from '../engine/cache-mounts.ts';
 import type { CacheSource, CacheTarget } from '../engine/cache-options.ts';
 import type { DescribedDockerfile, DescribeOptions } from '../engine/describe-dockerfile.ts';
 import type { RemovedImage, StoredImage } from '../engine/image-library.ts';
-import type { OutputSpec } from '../engine/outputs.ts';
+import type { OutputSpec, WrittenOutput } from '../engine/outputs.ts';
 import type { PruneOptions, PruneResult, UsageLine } from '../engine/prune.ts';
 import type { EngineOptions } from '../engine.ts';
 import type { DockerfileText, FromDockerfileOptions } from '../frontend/fluent/dockerfile-layers.ts';
@@ -15,6 +17,8 @@ import type { Digest } from '../oci/digest.ts';
 import type { Platform } from '../oci/platform.ts';
 
 export type {
+  Annotation,
+  AnnotationTarget,
   CacheSource,
   CacheTarget,
   DescribedDockerfile,
@@ -22,6 +26,7 @@ export type {
   EngineOptions,
   OutputSpec,
   StoredImage,
+  WrittenOutput,
 };
 
 /** An image of a definition: the engine's business alone, so all that counts here is that it is one. */
@@ -45,12 +50,13 @@ export interface DefinedPlan {
 export interface Diagnostic {
   readonly code: string;
   readonly message: string;
+  readonly source?: { readonly file: string; readonly line?: number };
   readonly layer?: number;
 }
 
 export interface BuiltImage {
   readonly id: string;
-  /** Of the manifest. */
+  /** Of the manifest, or of the index of several platforms. */
   readonly digest: string;
   readonly layers: readonly {
     readonly id: string;
@@ -69,7 +75,9 @@ export interface BuildOptions {
   readonly forceBuild?: boolean;
   /** Ask the registries again what the tags of base images mean. */
   readonly pull?: boolean;
-  readonly platform?: Platform;
+  /** Several make an index. @defaultValue that of this machine */
+  readonly platforms?: readonly Platform[];
+  readonly annotations?: readonly Annotation[];
   /** Names that the store remembers the image by. Only with one image. */
   readonly tags?: readonly string[];
   /** One for each image: names it between runs, so that a miss can be compared with the last time. */
@@ -79,6 +87,8 @@ export interface BuildOptions {
   readonly cacheFrom?: readonly CacheSource[];
   /** Where what this build knows is written for other machines. */
   readonly cacheTo?: readonly CacheTarget[];
+  /** Called after each output. */
+  readonly onWritten?: (written: WrittenOutput) => void;
 }
 
 export interface RunOptions {
@@ -101,7 +111,8 @@ export interface RunResult {
 }
 
 export interface InspectedImage {
-  readonly configDigest: Digest;
+  /** Absent: an index. */
+  readonly configDigest?: Digest;
   readonly manifestDescriptor: Descriptor;
 }
 

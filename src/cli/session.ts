@@ -5,6 +5,7 @@ import type { CliContext } from './context.ts';
 import type { EngineLike, EngineModule } from './engine-api.ts';
 import { openProgress } from './progress/open.ts';
 import { resolveEngine, resolveProgress, type TypedEngineOptions } from './resolve.ts';
+import { SourceWarnings } from './source-warnings.ts';
 
 export interface Session {
   readonly engine: EngineLike;
@@ -23,7 +24,10 @@ export async function withEngine<T>(
   action: (session: Session) => Promise<T>,
   onEvent?: (event: BuildEvent) => void,
 ): Promise<T> {
-  const progress = await openProgress(resolveProgress(typed), context.stderr, context.env);
+  const kind = resolveProgress(typed);
+  const progress = await openProgress(kind, context.stderr, context.env);
+  // Programs get every event; people get what is about one file together, when it is over.
+  const warnings = kind === 'json' ? undefined : new SourceWarnings(context.cwd);
   // Drawn with the progress: a line written past it would be drawn over.
   const onAbort = () => progress.notice('cancelling; once more ends at once');
   context.signal.addEventListener('abort', onAbort);
@@ -31,7 +35,9 @@ export async function withEngine<T>(
     await using engine = await module.Engine.open({
       ...resolveEngine(typed, context),
       onEvent: (event) => {
-        progress.event(event);
+        if (warnings?.take(event) !== true) {
+          progress.event(event);
+        }
         onEvent?.(event);
       },
     });
@@ -39,5 +45,8 @@ export async function withEngine<T>(
   } finally {
     context.signal.removeEventListener('abort', onAbort);
     progress.close();
+    if (warnings !== undefined && kind !== 'quiet') {
+      context.stderr.write(warnings.text());
+    }
   }
 }

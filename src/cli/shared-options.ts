@@ -1,6 +1,6 @@
 /** Flags that several commands have, so that they mean the same everywhere. */
 import type { Platform } from '../oci/platform.ts';
-import { BadValue, choice, flag, value, wholeNumber } from './option.ts';
+import { BadValue, choice, flag, list, value, wholeNumber } from './option.ts';
 import { PROGRESS_KINDS } from './progress/open.ts';
 
 export const PROGRESS_OPTION = choice({
@@ -36,6 +36,17 @@ export const PLATFORM_OPTION = value({
   defaultText: 'that of this machine',
   completion: ['linux/amd64', 'linux/arm64'],
   parse: parsePlatform,
+});
+
+export const PLATFORMS_OPTION = list({
+  long: 'platform',
+  valueName: 'OS/ARCH',
+  summary: 'Platforms to build for',
+  detail:
+    'The platform of base images and of the result, such as `linux/amd64` or `linux/arm64`. Several, with commas between them or the flag again, make one image index with an image for each. Steps of another architecture need an emulator: see `tsbuild doctor`.',
+  defaultText: 'that of this machine',
+  completion: ['linux/amd64', 'linux/arm64', 'linux/amd64,linux/arm64'],
+  parse: (given) => given.split(',').map((part) => parsePlatform(part.trim())),
 });
 
 /** Flags of every command that runs steps. */

@@ -10,27 +10,37 @@ export const COMPRESSIONS = ['zstd', 'gzip', 'uncompressed'] as const;
 const HIGHEST_LEVEL = { zstd: 22, gzip: 9, uncompressed: 0 } as const;
 
 /**
- * The values of fields by name. A field without `=` is a switch that is on.
+ * The values of fields by name.
  *
  * @throws {BadValue} for a field that is not one of `names` or is given twice
  */
 export function readFields(fields: readonly string[], names: readonly string[]): ReadonlyMap<string, string> {
   const given = new Map<string, string>();
   for (const field of fields) {
-    const equals = field.indexOf('=');
-    const name = (equals < 0 ? field : field.slice(0, equals)).trim().toLowerCase();
+    const [exact, value] = nameAndValue(field);
+    const name = exact.toLowerCase();
     if (!names.includes(name)) {
-      const near = nearName(name, names);
-      throw new BadValue(
-        `unknown field '${name}'${near === undefined ? `, expected ${names.join(', ')}` : `, did you mean '${near}'?`}`,
-      );
+      throw unknownField(name, names);
     }
     if (given.has(name)) {
       throw new BadValue(`field '${name}' is given twice`);
     }
-    given.set(name, equals < 0 ? 'true' : field.slice(equals + 1));
+    given.set(name, value);
   }
   return given;
+}
+
+/** The name as it is written. A field without `=` is a switch that is on. */
+export function nameAndValue(field: string): readonly [name: string, value: string] {
+  const equals = field.indexOf('=');
+  return equals < 0 ? [field.trim(), 'true'] : [field.slice(0, equals).trim(), field.slice(equals + 1)];
+}
+
+/** @param more - Said after the names there are. */
+export function unknownField(name: string, names: readonly string[], more = ''): BadValue {
+  const near = nearName(name, names);
+  const known = near === undefined ? `, expected ${names.join(', ')}${more}` : `, did you mean '${near}'?`;
+  return new BadValue(`unknown field '${name}'${known}`);
 }
 
 /** @throws {BadValue} */

@@ -23,6 +23,29 @@ export interface BuildFacts {
   readonly layers: readonly { readonly id: string; readonly method: string; readonly durationMs: number }[];
 }
 
+/** Images of one definition for several platforms. */
+export interface IndexRecord {
+  /** The digest of the index. */
+  readonly id: Digest;
+  readonly mediaType: string;
+  readonly sizeBytes: number;
+  /** As the index lists them. */
+  readonly images: readonly IndexedImage[];
+  readonly createdMs: number;
+}
+
+/** An image as an index has it. Its record may have got another manifest since, with other blobs or annotations. */
+export interface IndexedImage {
+  readonly id: string;
+  readonly manifestDigest: Digest;
+  readonly configDigest: Digest;
+}
+
+/** Whether a record is that of an index. */
+export function isIndexRecord(record: ImageRecord | IndexRecord): record is IndexRecord {
+  return 'images' in record;
+}
+
 export class ImageRecords {
   readonly #meta: MetaDb;
 
@@ -58,15 +81,64 @@ export class ImageRecords {
     return row === undefined ? undefined : fromRow(row);
   }
 
+  /** Its images must be there. Putting an index again changes nothing but when it was used. */
+  putIndex(record: Omit<IndexRecord, 'createdMs'>): void {
+    const { db } = this.#meta;
+    const now = this.#meta.now();
+    this.#meta.transaction(() => {
+      db.prepare(
+        'INSERT INTO indexes VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET used_ms = excluded.used_ms',
+      ).run(record.id, record.mediaType, record.sizeBytes, now, now);
+      for (const [position, { id, manifestDigest, configDigest }] of record.images.entries()) {
+        db.prepare('INSERT OR REPLACE INTO index_images VALUES (?, ?, ?, ?, ?)').run(
+          record.id,
+          position,
+          id,
+          manifestDigest,
+          configDigest,
+        );
+      }
+    });
+  }
+
+  /** @param id - The digest of the index. */
+  getIndex(id: string): IndexRecord | undefined {
+    const row = this.#meta.db
+      .prepare('UPDATE indexes SET used_ms = ? WHERE id = ? RETURNING *')
+      .get(this.#meta.now(), id);
+    return row === undefined ? undefined : this.#indexOf(row);
+  }
+
+  #indexOf(row: Record<string, unknown>): IndexRecord {
+    const id = parseDigest(row.id);
+    const images = this.#meta.db
+      .prepare('SELECT * FROM index_images WHERE image_index = ? ORDER BY position')
+      .all(id)
+      .map((each) => ({
+        id: String(each.image),
+        manifestDigest: parseDigest(each.manifest_digest),
+        configDigest: parseDigest(each.config_digest),
+      }));
+    return {
+      id,
+      mediaType: String(row.media_type),
+      sizeBytes: Number(row.size_bytes),
+      images,
+      createdMs: Number(row.created_ms),
+    };
+  }
+
   /**
-   * By name, id, unambiguous beginning of an id (at least 6 characters), or manifest digest.
+   * By name, id, unambiguous beginning of an id (at least 6 characters), or digest of the manifest or index.
    *
    * @throws {DefinitionError} `E_IMAGE_NOT_FOUND`.
    */
-  find(text: string): ImageRecord {
+  find(text: string): ImageRecord | IndexRecord {
     const { db } = this.#meta;
-    const byName = db.prepare('SELECT image FROM names WHERE name = ?').get(text);
-    const direct = this.get(byName === undefined ? text : String(byName.image));
+    const byName = db
+      .prepare('SELECT coalesce(image, image_index) AS id FROM names WHERE name = ?')
+      .get(text);
+    const direct = this.#byId(byName === undefined ? text : String(byName.id));
     if (direct !== undefined) {
       return direct;
     }
@@ -76,12 +148,14 @@ export class ImageRecords {
         ? []
         : db
             .prepare(
-              `SELECT id FROM images WHERE substr(id, 1, length(?1)) = ?1 OR substr(manifest_digest, 1, length(?2)) = ?2
+              `SELECT id, created_ms FROM images
+               WHERE substr(id, 1, length(?1)) = ?1 OR substr(manifest_digest, 1, length(?2)) = ?2
+               UNION ALL SELECT id, created_ms FROM indexes WHERE substr(id, 1, length(?2)) = ?2
                ORDER BY created_ms DESC LIMIT 2`,
             )
             .all(text, digestText);
     const only = candidates.length === 1 || isDigest(digestText) ? candidates[0] : undefined;
-    const found = only === undefined ? undefined : this.get(String(only.id));
+    const found = only === undefined ? undefined : this.#byId(String(only.id));
     if (found === undefined) {
       throw new DefinitionError(
         candidates.length > 1
@@ -93,20 +167,47 @@ export class ImageRecords {
     return found;
   }
 
+  #byId(id: string): ImageRecord | IndexRecord | undefined {
+    return this.get(id) ?? this.getIndex(id);
+  }
+
   list(): readonly (ImageRecord & { readonly names: readonly string[] })[] {
-    const names = new Map<string, string[]>();
-    for (const row of this.#meta.db.prepare('SELECT name, image FROM names ORDER BY name').all()) {
-      const image = String(row.image);
-      names.set(image, [...(names.get(image) ?? []), String(row.name)]);
-    }
+    const names = this.#names('image');
     return this.#meta.db
       .prepare('SELECT * FROM images ORDER BY created_ms DESC, id')
       .all()
       .map((row) => ({ ...fromRow(row), names: names.get(String(row.id)) ?? [] }));
   }
 
+  listIndexes(): readonly (IndexRecord & { readonly names: readonly string[] })[] {
+    const names = this.#names('image_index');
+    return this.#meta.db
+      .prepare('SELECT * FROM indexes ORDER BY created_ms DESC, id')
+      .all()
+      .map((row) => ({ ...this.#indexOf(row), names: names.get(String(row.id)) ?? [] }));
+  }
+
+  #names(of: 'image' | 'image_index'): ReadonlyMap<string, string[]> {
+    const names = new Map<string, string[]>();
+    for (const row of this.#meta.db
+      .prepare(`SELECT name, ${of} AS id FROM names WHERE ${of} IS NOT NULL ORDER BY name`)
+      .all()) {
+      const id = String(row.id);
+      names.set(id, [...(names.get(id) ?? []), String(row.name)]);
+    }
+    return names;
+  }
+
+  /** @param id - Of an image or an index. */
   setName(name: string, id: string): void {
-    this.#meta.db.prepare('INSERT OR REPLACE INTO names VALUES (?, ?, ?)').run(name, id, this.#meta.now());
+    const { db } = this.#meta;
+    const isIndex = db.prepare('SELECT 1 FROM indexes WHERE id = ?').get(id) !== undefined;
+    db.prepare('INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)').run(
+      name,
+      isIndex ? null : id,
+      isIndex ? id : null,
+      this.#meta.now(),
+    );
   }
 
   hasName(name: string): boolean {
@@ -118,8 +219,37 @@ export class ImageRecords {
     return this.#meta.db.prepare('DELETE FROM names WHERE name = ?').run(name).changes > 0;
   }
 
+  /** An image that an index lists stays until the index goes. */
   remove(id: string): void {
     this.#meta.db.prepare('DELETE FROM images WHERE id = ?').run(id);
+  }
+
+  /** Removes an index, and those of its images that have no name and are in no other index. @returns Their ids. */
+  removeIndex(id: string): readonly string[] {
+    const { db } = this.#meta;
+    return this.#meta.transaction(() => {
+      const images = db.prepare('SELECT DISTINCT image FROM index_images WHERE image_index = ?').all(id);
+      db.prepare('DELETE FROM indexes WHERE id = ?').run(id);
+      return images
+        .map((row) => String(row.image))
+        .filter((image) => {
+          const needed =
+            'SELECT 1 FROM names WHERE image = ?1 UNION ALL SELECT 1 FROM index_images WHERE image = ?1';
+          const free = db.prepare(needed).get(image) === undefined;
+          if (free) {
+            this.remove(image);
+          }
+          return free;
+        });
+    });
+  }
+
+  /** Indexes that list the image. */
+  indexesOf(image: string): readonly Digest[] {
+    return this.#meta.db
+      .prepare('SELECT DISTINCT image_index FROM index_images WHERE image = ?')
+      .all(image)
+      .map((row) => parseDigest(row.image_index));
   }
 
   /** What a tag pointed to when it was last resolved. */

@@ -119,6 +119,35 @@ const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (remote_sha256, ref)
   ) WITHOUT ROWID;
   `,
+  // A name may stand for an index: images of one definition for several platforms.
+  `
+  CREATE TABLE indexes (
+    id TEXT PRIMARY KEY,
+    media_type TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    used_ms INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  CREATE TABLE index_images (
+    image_index TEXT NOT NULL REFERENCES indexes(id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    image TEXT NOT NULL REFERENCES images(id),
+    manifest_digest TEXT NOT NULL,
+    config_digest TEXT NOT NULL,
+    PRIMARY KEY (image_index, position)
+  ) WITHOUT ROWID;
+  CREATE INDEX index_images_by_image ON index_images(image);
+  ALTER TABLE names RENAME TO image_names;
+  CREATE TABLE names (
+    name TEXT PRIMARY KEY,
+    image TEXT REFERENCES images(id) ON DELETE CASCADE,
+    image_index TEXT REFERENCES indexes(id) ON DELETE CASCADE,
+    updated_ms INTEGER NOT NULL,
+    CHECK ((image IS NULL) <> (image_index IS NULL))
+  ) WITHOUT ROWID;
+  INSERT INTO names SELECT name, image, NULL, updated_ms FROM image_names;
+  DROP TABLE image_names;
+  `,
 ];
 
 export class MetaDb {

@@ -7,7 +7,7 @@
 import { randomUUID } from 'node:crypto';
 import { inlineMember } from '../cache/portable-cache.ts';
 import type { LayerBlob } from '../content/layer-records.ts';
-import { InternalError, StepError } from '../errors.ts';
+import { DefinitionError, InternalError, StepError } from '../errors.ts';
 import { BuiltImage, type BuiltLayer } from '../frontend/fluent/built-image.ts';
 import type { Diagnostic } from '../frontend/fluent/diagnostic.ts';
 import { type Image, imageParts, recordAttempt } from '../frontend/fluent/image.ts';
@@ -26,6 +26,7 @@ import { formatPlatform, hostPlatform } from '../oci/platform.ts';
 import type { BuildEvent, Emit } from '../solver/event.ts';
 import type { LayerId } from '../solver/op.ts';
 import { type KnownVertex, type Solution, solve } from '../solver/solve.ts';
+import { type Annotation, annotationsOf } from './annotations.ts';
 import { resolveBaseImage } from './base-resolver.ts';
 import { inlineCache, portableIds } from './cache-export.ts';
 import type { ImportedCaches } from './cache-import.ts';
@@ -45,6 +46,8 @@ export interface BuildImagesOptions {
   /** Ask registries again what tags mean. */
   readonly pull?: boolean;
   readonly platform?: PlatformName;
+  /** One for each image, which must then be built for it: a definition that names another platform is refused. */
+  readonly platforms?: readonly PlatformName[];
   /** One for each image: names it between runs, so that a miss can be compared with the last time. */
   readonly definitions?: readonly string[];
   readonly onEvent?: (event: BuildEvent) => void;
@@ -57,6 +60,8 @@ export interface BuildImagesOptions {
   readonly imported?: Promise<ImportedCaches>;
   /** Put records of each image into its config. @defaultValue false */
   readonly inlineCache?: boolean;
+  /** Of the manifests. */
+  readonly annotations?: readonly Annotation[];
 }
 
 export interface BuiltRecord {
@@ -108,14 +113,27 @@ export async function solveImages(
     signal,
     emit,
     again: mode !== 'use' || options.pull === true,
-    severalPlatforms: false,
+    severalPlatforms: new Set(options.platforms).size > 1,
   });
   const graphs = await Promise.all(
     images.map((image, index) =>
-      graphOf(parts, image, options, { inputs, dockerfiles }, mode !== 'use', options.definitions?.[index]),
+      graphOf(
+        parts,
+        image,
+        forImage(options, index),
+        { inputs, dockerfiles },
+        mode !== 'use',
+        options.definitions?.[index],
+      ),
     ),
   );
   await options.imported;
+  const diagnostics = graphs.flatMap((graph) => graph.diagnostics);
+  const warn = ({ layer: _, ...warning }: Diagnostic) => emit({ kind: 'warning', ...warning });
+  // What the checks found may be why a step fails.
+  for (const diagnostic of diagnostics.filter(({ source }) => source !== undefined)) {
+    warn(diagnostic);
+  }
   const tips = graphs.map((graph) => graph.tip.vertex);
   let failing: readonly (readonly string[])[] = [];
   const solution = await solve(tips, {
@@ -150,13 +168,17 @@ export async function solveImages(
   }).catch((error: unknown) => {
     throw withImageId(error, failing);
   });
-  for (const { diagnostics } of graphs) {
-    for (const { code, message } of diagnostics) {
-      emit({ kind: 'warning', code, message });
-    }
+  for (const diagnostic of diagnostics.filter(({ source }) => source === undefined)) {
+    warn(diagnostic);
   }
   const solved = images.map((image, index) => describe(image, graphs[index] as ImageGraph, solution));
   return { solved, context: { signal, emit }, inputs };
+}
+
+/** Options with the platform of one image. */
+function forImage(options: BuildImagesOptions, index: number): BuildImagesOptions {
+  const platform = options.platforms?.[index];
+  return platform === undefined ? options : { ...options, platform };
 }
 
 /** @throws what a step, a registry or the host throws; `signal.reason` on cancellation. */
@@ -224,6 +246,13 @@ async function graphOf(
     ...(definition === undefined ? {} : { definition }),
     ...(again ? { refresh: true } : {}),
   });
+  const { platforms, platform: asked } = options;
+  if (platforms !== undefined && formatPlatform(graph.platform) !== asked) {
+    throw new DefinitionError(
+      `the definition is for ${formatPlatform(graph.platform)} and cannot be built for ${asked}`,
+      { code: 'E_NO_PLATFORM', hint: 'leave the platform out of the definition, or ask for that one only' },
+    );
+  }
   for (const input of [...graph.localInputs.values(), ...graph.contextInputs.values()]) {
     inputs.add(input);
   }
@@ -338,6 +367,7 @@ async function finish(
     platform: graph.platform,
     created,
     history: graph.history.map((entry) => (entry.created === undefined ? { created, ...entry } : entry)),
+    annotations: annotationsOf(options.annotations ?? [], 'manifest', graph.platform),
     ...(graph.author === undefined ? {} : { author: graph.author }),
     ...(options.inlineCache === true
       ? {

@@ -3,8 +3,7 @@
  * leads out of the directory that they are unpacked into, and none grows beyond bounds.
  */
 import { spawn } from 'node:child_process';
-import { constants } from 'node:fs';
-import * as fs from 'node:fs/promises';
+import * as fs from 'node:fs';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
@@ -125,8 +124,9 @@ export async function unpackContext(
       entry.resume();
     }
     await feeding;
-    return await tree.finish();
+    return tree.finish();
   } catch (error) {
+    signal.throwIfAborted();
     // The unpacking ends when the feeding does, and the other way round: the one that says more was the first.
     const other = await fed;
     signal.throwIfAborted();
@@ -274,7 +274,10 @@ interface Attributes {
   readonly seconds: number;
 }
 
-/** The directory as it grows. Paths are strings of bytes (latin1), so that names need not be UTF-8. */
+/**
+ * The directory as it grows. Paths are strings of bytes (latin1), so that names need not be UTF-8. Its system calls are
+ * synchronous: there are five for a file, and nothing else is going on that would have to wait.
+ */
 class ContextTree {
   readonly #options: UnpackContextOptions;
   /** Real directories, by path; they stay. */
@@ -290,31 +293,28 @@ class ContextTree {
 
   async add(header: tar.Header, content: AsyncIterable<Buffer>): Promise<void> {
     const parts = this.#parts(bytesOf(header.name, paxOf(header).path));
+    const target = bytesOf(header.linkname ?? '', paxOf(header).linkpath);
     const path = parts.join('/');
     const attributes = { mode: (header.mode ?? 0o644) & 0o7777, seconds: secondsOf(header) };
     if (path === '') {
       return;
     }
-    await this.#makeDirectories(parts.slice(0, -1));
+    this.#makeDirectories(parts.slice(0, -1));
     switch (header.type) {
       case 'directory':
-        await this.#directory(path, attributes);
+        this.#directory(path, attributes);
         break;
       case 'file':
       case 'contiguous-file':
         await this.#file(path, attributes, content);
         break;
-      case 'symlink': {
-        await this.#clear(path);
-        await fs.symlink(
-          Buffer.from(bytesOf(header.linkname ?? '', paxOf(header).linkpath), 'latin1'),
-          this.#real(path),
-        );
-        await fs.lutimes(this.#real(path), attributes.seconds, attributes.seconds);
+      case 'symlink':
+        this.#clear(path);
+        fs.symlinkSync(Buffer.from(target, 'latin1'), this.#real(path));
+        fs.lutimesSync(this.#real(path), attributes.seconds, attributes.seconds);
         break;
-      }
       case 'link':
-        await this.#link(path, this.#parts(bytesOf(header.linkname ?? '', paxOf(header).linkpath)));
+        this.#link(path, this.#parts(target));
         break;
       case 'character-device':
       case 'block-device':
@@ -328,22 +328,22 @@ class ContextTree {
     }
   }
 
-  async finish(): Promise<UnpackedContext> {
+  finish(): UnpackedContext {
     // Those inside first: a directory that cannot be written any more is done.
     for (const [path, { mode, seconds }] of [...this.#attributes].toSorted(
       ([a], [b]) => b.length - a.length,
     )) {
-      await fs.chmod(this.#real(path), mode | 0o500);
-      await fs.utimes(this.#real(path), seconds, seconds);
+      fs.chmodSync(this.#real(path), mode | 0o500);
+      fs.utimesSync(this.#real(path), seconds, seconds);
     }
     return { newestSeconds: this.#newest, skipped: this.#skipped };
   }
 
-  async #directory(path: string, attributes: Attributes): Promise<void> {
+  #directory(path: string, attributes: Attributes): void {
     if (!this.#directories.has(path)) {
-      if ((await this.#stat(path))?.isDirectory() !== true) {
-        await this.#clear(path);
-        await fs.mkdir(this.#real(path), { mode: 0o700 });
+      if (this.#stat(path)?.isDirectory() !== true) {
+        this.#clear(path);
+        fs.mkdirSync(this.#real(path), { mode: 0o700 });
       }
       this.#directories.add(path);
     }
@@ -351,39 +351,45 @@ class ContextTree {
   }
 
   async #file(path: string, { mode, seconds }: Attributes, content: AsyncIterable<Buffer>): Promise<void> {
-    await this.#clear(path);
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-    await using file = await fs.open(this.#real(path), flags, 0o600);
-    for await (const chunk of content) {
-      this.#options.signal.throwIfAborted();
-      await file.writeFile(chunk);
+    this.#clear(path);
+    const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants;
+    const fd = fs.openSync(this.#real(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    try {
+      for await (const chunk of content) {
+        this.#options.signal.throwIfAborted();
+        for (let done = 0; done < chunk.length; ) {
+          done += fs.writeSync(fd, chunk, done);
+        }
+      }
+      fs.fchmodSync(fd, mode | 0o400);
+      fs.futimesSync(fd, seconds, seconds);
+    } finally {
+      fs.closeSync(fd);
     }
-    await file.chmod(mode | 0o400);
-    await file.utimes(seconds, seconds);
     this.#newest = Math.max(this.#newest ?? 0, Math.floor(seconds));
   }
 
-  async #link(path: string, target: readonly string[]): Promise<void> {
+  #link(path: string, target: readonly string[]): void {
     const to = target.join('/');
     const parent = target.slice(0, -1).join('/');
-    if (!this.#directories.has(parent) || (await this.#stat(to))?.isFile() !== true) {
+    if (!this.#directories.has(parent) || this.#stat(to)?.isFile() !== true) {
       throw this.#bad(`'${shown(path)}' is a link to '${shown(to)}', which is no file of it`);
     }
     if (to !== path) {
-      await this.#clear(path);
-      await fs.link(this.#real(to), this.#real(path));
+      this.#clear(path);
+      fs.linkSync(this.#real(to), this.#real(path));
     }
   }
 
-  async #makeDirectories(parts: readonly string[]): Promise<void> {
+  #makeDirectories(parts: readonly string[]): void {
     for (let depth = 1; depth <= parts.length; depth += 1) {
       const path = parts.slice(0, depth).join('/');
       if (this.#directories.has(path)) {
         continue;
       }
-      const found = await this.#stat(path);
+      const found = this.#stat(path);
       if (found === undefined) {
-        await fs.mkdir(this.#real(path), { mode: 0o755 });
+        fs.mkdirSync(this.#real(path), { mode: 0o755 });
       } else if (!found.isDirectory()) {
         throw this.#bad(`something lies below '${shown(path)}', which is no directory`);
       }
@@ -392,23 +398,18 @@ class ContextTree {
   }
 
   /** Later entries replace earlier ones, but no directories. */
-  async #clear(path: string): Promise<void> {
-    const found = await this.#stat(path);
+  #clear(path: string): void {
+    const found = this.#stat(path);
     if (found?.isDirectory()) {
       throw this.#bad(`'${shown(path)}' is a directory and something else`);
     }
     if (found !== undefined) {
-      await fs.unlink(this.#real(path));
+      fs.unlinkSync(this.#real(path));
     }
   }
 
-  async #stat(path: string) {
-    return await fs.lstat(this.#real(path)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') {
-        return undefined;
-      }
-      throw error;
-    });
+  #stat(path: string): fs.Stats | undefined {
+    return fs.lstatSync(this.#real(path), { throwIfNoEntry: false });
   }
 
   #parts(path: string): string[] {

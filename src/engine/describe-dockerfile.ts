@@ -2,7 +2,7 @@
 import { DefinitionError } from '../errors.ts';
 import { CHECKS, checkUrl } from '../frontend/dockerfile/check-rules.ts';
 import { showLines } from '../frontend/dockerfile/excerpt.ts';
-import type { Finding } from '../frontend/dockerfile/instruction.ts';
+import type { Dockerfile, Finding, Location } from '../frontend/dockerfile/instruction.ts';
 import type { OutlineFacts } from '../frontend/dockerfile/outline.ts';
 import { parseDockerfile } from '../frontend/dockerfile/parse.ts';
 import type { DockerfileRequest } from '../frontend/dockerfile/request.ts';
@@ -12,6 +12,12 @@ import { Dockerfiles } from './dockerfiles.ts';
 import type { EngineParts } from './parts.ts';
 
 export interface DescribeOptions {
+  /**
+   * `checks` looks at all stages if there is no target, `outline` at what the target needs, and `targets` at no more than the text.
+   *
+   * @defaultValue `checks`
+   */
+  readonly question?: 'checks' | 'outline' | 'targets';
   readonly platform?: Platform;
   readonly signal?: AbortSignal;
 }
@@ -19,12 +25,14 @@ export interface DescribeOptions {
 export interface DescribedDockerfile {
   /** Of the file. */
   readonly name: string;
+  /** Those that were found before the error, if there is one. */
   readonly findings: readonly DescribedFinding[];
-  /** Undefined when the Dockerfile cannot be converted. */
+  /** Undefined when the Dockerfile cannot be converted, or only its targets were asked for. */
   readonly outline: OutlineFacts | undefined;
+  /** In the order of the file; none when it cannot be parsed. */
   readonly targets: readonly DescribedTarget[];
-  /** Why it cannot be converted, with the lines around the place. */
-  readonly error: string | undefined;
+  /** Why it cannot be converted. */
+  readonly error: DefinitionError | undefined;
 }
 
 export interface DescribedFinding {
@@ -33,8 +41,7 @@ export interface DescribedFinding {
   readonly description: string;
   readonly url: string;
   readonly message: string;
-  /** From 1. */
-  readonly line?: number;
+  readonly location?: Location;
   /** The lines around it. */
   readonly excerpt?: string;
 }
@@ -42,13 +49,15 @@ export interface DescribedFinding {
 export interface DescribedTarget {
   readonly name?: string;
   readonly description?: string;
+  /** As written. */
   readonly base: string;
+  /** As written. */
   readonly platform?: string;
   readonly isDefault: boolean;
-  readonly line: number;
+  readonly location: Location;
 }
 
-/** @throws {DefinitionError} `E_ARG_TYPE` for an image that is no Dockerfile; what reading and parsing it throws. */
+/** @throws {DefinitionError} `E_ARG_TYPE` for an image that is no Dockerfile; what reading it and looking up bases throws. */
 export async function describeDockerfile(
   parts: EngineParts,
   image: Image,
@@ -56,14 +65,11 @@ export async function describeDockerfile(
 ): Promise<DescribedDockerfile> {
   const [first] = imageParts(image).layers;
   if (first?.base?.kind !== 'dockerfile') {
-    throw new DefinitionError(
-      'only an image that is made by fromDockerfile() has a Dockerfile to ask about',
-      {
-        code: 'E_ARG_TYPE',
-      },
-    );
+    const message = 'only an image that is made by fromDockerfile() has a Dockerfile to ask about';
+    throw new DefinitionError(message, { code: 'E_ARG_TYPE' });
   }
   const { declaration } = first.base;
+  const { question = 'checks' } = options;
   await using dockerfiles = new Dockerfiles(parts, {
     signal: options.signal,
     emit: (event) => parts.onEvent({ timeMs: parts.now(), ...event } as Parameters<typeof parts.onEvent>[0]),
@@ -78,41 +84,64 @@ export async function describeDockerfile(
       secretEnv: [],
       definition: '',
     })),
-    // Without a target all of them are looked at.
-    allStages: declaration.target === undefined,
+    allStages: question === 'checks' && declaration.target === undefined,
   };
-  const dockerfile = parseDockerfile(request.text, { name: request.name });
-  const described = (finding: Finding): DescribedFinding => {
-    const { rule, message, location } = finding;
-    return {
-      rule,
-      message,
-      description: CHECKS[rule].description,
-      url: checkUrl(rule),
-      ...(location === undefined
-        ? {}
-        : { line: location.startLine, excerpt: showLines(dockerfile.lines, location) }),
-    };
+  const { name } = request;
+  const described: DescribedDockerfile = {
+    name,
+    findings: [],
+    outline: undefined,
+    targets: [],
+    error: undefined,
   };
-  const targets = dockerfile.stages.map(({ from }, index): DescribedTarget => {
+  let dockerfile: Dockerfile;
+  try {
+    dockerfile = parseDockerfile(request.text, { name });
+  } catch (error) {
+    return { ...described, error: definitionError(error) };
+  }
+  const targets = targetsOf(dockerfile);
+  if (question === 'targets') {
+    return { ...described, targets };
+  }
+  const { findings, outcome } = await dockerfiles.check(declaration, request);
+  return {
+    name,
+    findings: findings.map((finding) => describedFinding(finding, dockerfile)),
+    outline: 'graph' in outcome ? outcome.graph.outline : undefined,
+    targets,
+    error: 'error' in outcome ? definitionError(outcome.error) : undefined,
+  };
+}
+
+/** What the author of the Dockerfile has to mend; everything else is thrown on. */
+function definitionError(error: unknown): DefinitionError {
+  if (error instanceof DefinitionError) {
+    return error;
+  }
+  throw error;
+}
+
+function describedFinding({ rule, message, location }: Finding, { lines }: Dockerfile): DescribedFinding {
+  return {
+    rule,
+    message,
+    description: CHECKS[rule].description,
+    url: checkUrl(rule),
+    ...(location === undefined ? {} : { location, excerpt: showLines(lines, location) }),
+  };
+}
+
+function targetsOf({ stages }: Dockerfile): readonly DescribedTarget[] {
+  return stages.map(({ from }, index): DescribedTarget => {
     const { stageName, description, base, platform, location } = from;
     return {
-      ...(stageName === undefined ? {} : { name: stageName }),
+      ...(stageName === undefined ? {} : { name: stageName.toLowerCase() }),
       ...(description === undefined ? {} : { description }),
       base,
       ...(platform === undefined ? {} : { platform }),
-      isDefault: index === dockerfile.stages.length - 1,
-      line: location.startLine,
+      isDefault: index === stages.length - 1,
+      location,
     };
   });
-  try {
-    const { findings, outline } = await dockerfiles.describe(declaration, request);
-    return { name: request.name, findings: findings.map(described), outline, targets, error: undefined };
-  } catch (error) {
-    if (!(error instanceof DefinitionError)) {
-      throw error;
-    }
-    const error_ = [error.message, ...(error.excerpt === undefined ? [] : [error.excerpt])].join('\n');
-    return { name: request.name, findings: [], outline: undefined, targets, error: error_ };
-  }
 }

@@ -6,8 +6,13 @@ import { randomUUID } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DefinitionError, HostError } from '../errors.ts';
+import { findingWarning } from '../frontend/dockerfile/check-report.ts';
 import type { ContextIgnore } from '../frontend/dockerfile/context-input.ts';
-import { type DockerfileGraph, dockerfileToGraph } from '../frontend/dockerfile/convert.ts';
+import {
+  type CheckedDockerfile,
+  checkDockerfile,
+  dockerfileToGraph,
+} from '../frontend/dockerfile/convert.ts';
 import type { DockerfileDeclaration } from '../frontend/dockerfile/declaration.ts';
 import type { NamedContextSpec } from '../frontend/dockerfile/named-context.ts';
 import type {
@@ -20,13 +25,13 @@ import type { ConvertDockerfile } from '../frontend/fluent/to-graph.ts';
 import { findIgnoreFile } from '../local/find-ignore-file.ts';
 import { hostPlatform } from '../oci/platform.ts';
 import { ignoringPattern, parseIgnoreFile } from '../patterns/ignore-file.ts';
-import { type BuildSecretValue, buildSecretReader } from '../secret/build-secret.ts';
+import type { BuildSecretValue } from '../secret/build-secret.ts';
 import { secretValues } from '../secret/secret.ts';
-import { type SshAgentSocket, SshAgents } from '../secret/ssh-agents.ts';
+import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Emit } from '../solver/event.ts';
 import { resolveBaseImage } from './base-resolver.ts';
+import { type GivenById, openGivenById } from './given-by-id.ts';
 import { resolveLayout } from './layouts.ts';
-import type { GivenById } from './make-ops.ts';
 import type { EngineParts } from './parts.ts';
 import type { OpenRemoteContext } from './remote-context.ts';
 import type { RemoteSources } from './remote-sources.ts';
@@ -55,11 +60,10 @@ export class Dockerfiles implements AsyncDisposable {
   readonly #opened = new Map<DockerfileDeclaration, Promise<Opened>>();
   readonly #named = new Map<NamedContextSpec, Promise<NamedContext>>();
   readonly #remote: OpenRemoteContext[] = [];
-  readonly #declarations = new Set<DockerfileDeclaration>();
   #sources: Promise<RemoteSources> | undefined;
   /** Secrets and agents that the declarations bring, by id. */
   readonly given: GivenById;
-  readonly #agents = new Map<DockerfileDeclaration, SshAgents>();
+  readonly #givenTo = new Map<DockerfileDeclaration, ReturnType<typeof openGivenById>>();
 
   constructor(parts: EngineParts, options: DockerfilesOptions) {
     this.#parts = parts;
@@ -92,25 +96,25 @@ export class Dockerfiles implements AsyncDisposable {
     const request = await this.request(declaration, options);
     const graph = await dockerfileToGraph(request, this.#resolver());
     if (graph.checkFailure !== undefined) {
-      for (const { rule, message } of graph.findings) {
-        this.#options.emit({ kind: 'warning', code: rule, message });
+      for (const finding of graph.findings) {
+        this.#options.emit({ kind: 'warning', ...findingWarning(graph.name, finding) });
       }
       throw graph.checkFailure;
     }
     return graph;
   };
 
-  /** As {@link convert}, for all stages: what the checks look at. */
-  async describe(declaration: DockerfileDeclaration, request: DockerfileRequest): Promise<DockerfileGraph> {
-    this.#declarations.add(declaration);
-    return await dockerfileToGraph(request, this.#resolver());
+  /** As {@link convert}, for a request of one's own, with what the checks found before an error. */
+  async check(declaration: DockerfileDeclaration, request: DockerfileRequest): Promise<CheckedDockerfile> {
+    this.#give(declaration);
+    return await checkDockerfile(request, this.#resolver());
   }
 
   async request(
     declaration: DockerfileDeclaration,
     { platform, platformAsked, begin, forced, secretEnv, definition }: Parameters<ConvertDockerfile>[1],
   ): Promise<DockerfileRequest> {
-    this.#declarations.add(declaration);
+    this.#give(declaration);
     const { text, name, context } = await this.#open(declaration);
     const namedContexts = await Promise.all(
       Object.entries(declaration.contexts).map(
@@ -150,7 +154,7 @@ export class Dockerfiles implements AsyncDisposable {
     await Promise.allSettled([...this.#opened.values(), ...this.#named.values()]);
     await Promise.all([
       ...this.#remote.map((context) => context.close()),
-      ...[...this.#agents.values()].map((agents) => agents[Symbol.asyncDispose]()),
+      ...[...this.#givenTo.values()].map((given) => given[Symbol.asyncDispose]()),
     ]);
     await (await this.#sources)?.close();
   }
@@ -321,18 +325,24 @@ export class Dockerfiles implements AsyncDisposable {
     return found.kind === 'value' ? Buffer.from(found.bytes).toString('utf8') : undefined;
   }
 
+  #give(declaration: DockerfileDeclaration): void {
+    if (!this.#givenTo.has(declaration)) {
+      const { environment } = this.#parts;
+      this.#givenTo.set(declaration, openGivenById(declaration, { environment, cwd: process.cwd() }));
+    }
+  }
+
   /** Of the Dockerfiles of one build the first that has it. A variable of a Secret of the call is one too, under its name. */
   async #secret(id: string): Promise<BuildSecretValue> {
-    const { environment } = this.#parts;
     let missing: BuildSecretValue = { kind: 'missing', why: 'it was not given to the build' };
-    for (const { secrets, stepSecrets } of this.#declarations) {
-      const found = await buildSecretReader(secrets, { environment, cwd: process.cwd() })(id);
+    for (const [{ stepSecrets }, given] of this.#givenTo) {
+      const found = await given.secret(id);
       if (found.kind === 'value') {
         return found;
       }
       missing = found;
       const owner = stepSecrets.findLast(({ identity }) => identity.keys.includes(id));
-      const value = owner === undefined ? undefined : secretValues(owner, environment)[id];
+      const value = owner === undefined ? undefined : secretValues(owner, this.#parts.environment)[id];
       if (value !== undefined) {
         return { kind: 'value', bytes: Buffer.from(value, 'utf8') };
       }
@@ -341,16 +351,8 @@ export class Dockerfiles implements AsyncDisposable {
   }
 
   async #agent(id: string): Promise<SshAgentSocket | undefined> {
-    for (const declaration of this.#declarations) {
-      let agents = this.#agents.get(declaration);
-      if (agents === undefined) {
-        agents = new SshAgents(declaration.ssh, {
-          environment: this.#parts.environment,
-          cwd: process.cwd(),
-        });
-        this.#agents.set(declaration, agents);
-      }
-      const socket = await agents.socketOf(id);
+    for (const given of this.#givenTo.values()) {
+      const socket = await given.agent(id);
       if (socket !== undefined) {
         return socket;
       }

@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { DefinitionError } from '../errors.ts';
 import type { OciLayoutSource } from '../frontend/fluent/layer-definition.ts';
-import type { Digest } from '../oci/digest.ts';
+import { type Digest, isDigest } from '../oci/digest.ts';
 import { type ImageConfig, parseImageConfig } from '../oci/image-config.ts';
 import { MAX_DOCUMENT_BYTES } from '../oci/json-document.ts';
 import { parseManifest } from '../oci/manifest.ts';
@@ -30,7 +30,10 @@ export async function resolveLayout(
   }
   const { importOciArchive, importOciLayout } = await import('../transport/oci-layout/read.ts');
   const read = layout.form === 'directory' ? importOciLayout : importOciArchive;
-  const { manifestDescriptor, config } = await read(layout.hostPath, { tag: layout.tag, platform }, blobs, {
+  // What names the image is a tag or a digest; no tag looks like a digest.
+  const { tag } = layout;
+  const named = tag !== undefined && isDigest(tag) ? { digest: tag } : { tag };
+  const { manifestDescriptor, config } = await read(layout.hostPath, { ...named, platform }, blobs, {
     signal,
   });
   if (state !== undefined) {

@@ -6,7 +6,7 @@ import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import { buildOp } from '../ops/build.ts';
 import { mergeOp } from '../ops/merge.ts';
-import type { SecretValues } from '../ops/op-context.ts';
+import type { OpTools, SecretValues } from '../ops/op-context.ts';
 import { scratchOp } from '../ops/scratch.ts';
 import { sourceDebianOp } from '../ops/source-debian.ts';
 import { sourceGitOp } from '../ops/source-git.ts';
@@ -14,10 +14,10 @@ import { sourceHttpOp } from '../ops/source-http.ts';
 import { sourceImageOp, sourceOciLayoutOp } from '../ops/source-image.ts';
 import { sourceLocalOp } from '../ops/source-local.ts';
 import { sourceToolOp } from '../ops/source-tool.ts';
-import type { BuildSecretValue } from '../secret/build-secret.ts';
 import { type Secret, secretValues } from '../secret/secret.ts';
-import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Ops } from '../solver/solve.ts';
+import { ensureExecutable } from './executable.ts';
+import type { GivenById } from './given-by-id.ts';
 import type { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOfText } from './registries.ts';
@@ -26,12 +26,6 @@ import { fetchTool, toolImage } from './tools.ts';
 
 /** What steps see of the build, and no key does (Image API, B11.2). */
 const LENT_ENV = { TSBUILD_IS_CONTAINER: '1', TSBUILD_IS_BUILD: '1' };
-
-/** Secrets and agents that the build was given by id. */
-export interface GivenById {
-  readonly secret: (id: string) => Promise<BuildSecretValue>;
-  readonly agent: (id: string) => Promise<SshAgentSocket | undefined>;
-}
 
 /** @param openSources - Gives what the graphs' web files and commits were resolved by; called when a step reads one. */
 export function makeOps(
@@ -42,7 +36,13 @@ export function makeOps(
   given: GivenById,
 ): Ops {
   const { store, layers, worker, settings } = parts;
-  const tools = { storeDir: store.dir, layers, records: store.layers, worker };
+  const tools: OpTools = {
+    storeDir: store.dir,
+    layers,
+    records: store.layers,
+    worker,
+    ensureExecutable: (platform, stack, context) => ensureExecutable(parts, platform, stack, context),
+  };
   const mirrors = new Map(graphs.flatMap((graph) => [...graph.debianMirrors]));
   return {
     scratch: scratchOp,

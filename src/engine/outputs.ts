@@ -1,78 +1,192 @@
-/** Images out of the store: registry, OCI layout, archives, plain root filesystems. */
+/** Images out of the store: registry, OCI layout, archives, plain root filesystems, or another name in the store itself. */
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { rm, stat } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { realpath, rm, stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, relative, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { INLINE_MEMBER, inlineMember } from '../cache/portable-cache.ts';
-import type { ImageRecord } from '../content/image-records.ts';
-import type { LayerBlob } from '../content/layer-records.ts';
+import { type ImageRecord, type IndexRecord, isIndexRecord } from '../content/image-records.ts';
 import { InternalError, UsageError } from '../errors.ts';
-import { type BuiltManifest, buildManifest } from '../image/manifest.ts';
-import type { BlobWish, LayerContext } from '../layer/layer-store.ts';
+import type { LayerContext } from '../layer/layer-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { parsePlatform } from '../oci/platform.ts';
-import { parseReference } from '../oci/reference.ts';
-import type { LayerId } from '../solver/op.ts';
+import { formatPlatform, parsePlatform } from '../oci/platform.ts';
+import { parseReference, type Reference } from '../oci/reference.ts';
+import type { PushImage } from '../transport/registry/push.ts';
+import { workerEvents } from '../worker/worker-events.ts';
+import { checkAnnotations } from './annotations.ts';
 import { repositoriesOf } from './blob-sources.ts';
-import { imageLayers, sourceDateEpoch } from './build-images.ts';
+import { indexedImages, localName } from './image-library.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOf, repositoryReference } from './registries.ts';
+import {
+  prepareShipment,
+  requiredEpoch,
+  type Shipment,
+  type ShipmentWish,
+  type ShippedImage,
+} from './shipment.ts';
+import { writeStoreIndex } from './store-index.ts';
 
-export interface OutputSpec {
-  readonly type: 'oci' | 'docker' | 'registry' | 'tar' | 'local';
+export interface OutputSpec extends ShipmentWish {
+  /** `image` is the store itself: what differs from the image that was built is kept under the names beside it. */
+  readonly type: 'oci' | 'docker' | 'registry' | 'tar' | 'local' | 'image';
   /** A path; `-` is standard output, for archives. */
   readonly dest?: string;
   /** False: a directory instead of an archive. Only `oci`. @defaultValue true */
   readonly tar?: boolean;
-  /** Of the layers that tsbuild writes. @defaultValue zstd; for `docker` gzip. Layers of a base stay as they are if absent. */
-  readonly compression?: 'zstd' | 'gzip' | 'uncompressed';
-  /** @defaultValue 3 for zstd, 6 for gzip */
-  readonly compressionLevel?: number;
-  /** The name that the image gets there; for `registry` where it is pushed. @defaultValue the image's tags */
+  /**
+   * The name that the image gets there, or several with commas between them; for `registry` where it is pushed.
+   *
+   * @defaultValue the image's tags
+   */
   readonly name?: string;
+  /** Of `image`: also to the registry of every name. @defaultValue true for `registry`, else false */
   readonly push?: boolean;
-  /** Modification times in our layers are at most SOURCE_DATE_EPOCH. @defaultValue false */
-  readonly rewriteTimestamp?: boolean;
+  /** Pushed under its digest alone, to the repositories of the names. @defaultValue false */
+  readonly pushByDigest?: boolean;
+  /** Of `local`: `delete` removes from the destination whatever is not of the image. @defaultValue copy */
+  readonly mode?: 'copy' | 'delete';
+  /** Of `local` and `tar`: a subdirectory for each platform. @defaultValue true where there are several platforms */
+  readonly platformSplit?: boolean;
 }
 
-const DEFAULT_LEVELS = { zstd: 3, gzip: 6, none: 0 } as const;
+/** What an output wrote. */
+export interface WrittenOutput {
+  readonly spec: OutputSpec;
+  /** Of the manifest or index; of bare root filesystems that of the image they are from. */
+  readonly digest: Digest;
+  /** Absent for bare root filesystems. */
+  readonly descriptor?: Descriptor;
+  /** Of an image for one platform. */
+  readonly configDigest?: Digest;
+}
 
 /**
+ * @param id - Of an image or an index of the store.
  * @param tags - Names for outputs that bring none themselves.
- * @returns The digest of the manifest; of bare root filesystems that of the image they are from.
  */
 export async function writeOutput(
   parts: EngineParts,
-  imageId: string,
+  id: string,
   spec: OutputSpec,
   tags: readonly string[],
   context: LayerContext,
-): Promise<{ readonly digest: Digest }> {
-  const names = spec.name === undefined ? tags : [spec.name];
-  const record = parts.store.images.get(imageId);
+): Promise<WrittenOutput> {
+  const names = spec.name === undefined ? tags : spec.name.split(',').map((name) => name.trim());
+  const { images } = parts.store;
+  const record = images.get(id) ?? images.getIndex(id);
   if (record === undefined) {
-    throw new InternalError(`the image '${imageId}' that was just built is not in the store`);
+    throw new InternalError(`the image '${id}' that was just built is not in the store`);
   }
   await refuseOtherKind(spec);
+  const records = isIndexRecord(record) ? indexedImages(parts.store, record) : [record];
+  checkAnnotations(
+    spec.annotations ?? [],
+    records.map(({ platform }) => parsePlatform(platform)),
+  );
   if (spec.type === 'tar' || spec.type === 'local') {
-    await writeTree(parts, record, spec, context);
-    return announce(record.manifestDigest, spec, spec.dest ?? '', context);
+    await writeTrees(parts, records, spec, context);
+    const digest = isIndexRecord(record) ? record.id : record.manifestDigest;
+    announce(digest, spec, spec.dest ?? '', context);
+    return { spec, digest };
   }
-  const wish = wishOf(parts, spec);
-  // A registry may have what is not here; what it has not is fetched when it is sent.
-  const blobs =
-    spec.type === 'registry'
-      ? await parts.layers.describeBlobs(record.layers, wish, context)
-      : await parts.layers.ensureBlobs(record.layers, wish, context);
-  const manifest = manifestOf(record, blobs);
-  const { digest } = manifest.manifestDescriptor;
-  if (spec.type !== 'registry') {
-    await writeArchive(parts, record, manifest, spec, names, context);
-    return announce(digest, spec, spec.dest ?? '', context);
+  refuseSeveral(spec, records.length);
+  const wish = {
+    ...spec,
+    noZstd: spec.type === 'docker',
+    ociOnly: spec.type === 'oci',
+    // A registry may have what is not here; what it has not is fetched when it is sent.
+    mayBeElsewhere: spec.type === 'registry' || spec.type === 'image',
+  };
+  const shipment = await prepareShipment(parts, record, wish, context);
+  const written = writtenOf(spec, shipment);
+  if (spec.type === 'oci' || spec.type === 'docker') {
+    await writeArchive(parts, shipment, spec, names, context);
+    announce(written.digest, spec, spec.dest ?? '', context);
+    return written;
   }
+  if (spec.type === 'image') {
+    await keepInStore(parts, record, shipment, names);
+  }
+  if (spec.push ?? spec.type === 'registry') {
+    await push(parts, shipment, spec, names, context);
+  }
+  return written;
+}
+
+function writtenOf(spec: OutputSpec, { descriptor, images, index }: Shipment): WrittenOutput {
+  const [only] = images;
+  return {
+    spec,
+    digest: descriptor.digest,
+    descriptor,
+    ...(index === undefined && only !== undefined ? { configDigest: only.configDescriptor.digest } : {}),
+  };
+}
+
+/** @throws {UsageError} `E_USAGE` for an output that can hold one image only. */
+export function refuseSeveral({ type }: OutputSpec, images: number): void {
+  if (type === 'docker' && images > 1) {
+    throw new UsageError('an archive for `docker load` holds an image for one platform', {
+      code: 'E_USAGE',
+      hint: 'build for one --platform, or write type=oci',
+    });
+  }
+}
+
+/** Names what was made. Where it is not the built image itself, it becomes an image beside that one, with the same layers. */
+async function keepInStore(
+  { store }: EngineParts,
+  record: ImageRecord | IndexRecord,
+  { images, index }: Shipment,
+  names: readonly string[],
+): Promise<void> {
+  const ids: string[] = [];
+  for (const { record: own, ...made } of images) {
+    const { digest } = made.manifestDescriptor;
+    if (digest === own.manifestDigest) {
+      ids.push(own.id);
+      continue;
+    }
+    await Promise.all([store.blobs.put(made.configBytes), store.blobs.put(made.manifestBytes)]);
+    store.images.put({
+      ...own,
+      id: digest,
+      manifestDigest: digest,
+      configDigest: made.configDescriptor.digest,
+    });
+    ids.push(digest);
+  }
+  let id = ids[0] ?? record.id;
+  if (index !== undefined) {
+    await store.blobs.put(index.bytes);
+    id = index.descriptor.digest;
+    store.images.putIndex({
+      id: index.descriptor.digest,
+      mediaType: index.descriptor.mediaType,
+      sizeBytes: index.bytes.length,
+      images: images.map(({ manifestDescriptor, configDescriptor }, position) => ({
+        id: ids[position] ?? '',
+        manifestDigest: manifestDescriptor.digest,
+        configDigest: configDescriptor.digest,
+      })),
+    });
+  }
+  for (const name of names) {
+    store.images.setName(localName(name), id);
+  }
+  await writeStoreIndex(store);
+}
+
+async function push(
+  parts: EngineParts,
+  shipment: Shipment,
+  spec: OutputSpec,
+  names: readonly string[],
+  context: LayerContext,
+): Promise<void> {
   if (names.length === 0) {
     throw new UsageError('nothing says where to push the image', {
       code: 'E_USAGE',
@@ -80,115 +194,98 @@ export async function writeOutput(
     });
   }
   for (const name of names) {
-    await pushImage(parts, record, manifest, blobs, wish, name, context);
-    announce(digest, spec, name, context);
+    const reference = spec.pushByDigest === true ? byDigestOnly(name) : parseReference(name);
+    await pushTo(parts, shipment, reference, context);
+    announce(shipment.descriptor.digest, spec, name, context);
   }
-  return { digest };
 }
 
-function wishOf({ environment }: EngineParts, spec: OutputSpec): BlobWish {
-  const compression: BlobWish['compression'] =
-    spec.compression === 'uncompressed'
-      ? 'none'
-      : (spec.compression ?? (spec.type === 'docker' ? 'gzip' : 'zstd'));
-  const wish = {
-    compression,
-    level: spec.compressionLevel ?? DEFAULT_LEVELS[compression],
-    // `docker load` of older engines knows no zstd, and what was asked for by name is what one gets.
-    keepSource: spec.compression === undefined && spec.type !== 'docker',
-  };
-  if (spec.rewriteTimestamp !== true) {
-    return wish;
+/** @throws {UsageError} `E_USAGE` for a name with a tag, which would be left out. */
+function byDigestOnly(name: string): Reference {
+  const { tag, ...reference } = parseReference(name);
+  if (tag !== undefined && name.endsWith(`:${tag}`)) {
+    throw new UsageError(`'${name}' has a tag, and push-by-digest pushes without one`, { code: 'E_USAGE' });
   }
-  const epoch = sourceDateEpoch(environment);
-  if (epoch === undefined) {
-    throw new UsageError('rewriting timestamps needs SOURCE_DATE_EPOCH, in seconds since 1970', {
-      code: 'E_USAGE',
-      hint: 'SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) tsbuild build …',
-    });
-  }
-  return { ...wish, clampMtimeSeconds: epoch };
+  return reference;
 }
 
-/** The image's own config, with these blobs for layers. */
-function manifestOf({ config, platform }: ImageRecord, blobs: readonly LayerBlob[]): BuiltManifest {
-  return buildManifest({
-    layers: imageLayers(blobs),
-    config: config.config ?? {},
-    platform: parsePlatform(platform),
-    created: config.created,
-    history: config.history,
-    author: config.author,
-    extra: inlineMember(config[INLINE_MEMBER]),
-  });
-}
-
-async function pushImage(
-  { store, registries, layers }: EngineParts,
-  record: ImageRecord,
-  manifest: BuiltManifest,
-  blobs: readonly LayerBlob[],
-  wish: BlobWish,
-  name: string,
-  context: LayerContext,
+async function pushTo(
+  { store, registries }: EngineParts,
+  { images, index }: Shipment,
+  reference: Reference,
+  { signal, emit }: LayerContext,
 ): Promise<void> {
-  const { signal, emit } = context;
-  const reference = parseReference(name);
   const client = await registries.clientFor(reference);
-  const sources = new Set(blobs.flatMap(({ digest }) => repositoriesOf(store.layers.sources(digest))));
-  const prepare = async ({ digest }: Descriptor) => {
-    const index = blobs.findIndex((blob) => blob.digest === digest);
-    if (index >= 0) {
-      await layers.ensureBlob(record.layers[index] as LayerId, record.layers.slice(0, index), wish, context);
-    }
-  };
-  await client.push(
-    {
-      manifestDescriptor: manifest.manifestDescriptor,
-      manifestBytes: manifest.manifestBytes,
-      blobs: [manifest.configDescriptor, ...manifest.layers],
-      open: ({ digest }: Descriptor) =>
-        digest === manifest.configDescriptor.digest ? manifest.configBytes : store.blobs.path(digest),
-      prepare,
-    },
-    reference,
-    {
-      signal,
-      mountFromReferences: [...sources].map(repositoryReference),
-      onProgress: ({ digest, doneBytes, totalBytes, state }) =>
-        emit({
-          kind: 'progress',
-          id: `upload ${digest}`,
-          activity: 'upload',
-          subject: digest,
-          doneBytes,
-          totalBytes,
-          state: state === 'exists' || state === 'mounted' ? 'exists' : state === 'done' ? 'done' : 'running',
-        }),
-    },
-  );
-  for (const { digest } of blobs) {
+  const layers = images.flatMap((image) => image.layers);
+  const sources = new Set(layers.flatMap(({ digest }) => repositoriesOf(store.layers.sources(digest))));
+  const children = images.map((image) => pushImageOf(store, image));
+  const [only] = children;
+  const whole: PushImage | undefined =
+    index === undefined
+      ? only
+      : {
+          manifestDescriptor: index.descriptor,
+          manifestBytes: index.bytes,
+          blobs: [],
+          open: () => index.bytes,
+          children,
+        };
+  if (whole === undefined) {
+    throw new InternalError('an output without an image');
+  }
+  await client.push(whole, reference, {
+    signal,
+    mountFromReferences: [...sources].map(repositoryReference),
+    onProgress: ({ digest, doneBytes, totalBytes, state }) =>
+      emit({
+        kind: 'progress',
+        id: `upload ${digest}`,
+        activity: 'upload',
+        subject: digest,
+        doneBytes,
+        totalBytes,
+        state: state === 'exists' || state === 'mounted' ? 'exists' : state === 'done' ? 'done' : 'running',
+      }),
+  });
+  for (const { digest } of layers) {
     store.layers.addSource(digest, repositoryOf(reference));
   }
 }
 
+function pushImageOf({ blobs }: EngineParts['store'], image: ShippedImage): PushImage {
+  return {
+    manifestDescriptor: image.manifestDescriptor,
+    manifestBytes: image.manifestBytes,
+    blobs: [image.configDescriptor, ...image.layers],
+    open: ({ digest }) => (digest === image.configDescriptor.digest ? image.configBytes : blobs.path(digest)),
+    prepare: ({ digest }) => image.fetch(digest),
+  };
+}
+
 async function writeArchive(
   { store }: EngineParts,
-  { platform }: ImageRecord,
-  manifest: BuiltManifest,
+  { descriptor, images, index }: Shipment,
   spec: OutputSpec,
   names: readonly string[],
   { signal, emit }: LayerContext,
 ): Promise<void> {
   const dest = destinationOf(spec);
-  const image = {
-    ...manifest,
-    platform: parsePlatform(platform),
+  const exported = images.map((image) => ({
+    ...image,
     path: ({ digest }: Descriptor) => store.blobs.path(digest),
-  };
+  }));
+  const [image] = exported;
+  if (image === undefined) {
+    throw new InternalError('an output without an image');
+  }
+  const whole =
+    index === undefined
+      ? image
+      : { indexDescriptor: index.descriptor, indexBytes: index.bytes, images: exported };
   const options = {
     signal,
     ...(names.length === 0 ? {} : { tags: names }),
+    annotations: descriptor.annotations,
     onProgress: ({ doneBytes, totalBytes }: { readonly doneBytes: number; readonly totalBytes: number }) =>
       emit({
         kind: 'progress',
@@ -207,27 +304,40 @@ async function writeArchive(
       ? untilClosed(docker.streamDockerArchive(standardOutput(), image, options))
       : docker.writeDockerArchive(resolve(dest), image, options));
   } else if (spec.tar === false) {
-    await layout.writeOciLayout(resolve(dest), image, options);
+    await layout.writeOciLayout(resolve(dest), whole, options);
   } else {
     await (dest === '-'
-      ? untilClosed(layout.streamOciArchive(standardOutput(), image, options))
-      : layout.writeOciArchive(resolve(dest), image, options));
+      ? untilClosed(layout.streamOciArchive(standardOutput(), whole, options))
+      : layout.writeOciArchive(resolve(dest), whole, options));
   }
 }
 
-async function writeTree(
-  { store, layers, worker }: EngineParts,
-  record: ImageRecord,
+async function writeTrees(
+  { store, layers, worker, environment }: EngineParts,
+  records: readonly ImageRecord[],
   spec: OutputSpec,
   context: LayerContext,
 ): Promise<void> {
   const dest = destinationOf(spec);
-  await layers.ensureSnapshots(record.layers, context);
-  const form = spec.type === 'local' ? 'directory' : 'tar';
+  if (spec.mode === 'delete') {
+    await refuseToEmpty(resolve(dest), store.dir, environment);
+  }
+  await Promise.all(records.map((record) => layers.ensureSnapshots(record.layers, context)));
+  const split = spec.platformSplit ?? records.length > 1;
+  const trees = records.map((record) => ({
+    layers: record.layers,
+    // As BuildKit names them: linux_arm_v7.
+    prefix: split ? formatPlatform(parsePlatform(record.platform)).replaceAll('/', '_') : '',
+  }));
   const destination = dest === '-' ? store.scratchFile(`tree-${randomUUID()}`) : resolve(dest);
   try {
     const { signal } = context;
-    await (await worker()).call('exportTree', { layers: record.layers, destination, form }, { signal });
+    const form = spec.type === 'local' ? 'directory' : 'tar';
+    const extraFiles = spec.mode === 'delete' ? 'remove' : 'keep';
+    const clamp =
+      spec.rewriteTimestamp === true ? { clampMtimeSeconds: requiredEpoch(environment, spec) } : {};
+    const params = { trees, destination, form, extraFiles, ...clamp } as const;
+    await (await worker()).call('exportTree', params, { signal, onEvent: workerEvents(context.emit) });
     if (dest === '-') {
       const source = createReadStream(destination, { highWaterMark: 1 << 20 });
       await untilClosed(pipeline(source, standardOutput(), { signal }));
@@ -236,6 +346,46 @@ async function writeTree(
     if (dest === '-') {
       await rm(destination, { force: true });
     }
+  }
+}
+
+/**
+ * `mode=delete` is for directories that hold nothing but outputs. One that holds the user's home, the directory that one
+ * works in or the store is a mistake, and so is what is above it.
+ *
+ * @throws {UsageError} `E_OUTPUT_UNSAFE`
+ */
+async function refuseToEmpty(
+  destination: string,
+  storeDir: string,
+  { HOME: home }: NodeJS.ProcessEnv,
+): Promise<void> {
+  const real = await realPath(destination);
+  const holds = (outer: string, inner: string) => !/^\.\.(\/|$)/.test(relative(outer, inner));
+  const precious = [
+    ['the root directory', '/'],
+    ['your home directory', home === undefined || home === '' ? homedir() : home],
+    ['the working directory', process.cwd()],
+    ['the store of tsbuild', storeDir],
+  ] as const;
+  for (const [what, path] of precious) {
+    const place = await realPath(path);
+    if (holds(real, place) || (path === storeDir && holds(place, real))) {
+      throw new UsageError(`mode=delete would empty '${destination}', which is or holds ${what}`, {
+        code: 'E_OUTPUT_UNSAFE',
+        hint: 'write to a directory that holds nothing else, such as ./out',
+      });
+    }
+  }
+}
+
+/** Of what is not there yet: of the nearest directory above it that is. */
+async function realPath(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch {
+    const above = dirname(path);
+    return above === path ? path : resolve(await realPath(above), relative(above, path));
   }
 }
 
@@ -279,12 +429,6 @@ async function refuseOtherKind({ type, tar, dest }: OutputSpec): Promise<void> {
   }
 }
 
-function announce(
-  digest: Digest,
-  { type }: OutputSpec,
-  destination: string,
-  { emit }: LayerContext,
-): { readonly digest: Digest } {
+function announce(digest: Digest, { type }: OutputSpec, destination: string, { emit }: LayerContext): void {
   emit({ kind: 'output', type, destination, digest });
-  return { digest };
 }

@@ -4,6 +4,7 @@
  */
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { IndexedImage } from '../content/image-records.ts';
 import { native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import { type Digest, isDigest } from '../oci/digest.ts';
@@ -68,6 +69,7 @@ interface Inventory {
 }
 
 export async function usage(parts: EngineParts, signal: AbortSignal): Promise<readonly UsageLine[]> {
+  const { images } = parts.store;
   const inventory = await takeInventory(parts, signal);
   const removable = parts.store.meta.transaction(() => new Collection(parts.store, inventory, {}).collect());
   const line = (kind: UsageKind, sizes: Sizes): UsageLine => ({
@@ -77,7 +79,7 @@ export async function usage(parts: EngineParts, signal: AbortSignal): Promise<re
     reclaimableBytes: sum(removable.filter((item) => item.kind === kind).map((item) => item.sizeBytes)),
   });
   return [
-    line('images', new Map(parts.store.images.list().map(({ id }) => [id, 0]))),
+    line('images', new Map([...images.list(), ...images.listIndexes()].map(({ id }) => [id, 0]))),
     line('layers', inventory.layers),
     line('blobs', inventory.blobs),
     line('archives', inventory.archives),
@@ -173,6 +175,9 @@ async function documentsOf({ images, blobs }: Store, present: Sizes): Promise<Re
   for (const { manifestDigest, configDigest } of images.list()) {
     documents.set(manifestDigest, configDigest);
   }
+  for (const { manifestDigest, configDigest } of images.listIndexes().flatMap((index) => index.images)) {
+    documents.set(manifestDigest, configDigest);
+  }
   for (const digest of images.resolved()) {
     if (present.has(digest)) {
       documents.set(digest, parseManifest(await blobs.read(digest, MAX_DOCUMENT_BYTES)).config.digest);
@@ -225,6 +230,9 @@ class Collection {
   readonly #options: PruneOptions;
   readonly #removed: RemovedItem[] = [];
   readonly #images = new Set<string>();
+  readonly #indexes = new Set<string>();
+  /** Digest of an index → the manifests that it lists. */
+  readonly #listed: ReadonlyMap<string, readonly IndexedImage[]>;
   readonly #layers = new Set<string>();
   /** Nobody else is there: files without a record belong to nobody. */
   readonly #alone: boolean;
@@ -238,6 +246,7 @@ class Collection {
     this.#store = store;
     this.#inventory = inventory;
     this.#options = options;
+    this.#listed = new Map(store.images.listIndexes().map(({ id, images }) => [id, images]));
     const oldestOther = store.oldestOtherEngineMs();
     this.#alone = oldestOther === Number.POSITIVE_INFINITY;
     this.#asked =
@@ -273,6 +282,9 @@ class Collection {
   /** Removes the records of what {@link collect} chose. */
   forget(): void {
     const { db } = this.#store.meta;
+    for (const id of this.#indexes) {
+      db.prepare('DELETE FROM indexes WHERE id = ?').run(id);
+    }
     for (const id of this.#images) {
       this.#store.images.remove(id);
     }
@@ -288,8 +300,32 @@ class Collection {
     }
   }
 
+  /** @returns Images that an index needs which stays. */
+  #collectIndexes(): ReadonlySet<string> {
+    const rows = this.#store.meta.db
+      .prepare(
+        `SELECT id, used_ms, EXISTS (SELECT 1 FROM names WHERE image_index = indexes.id) AS named
+         FROM indexes ORDER BY used_ms`,
+      )
+      .all();
+    const needed = new Set<string>();
+    for (const row of rows) {
+      const id = String(row.id);
+      const optional = this.#options.all === true || row.named === 0;
+      if (optional && Number(row.used_ms) < this.#before && this.#remove('images', id, 0)) {
+        this.#indexes.add(id);
+      } else {
+        for (const image of this.#listed.get(id) ?? []) {
+          needed.add(image.id);
+        }
+      }
+    }
+    return needed;
+  }
+
   /** @returns Layers of the images that stay. */
   #collectImages(): ReadonlySet<string> {
+    const listed = this.#collectIndexes();
     const rows = this.#store.meta.db
       .prepare(
         `SELECT id, layers, used_ms, EXISTS (SELECT 1 FROM names WHERE image = images.id) AS named
@@ -299,7 +335,7 @@ class Collection {
     const inUse = new Set<string>();
     for (const row of rows) {
       const id = String(row.id);
-      const optional = this.#options.all === true || row.named === 0;
+      const optional = !listed.has(id) && (this.#options.all === true || row.named === 0);
       if (optional && Number(row.used_ms) < this.#before && this.#remove('images', id, 0)) {
         this.#images.add(id);
       } else {
@@ -333,9 +369,20 @@ class Collection {
     const staying = new Set(
       images.flatMap(({ id, manifestDigest }) => (this.#images.has(id) ? [] : [manifestDigest])),
     );
-    const gone = new Set(
-      images.map(({ manifestDigest }) => manifestDigest).filter((digest) => !staying.has(digest)),
-    );
+    const removedOf = images.map(({ manifestDigest }) => manifestDigest);
+    for (const [index, listed] of this.#listed) {
+      if (!this.#indexes.has(index)) {
+        needed.add(index);
+      }
+      for (const { manifestDigest } of listed) {
+        if (this.#indexes.has(index)) {
+          removedOf.push(manifestDigest);
+        } else {
+          staying.add(manifestDigest);
+        }
+      }
+    }
+    const gone = new Set(removedOf.filter((digest) => !staying.has(digest)));
     for (const [manifest, config] of this.#inventory.documents) {
       if (!gone.has(manifest)) {
         needed.add(manifest).add(config);

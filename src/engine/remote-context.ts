@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { waitWith } from '../base/abort.ts';
 import { DefinitionError, HostError } from '../errors.ts';
 import { type GitSource, parseGitUrl } from '../frontend/dockerfile/git-url.ts';
 import { isHttpUrl } from '../frontend/dockerfile/http-url.ts';
@@ -83,7 +84,7 @@ async function make(
   options: RemoteContextOptions,
 ): Promise<RemoteContext> {
   if (typeof source !== 'string') {
-    return await fromBytes(source, 'standard input', directory, options);
+    return await fromBytes(until(options.signal, source), 'standard input', directory, options);
   }
   const repository = parseGitUrl(source);
   if (repository !== undefined) {
@@ -167,6 +168,26 @@ async function unpacked(
     path: directory,
     ...(newestSeconds === undefined ? {} : { sourceEpochSeconds: newestSeconds }),
   };
+}
+
+/** The same, but that it ends with the signal's reason: whoever is to write may never do so. */
+async function* until(
+  signal: AbortSignal,
+  bytes: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const iterator = bytes[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const { value, done } = await waitWith(iterator.next(), signal);
+      if (done === true) {
+        return;
+      }
+      yield value;
+    }
+  } finally {
+    // Not waited for: it may wait itself.
+    iterator.return?.().catch(() => undefined);
+  }
 }
 
 /** The beginning of a stream, and all of it. */

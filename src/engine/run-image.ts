@@ -2,10 +2,12 @@
 import { DefinitionError } from '../errors.ts';
 import type { LayerContext } from '../layer/layer-store.ts';
 import type { ContainerConfig } from '../oci/image-config.ts';
+import type { Platform } from '../oci/platform.ts';
 import { type Secret, secretValues } from '../secret/secret.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { InputFile, RunResult as WorkerRunResult } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
+import { ensureExecutable } from './executable.ts';
 import type { EngineParts } from './parts.ts';
 
 export interface ContainerOptions {
@@ -22,6 +24,7 @@ export interface Container {
   readonly imageId: string;
   readonly layers: readonly LayerId[];
   readonly config: ContainerConfig;
+  readonly platform: Platform;
   /** Put above the image, in order. */
   readonly files: readonly InputFile[];
 }
@@ -31,16 +34,17 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 /**
  * @param command - Takes the place of CMD.
  * @param onOutput - What the container writes, as it comes.
- * @throws {DefinitionError} `E_NOTHING_TO_RUN`
+ * @throws {DefinitionError} `E_NOTHING_TO_RUN` @throws {HostError} `E_PLATFORM_EMULATION`
  */
 export async function runContainer(
-  { layers: layerStore, worker, environment }: EngineParts,
-  { imageId, layers, config, files }: Container,
+  parts: EngineParts,
+  { imageId, layers, config, platform, files }: Container,
   command: readonly string[] | undefined,
   options: ContainerOptions,
   context: LayerContext,
   onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void,
 ): Promise<WorkerRunResult> {
+  const { layers: layerStore, worker, environment } = parts;
   const argv = [...(config.Entrypoint ?? []), ...(command ?? config.Cmd ?? [])];
   if (argv.length === 0) {
     throw new DefinitionError('the image has neither an entrypoint nor a command', {
@@ -63,6 +67,7 @@ export async function runContainer(
       env.set(name, value);
     }
   }
+  await ensureExecutable(parts, platform, layers, context);
   await layerStore.ensureSnapshots(layers, context);
   const forward = workerEvents(context.emit);
   return await (await worker()).call(

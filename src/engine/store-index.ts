@@ -10,15 +10,22 @@ import type { Store } from './store.ts';
 export async function writeStoreIndex(store: Store): Promise<void> {
   await store.blobs.prepare();
   store.meta.transaction(() => {
-    const manifests = store.images.list().flatMap(({ manifestDigest, platform, names }) =>
+    const named = (name: string) => ({ annotations: { 'org.opencontainers.image.ref.name': name } });
+    const images = store.images.list().flatMap(({ manifestDigest, platform, names }) =>
       names.map((name) => ({
         mediaType: OCI_MANIFEST,
         digest: manifestDigest,
         size: statSync(store.blobs.path(manifestDigest)).size,
         platform: parsePlatform(platform),
-        annotations: { 'org.opencontainers.image.ref.name': name },
+        ...named(name),
       })),
     );
+    const indexes = store.images
+      .listIndexes()
+      .flatMap(({ id, mediaType, sizeBytes, names }) =>
+        names.map((name) => ({ mediaType, digest: id, size: sizeBytes, ...named(name) })),
+      );
+    const manifests = [...images, ...indexes];
     const temporary = store.scratchFile('index.json');
     writeFileSync(temporary, canonicalJson({ schemaVersion: 2, mediaType: OCI_INDEX, manifests }));
     renameSync(temporary, join(store.dir, 'index.json'));

@@ -236,10 +236,10 @@ function editsOf(devices: readonly KnownDevice[], warnings: string[]): DeviceEdi
     all
       .flatMap((edits) => edits.mounts)
       .filter(isBind)
-      .map((mount) => [posix.normalize(mount.containerPath), mount]),
+      .map((mount) => [tidy(mount.containerPath), mount]),
   );
   const nodes = new Map(
-    all.flatMap((edits) => edits.deviceNodes).map(({ path, hostPath }) => [posix.normalize(path), hostPath]),
+    all.flatMap((edits) => edits.deviceNodes).map(({ path, hostPath }) => [tidy(path), hostPath]),
   );
   return {
     env: all.flatMap((edits) => edits.env),
@@ -253,12 +253,17 @@ function editsOf(devices: readonly KnownDevice[], warnings: string[]): DeviceEdi
     gids: [...new Set(all.flatMap((edits) => edits.additionalGids))],
     links: flagOf('create-symlinks').flatMap((text) => {
       const [target = '', path = ''] = text.split('::');
-      return target !== '' && path.startsWith('/') ? [{ target, path: posix.normalize(path) }] : [];
+      return target !== '' && path.startsWith('/') ? [{ target, path: tidy(path) }] : [];
     }),
-    libraryDirs: [...new Set(flagOf('update-ldcache').map((path) => posix.normalize(path)))],
+    libraryDirs: [...new Set(flagOf('update-ldcache').map(tidy))],
     ...(driverVersion === undefined ? {} : { driverVersion }),
     fixedNodes: hooks.some(({ command }) => command === 'disable-device-node-modification'),
   };
+}
+
+function tidy(path: string): string {
+  const normal = posix.normalize(path);
+  return normal === '/' ? normal : normal.replace(/\/$/, '');
 }
 
 function isBind({ type }: { readonly type: string }): boolean {

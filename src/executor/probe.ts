@@ -5,6 +5,7 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { TsbuildError } from '../errors.ts';
 import { launcherPath } from '../native/launcher-path.ts';
+import { type EmulationHost, executablePlatforms, THIS_MACHINE } from './emulation.ts';
 import { probeGpu } from './probe-gpu.ts';
 
 export interface HostCheck {
@@ -47,7 +48,7 @@ export async function probeHost({
     }
   }
   probeRunc(checks);
-  checks.push(probeGpu());
+  checks.push(probeGpu(), probePlatforms());
   probeDisk(checks, storeDirOf(env));
   return checks;
 }
@@ -205,6 +206,18 @@ function probeRunc(checks: HostCheck[]): void {
           required: false,
         },
   );
+}
+
+/** Of which platforms steps can be run. Images that only hold files are built for any. */
+export function probePlatforms(host: EmulationHost = THIS_MACHINE): HostCheck {
+  const platforms = executablePlatforms(host).map(({ platform, execution }) =>
+    execution.kind === 'emulated'
+      ? `${platform} (by ${execution.interpreter})`
+      : execution.kind === 'emulated-from-image'
+        ? `${platform} (by ${execution.interpreter}, where the image has it)`
+        : platform,
+  );
+  return { name: 'platforms', ok: true, detail: platforms.join(', '), required: false };
 }
 
 function probeDisk(checks: HostCheck[], storeDir: string): void {

@@ -15,7 +15,7 @@ import type { DeviceEdits } from './cdi.ts';
 import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
 import { HOSTNAME, type Outcome, runInSandbox, type SandboxMount } from './sandbox.ts';
 import { forwardAgent } from './ssh-forward.ts';
-import { stageDevices } from './stage-devices.ts';
+import { deviceMounts, stageDevices } from './stage-devices.ts';
 import { lookupUser } from './user.ts';
 
 export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -270,11 +270,8 @@ function mountpointOf(mount: ProgramMount): Mountpoint {
   return { path: pathOf(mount.target), kind: isFile ? 'file' : 'directory' };
 }
 
-function placesOf({ nodes, mounts }: DeviceEdits): Mountpoint[] {
-  return [
-    ...nodes.map(({ target }) => ({ path: target, kind: 'file' as const })),
-    ...mounts.map(({ target, sourceKind }) => ({ path: target, kind: sourceKind })),
-  ];
+function placesOf(edits: DeviceEdits): Mountpoint[] {
+  return deviceMounts(edits).map(({ target, targetKind }) => ({ path: target, kind: targetKind }));
 }
 
 /** A mount for bubblewrap, its target as it was asked for. */

@@ -174,7 +174,10 @@ function systemArguments(spec: SandboxSpec, { pidNamespace }: SandboxOptions): s
     words.push(...COVERED.flatMap((path) => ['--bind-try', path, path]));
   }
   words.push('--dev', '/dev');
-  if (spec.shmSizeBytes !== undefined) {
+  if (spec.shmSizeBytes === undefined) {
+    // As bubblewrap makes it, only root may write there.
+    words.push('--chmod', '1777', '/dev/shm');
+  } else {
     words.push('--perms', '1777', '--size', String(spec.shmSizeBytes), '--tmpfs', '/dev/shm');
   }
   words.push(bind, '/sys', '/sys', ...(insecure ? hostDevices() : maskArguments()));
@@ -216,6 +219,7 @@ function encodeSpec(spec: SandboxSpec): Buffer {
     String(spec.uid),
     String(spec.gid),
     spec.groups === undefined ? 'keep' : spec.groups.join(','),
+    spec.insecure === true ? 'all' : '',
     spec.cwd,
     '022',
     (spec.ulimits ?? []).map(({ name, soft, hard }) => `${name}=${soft}:${hard}`).join(','),

@@ -31,14 +31,9 @@ export interface StageOptions {
 const COMPAT_DIR = '/usr/local/cuda/compat';
 const NVIDIA_PARAMS = '/proc/driver/nvidia/params';
 
-export function stageDevices(edits: DeviceEdits, options: StageOptions): StagedDevices {
-  const isLibrary = ({ target, sourceKind }: DeviceEdits['mounts'][number]) =>
-    sourceKind === 'file' &&
-    edits.libraryDirs.includes(dirname(target)) &&
-    /\.so(\.|$)/.test(basename(target));
-  const libraries = edits.mounts.filter(isLibrary);
-  const links = edits.links.filter(({ path }) => edits.libraryDirs.includes(dirname(path)));
-  const mounts: StagedDevices['mounts'][number][] = [
+/** What is mounted in the image's own directories, whose mountpoints must be there. */
+export function deviceMounts(edits: DeviceEdits): StagedDevices['mounts'] {
+  return [
     ...edits.nodes.map(({ source, target }) => ({
       kind: 'device' as const,
       source,
@@ -47,7 +42,7 @@ export function stageDevices(edits: DeviceEdits, options: StageOptions): StagedD
       targetKind: 'file' as const,
     })),
     ...edits.mounts
-      .filter((mount) => !isLibrary(mount))
+      .filter((mount) => !isLibrary(edits, mount))
       .map(({ source, sourceKind, target, readOnly }) => ({
         kind: 'bind' as const,
         source,
@@ -55,8 +50,13 @@ export function stageDevices(edits: DeviceEdits, options: StageOptions): StagedD
         readOnly,
         targetKind: sourceKind,
       })),
-    ...otherLinks(edits, links),
+    ...otherLinks(edits),
   ];
+}
+
+export function stageDevices(edits: DeviceEdits, options: StageOptions): StagedDevices {
+  const libraries = edits.mounts.filter((mount) => isLibrary(edits, mount));
+  const mounts: StagedDevices['mounts'][number][] = [...deviceMounts(edits)];
   const env = new Map(edits.env);
   if (libraries.length > 0) {
     mkdirSync(options.dir, { mode: 0o755 });
@@ -74,7 +74,7 @@ export function stageDevices(edits: DeviceEdits, options: StageOptions): StagedD
     for (const { source, target } of libraries) {
       linkOnce(options.dir, sonameOf(source), basename(target));
     }
-    for (const { target, path } of links) {
+    for (const { target, path } of edits.links.filter((link) => isStaged(edits, link))) {
       linkOnce(options.dir, basename(path), basename(target));
     }
     const own = env.get('LD_LIBRARY_PATH') ?? options.libraryPath;
@@ -96,11 +96,23 @@ export function stageDevices(edits: DeviceEdits, options: StageOptions): StagedD
   return { mounts, env: [...env] };
 }
 
+function isLibrary({ libraryDirs }: DeviceEdits, mount: DeviceEdits['mounts'][number]): boolean {
+  return (
+    mount.sourceKind === 'file' &&
+    libraryDirs.includes(dirname(mount.target)) &&
+    /\.so(\.|$)/.test(basename(mount.target))
+  );
+}
+
+function isStaged({ libraryDirs }: DeviceEdits, { path }: DeviceEdits['links'][number]): boolean {
+  return libraryDirs.includes(dirname(path));
+}
+
 /** Elsewhere a link would stay in the layer; the file that it leads to is bound in its place. */
-function otherLinks(edits: DeviceEdits, staged: DeviceEdits['links']): StagedDevices['mounts'] {
+function otherLinks(edits: DeviceEdits): StagedDevices['mounts'] {
   const files = new Map(edits.mounts.map((mount) => [mount.target, mount]));
   return edits.links
-    .filter((link) => !staged.includes(link))
+    .filter((link) => !isStaged(edits, link))
     .flatMap(({ target, path }) => {
       const mount = files.get(posix.resolve(dirname(path), target));
       return mount === undefined

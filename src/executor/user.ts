@@ -8,7 +8,7 @@ import { resolveInTree } from '../snapshot/resolve.ts';
 export interface StepUser {
   readonly uid: number;
   readonly gid: number;
-  /** Supplementary groups. */
+  /** Supplementary groups; the own one is among them, as runc has it. */
   readonly groups: readonly number[];
   readonly home: string;
 }
@@ -57,14 +57,15 @@ export function lookupUser(root: string, wanted: string): StepUser {
     if (group === undefined && !NUMBER.test(groupPart)) {
       throw unknown('group', groupPart, '/etc/group');
     }
-    return { uid, gid: group?.gid ?? checkId(groupPart), groups: [], home };
+    const gid = group?.gid ?? checkId(groupPart);
+    return { uid, gid, groups: [gid], home };
   }
   const gid = entry?.gid ?? 0;
   const supplementary =
     entry === undefined
       ? []
       : groups.filter(({ members }) => members.includes(entry.name)).map((group) => group.gid);
-  return { uid, gid, groups: [...new Set(supplementary)].filter((id) => id !== gid), home };
+  return { uid, gid, groups: [...new Set([gid, ...supplementary])], home };
 }
 
 export interface OwnerIds {
@@ -84,15 +85,20 @@ export function lookupOwner(root: string, owner: Owner): OwnerIds {
       return { uid: 0, gid: 0 };
     case 'ids':
       return { uid: owner.uid, gid: owner.gid };
-    case 'names': {
-      if (NUMBER.test(owner.names)) {
-        const id = checkId(owner.names);
-        return { uid: id, gid: id };
-      }
-      const { uid, gid } = lookupUser(root, owner.names);
-      return { uid, gid };
-    }
+    case 'names':
+      return ownerOfNames(root, owner.names);
   }
+}
+
+/** Digits are numbers here, whatever the image calls its users. */
+function ownerOfNames(root: string, names: string): OwnerIds {
+  const [user = '', group = ''] = names.split(':', 2);
+  const found = lookupUser(root, NUMBER.test(user) ? `0:${group}` : names);
+  const uid = NUMBER.test(user) ? checkId(user) : found.uid;
+  if (NUMBER.test(group)) {
+    return { uid, gid: checkId(group) };
+  }
+  return { uid, gid: group === '' && NUMBER.test(user) ? uid : found.gid };
 }
 
 function readTable(root: string, path: string): string[] {

@@ -5,7 +5,17 @@ import { IntegrityError } from '../errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, sha256Digest } from '../oci/digest.ts';
 import type { ContainerConfig, HistoryEntry } from '../oci/image-config.ts';
-import { layerCompression, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, toOciLayerType } from '../oci/media-type.ts';
+import {
+  DOCKER_CONFIG,
+  DOCKER_LIST,
+  DOCKER_MANIFEST,
+  layerCompression,
+  OCI_CONFIG,
+  OCI_INDEX,
+  OCI_MANIFEST,
+  toDockerLayerType,
+  toOciLayerType,
+} from '../oci/media-type.ts';
 import { normalizePlatform, type Platform } from '../oci/platform.ts';
 import { completeHistory } from './history.ts';
 
@@ -27,6 +37,8 @@ export interface ImageParts {
   readonly annotations?: Readonly<Record<string, string>> | undefined;
   /** Members of the config beyond the spec's, under names that nobody else uses. */
   readonly extra?: Readonly<Record<string, unknown>> | undefined;
+  /** Docker's have no zstd. @defaultValue oci */
+  readonly mediaTypes?: 'oci' | 'docker' | undefined;
 }
 
 export interface BuiltManifest {
@@ -39,13 +51,14 @@ export interface BuiltManifest {
 }
 
 /**
- * Makes an OCI image. The base may be a Docker image: layer types become OCI's, the layers' bytes and digests stay.
+ * Makes an image, an OCI one unless Docker's types are asked for. The base may be a Docker image: layer types become OCI's, the layers' bytes and digests stay.
  * (zstd needs OCI types, and every registry and engine of today takes them for gzip.)
  *
  * @throws {IntegrityError} `E_UNSUPPORTED_MEDIA_TYPE` for a layer that is not a tar
  */
 export function buildManifest(parts: ImageParts): BuiltManifest {
-  const layers = parts.layers.map(({ descriptor }) => layerDescriptor(descriptor));
+  const types = MEDIA_TYPES[parts.mediaTypes ?? 'oci'];
+  const layers = parts.layers.map(({ descriptor }) => layerDescriptor(descriptor, types.layer));
   const { os, architecture, variant, ...osDetails } = normalizePlatform(parts.platform);
   const configBytes = encode({
     ...parts.extra,
@@ -60,15 +73,15 @@ export function buildManifest(parts: ImageParts): BuiltManifest {
     rootfs: { type: 'layers', diff_ids: parts.layers.map((layer) => layer.diffId) },
     history: completeHistory(parts.history ?? [], parts.layers.length),
   });
-  const configDescriptor = describe(configBytes, OCI_CONFIG);
+  const configDescriptor = describe(configBytes, types.config);
   const manifestBytes = encode({
     schemaVersion: 2,
-    mediaType: OCI_MANIFEST,
+    mediaType: types.manifest,
     config: configDescriptor,
     layers,
-    annotations: parts.annotations,
+    annotations: unlessEmpty(parts.annotations),
   });
-  const manifestDescriptor = describe(manifestBytes, OCI_MANIFEST);
+  const manifestDescriptor = describe(manifestBytes, types.manifest);
   return { configBytes, configDescriptor, manifestBytes, manifestDescriptor, layers };
 }
 
@@ -78,7 +91,7 @@ export function buildArtifact(
   configType: string,
   blobs: readonly Descriptor[],
 ): BuiltManifest {
-  const layers = blobs.map(layerDescriptor);
+  const layers = blobs.map((blob) => layerDescriptor(blob, toOciLayerType));
   const configDescriptor = describe(configBytes, configType);
   const manifestBytes = encode({
     schemaVersion: 2,
@@ -94,9 +107,16 @@ export function buildArtifact(
 export function buildIndex(
   manifests: readonly Descriptor[],
   annotations?: Readonly<Record<string, string>>,
+  mediaTypes: 'oci' | 'docker' = 'oci',
 ): { readonly indexBytes: Buffer; readonly indexDescriptor: Descriptor } {
-  const indexBytes = encode({ schemaVersion: 2, mediaType: OCI_INDEX, manifests, annotations });
-  return { indexBytes, indexDescriptor: describe(indexBytes, OCI_INDEX) };
+  const mediaType = MEDIA_TYPES[mediaTypes].index;
+  const indexBytes = encode({
+    schemaVersion: 2,
+    mediaType,
+    manifests,
+    annotations: unlessEmpty(annotations),
+  });
+  return { indexBytes, indexDescriptor: describe(indexBytes, mediaType) };
 }
 
 /** Type, digest and size of `bytes`. */
@@ -108,14 +128,28 @@ export function describe(bytes: Uint8Array, mediaType: string): Descriptor {
   };
 }
 
-function layerDescriptor(descriptor: Descriptor): Descriptor {
+const MEDIA_TYPES = {
+  oci: { index: OCI_INDEX, manifest: OCI_MANIFEST, config: OCI_CONFIG, layer: toOciLayerType },
+  docker: {
+    index: DOCKER_LIST,
+    manifest: DOCKER_MANIFEST,
+    config: DOCKER_CONFIG,
+    layer: toDockerLayerType,
+  },
+} as const;
+
+function unlessEmpty(annotations: Readonly<Record<string, string>> | undefined) {
+  return annotations === undefined || Object.keys(annotations).length === 0 ? undefined : annotations;
+}
+
+function layerDescriptor(descriptor: Descriptor, typeOf: (mediaType: string) => string): Descriptor {
   if (layerCompression(descriptor.mediaType) === undefined) {
     throw new IntegrityError(`a layer of type '${descriptor.mediaType}' cannot be part of an image`, {
       code: 'E_UNSUPPORTED_MEDIA_TYPE',
       actual: descriptor.mediaType,
     });
   }
-  return { ...descriptor, mediaType: toOciLayerType(descriptor.mediaType) };
+  return { ...descriptor, mediaType: typeOf(descriptor.mediaType) };
 }
 
 function encode(document: unknown): Buffer {

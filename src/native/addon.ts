@@ -69,6 +69,15 @@ export interface UnpackLayerOptions {
   readonly singleId?: boolean;
 }
 
+/** Entries that are no directories, and how large the files among them are. */
+export interface ExportedTrees {
+  readonly written: number;
+  readonly unchanged: number;
+  /** What was in no tree, counted where it was found: a directory is one. */
+  readonly removed: number;
+  readonly sizeBytes: number;
+}
+
 export interface UnpackedLayer {
   readonly digest: string;
   readonly diffId: string;
@@ -259,6 +268,27 @@ export interface NativeAddon {
   clampTimes(root: string, epochSeconds: number, cancel?: CancelToken): Promise<number>;
   /** For hosts without overlay: the stack of layer directories as one plain tree, cloned where the filesystem can. */
   flattenLayers(options: { lowers: readonly string[]; target: string }, cancel?: CancelToken): Promise<void>;
+  /**
+   * Brings a directory of the user's up to date with stacks of layers: what is there and right, by all that `stat` says,
+   * is left alone; the rest is written under another name and renamed. Rejects with `OUTPUT_CONFLICT` when two trees hold
+   * the same file, with `OUTPUT_EXISTS` when a directory that is not empty, a mount or another export is in the way.
+   */
+  exportTrees(
+    options: {
+      /** `prefix` is one name below the target, or empty. `lowers` are topmost first. */
+      trees: readonly { lowers: readonly string[]; prefix: string }[];
+      target: string;
+      /** Whether what is in no tree is removed. */
+      delete: boolean;
+      /** Everything gets this owner instead of its own. */
+      uid?: number;
+      gid?: number;
+      /** Whether the target itself gets mode, owner and time of the tree's root. */
+      ownRoot: boolean;
+      clampMtimeSeconds?: number;
+    },
+    cancel?: CancelToken,
+  ): Promise<ExportedTrees>;
   /** For hosts without overlay: what differs between the stack and the changed tree, moved to `upper` in overlayfs form. */
   diffTree(
     options: { lowers: readonly string[]; changed: string; upper: string; overlayXattrs: 'user' | 'trusted' },

@@ -6,6 +6,7 @@ import {
   IntegrityError,
   InternalError,
   TsbuildError,
+  UsageError,
 } from '../errors.ts';
 
 interface NativeFailure {
@@ -56,6 +57,14 @@ export function fromNative(error: unknown, doing: string): Error {
     case 'IS_A_DIRECTORY':
     case 'NOT_A_DIRECTORY':
       return definition('E_PATH_BLOCKED');
+    case 'OUTPUT_CONFLICT':
+      return definition('E_OUTPUT_CONFLICT');
+    case 'OUTPUT_EXISTS':
+      return new UsageError(message, {
+        code: 'E_OUTPUT_EXISTS',
+        cause,
+        hint: 'remove what is in the way, or name another destination',
+      });
     case 'TOO_MANY_LAYERS':
       return new DefinitionError(message, {
         code: 'E_TOO_MANY_LAYERS',

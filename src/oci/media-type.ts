@@ -45,6 +45,12 @@ const OCI_LAYERS: Readonly<Record<LayerCompression, string>> = {
   zstd: OCI_LAYER_ZSTD,
 };
 
+const DOCKER_LAYERS: Readonly<Record<LayerCompression, string>> = {
+  none: DOCKER_LAYER,
+  gzip: DOCKER_LAYER_GZIP,
+  zstd: DOCKER_LAYER_ZSTD,
+};
+
 /** undefined for a type that is not a tar layer (squashfs, an artifact's file). */
 export function layerCompression(mediaType: string): LayerCompression | undefined {
   return facts(mediaType)?.compression;
@@ -63,6 +69,12 @@ export function ociLayerType(compression: LayerCompression): string {
 export function toOciLayerType(mediaType: string): string {
   const layer = facts(mediaType);
   return layer === undefined || layer.foreign ? mediaType : OCI_LAYERS[layer.compression];
+}
+
+/** The OCI type → Docker's type for the same bytes. zstd, which Docker's specification lacks, keeps what containerd writes. */
+export function toDockerLayerType(mediaType: string): string {
+  const layer = facts(mediaType);
+  return layer === undefined || layer.foreign ? mediaType : DOCKER_LAYERS[layer.compression];
 }
 
 export function isIndexType(mediaType: string): boolean {

@@ -50,6 +50,10 @@ async function execute(
   const parents = layersOf(inputs[0]);
   const layer = resultId as LayerId;
   const context = { signal, emit: (event: Parameters<typeof emit>[0]) => emit(withVertex(event, vertex)) };
+  if (actions.some(({ kind }) => kind === 'exec')) {
+    // Copying needs no emulator: an image that only holds files is built anywhere.
+    await options.ensureExecutable(vertex.platform, parents, context);
+  }
   const [stepInputs, secrets, agents] = await Promise.all([
     Promise.all(inputs.map((input, index) => stepInput(options, vertex, input, index, context))),
     secretsOf(actions, options.secrets),

@@ -1,8 +1,10 @@
 /** What ops are handed by the composition root. */
 import type { LayerRecords } from '../content/layer-records.ts';
 import type { SourceGit, SourceHttp } from '../graph/vertex.ts';
-import type { LayerStore } from '../layer/layer-store.ts';
+import type { LayerContext, LayerStore } from '../layer/layer-store.ts';
+import type { Platform } from '../oci/platform.ts';
 import type { Emit } from '../solver/event.ts';
+import type { LayerId } from '../solver/op.ts';
 import type { InputFile, SshAgentSocket, Worker } from '../worker/protocol.ts';
 
 export interface OpTools {
@@ -11,6 +13,16 @@ export interface OpTools {
   readonly records: LayerRecords;
   /** Starts the worker the first time that it is called. */
   readonly worker: () => Promise<Worker>;
+  /**
+   * Called before programs of that platform run on a stack.
+   *
+   * @throws {HostError} `E_PLATFORM_EMULATION` when this machine cannot execute them.
+   */
+  readonly ensureExecutable: (
+    platform: Platform,
+    layers: readonly LayerId[],
+    context: LayerContext,
+  ) => Promise<void>;
 }
 
 /** Local inputs of one build, selected, stat'ed and hashed the first time that somebody asks. */

@@ -35,6 +35,8 @@ export function sourceDebianOp(options: SourceDebianOptions): Op {
 async function assemble(options: SourceDebianOptions, vertex: Vertex, context: OpContext): Promise<Result> {
   const { suite, snapshot, components, packages, architecture } = operationOf(vertex, 'source-debian');
   const { signal, emit, resultId } = context;
+  // Packages are configured by programs of their own.
+  await options.ensureExecutable(vertex.platform, [], context);
   if (options.offline) {
     throw new RemoteError(`a base of Debian '${suite}' has to be fetched, and the network is forbidden`, {
       code: 'E_OFFLINE',

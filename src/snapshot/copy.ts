@@ -109,12 +109,15 @@ class PreparedCopy implements Prepared {
     const upper = join(this.#dir, 'layer/fs');
     const end = lstatSync(this.#root);
     native().copyAttributes(this.#root, upper);
+    const { mtimeNs } = lstatSync(this.#root, { bigint: true });
     await native().diffTree({
       lowers: this.#lowers.length === 0 ? [this.#store.emptyDir] : this.#lowers,
       changed: this.#root,
       upper,
       overlayXattrs: this.#overlayXattrs,
     });
+    // What was put into it has changed its time.
+    native().setMtime(upper, String(mtimeNs));
     const empty =
       readdirSync(upper).length === 0 &&
       end.mode === this.#start.mode &&

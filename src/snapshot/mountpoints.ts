@@ -106,17 +106,22 @@ export function makeInPlace(root: string, missing: readonly Located[]): () => vo
       made.push({ path, kind, parent });
     }
   }
-  const after = new Map([...before.keys()].map((parent) => [parent, mtimeOf(parent)]));
+  // At once, so that the step too sees the time that was.
+  for (const [parent, time] of before) {
+    native().setMtime(parent, String(time));
+  }
   return () => {
-    // A parent that the step changed keeps the time of that.
-    const untouched = [...after]
-      .filter(([parent, time]) => time >= 0n && leadsNowhereElse(root, parent) && mtimeOf(parent) === time)
-      .map(([parent]) => parent);
-    const kept = made.reverse().filter((one) => leadsNowhereElse(root, one.parent) && !takeAway(one));
-    for (const parent of untouched) {
-      if (!kept.some((one) => one.parent === parent)) {
-        native().setMtime(parent, String(before.get(parent)));
+    // A parent that the step changed keeps the time of that; taking away what was made must not be seen either.
+    const times = [...before.keys()]
+      .filter((parent) => leadsNowhereElse(root, parent))
+      .map((parent) => [parent, mtimeOf(parent)] as const);
+    for (const one of made.reverse()) {
+      if (leadsNowhereElse(root, one.parent)) {
+        takeAway(one);
       }
+    }
+    for (const [parent, time] of times) {
+      native().setMtime(parent, String(time));
     }
   };
 }
@@ -132,13 +137,10 @@ function leadsNowhereElse(root: string, path: string): boolean {
   return real === inside && stat !== undefined && stat.isDirectory();
 }
 
-function takeAway({ path, kind }: Made): boolean {
+function takeAway({ path, kind }: Made): void {
   const self = lstatSync(path, { throwIfNoEntry: false });
-  if (self === undefined) {
-    return true;
-  }
-  if (kind === 'file' && self.size > 0) {
-    return false;
+  if (self === undefined || (kind === 'file' && self.size > 0)) {
+    return;
   }
   try {
     if (kind === 'file') {
@@ -146,10 +148,8 @@ function takeAway({ path, kind }: Made): boolean {
     } else {
       rmdirSync(path);
     }
-    return true;
   } catch {
     // It is not empty: the step put something in, which is the layer's.
-    return false;
   }
 }
 

@@ -4,6 +4,14 @@
  */
 import type { Digest } from '../oci/digest.ts';
 
+/** A place in a file that somebody wrote. */
+export interface WarningSource {
+  /** As messages show it. */
+  readonly file: string;
+  /** From 1. */
+  readonly line?: number;
+}
+
 export type BuildEvent =
   /** The build's graph is known. Sent before any work. */
   | { readonly kind: 'plan'; readonly timeMs: number; readonly vertices: readonly EventVertex[] }
@@ -47,6 +55,8 @@ export type BuildEvent =
       readonly vertex?: Digest;
       readonly code: string;
       readonly message: string;
+      /** Where in a Dockerfile. */
+      readonly source?: WarningSource;
     }
   /** Everything is built; outputs may follow. */
   | { readonly kind: 'built'; readonly timeMs: number; readonly durationMs: number }

@@ -65,6 +65,8 @@ export class CacheMounts {
   readonly #dir: string;
   /** Made or seen by this process; nobody removes these directories, only what is in them. */
   readonly #known = new Set<string>();
+  /** Of locks that this process holds: who waits for one of their holders to let go. */
+  readonly #held = new Map<string, { holders: number; readonly waiting: Set<() => void> }>();
 
   constructor(storeDir: string) {
     this.#dir = join(storeDir, 'mounts');
@@ -77,7 +79,7 @@ export class CacheMounts {
       request.sharing === 'private'
         ? lockFree(base)
         : {
-            lock: await lockFile(join(base, 'lock'), request.sharing === 'shared', signal),
+            lock: await this.#lock(join(base, 'lock'), request.sharing === 'shared', signal),
             suffix: '',
           };
     try {
@@ -238,6 +240,39 @@ export class CacheMounts {
     }
   }
 
+  /** Waits for other steps of this process without asking again and again, which other processes leave no choice but to. */
+  async #lock(path: string, shared: boolean, signal: AbortSignal): Promise<NativeLock> {
+    for (;;) {
+      signal.throwIfAborted();
+      const own = this.#held.get(path);
+      const lock =
+        native().tryLock(path, shared) ??
+        (own === undefined ? await lockFile(path, shared, signal) : undefined);
+      if (lock !== undefined) {
+        return this.#holding(path, lock);
+      }
+      await released(own?.waiting ?? new Set(), signal);
+    }
+  }
+
+  #holding(path: string, lock: NativeLock): NativeLock {
+    const own = this.#held.get(path) ?? { holders: 0, waiting: new Set() };
+    own.holders += 1;
+    this.#held.set(path, own);
+    return {
+      release: () => {
+        lock.release();
+        own.holders -= 1;
+        if (own.holders === 0) {
+          this.#held.delete(path);
+        }
+        for (const wake of own.waiting) {
+          wake();
+        }
+      },
+    };
+  }
+
   #base(request: Pick<CacheMountRequest, 'id' | 'mode' | 'uid' | 'gid'>): string {
     const base = join(this.#dir, CacheMounts.identity(request));
     if (!this.#known.has(base)) {
@@ -297,6 +332,20 @@ function lockFree(base: string): { readonly lock: NativeLock; readonly suffix: s
     if (lock !== undefined) {
       return { lock, suffix };
     }
+  }
+}
+
+async function released(waiting: Set<() => void>, signal: AbortSignal): Promise<void> {
+  let wake: () => void = () => undefined;
+  try {
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+      waiting.add(wake);
+      signal.addEventListener('abort', wake, { once: true });
+    });
+  } finally {
+    waiting.delete(wake);
+    signal.removeEventListener('abort', wake);
   }
 }
 

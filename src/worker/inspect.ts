@@ -1,13 +1,13 @@
 /** Reading a stack without changing it, and taking it out of the store. */
-import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DefinitionError, UsageError } from '../errors.ts';
-import { native, type ScanEntry } from '../native/addon.ts';
+import { native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import type { View } from '../snapshot/driver.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
-import type { WorkerMethods } from './protocol.ts';
+import type { ExportTreeParams, WorkerMethods } from './protocol.ts';
 
 type Params<M extends keyof WorkerMethods> = WorkerMethods[M]['params'];
 type Result<M extends keyof WorkerMethods> = WorkerMethods[M]['result'];
@@ -78,15 +78,15 @@ export function listFiles(
 }
 
 /**
- * The merged tree, complete with owners where the namespace has them. As a tar file it is one uncompressed layer of
+ * The merged trees, complete with owners where the namespace has them. As a tar file they are one uncompressed layer of
  * everything.
  */
 export async function exportTree(
   context: WorkerContext,
-  { layers, destination, form }: Params<'exportTree'>,
+  params: Params<'exportTree'>,
   request: RequestContext,
 ): Promise<Result<'exportTree'>> {
-  const { signal } = request;
+  const { destination, form } = params;
   const progress = (state: 'running' | 'done') => (doneBytes: number) =>
     request.emit({
       kind: 'progress',
@@ -98,79 +98,95 @@ export async function exportTree(
     });
   // At once: a directory reports nothing until it is there.
   progress('running')(0);
-  if (form === 'tar') {
-    return withView(context, layers, signal, async ({ root }) => {
-      const { sizeBytes } = await callNative(signal, `cannot write '${destination}'`, (cancel) =>
-        native().writeLayer(
-          { root, lowers: [], output: destination, compression: 'none', level: 1 },
-          cancel,
-          progress('running'),
-        ),
-      );
-      progress('done')(sizeBytes);
-      return { sizeBytes };
-    });
-  }
-  const exported = await exportDirectory(context, layers, destination, signal);
+  const exported =
+    form === 'tar'
+      ? await exportTar(context, params, request.signal, progress('running'))
+      : await exportDirectory(context, params, request.signal);
   progress('done')(exported.sizeBytes);
   return exported;
 }
 
-async function exportDirectory(
+async function exportTar(
   context: WorkerContext,
-  layers: readonly LayerId[],
-  destination: string,
+  { trees, destination, clampMtimeSeconds }: ExportTreeParams,
   signal: AbortSignal,
+  onBytes: (doneBytes: number) => void,
 ): Promise<Result<'exportTree'>> {
-  const lowers = layers.map((layer) => context.snapshots.layerDir(layer)).reverse();
-  const made = makeEmptyDirectory(destination);
+  const write = async (root: string) => {
+    const { sizeBytes } = await callNative(signal, `cannot write '${destination}'`, (cancel) =>
+      native().writeLayer(
+        {
+          root,
+          lowers: [],
+          output: destination,
+          compression: 'none',
+          level: 1,
+          ...(clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds }),
+        },
+        cancel,
+        onBytes,
+      ),
+    );
+    return { sizeBytes, written: 0, unchanged: 0, removed: 0 };
+  };
+  const [only] = trees;
+  if (trees.length === 1 && only?.prefix === '') {
+    return withView(context, only.layers, signal, ({ root }) => write(root));
+  }
+  const scratch = context.snapshots.scratch('export');
   try {
     await callNative(signal, `cannot write '${destination}'`, (cancel) =>
-      native().flattenLayers({ lowers, target: destination }, cancel),
+      native().exportTrees(
+        { trees: stacksOf(context, trees), target: scratch, delete: false, ownRoot: true },
+        cancel,
+      ),
     );
-  } catch (error) {
-    if (made) {
-      rmSync(destination, { recursive: true, force: true });
-    }
-    throw error;
-  }
-  const entries = await native().scanTree(destination);
-  if (context.executor.idMode !== 'root') {
-    giveToUser(destination, entries);
-  }
-  return {
-    sizeBytes: entries.reduce((sum, { kind, sizeBytes }) => sum + (kind === 'file' ? sizeBytes : 0), 0),
-  };
-}
-
-/**
- * Files of subordinate ids could not be removed by the user who asked for them. Id 0 is the user's own; a tar or an image keeps
- * the owners.
- */
-function giveToUser(directory: string, entries: readonly ScanEntry[]): void {
-  for (const { path, kind, mode } of entries) {
-    const place = Buffer.concat([Buffer.from(`${directory}/`), path]);
-    const { uid, gid } = lstatSync(place);
-    if (uid !== 0 || gid !== 0) {
-      lchownSync(place, 0, 0);
-      if (kind !== 'symlink') {
-        // A change of owner has cleared setuid and setgid.
-        chmodSync(place, mode);
-      }
-    }
+    return await write(scratch);
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
   }
 }
 
+async function exportDirectory(
+  context: WorkerContext,
+  { trees, destination, extraFiles, clampMtimeSeconds }: ExportTreeParams,
+  signal: AbortSignal,
+): Promise<Result<'exportTree'>> {
+  const made = makeDirectory(destination);
+  return await callNative(signal, `cannot write '${destination}'`, (cancel) =>
+    native().exportTrees(
+      {
+        trees: stacksOf(context, trees),
+        target: destination,
+        delete: extraFiles === 'remove',
+        ownRoot: made,
+        // Files of subordinate ids could not be removed by the user who asked for them. Id 0 is the user's own; a tar or
+        // an image keeps the owners.
+        ...(context.executor.idMode === 'root' ? {} : { uid: 0, gid: 0 }),
+        ...(clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds }),
+      },
+      cancel,
+    ),
+  );
+}
+
+function stacksOf(context: WorkerContext, trees: ExportTreeParams['trees']) {
+  return trees.map(({ layers, prefix }) => ({
+    lowers: layers.map((layer) => context.snapshots.layerDir(layer)).reverse(),
+    prefix,
+  }));
+}
+
 /**
- * What a destination holds already is the user's: it is neither mixed with the tree, nor followed, nor removed on failure.
+ * A directory of the user's keeps its own mode, owner and time.
  *
  * @returns Whether the directory was made.
  * @throws {UsageError} `E_OUTPUT_EXISTS`
  */
-function makeEmptyDirectory(path: string): boolean {
+function makeDirectory(path: string): boolean {
   const found = statSync(path, { throwIfNoEntry: false });
-  if (found !== undefined && (!found.isDirectory() || readdirSync(path).length > 0)) {
-    throw new UsageError(`cannot write the tree to '${path}': it exists and is not an empty directory`, {
+  if (found !== undefined && !found.isDirectory()) {
+    throw new UsageError(`cannot write the tree to '${path}': it exists and is no directory`, {
       code: 'E_OUTPUT_EXISTS',
       hint: 'remove it first, or name another destination',
     });

@@ -95,15 +95,8 @@ export interface WorkerMethods {
     params: { readonly layers: readonly LayerId[]; readonly prefix: string };
     result: { readonly paths: readonly string[] };
   };
-  /** The merged root filesystem as a directory or a tar file outside of the store. */
-  exportTree: {
-    params: {
-      readonly layers: readonly LayerId[];
-      readonly destination: string;
-      readonly form: 'directory' | 'tar';
-    };
-    result: { readonly sizeBytes: number };
-  };
+  /** Merged root filesystems as a directory or a tar file outside of the store. */
+  exportTree: { params: ExportTreeParams; result: ExportTreeResult };
   /** Removes snapshots; those that are missing are fine. */
   removeLayers: { params: { readonly layers: readonly LayerId[] }; result: { readonly removed: number } };
   /** Sizes on disk of snapshots, and what is known of cache mounts. */
@@ -266,6 +259,28 @@ export interface CompressResult {
   readonly sizeBytes: number;
   readonly diffId: string;
   readonly uncompressedSizeBytes: number;
+}
+
+export interface ExportTreeParams {
+  /** Where more than one goes to the same place, their directories merge. */
+  readonly trees: readonly {
+    readonly layers: readonly LayerId[];
+    /** One name below the destination, or empty for the destination itself. */
+    readonly prefix: string;
+  }[];
+  readonly destination: string;
+  readonly form: 'directory' | 'tar';
+  /** What a destination that is a directory holds besides. */
+  readonly extraFiles: 'keep' | 'remove';
+  readonly clampMtimeSeconds?: number;
+}
+
+export interface ExportTreeResult {
+  readonly sizeBytes: number;
+  /** Entries of a directory; of a tar, which is always written whole, none. */
+  readonly written: number;
+  readonly unchanged: number;
+  readonly removed: number;
 }
 
 export interface AssembleDebianParams {

@@ -1,5 +1,5 @@
 /** What copy actions and bind mounts of a step read from: selected files of the user's, or another image. */
-import { lstatSync, readlinkSync, type Stats } from 'node:fs';
+import { chmodSync, lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { pathBytes, pathText } from '../base/path-bytes.ts';
 import { DefinitionError, HostError } from '../errors.ts';
 import type { CopySelection } from '../graph/action.ts';
@@ -229,6 +229,8 @@ class FilesInput implements StepInputTree {
     if (this.#copy === undefined) {
       const root = this.#context.snapshots.scratch('files');
       this.#copy = root;
+      // The user of a step is not always root.
+      chmodSync(root, IMPLIED_MODE);
       const entries = (await this.select('/', undefined)).flatMap(({ below }) => below);
       await callNative(request.signal, 'cannot lay out the files of a mount', (cancel) =>
         native().copyInto(

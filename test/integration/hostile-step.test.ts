@@ -109,7 +109,7 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root')).each(['overlay', 'copy'])(
       await expect(engine.build([image])).rejects.toMatchObject({ code: 'E_ARG_TYPE' });
     });
 
-    test('an exported tree neither mixes with, nor follows, nor removes what is there', async () => {
+    test('an exported tree follows no link that is there and removes nothing but what is in its place', async () => {
       const dest = join(dir, 'out');
       mkdirSync(dest);
       writeFileSync(join(dest, 'precious'), 'mine');
@@ -117,13 +117,17 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root')).each(['overlay', 'copy'])(
       await using engine = await open();
       const write = (path: string) =>
         engine.build([busyboxImage()], { outputs: [{ type: 'local', dest: path }] });
-      await expect(write(dest)).rejects.toMatchObject({ code: 'E_OUTPUT_EXISTS' });
+      await write(dest);
       expect(readdirSync(dest).sort()).toEqual(['bin', 'precious']);
+      expect(readFileSync(join(dest, 'precious'), 'utf8')).toBe('mine');
+      expect(readdirSync(join(dest, 'bin'))).toEqual(['sh']);
       expect(readdirSync(victim)).toHaveLength(5);
-      mkdirSync(join(dir, 'empty'));
-      await write(join(dir, 'empty'));
-      await write(join(dir, 'new'));
-      expect(readdirSync(join(dir, 'empty'))).toEqual(readdirSync(join(dir, 'new')));
+      // Where a file should be, a directory of the user's with something in it stays.
+      rmSync(join(dest, 'bin/sh'));
+      mkdirSync(join(dest, 'bin/sh/mine'), { recursive: true });
+      await expect(write(dest)).rejects.toMatchObject({ code: 'E_OUTPUT_EXISTS' });
+      expect(readdirSync(join(dest, 'bin'))).toEqual(['sh']);
+      expect(readdirSync(join(dest, 'bin/sh'))).toEqual(['mine']);
     });
   },
 );

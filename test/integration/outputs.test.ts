@@ -143,6 +143,67 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'skopeo', 'umoci', 'getfattr')
     expect(readFileSync(file, 'utf8')).toBe(IMAGE);
   });
 
+  describe('type=local into a directory that is there', () => {
+    const facts = (tree: string) =>
+      tool('find', ['.', '-printf', '%p %i %C@ %T@ %m %U:%G\n'], tree).split('\n').sort();
+
+    test('touches nothing that is right, and puts right what is not', async () => {
+      const tree = at('incremental');
+      await output(`type=local,dest=${tree}`);
+      const before = facts(tree);
+      // Not even root writes to these.
+      const sealed = [join(tree, 'numbers'), join(tree, 'bin/sh')];
+      const seals = spawnSync('chattr', ['+i', ...sealed]).status === 0;
+      try {
+        await output(`type=local,dest=${tree}`);
+      } finally {
+        spawnSync('chattr', ['-i', ...sealed]);
+      }
+      if (!seals) {
+        expect(facts(tree)).toEqual(before);
+      } else {
+        const unsealed = (lines: string[]) => lines.filter((line) => !/\/(numbers|hard|sh) /.test(line));
+        expect(unsealed(facts(tree))).toEqual(unsealed(before));
+      }
+      writeFileSync(join(tree, 'd/owned'), 'other');
+      chmodSync(join(tree, 'd/two words'), 0o600);
+      rmSync(join(tree, 'd/pipe'));
+      writeFileSync(join(tree, 'mine'), 'extra');
+      await output(`type=local,dest=${tree}`);
+      expect(readFileSync(join(tree, 'mine'), 'utf8')).toBe('extra');
+      rmSync(join(tree, 'mine'));
+      expect(listTree(tree)).toEqual(listTree(at('tree')));
+    });
+
+    test('mode=delete removes what else is there, but no directory that holds more than outputs', async () => {
+      const tree = at('home/out');
+      mkdirSync(join(tree, 'stale/deep'), { recursive: true });
+      writeFileSync(join(tree, 'stale/deep/file'), '');
+      await output(`type=local,dest=${tree},mode=delete`);
+      expect(listTree(tree)).toEqual(listTree(at('tree')));
+      for (const dest of ['/', '.', at('home'), at('store'), at('store/snapshots'), tmpdir()]) {
+        const { status, stderr } = await run(
+          ['build', file, '-o', `type=local,dest=${dest},mode=delete`],
+          inStore(),
+        );
+        expect([status, stderr], dest).toEqual([2, expect.stringContaining('E_OUTPUT_UNSAFE')]);
+      }
+      expect(readFileSync(file, 'utf8')).toBe(IMAGE);
+    });
+  });
+
+  test('what was asked for by name is what one gets, whatever the store has', async () => {
+    const layout = (name: string, fields: string) => `type=oci,dest=${at(name)},tar=false${fields}`;
+    await output(layout('first-zstd', ''), layout('then-gzip', ',compression=gzip'), layout('again', ''));
+    const types = (name: string) => readImage(at(name)).manifest.layers.map(({ mediaType }) => mediaType);
+    expect(types('first-zstd').every((type) => type.endsWith('+zstd'))).toBe(true);
+    expect(types('then-gzip').every((type) => type.endsWith('+gzip'))).toBe(true);
+    expect(readImage(at('again')).digest).toBe(readImage(at('first-zstd')).digest);
+    await output(layout('dated', ',source-date-epoch=17'));
+    expect(readImage(at('dated')).config.created).toBe('1970-01-01T00:00:17Z');
+    expect(types('dated')).toEqual(types('again'));
+  });
+
   test.each(['type=oci', 'type=docker', 'type=tar'])('%s does not write over a directory', async (spec) => {
     const { status, stderr } = await run(['build', file, '-o', `${spec},dest=${at('tree')}`], inStore());
     expect([status, stderr]).toEqual([2, expect.stringContaining('E_OUTPUT_EXISTS')]);
@@ -248,6 +309,27 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'skopeo', 'umoci', 'getfattr')
         expect(statSync(at('epoch-1', 'layout')).isDirectory()).toBe(true);
       },
     );
+
+    test.skipIf(lacks('newuidmap'))('an ordinary user exports files of his own, and only once', async () => {
+      mkdirSync(at('his'));
+      tool('chown', [`${account.uid}:${account.gid}`, at('his')]);
+      const setting = {
+        cwd: directory,
+        env: { TSBUILD_HOME: at('his/store'), HOME: account.home },
+        tsbuild: installed,
+        account,
+      };
+      const facts = () => tool('find', ['.', '-printf', '%p %i %C@ %U:%G\n'], at('his/tree'));
+      const build = () => succeed(['build', file, '-o', `type=local,dest=${at('his/tree')}`], setting);
+      await build();
+      const first = facts();
+      expect(new Set([...first.matchAll(/ (\d+:\d+)\n/g)].map(([, ids]) => ids))).toEqual(
+        new Set([`${account.uid}:${account.gid}`]),
+      );
+      await build();
+      expect(facts()).toBe(first);
+      await succeed(['prune', '--all'], setting);
+    });
 
     test('without SOURCE_DATE_EPOCH it is refused', async () => {
       const { status, stderr } = await run(

@@ -204,6 +204,20 @@ describe('an archive', () => {
     expect(readdirSync(join(dir, 'scratch'))).toEqual([]);
   });
 
+  test.each([0, 100, 5000, 60_000])('of which %i bytes come and no more can be cancelled', async (size) => {
+    for (const bytes of [archive(), compress('gzip', archive()), compress('xz', archive())]) {
+      const cancel = new AbortController();
+      const stalled = (async function* () {
+        yield bytes.subarray(0, size);
+        // Asked for more, which never comes.
+        cancel.abort(new Error('stop'));
+        await new Promise(() => undefined);
+      })();
+      await expect(open(stalled, { signal: cancel.signal })).rejects.toThrow('stop');
+      expect(readdirSync(join(dir, 'scratch'))).toEqual([]);
+    }
+  });
+
   test('that is cancelled leaves nothing', async () => {
     const cancel = new AbortController();
     const bytes = archive();

@@ -173,6 +173,29 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap', 'umoci', 'getfatt
         expect(tool('tar', ['--numeric-owner', '-tvf', tree])).toMatch(/33\/33 +4 .*srv\/app\/new/);
       });
 
+      test('cache mounts are imported, listed, exported and removed, owners and all', async () => {
+        const mine = runner(account, account.home);
+        const archive = join(account.home, '.cache.tar');
+        writeFileSync(at('cached'), 'kept\n');
+        tool('tar', ['-C', directory, '--owner=33', '--group=34', '-cf', archive, 'cached']);
+        chmodSync(archive, 0o644);
+        await mine.ok('cache-mount', 'import', '/root/.npm', archive, '-q');
+        const ids = async () => (await mine.ok('cache-mount', 'list', '-q')).stdout.split('\n');
+        expect(await ids()).toContain('/root/.npm');
+        expect((await mine.ok('cache-mount', 'list')).stdout).toMatch(/^\/root\/\.npm +5B +1 +/m);
+        const exported = join(account.home, 'out-cache.tar.gz');
+        await mine.ok('cache-mount', 'export', '/root/.npm', exported, '-q');
+        expect(tool('tar', ['--numeric-owner', '-tvzf', exported])).toMatch(/33\/34 +5 .*cached/);
+        expect(statSync(exported).uid).toBe(statSync(account.home).uid);
+        await mine.ok('cache-mount', 'rm', '/root/.npm');
+        expect(await ids()).not.toContain('/root/.npm');
+        const again = await mine.any('cache-mount', 'rm', '/root/.npm');
+        expect([again.status, again.stderr]).toEqual([
+          2,
+          expect.stringContaining("there is no cache mount '/root/.npm'"),
+        ]);
+      });
+
       test.each(['SIGINT', 'SIGKILL'] as const)(
         '%s in the middle of a step leaves nothing',
         async (signal) => {

@@ -1,6 +1,7 @@
 /** Runs a command line in this process, with everything it writes kept. */
 import { Readable } from 'node:stream';
 import type { CliContext } from '../../src/cli/context.ts';
+import type { EngineModule } from '../../src/cli/engine-api.ts';
 import { main } from '../../src/cli/main.ts';
 import { type FakeEngineCalls, type FakeEngineScript, fakeEngine } from './fake-engine.ts';
 
@@ -17,6 +18,8 @@ export interface CliSetting extends FakeEngineScript {
   readonly stdin?: string;
   readonly signal?: AbortSignal;
   readonly stdoutIsTty?: boolean;
+  /** Instead of the fake one. */
+  readonly engine?: EngineModule;
 }
 
 export async function cli(argv: readonly string[], setting: CliSetting = {}): Promise<CliResult> {
@@ -39,7 +42,7 @@ export async function cli(argv: readonly string[], setting: CliSetting = {}): Pr
     env: setting.env ?? {},
     cwd: setting.cwd ?? process.cwd(),
     signal: setting.signal ?? new AbortController().signal,
-    loadEngine: () => Promise.resolve(module),
+    loadEngine: () => Promise.resolve(setting.engine ?? module),
   };
   const status = await main(argv, context);
   return { status, stdout, stderr, calls };

@@ -113,7 +113,12 @@ for (const [index, { name, before = [], actions }] of COPY_CASES.entries()) {
     const layers = [target, prepared, layer];
     await worker.call(
       'exportTree',
-      { layers, destination: join(out, `${index}.tar`), form: 'tar' },
+      {
+        trees: [{ layers, prefix: '' }],
+        destination: join(out, `${index}.tar`),
+        form: 'tar',
+        extraFiles: 'keep',
+      },
       { signal },
     );
     results[name] = { tar: join(out, `${index}.tar`) };
@@ -163,7 +168,12 @@ const merged = await step('merged', {
 });
 await worker.call(
   'exportTree',
-  { layers: [target, merged, linked], destination: join(out, 'linked.tar'), form: 'tar' },
+  {
+    trees: [{ layers: [target, merged, linked], prefix: '' }],
+    destination: join(out, 'linked.tar'),
+    form: 'tar',
+    extraFiles: 'keep',
+  },
   { signal },
 );
 const compressed = async (parents: readonly LayerId[], name: string) =>

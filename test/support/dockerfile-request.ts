@@ -11,6 +11,7 @@ import type {
 import { sha256Digest } from '../../src/oci/digest.ts';
 import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../src/oci/image-config.ts';
 import { parsePlatform } from '../../src/oci/platform.ts';
+import { ignoringPattern, parseIgnoreFile } from '../../src/patterns/ignore-file.ts';
 
 /** What a case of a golden folder says besides its Dockerfile. */
 export interface DockerfileCase {
@@ -28,6 +29,8 @@ export interface DockerfileCase {
   readonly contexts?: Readonly<Record<string, string>>;
   /** Sources that an ignore line hides. */
   readonly ignored?: readonly string[];
+  /** Lines of an ignore file, for the same question. */
+  readonly ignoreFile?: readonly string[];
   readonly noContext?: boolean;
   readonly sourceEpochSeconds?: number;
   readonly allStages?: boolean;
@@ -135,6 +138,9 @@ export function resolverOf(given: DockerfileCase): DockerfileResolver {
     }),
     gitTimeSeconds: async () => 1_600_000_000,
     ignoredBy: async (_directory, source) =>
-      given.ignored?.includes(source) === true ? `/${source}` : undefined,
+      given.ignored?.includes(source) === true
+        ? `/${source}`
+        : ignoringPattern(parseIgnoreFile((given.ignoreFile ?? []).join('\n'), '.dockerignore'), source)
+            ?.text,
   };
 }

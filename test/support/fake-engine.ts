@@ -211,6 +211,7 @@ export function storedImage(): StoredImage {
     id: 'im-0123456789abcdef',
     digest: digestOf('a'),
     platform: { os: 'linux', architecture: 'amd64' },
+    platforms: [{ os: 'linux', architecture: 'amd64' }],
     sizeBytes: 45_600_000,
     createdMs: 0,
   };

@@ -10,6 +10,8 @@ export interface RawEntry {
   readonly uid?: number;
   readonly gid?: number;
   readonly device?: readonly [number, number];
+  /** @defaultValue 0 */
+  readonly mtimeSeconds?: number;
   /** Instead of the content's size; eleven octal digits, or twelve bytes. */
   readonly size?: string | Buffer;
   /** PAX records, written before the entry. */
@@ -55,7 +57,7 @@ function rawBlocks(entry: RawEntry): Buffer {
   } else {
     header.set(Buffer.from(entry.size).subarray(0, 12), 124);
   }
-  octal(0, 136, 12);
+  octal(entry.mtimeSeconds ?? 0, 136, 12);
   header.write(entry.type ?? '0', 156, 'latin1');
   header.write(entry.link ?? '', 157, 100, 'utf8');
   header.write('ustar\u000000', 257, 'latin1');

@@ -112,7 +112,11 @@ async function build() {
 /** Path, mode or target, and modification time in seconds of everything in the result. */
 async function list(layers: readonly LayerId[], worker: Worker) {
   const destination = join(mkdtempSync(join(dirname(storeDir), 'out-')), 'tree');
-  await worker.call('exportTree', { layers, destination, form: 'directory' }, { signal });
+  await worker.call(
+    'exportTree',
+    { trees: [{ layers, prefix: '' }], destination, form: 'directory', extraFiles: 'keep' },
+    { signal },
+  );
   return readdirSync(destination, { recursive: true, encoding: 'utf8' })
     .sort()
     .map((path) => {

@@ -15,6 +15,7 @@ const CHECKS = {
   getfattr: () => has('getfattr'),
   setcap: () => has('setcap'),
   script: () => has('script'),
+  'ssh-agent': () => has('ssh-agent') && has('ssh-add') && has('ssh-keygen'),
   podman: () => has('podman'),
   git: () => has('git'),
 } as const;

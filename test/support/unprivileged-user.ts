@@ -55,7 +55,14 @@ export function stage(user: TestUser): Stage {
     const reads = (path: string) => spawnSync('runuser', ['-u', name, '--', 'test', '-r', path]).status === 0;
     if (!reads(join(repository, 'package.json')) || !reads(node)) {
       const copy = join(dir, 'repository');
-      for (const part of ['src', 'test/support', 'native/dist', 'package.json', 'node_modules/undici']) {
+      for (const part of [
+        'src',
+        'test/support',
+        'native/dist',
+        'package.json',
+        'node_modules/undici',
+        'node_modules/yaml',
+      ]) {
         cpSync(join(REPOSITORY, part), join(copy, part), { recursive: true });
       }
       cpSync(node, join(dir, 'node'));

@@ -20,18 +20,25 @@ const VALUES = [
 ];
 
 const TYPES = [
+  'Annotation',
   'BuildEvent',
   'CacheSource',
   'CacheTarget',
+  'DescribeOptions',
+  'DescribedDockerfile',
   'Diagnostic',
+  'DockerfileCommandsOptions',
+  'DockerfileText',
   'EngineBuildOptions',
   'EngineOptions',
   'EngineRunOptions',
   'ErrorCode',
+  'FromDockerfileOptions',
   'ImagePlan',
   'LayerPlan',
   'MountPlan',
   'OutputSpec',
+  'WrittenOutput',
 ];
 
 test('src/index.ts exports these values, and no others', () => {

@@ -1,17 +1,25 @@
 import { UsageError } from '../../errors.ts';
+import { parseAnnotation } from '../annotation.ts';
 import { parseCacheSource, parseCacheTarget } from '../cache-spec.ts';
 import { command } from '../command.ts';
 import type { CliContext } from '../context.ts';
-import { describeDockerfile } from '../describe-dockerfile.ts';
+import { callOf, describeDockerfile } from '../describe-dockerfile.ts';
 import { dockerfileImage, givenDockerfileFlags, isContext } from '../dockerfile-image.ts';
 import { DOCKERFILE_OPTIONS } from '../dockerfile-options.ts';
-import type { BuildOptions, BuiltImage, EngineModule, InspectedImage, OutputSpec } from '../engine-api.ts';
+import type {
+  BuildOptions,
+  BuiltImage,
+  EngineModule,
+  InspectedImage,
+  OutputSpec,
+  WrittenOutput,
+} from '../engine-api.ts';
 import { missCollector } from '../explain.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
 import { flag, list, nonEmpty, type Values, value } from '../option.ts';
 import { parseOutput } from '../output-spec.ts';
 import { withEngine } from '../session.ts';
-import { ENGINE_OPTIONS, PLATFORM_OPTION } from '../shared-options.ts';
+import { ENGINE_OPTIONS, PLATFORMS_OPTION } from '../shared-options.ts';
 import { formatTable } from '../table.ts';
 import { neutralise } from '../terminal-text.ts';
 import { writeResult } from '../write-file.ts';
@@ -32,7 +40,7 @@ const options = {
     valueName: 'SPEC',
     summary: 'Where to write the image besides the store',
     detail:
-      'Comma-separated fields, with quotes as in CSV: `type=oci|docker|registry|tar|local`, `dest=PATH`, `tar=false` (a directory, for `oci`), `compression=zstd|gzip|uncompressed`, `compression-level=N`, `name=REFERENCE` (for `registry`), `rewrite-timestamp=true`. `tar` and `local` are the bare root file system. `dest=-` is standard output. Alone, a path means `type=local` and `-` means `type=tar,dest=-`.',
+      'Comma-separated fields, with quotes as in CSV: `type=oci|docker|registry|image|tar|local|cacheonly`, `dest=PATH`, `tar=false` (a directory, for `oci`), `name=REFERENCE` (several with commas between them, in quotes), `push=true` (of `image`), `push-by-digest=true`, `compression=zstd|gzip|uncompressed` (of all layers; `force-compression=false` leaves those of a base as they are), `compression-level=N`, `rewrite-timestamp=true`, `source-date-epoch=SECONDS`, `oci-mediatypes=false`, `annotation.KEY=VALUE`. `tar` and `local` are the bare root file system; of several platforms each gets a directory such as `linux_arm64`, unless `platform-split=false`. `local` writes what differs from what is there and keeps what else is there; `mode=delete` removes that. `dest=-` is standard output. Alone, a path means `type=local` and `-` means `type=tar,dest=-`.',
     completion: [
       'type=oci,dest=',
       'type=docker,dest=',
@@ -89,7 +97,15 @@ const options = {
     detail:
       'Asks the registries again what the tags of base images mean. Without it a base that the store knows is used without asking.',
   }),
-  platform: PLATFORM_OPTION,
+  platform: PLATFORMS_OPTION,
+  annotation: list({
+    long: 'annotation',
+    valueName: 'KEY=VALUE',
+    summary: 'Annotate the image',
+    detail:
+      'Adds an OCI annotation to the image, in the store and in every output. It goes to the manifest, or to what is named before it: `index:KEY=VALUE`, `manifest[linux/arm64]:KEY=VALUE`, `manifest-descriptor`, `index-descriptor`, or several with commas between them.',
+    parse: parseAnnotation,
+  }),
   explain: flag({
     long: 'explain',
     summary: 'Say why steps were not cached',
@@ -100,7 +116,7 @@ const options = {
     valueName: 'FILE',
     summary: 'Write digests and names as JSON',
     detail:
-      'Writes a JSON object with the keys of buildx: `containerimage.digest`, `containerimage.config.digest`, `containerimage.descriptor`, `image.name`. With several images, one such object for each export.',
+      'Writes a JSON object with the keys of buildx: `containerimage.digest`, `containerimage.config.digest`, `containerimage.descriptor`, `image.name`. They are of the last output that is an image, or else of the image in the store; for several platforms of the index, which has no config. With several images, one such object for each export.',
     completion: 'file',
     parse: nonEmpty,
   }),
@@ -109,7 +125,7 @@ const options = {
     valueName: 'FILE',
     summary: "Write the image's id to a file",
     detail:
-      "Writes the digest of the image's config, which other tools call the image id. Needs a definition with one image.",
+      "Writes the digest of the image's config, which other tools call the image id, or for several platforms that of the index. Needs a definition with one image.",
     completion: 'file',
     parse: nonEmpty,
   }),
@@ -154,6 +170,10 @@ export default command({
       command: 'tsbuild build image.ts -t web:1 -o type=docker,dest=web.tar',
     },
     {
+      purpose: 'Build for two platforms',
+      command: 'tsbuild build image.ts --platform linux/amd64,linux/arm64 -t web:1',
+    },
+    {
       purpose: 'Write an OCI image layout as a directory',
       command: 'tsbuild build image.ts -o type=oci,dest=layout,tar=false',
     },
@@ -161,15 +181,16 @@ export default command({
   ],
   async run({ options, operands }, context) {
     const module = await context.loadEngine();
+    const call = callOf(options);
     const images = await loadImages(options, operands, module, context);
-    const call = options.check ? { call: 'check' as const, json: false } : options.call;
-    if (call !== undefined && call.call !== 'build') {
+    if (call !== undefined) {
       return await describeDockerfile(options, call, images, module, context);
     }
     const outputs = outputsOf(options);
     checkRequest(options, outputs, images, context);
     const misses = missCollector();
     const warned = new Set<string>();
+    const written: WrittenOutput[] = [];
     const { built, inspected } = await withEngine(
       context,
       module,
@@ -177,7 +198,7 @@ export default command({
       async ({ engine }) => {
         const built = await engine.build(
           images.map((loaded) => loaded.image),
-          buildOptions(options, outputs, images, context),
+          { ...buildOptions(options, outputs, images, context), onWritten: (each) => written.push(each) },
         );
         const wanted = options.iidfile !== undefined || options.metadataFile !== undefined;
         const inspected = wanted ? await Promise.all(built.map(({ id }) => engine.inspect(id))) : [];
@@ -194,9 +215,10 @@ export default command({
     if (options.explain) {
       context.stderr.write(misses.text());
     }
-    await writeFiles(options, images, inspected, context.cwd);
+    const last = written.findLast(({ descriptor }) => descriptor !== undefined);
+    await writeFiles(options, images, factsOf(inspected, last), context.cwd);
     if (!outputs.some((output) => output.dest === '-')) {
-      context.stdout.write(results(images, built));
+      context.stdout.write(results(images, built, last));
     }
     return 0;
   },
@@ -236,10 +258,22 @@ async function loadImages(
 function outputsOf(typed: BuildValues): OutputSpec[] {
   const outputs = typed.output.filter((output) => output !== undefined);
   const all: OutputSpec[] =
-    typed.push && !outputs.some((output) => output.type === 'registry')
+    typed.push && !outputs.some(({ type, push }) => push ?? type === 'registry')
       ? [...outputs, { type: 'registry', push: true }]
       : outputs;
   return typed.rewriteTimestamp ? all.map((output) => ({ ...output, rewriteTimestamp: true })) : all;
+}
+
+/** Outputs may have other layers or annotations than the store: what was delivered counts. */
+function factsOf(
+  inspected: readonly InspectedImage[],
+  last: WrittenOutput | undefined,
+): readonly InspectedImage[] {
+  if (last?.descriptor === undefined || inspected.length === 0) {
+    return inspected;
+  }
+  const { descriptor, configDigest } = last;
+  return [{ manifestDescriptor: descriptor, ...(configDigest === undefined ? {} : { configDigest }) }];
 }
 
 function checkRequest(
@@ -261,7 +295,7 @@ function checkRequest(
     });
   }
   if (
-    outputs.some((output) => output.type === 'registry' && output.name === undefined) &&
+    outputs.some(({ type, push, name }) => (push ?? type === 'registry') && name === undefined) &&
     typed.tag.length === 0
   ) {
     throw new UsageError('nothing says where to push the image', {
@@ -292,7 +326,8 @@ function buildOptions(
     ...(typed.ignoreCache ? { ignoreCache: true } : {}),
     ...(typed.noCache || typed.forceBuild ? { forceBuild: true } : {}),
     pull: typed.pull,
-    ...(typed.platform === undefined ? {} : { platform: typed.platform }),
+    ...(typed.platform.length === 0 ? {} : { platforms: typed.platform.flat() }),
+    ...(typed.annotation.length === 0 ? {} : { annotations: typed.annotation.flat() }),
     tags: typed.tag,
     definitions: images.map((loaded) => loaded.definition),
     outputs,
@@ -309,7 +344,7 @@ async function writeFiles(
 ): Promise<void> {
   const [first] = inspected;
   if (typed.iidfile !== undefined && first !== undefined) {
-    await writeResult(cwd, typed.iidfile, first.configDigest);
+    await writeResult(cwd, typed.iidfile, first.configDigest ?? first.manifestDescriptor.digest);
   }
   if (typed.metadataFile !== undefined) {
     const all = inspected.map((image) => metadata(image, typed.tag));
@@ -341,7 +376,7 @@ function warningKey(warning: { readonly code: string; readonly message: string }
 /** The keys that buildx writes. */
 function metadata(image: InspectedImage, tags: readonly string[]): object {
   return {
-    'containerimage.config.digest': image.configDigest,
+    ...(image.configDigest === undefined ? {} : { 'containerimage.config.digest': image.configDigest }),
     'containerimage.descriptor': image.manifestDescriptor,
     'containerimage.digest': image.manifestDescriptor.digest,
     ...(tags.length === 0 ? {} : { 'image.name': tags.join(',') }),
@@ -349,10 +384,14 @@ function metadata(image: InspectedImage, tags: readonly string[]): object {
 }
 
 /** One image: its digest alone, for scripts. Several: a line for each. */
-function results(images: readonly LoadedImage[], built: readonly BuiltImage[]): string {
+function results(
+  images: readonly LoadedImage[],
+  built: readonly BuiltImage[],
+  last: WrittenOutput | undefined,
+): string {
   const [first] = built;
   return built.length === 1 && first !== undefined
-    ? `${first.digest}\n`
+    ? `${last?.digest ?? first.digest}\n`
     : formatTable(built.map((image, index) => [nameOf(images, index), image.digest]));
 }
 

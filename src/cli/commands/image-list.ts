@@ -1,3 +1,4 @@
+import { formatPlatform } from '../../oci/platform.ts';
 import { command } from '../command.ts';
 import { flag } from '../option.ts';
 import { formatAge, formatBytes } from '../quantity.ts';
@@ -44,7 +45,7 @@ export default command({
         (image.names.length === 0 ? ['<none>'] : image.names).map((name) => [
           name,
           shortId(image.id),
-          [image.platform.os, image.platform.architecture, image.platform.variant].filter(Boolean).join('/'),
+          image.platforms.map(formatPlatform).join(','),
           formatBytes(image.sizeBytes),
           formatAge(nowMs - image.createdMs),
         ]),

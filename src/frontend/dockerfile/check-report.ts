@@ -5,7 +5,7 @@
 
 import { nearName } from '../../base/near-name.ts';
 import { DefinitionError } from '../../errors.ts';
-import { isExperimental } from './check-rules.ts';
+import { type CheckName, isExperimental, isSkipped } from './check-rules.ts';
 import type { Finding, Location } from './instruction.ts';
 
 export interface CheckOptions {
@@ -30,8 +30,11 @@ export function parseCheckOptions(text: string, file: string): CheckOptions {
       continue;
     }
     const equals = part.indexOf('=');
-    const key = (equals < 0 ? part : part.slice(0, equals)).trim();
-    const value = equals < 0 ? '' : part.slice(equals + 1).trim();
+    if (equals < 0) {
+      throw badCheck(file, `'${part}' is not of the form key=value`);
+    }
+    const key = part.slice(0, equals).trim();
+    const value = part.slice(equals + 1).trim();
     switch (key) {
       case 'skip':
         options.skip = ruleNames(value);
@@ -49,7 +52,7 @@ export function parseCheckOptions(text: string, file: string): CheckOptions {
         const near = nearName(key, ['skip', 'error', 'experimental']);
         throw badCheck(
           file,
-          equals < 0 ? `'${part}' is not of the form key=value` : `unknown key '${key}'`,
+          `unknown key '${key}'`,
           near === undefined ? undefined : `did you mean '${near}'?`,
         );
       }
@@ -70,17 +73,22 @@ export class CheckReport {
   /** @param skip - Rules that a comment above the instruction switches off. */
   add(finding: Finding, skip: readonly string[] = []): void {
     const { rule, location, message } = finding;
-    const { experimental } = this.options;
-    const off =
-      includes(this.options.skip, rule) ||
-      skip.some((name) => name.toLowerCase() === 'all' || name.toLowerCase() === rule.toLowerCase()) ||
-      (isExperimental(rule) && !includes(experimental, rule));
+    const off = this.#isOff(rule) || isSkipped(rule, skip);
     // An instruction of a stage that several stages are built on is looked at once for each.
     const identity = `${rule} ${location?.startLine ?? 0} ${message}`;
     if (!off && !this.#seen.has(identity)) {
       this.#seen.add(identity);
       this.#findings.push(finding);
     }
+  }
+
+  #isOff(rule: CheckName): boolean {
+    const { skip, experimental } = this.options;
+    if (isExperimental(rule) && !includes(experimental, rule)) {
+      return true;
+    }
+    // An experimental rule that somebody asked for is not among those that skip=all means.
+    return skip === 'all' ? !isExperimental(rule) : includes(skip, rule);
   }
 
   /** In the order of the file. */
@@ -100,6 +108,19 @@ export class CheckReport {
       hint: '`tsbuild build --check` says where; `# check=skip=RULE` above an instruction accepts it as it is',
     });
   }
+}
+
+/** A finding as a warning of the build. */
+export function findingWarning(
+  file: string,
+  { rule, message, location }: Finding,
+): {
+  readonly code: CheckName;
+  readonly message: string;
+  readonly source: { readonly file: string; readonly line?: number };
+} {
+  const source = { file, ...(location === undefined ? {} : { line: location.startLine }) };
+  return { code: rule, message, source };
 }
 
 function includes(set: ReadonlySet<string> | 'all', rule: string): boolean {

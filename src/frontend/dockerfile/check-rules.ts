@@ -56,7 +56,8 @@ export const CHECKS = {
   },
   UndefinedVar: {
     description: 'A variable is used that nothing sets.',
-    message: (name, near) => `'$${name}' is not set by anything above${hint(near)}`,
+    message: (name, near, importable) =>
+      `'$${name}' is not set by anything above${importable === '' ? hint(near) : `; ARG ${importable} brings it into the stage`}`,
   },
   MultipleInstructionsDisallowed: {
     description: 'Of several CMD, ENTRYPOINT or HEALTHCHECK of one stage only the last one counts.',
@@ -112,6 +113,11 @@ export const CHECK_NAMES: readonly CheckName[] = Object.keys(CHECKS) as CheckNam
 export function isExperimental(rule: CheckName): boolean {
   const facts: CheckFacts = CHECKS[rule];
   return facts.experimental === true;
+}
+
+/** Whether `names`, from a comment above an instruction, switch the rule off; `all` is every rule. */
+export function isSkipped(rule: CheckName, names: readonly string[]): boolean {
+  return names.some((name) => ['all', rule.toLowerCase()].includes(name.toLowerCase()));
 }
 
 /** Where the rule is explained. */

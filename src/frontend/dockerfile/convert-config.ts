@@ -56,7 +56,8 @@ export function convertConfig(
       convertHealthcheck(state, instruction, conversion);
       return;
     case 'expose': {
-      const ports = instruction.ports.flatMap((port) => words.expandToWords(port));
+      // In the order of the words as written: history shows it.
+      const ports = instruction.ports.toSorted().flatMap((port) => words.expandToWords(port));
       const exposed = ports.flatMap((port) => exposedPorts(port, words));
       config.ExposedPorts = { ...config.ExposedPorts, ...asSet(exposed) };
       state.addHistory(`EXPOSE ${goList(exposed)}`, false);
@@ -96,7 +97,7 @@ export function convertConfig(
 
 /** Source: reference of the Dockerfile, "ARG", "Scope". */
 function convertArg(
-  { request, globalArgs, outline }: Conversion,
+  { request, globalArgs, outline, sourceDateEpoch }: Conversion,
   state: StageState,
   instruction: ArgInstruction,
   words: StageWords,
@@ -104,9 +105,11 @@ function convertArg(
   const shown: string[] = [];
   for (const { name, value: fallback, description } of instruction.args) {
     reportSecret('ARG', name, words);
-    const given = request.buildArgs[name];
+    // What the caller calls it by, `context` or a stage, was looked up; without a time it is not set.
+    const given = name === 'SOURCE_DATE_EPOCH' ? sourceDateEpoch?.toString() : request.buildArgs[name];
     // A default is not even evaluated where the caller gives a value.
-    const value = given ?? (fallback === undefined ? globalArgs.get(name) : words.expand(fallback));
+    // Unlike elsewhere, what stands before it in the same instruction counts.
+    const value = given ?? (fallback === undefined ? globalArgs.get(name) : words.expandNow(fallback));
     if (value !== undefined) {
       state.setVariable(name, value);
     }
@@ -114,7 +117,8 @@ function convertArg(
     const inherited = given === undefined && fallback === undefined && globalArgs.has(name);
     outline.use(state.node, name);
     if (!inherited) {
-      outline.declareIn(state.node, name, value, instruction.location, description);
+      const { location } = instruction;
+      outline.declareIn(state.node, { name, value, location, description, uses: [] });
     }
     shown.push(value === undefined ? name : `${name}=${value}`);
   }
@@ -178,7 +182,7 @@ function convertCommand(
       delete state.config.Cmd;
     }
   }
-  state.lastOf.set(instruction.kind, instruction.location);
+  state.lastOf.set(instruction.kind, instruction);
   state.addHistory(`${keyword} [${argv.map(goQuote).join(' ')}]`, false);
 }
 
@@ -188,7 +192,7 @@ function convertHealthcheck(
   conversion: Conversion,
 ): void {
   reportRepeated(state, instruction, conversion);
-  state.lastOf.set('healthcheck', instruction.location);
+  state.lastOf.set('healthcheck', instruction);
   const { command, intervalNs, timeoutNs, startPeriodNs, startIntervalNs, retries } = instruction;
   const test =
     command === undefined
@@ -235,10 +239,10 @@ function reportRepeated(
       {
         rule: 'MultipleInstructionsDisallowed',
         message: CHECKS.MultipleInstructionsDisallowed.message(instruction.kind.toUpperCase()),
-        // The earlier one is the one without effect.
-        location: before,
+        // The earlier one is the one without effect; the comment may stand above either.
+        location: before.location,
       },
-      instruction.skipChecks,
+      [...before.skipChecks, ...instruction.skipChecks],
     );
   }
 }

@@ -99,6 +99,12 @@ function readCopy(
   const writtenDestination = words.expand(instruction.destination);
   const chown = instruction.chown === undefined ? '' : words.expand(instruction.chown);
   const chmod = instruction.chmod === undefined ? '' : words.expand(instruction.chmod);
+  if (chown.split(':').length > 2) {
+    throw flagError(`--chown '${chown}' is more than a user and a group`, {
+      culprit: instruction.chown,
+      hint: 'write user:group, names or numbers',
+    });
+  }
   if (chmod !== '' && parseChmod(chmod) === undefined) {
     throw flagError(`--chmod '${chmod}' is no mode`, {
       culprit: instruction.chmod,

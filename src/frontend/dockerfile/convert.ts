@@ -17,7 +17,7 @@ import { type ContextInput, contextInputName } from './context-input.ts';
 import { convertInstruction } from './convert-instruction.ts';
 import { type DockerfileText, stageError, withPlace } from './definition-place.ts';
 import type { Dockerfile, Finding, Stage } from './instruction.ts';
-import { Outline, type OutlineFacts } from './outline.ts';
+import { type DeclaredArg, Outline, type OutlineFacts } from './outline.ts';
 import { parseDockerfile } from './parse.ts';
 import { platformArgs, proxyArgs } from './platform-args.ts';
 import type {
@@ -39,6 +39,8 @@ import { alignedHistory, environmentOf, type StageBase, StageState } from './sta
 const SCRATCH = 'scratch';
 
 export interface DockerfileGraph {
+  /** Of the file, as messages show it. */
+  readonly name: string;
   /** The root filesystem of the target. */
   readonly tip: Edge;
   readonly platform: Platform;
@@ -64,7 +66,8 @@ export interface DockerfileGraph {
 }
 
 /**
- * @throws {DefinitionError} `E_DOCKERFILE_…` with the place in the file; `E_COPY_SOURCE_MISSING` is found later, when the
+ * @throws {DefinitionError} `E_DOCKERFILE_SYNTAX`, `E_DOCKERFILE_INSTRUCTION`, `E_DOCKERFILE_FLAG`, `E_DOCKERFILE_VARIABLE`,
+ * `E_DOCKERFILE_STAGE`, `E_ENTITLEMENT`, with the place in the file; `E_COPY_SOURCE_MISSING` is found later, when the
  * context is looked at.
  * @throws what the resolver throws.
  */
@@ -73,6 +76,28 @@ export async function dockerfileToGraph(
   resolver: DockerfileResolver,
 ): Promise<DockerfileGraph> {
   return await new Conversion(request, resolver).run();
+}
+
+/** What came of a Dockerfile that may have an error. */
+export interface CheckedDockerfile {
+  /** Those that were found before the error, if there is one. */
+  readonly findings: readonly Finding[];
+  readonly outcome: { readonly graph: DockerfileGraph } | { readonly error: unknown };
+}
+
+/** As {@link dockerfileToGraph}, for who wants to know what the checks found even if the Dockerfile cannot be converted. */
+export async function checkDockerfile(
+  request: DockerfileRequest,
+  resolver: DockerfileResolver,
+): Promise<CheckedDockerfile> {
+  let conversion: Conversion | undefined;
+  try {
+    conversion = new Conversion(request, resolver);
+    const graph = await conversion.run();
+    return { findings: graph.findings, outcome: { graph } };
+  } catch (error) {
+    return { findings: conversion?.report.findings ?? [], outcome: { error } };
+  }
 }
 
 /** What the whole conversion shares; instructions are converted with it. */
@@ -118,12 +143,12 @@ export class Conversion {
     const { request, dockerfile, report } = this;
     checkSyntax(dockerfile, report);
     this.#checkDefaultBases();
-    this.#readGlobalArgs(request.buildArgs, (name, value, location, description) =>
-      this.outline.declare(name, value, location, description),
-    );
+    this.#readGlobalArgs(request.buildArgs, (arg) => this.outline.declare(arg));
     this.sourceDateEpoch = await resolveSourceDateEpoch(this);
-    if (this.globalArgs.has('SOURCE_DATE_EPOCH') || this.sourceDateEpoch !== undefined) {
-      this.globalArgs.set('SOURCE_DATE_EPOCH', String(this.sourceDateEpoch ?? ''));
+    if (this.sourceDateEpoch === undefined) {
+      this.globalArgs.delete('SOURCE_DATE_EPOCH');
+    } else {
+      this.globalArgs.set('SOURCE_DATE_EPOCH', String(this.sourceDateEpoch));
     }
     for (const stage of dockerfile.stages) {
       this.#addStage(stage);
@@ -141,6 +166,7 @@ export class Conversion {
     }
     const state = await this.stateOf(target);
     return {
+      name: request.name,
       tip: state.tip,
       platform: request.platformAsked ? request.platform : state.platform,
       config: this.#finalConfig(state),
@@ -153,7 +179,7 @@ export class Conversion {
       checkFailure: report.failure,
       warnings: requestWarnings(dockerfile, request),
       sourceDateEpoch: this.sourceDateEpoch,
-      outline: this.outline.facts(target, reachable),
+      outline: this.outline.facts(target, this.#stages.reachable(target)),
     };
   }
 
@@ -210,24 +236,20 @@ export class Conversion {
     });
   }
 
-  #readGlobalArgs(
-    buildArgs: Readonly<Record<string, string>>,
-    declare: (
-      name: string,
-      value: string | undefined,
-      location: Stage['from']['location'],
-      description: string | undefined,
-    ) => void,
-  ): void {
+  #readGlobalArgs(buildArgs: Readonly<Record<string, string>>, declare: (arg: DeclaredArg) => void): void {
     for (const instruction of this.dockerfile.globalArgs) {
       for (const { name, value, description } of instruction.args) {
         const given = buildArgs[name];
-        const known =
-          given ?? (value === undefined ? undefined : this.expand(value, this.globalArgs, instruction).text);
+        const expanded =
+          given !== undefined || value === undefined
+            ? undefined
+            : this.expand(value, this.globalArgs, instruction);
+        const known = given ?? expanded?.text;
         if (known !== undefined) {
           this.globalArgs.set(name, known);
         }
-        declare(name, known, instruction.location, description);
+        const { location } = instruction;
+        declare({ name, value: known, location, description, uses: expanded?.matched ?? [] });
       }
     }
   }
@@ -238,9 +260,9 @@ export class Conversion {
     this.globalArgs = new Map(saved);
     try {
       this.#readGlobalArgs({}, () => undefined);
-      for (const { from } of this.dockerfile.stages) {
-        const { text } = this.expand(from.base, this.globalArgs, from);
-        if (!isReference(text)) {
+      for (const [index, { from }] of this.dockerfile.stages.entries()) {
+        const { text, matched, unmatched } = this.expand(from.base, this.globalArgs, from);
+        if (matched.length + unmatched.length > 0 && !this.#canBeBase(text, index)) {
           this.report.add(
             {
               rule: 'InvalidDefaultArgInFrom',
@@ -256,6 +278,16 @@ export class Conversion {
     } finally {
       this.globalArgs = saved;
     }
+  }
+
+  /** Whether a name can be that of an image, an earlier stage or a named context. */
+  #canBeBase(name: string, index: number): boolean {
+    const earlier = this.dockerfile.stages.slice(0, index).map(({ from }) => from.stageName?.toLowerCase());
+    return (
+      isReference(name) ||
+      earlier.includes(name.toLowerCase()) ||
+      this.#contextFor(name, undefined) !== undefined
+    );
   }
 
   /** Expands a word of an instruction and puts the place into the error. */
@@ -285,7 +317,7 @@ export class Conversion {
 
   #addStage(stage: Stage): void {
     const { from } = stage;
-    const { text: base, unmatched } = this.expand(from.base, this.globalArgs, from);
+    const { text: base, matched, unmatched } = this.expand(from.base, this.globalArgs, from);
     this.#reportUndefinedInFrom(unmatched, stage);
     if (base === '') {
       throw this.located(
@@ -310,15 +342,21 @@ export class Conversion {
     }
     const platform = from.platform === undefined ? undefined : this.#platformOf(stage, from.platform);
     const replaced = from.stageName !== undefined && this.#contextFor(from.stageName, platform) !== undefined;
-    this.#stages.addStage(stage, base, platform, { replaced });
+    const node = this.#stages.addStage(stage, base, platform, { replaced });
+    const { platform: written } = from;
+    const inPlatform = written === undefined ? undefined : this.expand(written, this.globalArgs, from);
+    for (const name of [...matched, ...unmatched, ...(inPlatform?.matched ?? [])]) {
+      this.outline.use(node, name);
+    }
   }
 
   #platformOf({ from }: Stage, written: string): Platform {
-    const { text, unmatched } = this.expand(written, this.globalArgs, from);
+    const { text, matched, unmatched } = this.expand(written, this.globalArgs, from);
     this.#reportUndefinedInFrom(unmatched, { from });
     const { skipChecks, location } = from;
+    // Alone, in whichever way it is written.
     if (
-      /^\$(\{TARGETPLATFORM\}|TARGETPLATFORM)$/.test(written) &&
+      [...matched, ...unmatched].join() === 'TARGETPLATFORM' &&
       text === this.globalArgs.get('TARGETPLATFORM')
     ) {
       this.report.add(
@@ -339,7 +377,7 @@ export class Conversion {
         });
       }
       const platform = parsePlatform(text);
-      if (!written.includes('$')) {
+      if (matched.length + unmatched.length === 0) {
         const name = from.stageName?.toLowerCase() ?? '';
         if (!name.includes(platform.os) && !name.includes(platform.architecture)) {
           this.report.add(
@@ -620,7 +658,8 @@ export class Conversion {
     const { request, sourceDateEpoch } = this;
     const state = new StageState(
       node,
-      node.platform === undefined || node.parent === undefined ? base : { ...base, platform: node.platform },
+      // A stage has the platform of the stage that it is FROM, whatever its own flag says.
+      base,
       {
         severalPlatforms: request.severalPlatforms,
         definition: request.definition,
@@ -654,7 +693,8 @@ interface LoadedBase {
 }
 
 function toStageBase({ tip, platform, image, history }: LoadedBase): StageBase {
-  const config = image?.config ?? {};
+  // Without an image below, the working directory is said all the same, as BuildKit does.
+  const config = image === undefined ? { WorkingDir: '/' } : (image.config ?? {});
   return {
     tip,
     platform,

@@ -31,7 +31,7 @@ export function exposedPorts(
   if (protocol !== protocol.toLowerCase()) {
     words.finding('ExposeProtoCasing', CHECKS.ExposeProtoCasing.message(written));
   }
-  if (parts.length > 1) {
+  if (hostPort !== '' || ip !== '') {
     words.finding('ExposeInvalidFormat', CHECKS.ExposeInvalidFormat.message(written));
   }
   if (ip !== '' && !isIpAddress(ip.replace(/^\[(.*)\]$/, '$1'))) {

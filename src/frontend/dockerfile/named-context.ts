@@ -5,7 +5,7 @@ import { parseGitUrl } from './git-url.ts';
 export type NamedContextSpec =
   | { readonly kind: 'directory'; readonly path: string }
   | { readonly kind: 'image'; readonly reference: string }
-  /** `oci-layout://PATH[:TAG][@DIGEST]`; an archive if the path is a file. */
+  /** `oci-layout://PATH[:TAG][@DIGEST]`, the digest as tag; an archive if the path is a file. */
   | { readonly kind: 'layout'; readonly path: string; readonly tag: string | undefined }
   /** A git repository, or an archive of a web server. */
   | { readonly kind: 'remote'; readonly url: string }
@@ -43,14 +43,12 @@ export function parseNamedContextFlag(text: string): readonly [name: string, con
 
 function layoutOf(whole: string, rest: string): NamedContextSpec {
   const at = rest.lastIndexOf('@');
-  if (at > 0) {
-    return { kind: 'layout', path: nonEmpty(whole, rest.slice(0, at)), tag: rest.slice(at + 1) };
-  }
-  // A colon after the last slash begins a tag.
-  const colon = rest.indexOf(':', rest.lastIndexOf('/') + 1);
-  return colon < 0
-    ? { kind: 'layout', path: nonEmpty(whole, rest), tag: undefined }
-    : { kind: 'layout', path: nonEmpty(whole, rest.slice(0, colon)), tag: rest.slice(colon + 1) };
+  const digest = at > 0 ? rest.slice(at + 1) : undefined;
+  const located = at > 0 ? rest.slice(0, at) : rest;
+  // A colon after the last slash begins a tag, which says nothing beside a digest.
+  const colon = located.indexOf(':', located.lastIndexOf('/') + 1);
+  const path = nonEmpty(whole, colon < 0 ? located : located.slice(0, colon));
+  return { kind: 'layout', path, tag: digest ?? (colon < 0 ? undefined : located.slice(colon + 1)) };
 }
 
 function isGit(text: string): boolean {

@@ -17,38 +17,42 @@ export interface OutlineUse {
 }
 
 export interface OutlineFacts {
-  /** Of the target. */
-  readonly name: string;
+  /** Of the target, if it has one. */
+  readonly name?: string;
   readonly description?: string;
   readonly args: readonly OutlineArg[];
   readonly secrets: readonly OutlineUse[];
   readonly ssh: readonly OutlineUse[];
 }
 
+/** An ARG with what it came to. */
+export interface DeclaredArg {
+  readonly name: string;
+  readonly value: string | undefined;
+  readonly location: Location;
+  readonly description: string | undefined;
+  /** Other ARGs that its default is made of. */
+  readonly uses: readonly string[];
+}
+
 interface StageFacts {
-  readonly args: Map<string, OutlineArg>;
+  readonly args: Map<string, DeclaredArg>;
   readonly used: Set<string>;
   readonly secrets: Map<string, OutlineUse>;
   readonly ssh: Map<string, OutlineUse>;
 }
 
 export class Outline {
-  readonly #global = new Map<string, OutlineArg>();
+  readonly #global = new Map<string, DeclaredArg>();
   readonly #stages = new Map<StageNode, StageFacts>();
 
   /** An ARG before the first FROM. */
-  declare(name: string, value: string | undefined, location: Location, description?: string): void {
-    this.#global.set(name, argFacts(name, value, location, description));
+  declare(arg: DeclaredArg): void {
+    this.#global.set(arg.name, arg);
   }
 
-  declareIn(
-    node: StageNode,
-    name: string,
-    value: string | undefined,
-    location: Location,
-    description?: string,
-  ): void {
-    this.#of(node).args.set(name, argFacts(name, value, location, description));
+  declareIn(node: StageNode, arg: DeclaredArg): void {
+    this.#of(node).args.set(arg.name, arg);
   }
 
   use(node: StageNode, name: string): void {
@@ -66,25 +70,36 @@ export class Outline {
   /** Of `target` and of the stages that it needs, in the order of the file. */
   facts(target: StageNode, needed: ReadonlySet<StageNode>): OutlineFacts {
     const stages = [...needed].map((node) => this.#of(node));
-    const args = new Map<string, OutlineArg>();
-    for (const { args: own, used } of stages) {
-      for (const name of used) {
-        const found = own.get(name) ?? this.#global.get(name);
-        if (found !== undefined) {
-          args.set(name, found);
+    const args = new Map<string, DeclaredArg>();
+    const add = (name: string, own: ReadonlyMap<string, DeclaredArg>): void => {
+      const found = own.get(name) ?? this.#global.get(name);
+      if (found !== undefined && args.get(name) !== found) {
+        args.set(name, found);
+        for (const other of found.uses) {
+          add(other, own);
         }
       }
+    };
+    for (const { args: own, used } of stages) {
+      for (const name of used) {
+        add(name, own);
+      }
     }
-    const merged = (pick: (facts: StageFacts) => ReadonlyMap<string, OutlineUse>) => [
-      ...new Map(stages.flatMap((facts) => [...pick(facts)])).values(),
-    ];
+    const merged = (pick: (facts: StageFacts) => ReadonlyMap<string, OutlineUse>) => {
+      const uses = new Map<string, OutlineUse>();
+      for (const { id, required, location } of stages.flatMap((facts) => [...pick(facts).values()])) {
+        addUse(uses, id, required, location);
+      }
+      return inOrder([...uses.values()]);
+    };
+    const { name } = target;
     const { description } = target.from;
     return {
-      name: target.name ?? 'default',
+      ...(name === undefined ? {} : { name }),
       ...(description === undefined ? {} : { description }),
-      args: inOrder([...args.values()]),
-      secrets: inOrder(merged(({ secrets }) => secrets)),
-      ssh: inOrder(merged(({ ssh }) => ssh)),
+      args: inOrder([...args.values()].map(argFacts)),
+      secrets: merged(({ secrets }) => secrets),
+      ssh: merged(({ ssh }) => ssh),
     };
   }
 
@@ -98,12 +113,7 @@ export class Outline {
   }
 }
 
-function argFacts(
-  name: string,
-  value: string | undefined,
-  location: Location,
-  description: string | undefined,
-): OutlineArg {
+function argFacts({ name, value, location, description }: DeclaredArg): OutlineArg {
   return {
     name,
     location,
@@ -112,10 +122,12 @@ function argFacts(
   };
 }
 
+/** The first use is the one that is shown; one that needs it is enough. */
 function addUse(uses: Map<string, OutlineUse>, id: string, required: boolean, location: Location): void {
-  if (!uses.has(id)) {
-    uses.set(id, { id, required, location });
-  }
+  const before = uses.get(id);
+  const first =
+    before === undefined || location.startLine < before.location.startLine ? location : before.location;
+  uses.set(id, { id, required: required || before?.required === true, location: first });
 }
 
 function inOrder<T extends { readonly location: Location }>(facts: readonly T[]): readonly T[] {

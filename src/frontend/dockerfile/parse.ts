@@ -1,5 +1,5 @@
 /** Text → {@link Dockerfile}. */
-import { CHECKS } from './check-rules.ts';
+import { CHECKS, isSkipped } from './check-rules.ts';
 import { atPlace, emptyError, instructionError, syntaxError, withPlace } from './definition-place.ts';
 import type {
   ArgInstruction,
@@ -128,7 +128,7 @@ function findingsOf(instruction: Instruction, { comments, emptyLines }: Instruct
     });
   }
   const { skipChecks } = instruction;
-  return findings.filter(({ rule }) => !skipChecks.includes(rule) && !skipChecks.includes('all'));
+  return findings.filter(({ rule }) => !isSkipped(rule, skipChecks));
 }
 
 function describedNames(instruction: Instruction): readonly string[] {

@@ -31,6 +31,8 @@ export interface ExpandOptions {
 
 export interface ExpandedWord {
   readonly text: string;
+  /** Names that were set, each once, in order of appearance. */
+  readonly matched: readonly string[];
   /** Names that were not set, each once, in order of appearance. */
   readonly unmatched: readonly string[];
 }
@@ -54,8 +56,7 @@ export function expandWord(
   environment: Environment,
   options: ExpandOptions = {},
 ): ExpandedWord {
-  const { text, unmatched } = expand(word, environment, options, undefined);
-  return { text, unmatched };
+  return expand(word, environment, options, undefined);
 }
 
 /**
@@ -82,7 +83,8 @@ function expand(
 ): ExpandedWord {
   const expansion = new Expansion(word, environment, options);
   try {
-    return { text: expansion.until(undefined, false, splitter), unmatched: [...expansion.unmatched] };
+    const text = expansion.until(undefined, false, splitter);
+    return { text, matched: [...expansion.matched], unmatched: [...expansion.unmatched] };
   } catch (error) {
     if (error instanceof DefinitionError) {
       throw variableError(`cannot expand '${shortened(word)}': ${error.message}`, {
@@ -137,6 +139,7 @@ class Splitter {
 
 /** A place in the word that is being expanded, and what was met on the way. */
 class Expansion {
+  readonly matched = new Set<string>();
   readonly unmatched = new Set<string>();
   readonly #characters: readonly string[];
   readonly #environment: Environment;
@@ -382,9 +385,7 @@ class Expansion {
 
   #value(name: string): string | undefined {
     const value = this.#environment.get(name);
-    if (value === undefined) {
-      this.unmatched.add(name);
-    }
+    (value === undefined ? this.unmatched : this.matched).add(name);
     return value;
   }
 

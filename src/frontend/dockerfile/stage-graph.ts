@@ -180,7 +180,10 @@ export class StageGraph {
       if (parsed === undefined || instructions.length > 1) {
         throw stageError(`a trigger of the base is not one instruction: '${expression}'`);
       }
-      return this.#command(node, { ...parsed, location: node.location }, at + 1, 'onbuild-');
+      // It has no place of its own: what is said of it, and what switches a check off for it, stands at the FROM.
+      const { location, from } = node;
+      const instruction = { ...parsed, location, skipChecks: from.skipChecks };
+      return this.#command(node, instruction, at + 1, 'onbuild-');
     });
     node.commands = [...commands, ...node.commands];
     node.stepCount = countSteps(node);
@@ -227,20 +230,27 @@ export class StageGraph {
           location,
         );
       }
-      return [this.#source(node, from, location, 'copy from')];
+      return [this.#source(node, from, instruction, 'copy from')];
     }
     return instruction.kind === 'run' ? this.#mountSources(node, instruction) : [];
   }
 
-  #mountSources(node: StageNode, { mounts, location }: RunInstruction): (StageNode | undefined)[] {
-    return mounts.map((mount) => {
+  #mountSources(node: StageNode, instruction: RunInstruction): (StageNode | undefined)[] {
+    return instruction.mounts.map((mount) => {
       // Only what needs no variable is looked at here; the rest is read when they are known.
       const from = mountFrom(mount);
-      return from === undefined || from === '' ? undefined : this.#source(node, from, location, 'mount from');
+      return from === undefined || from === ''
+        ? undefined
+        : this.#source(node, from, instruction, 'mount from');
     });
   }
 
-  #source(user: StageNode, name: string, location: Location, doing: string): StageNode {
+  #source(
+    user: StageNode,
+    name: string,
+    { location, skipChecks }: StageInstruction,
+    doing: string,
+  ): StageNode {
     if (/^\d+$/.test(name)) {
       const byNumber = this.nodes.filter((each) => !each.external)[Number(name)];
       if (byNumber === undefined) {
@@ -259,7 +269,7 @@ export class StageGraph {
     if (external === undefined) {
       external = new StageNode({
         index: this.nodes.length + this.#externals.size,
-        from: { ...user.from, stageName: undefined, location, base: name },
+        from: { ...user.from, stageName: undefined, location, skipChecks, base: name },
         base: name,
         platform: undefined,
         external: true,

@@ -5,7 +5,7 @@ import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image
 import { formatPlatform, type Platform } from '../../oci/platform.ts';
 import type { DockerfileText } from './definition-place.ts';
 import { showLines } from './excerpt.ts';
-import type { Location } from './instruction.ts';
+import type { StageInstruction } from './instruction.ts';
 import type { StageCommand, StageNode } from './stage-graph.ts';
 
 /** What the Dockerfile frontends of the world write, so that tools that read history understand ours. */
@@ -47,7 +47,10 @@ export class StageState {
   author: string | undefined;
   workdirSet: boolean;
   /** Where CMD, ENTRYPOINT and HEALTHCHECK stood last in this stage. */
-  readonly lastOf = new Map<'cmd' | 'entrypoint' | 'healthcheck', Location>();
+  readonly lastOf = new Map<
+    'cmd' | 'entrypoint' | 'healthcheck',
+    Pick<StageInstruction, 'location' | 'skipChecks'>
+  >();
   readonly vertices: Vertex[] = [];
   #tip: Edge;
   #number: number;

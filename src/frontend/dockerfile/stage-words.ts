@@ -10,7 +10,7 @@ export class StageWords {
   readonly #conversion: Conversion;
   readonly #state: StageState;
   readonly #command: StageCommand;
-  /** All values of an instruction come from before it. */
+  /** All values of an instruction but ARG come from before it. */
   readonly #before: ReadonlyMap<string, string>;
 
   constructor(conversion: Conversion, state: StageState, command: StageCommand) {
@@ -21,7 +21,16 @@ export class StageWords {
   }
 
   expand(word: string): string {
-    const { text, unmatched } = this.#conversion.expand(word, this.#before, this.#command.instruction);
+    return this.#expandFrom(word, this.#before);
+  }
+
+  /** With what this instruction has set so far. */
+  expandNow(word: string): string {
+    return this.#expandFrom(word, this.#state.environment);
+  }
+
+  #expandFrom(word: string, environment: ReadonlyMap<string, string>): string {
+    const { text, unmatched } = this.#conversion.expand(word, environment, this.#command.instruction);
     this.#report(unmatched);
     return text;
   }
@@ -68,7 +77,8 @@ export class StageWords {
     for (const name of unmatched) {
       if (!declared.has(name)) {
         const near = nearName(name, [...this.#before.keys()]);
-        this.finding('UndefinedVar', CHECKS.UndefinedVar.message(name, near ?? ''));
+        const importable = this.#conversion.globalArgs.has(name) ? name : '';
+        this.finding('UndefinedVar', CHECKS.UndefinedVar.message(name, near ?? '', importable));
       }
     }
   }

@@ -15,7 +15,7 @@ export interface BuiltLayer {
 
 export interface BuiltFacts {
   readonly id: string;
-  /** Of the manifest. */
+  /** Of the manifest, or of the index where several platforms were built. */
   readonly digest: Digest;
   readonly configDigest: Digest;
   readonly manifestDescriptor: Descriptor;
@@ -24,9 +24,21 @@ export interface BuiltFacts {
   /** Index as in the plan. */
   readonly layers: readonly BuiltLayer[];
   readonly diagnostics: readonly Diagnostic[];
+  /** Absent: built for one platform. */
+  readonly platforms?: readonly BuiltPlatform[];
 }
 
-/** An image together with what building it gave. Frozen; it can be extended like any other. */
+/** One image of several that an index lists. */
+export interface BuiltPlatform {
+  /** `linux/arm64`. */
+  readonly platform: string;
+  readonly image: BuiltImage;
+}
+
+/**
+ * An image together with what building it gave. Frozen; it can be extended like any other. Built for several platforms, its
+ * id, digest and descriptor are the index's, its configuration is that of this machine's platform or else of the first.
+ */
 export class BuiltImage extends Image {
   readonly #facts: BuiltFacts;
 
@@ -67,5 +79,10 @@ export class BuiltImage extends Image {
 
   get diagnostics(): readonly Diagnostic[] {
     return this.#facts.diagnostics;
+  }
+
+  /** What was built for each platform, in the order of the index. Empty: one platform, which is this image. */
+  get platforms(): readonly BuiltPlatform[] {
+    return this.#facts.platforms ?? [];
   }
 }

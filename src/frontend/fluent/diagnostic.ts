@@ -5,6 +5,8 @@ export interface Diagnostic {
   /** Of the build checks of a Dockerfile it is the rule's name. */
   readonly code: DiagnosticCode | CheckName;
   readonly message: string;
+  /** Where in a Dockerfile; `line` is from 1. */
+  readonly source?: { readonly file: string; readonly line?: number };
   /** Position of the call in the chain; 0 is the base. */
   readonly layer?: number;
 }

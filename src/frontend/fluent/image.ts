@@ -87,12 +87,12 @@ export class Image {
   /**
    * The image that a Dockerfile describes. Each instruction that changes files is one layer and is cached by itself.
    *
-   * @param path - Of the Dockerfile, or `{ text }`. Undefined only with `context`: `Dockerfile` in it.
+   * @param path - Of the Dockerfile, or `{ text }`. Undefined: `Dockerfile` in the context.
    * @example
    * ```ts
    * const image = Image.fromDockerfile('docker/Dockerfile', { contextDir: '.', buildArgs: { VERSION: '1.2' } });
    * ```
-   * @throws {DefinitionError} Later, when it is planned or built: `E_LOCAL_FILE_MISSING`, `E_DOCKERFILE_…`.
+   * @throws {DefinitionError} Later, when it is planned or built: `E_LOCAL_FILE_MISSING`, `E_DOCKERFILE_SYNTAX` and its like.
    */
   static fromDockerfile(
     path: LocalPath | dockerfiles.DockerfileText | undefined,

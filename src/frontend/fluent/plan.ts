@@ -110,18 +110,17 @@ export async function planImage(
 
 /** Lines of a layer's steps, without `FROM`. Histories are made of them too. */
 export function stepLines(steps: readonly Step[], found: (input: LocalInput) => ScannedFiles): string[] {
-  return steps.flatMap((step) => (step.kind === 'dockerfile' ? step.lines : stepLine(step, found)));
+  return steps.flatMap((step) => stepLine(step, found));
 }
 
-function stepLine(
-  step: Exclude<Step, { readonly kind: 'dockerfile' }>,
-  found: (input: LocalInput) => ScannedFiles,
-): string {
+function stepLine(step: Step, found: (input: LocalInput) => ScannedFiles): string | readonly string[] {
   switch (step.kind) {
     case 'run':
       return `RUN ${step.text}`;
     case 'copy-local':
       return found(step.input).form === 'file' ? step.textOfFile : step.textOfDirectory;
+    case 'dockerfile':
+      return step.lines;
     case 'copy-tool':
     case 'config':
     case 'workdir':

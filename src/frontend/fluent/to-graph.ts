@@ -6,6 +6,7 @@ import type { Digest } from '../../oci/digest.ts';
 import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
 import type { Platform } from '../../oci/platform.ts';
 import type { Secret } from '../../secret/secret.ts';
+import { findingWarning } from '../dockerfile/check-report.ts';
 import type { ContextInput } from '../dockerfile/context-input.ts';
 import type { DockerfileGraph } from '../dockerfile/convert.ts';
 import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
@@ -313,11 +314,7 @@ class GraphBuilder {
     }
     this.#diagnostics.push(
       ...graph.warnings.map((warning) => ({ ...warning, layer: index })),
-      ...graph.findings.map(({ rule, message, location }) => ({
-        code: rule,
-        message: location === undefined ? message : `${message} (line ${location.startLine})`,
-        layer: index,
-      })),
+      ...graph.findings.map((finding) => ({ ...findingWarning(graph.name, finding), layer: index })),
     );
   }
 

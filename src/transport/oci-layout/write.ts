@@ -29,9 +29,18 @@ export interface ExportImage {
   path(descriptor: Descriptor): string | Promise<string>;
 }
 
+/** Images for several platforms and the index that lists them. */
+export interface ExportIndex {
+  readonly indexDescriptor: Descriptor;
+  readonly indexBytes: Buffer;
+  readonly images: readonly ExportImage[];
+}
+
 export interface ExportOptions {
   /** What the image is called in the layout. Several names give several entries. */
   readonly tags?: readonly string[];
+  /** Of its entry in the layout's index. */
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called after each blob, with all bytes so far. */
   readonly onProgress?: (event: { readonly doneBytes: number; readonly totalBytes: number }) => void;
@@ -41,32 +50,58 @@ export const OCI_LAYOUT_FILE = '{"imageLayoutVersion":"1.0.0"}';
 /** A lock of `index.json` that is older was left by a process that died: an update takes milliseconds. */
 const STALE_LOCK_MS = 10_000;
 
+interface ExportBlob {
+  readonly descriptor: Descriptor;
+  /** Gives the path of its file; or the bytes of a document. */
+  readonly content: (() => string | Promise<string>) | Buffer;
+}
+
+/** Each once: layers, which may be large, before the documents that need them. */
+function blobsOf(exported: ExportImage | ExportIndex): readonly ExportBlob[] {
+  const images = 'images' in exported ? exported.images : [exported];
+  const blobs = new Map<string, ExportBlob>();
+  const add = (descriptor: Descriptor, content: ExportBlob['content']) =>
+    blobs.set(descriptor.digest, { descriptor, content });
+  for (const image of images) {
+    for (const layer of image.layers) {
+      add(layer, () => image.path(layer));
+    }
+  }
+  for (const image of images) {
+    add(image.configDescriptor, image.configBytes);
+    add(image.manifestDescriptor, image.manifestBytes);
+  }
+  if ('images' in exported) {
+    add(exported.indexDescriptor, exported.indexBytes);
+  }
+  return [...blobs.values()];
+}
+
 /**
- * Adds an image to a layout directory, which is made when missing. Blobs that are there stay; others are cloned, linked
+ * Adds an image, or an index with its images, to a layout directory, which is made when missing. Blobs that are there stay; others are cloned, linked
  * or copied. `index.json` is replaced at once and keeps other tags.
  *
  * @throws {UsageError} `E_OUTPUT_EXISTS` when the path is something other than a layout or an empty directory
  */
 export async function writeOciLayout(
   path: string,
-  image: ExportImage,
+  image: ExportImage | ExportIndex,
   options: ExportOptions = {},
 ): Promise<void> {
   await prepareDirectory(path);
-  const progress = counter(image, options);
-  for (const layer of image.layers) {
+  const blobs = blobsOf(image);
+  const progress = counter(blobs, options);
+  for (const { descriptor, content } of blobs) {
     options.signal?.throwIfAborted();
-    const target = join(path, 'blobs', 'sha256', encodedPart(layer.digest));
-    if ((await fs.stat(target).catch(() => undefined))?.size !== layer.size) {
-      await placeBlob(await image.path(layer), target);
+    const target = join(path, 'blobs', 'sha256', encodedPart(descriptor.digest));
+    if (Buffer.isBuffer(content)) {
+      await replaceFile(target, content);
+      continue;
     }
-    progress(layer.size);
-  }
-  for (const [descriptor, bytes] of [
-    [image.configDescriptor, image.configBytes],
-    [image.manifestDescriptor, image.manifestBytes],
-  ] as const) {
-    await replaceFile(join(path, 'blobs', 'sha256', encodedPart(descriptor.digest)), bytes);
+    if ((await fs.stat(target).catch(() => undefined))?.size !== descriptor.size) {
+      await placeBlob(await content(), target);
+    }
+    progress(descriptor.size);
   }
   await replaceFile(join(path, 'oci-layout'), Buffer.from(OCI_LAYOUT_FILE));
   await updateIndex(path, image, options);
@@ -97,10 +132,10 @@ export async function layoutHolds(
   }
 }
 
-/** Writes a tar of a layout with this one image. The same image gives the same bytes. */
+/** Writes a tar of a layout with this one image or index. The same one gives the same bytes. */
 export async function writeOciArchive(
   path: string,
-  image: ExportImage,
+  image: ExportImage | ExportIndex,
   options: ExportOptions = {},
 ): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
@@ -115,13 +150,13 @@ export async function writeOciArchive(
 /** The same into a stream, which is ended. */
 export async function streamOciArchive(
   output: Writable,
-  image: ExportImage,
+  image: ExportImage | ExportIndex,
   options: ExportOptions = {},
 ): Promise<void> {
   const index = canonicalJson({
     schemaVersion: 2,
     mediaType: OCI_INDEX,
-    manifests: entriesFor(image, options.tags),
+    manifests: entriesFor(image, options),
   });
   await streamTar(
     output,
@@ -137,11 +172,12 @@ export async function streamOciArchive(
 /** A tar of `files` and then all blobs in the order of their digests, each once. */
 export async function streamTar(
   output: Writable,
-  image: ExportImage,
+  image: ExportImage | ExportIndex,
   files: readonly (readonly [name: string, bytes: Buffer])[],
   options: ExportOptions,
 ): Promise<void> {
-  const progress = counter(image, options);
+  const blobs = blobsOf(image);
+  const progress = counter(blobs, options);
   const pack = tar.pack();
   const fill = async () => {
     for (const [name, bytes] of files) {
@@ -149,24 +185,17 @@ export async function streamTar(
     }
     pack.entry({ name: 'blobs/', type: 'directory', mode: 0o755, mtime: new Date(0) });
     pack.entry({ name: 'blobs/sha256/', type: 'directory', mode: 0o755, mtime: new Date(0) });
-    const blobs = new Map<string, { readonly size: number; readonly content: Buffer | string }>([
-      [
-        image.manifestDescriptor.digest,
-        { size: image.manifestBytes.byteLength, content: image.manifestBytes },
-      ],
-      [image.configDescriptor.digest, { size: image.configBytes.byteLength, content: image.configBytes }],
-    ]);
-    for (const layer of image.layers) {
-      blobs.set(layer.digest, { size: layer.size, content: await image.path(layer) });
-    }
-    for (const [digest, { size, content }] of [...blobs].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const inOrder = [...blobs].sort((a, b) => (a.descriptor.digest < b.descriptor.digest ? -1 : 1));
+    for (const { descriptor, content } of inOrder) {
+      const { digest, size } = descriptor;
       options.signal?.throwIfAborted();
       const header = fileHeader(`blobs/sha256/${digest.slice('sha256:'.length)}`, size);
-      if (typeof content === 'string') {
-        await pipeline(createReadStream(content, { highWaterMark: 1 << 20 }), pack.entry(header));
-        progress(size);
-      } else {
+      if (Buffer.isBuffer(content)) {
         pack.entry(header, content);
+      } else {
+        const file = await content();
+        await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), pack.entry(header));
+        progress(size);
       }
     }
     pack.finalize();
@@ -185,12 +214,21 @@ function fileHeader(name: string, size: number) {
   return { name, size, mode: 0o644, mtime: new Date(0), type: 'file' as const };
 }
 
-function entriesFor(image: ExportImage, tags: readonly string[] = []): readonly Descriptor[] {
-  const entry = {
-    ...image.manifestDescriptor,
-    ...(image.platform === undefined ? {} : { platform: image.platform }),
-  };
-  return tags.length === 0 ? [entry] : tags.map((tag) => ({ ...entry, annotations: { [REF_NAME]: tag } }));
+function entriesFor(
+  image: ExportImage | ExportIndex,
+  { tags = [], annotations }: ExportOptions,
+): readonly Descriptor[] {
+  const described =
+    'images' in image
+      ? image.indexDescriptor
+      : {
+          ...image.manifestDescriptor,
+          ...(image.platform === undefined ? {} : { platform: image.platform }),
+        };
+  const entry = annotations === undefined ? described : { ...described, annotations };
+  return tags.length === 0
+    ? [entry]
+    : tags.map((tag) => ({ ...entry, annotations: { ...annotations, [REF_NAME]: tag } }));
 }
 
 async function prepareDirectory(path: string): Promise<void> {
@@ -243,17 +281,21 @@ async function placeBlob(source: string, target: string): Promise<void> {
   }
 }
 
-async function updateIndex(path: string, image: ExportImage, options: ExportOptions): Promise<void> {
+async function updateIndex(
+  path: string,
+  image: ExportImage | ExportIndex,
+  options: ExportOptions,
+): Promise<void> {
   const file = join(path, 'index.json');
   const release = await lockFile(`${file}.lock`, options.signal);
   try {
     const bytes = await fs.readFile(file).catch(() => undefined);
     const old = bytes === undefined || bytes.length > MAX_DOCUMENT_BYTES ? undefined : parseIndex(bytes);
-    const added = entriesFor(image, options.tags);
+    const added = entriesFor(image, options);
     const names = new Set(options.tags ?? []);
     const kept = (old?.manifests ?? []).filter((entry) => {
       const name = entry.annotations?.[REF_NAME];
-      return name === undefined ? entry.digest !== image.manifestDescriptor.digest : !names.has(name);
+      return name === undefined ? entry.digest !== added[0]?.digest : !names.has(name);
     });
     await replaceFile(
       file,
@@ -299,8 +341,9 @@ async function replaceFile(path: string, bytes: Buffer): Promise<void> {
   }
 }
 
-function counter(image: ExportImage, options: ExportOptions): (bytes: number) => void {
-  const totalBytes = image.layers.reduce((sum, layer) => sum + layer.size, 0);
+function counter(blobs: readonly ExportBlob[], options: ExportOptions): (bytes: number) => void {
+  const layers = blobs.filter(({ content }) => !Buffer.isBuffer(content));
+  const totalBytes = layers.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
   let doneBytes = 0;
   return (bytes) => {
     doneBytes += bytes;

@@ -161,4 +161,61 @@ describe('ImageRecords', () => {
     expect(records.resolution('r.example/a:2', 'linux/amd64')).toBeUndefined();
     expect(records.resolved().toSorted()).toEqual([digest('2'), digest('3')]);
   });
+
+  describe('an index', () => {
+    const images = ['linux/amd64', 'linux/arm64'].map((platform, index) =>
+      image(`im-000000000000000000000${index}`, `dddd${index}`, { platform }),
+    );
+    const id = digest('eeee');
+    beforeEach(() => {
+      for (const each of images) {
+        records.put(each);
+      }
+      records.putIndex({ id, mediaType: 'index', sizeBytes: 7, images });
+    });
+
+    it('is found by name, digest and the beginning of it, and lists its images in order', () => {
+      records.setName('app:1', id);
+      const found = {
+        id,
+        mediaType: 'index',
+        sizeBytes: 7,
+        images: images.map(({ id: image, manifestDigest, configDigest }) => ({
+          id: image,
+          manifestDigest,
+          configDigest,
+        })),
+        createdMs: expect.any(Number),
+      };
+      for (const text of ['app:1', id, 'sha256:eeee', 'eeee0000']) {
+        expect(records.find(text)).toEqual(found);
+      }
+      expect(records.listIndexes()).toEqual([{ ...found, names: ['app:1'] }]);
+      expect(records.list().every(({ names }) => names.length === 0)).toBe(true);
+    });
+
+    it('keeps the manifests that it has when an image gets another', () => {
+      records.put({ ...(images[0] as (typeof images)[0]), manifestDigest: digest('ffff') });
+      expect(records.getIndex(id)?.images[0]?.manifestDigest).toBe(digest('dddd0'));
+    });
+
+    it('a name moves between images and indexes', () => {
+      records.setName('app:1', images[0]?.id ?? '');
+      records.setName('app:1', id);
+      expect(records.find('app:1').id).toBe(id);
+      records.setName('app:1', images[1]?.id ?? '');
+      expect(records.find('app:1').id).toBe(images[1]?.id);
+      expect(records.listIndexes()[0]?.names).toEqual([]);
+    });
+
+    it('holds its images, and takes along those that nothing else needs', () => {
+      expect(() => records.remove(images[0]?.id ?? '')).toThrow(/FOREIGN KEY/);
+      expect(records.indexesOf(images[0]?.id ?? '')).toEqual([id]);
+      records.setName('mine:1', images[0]?.id ?? '');
+      records.setName('app:1', id);
+      expect(records.removeIndex(id)).toEqual([images[1]?.id]);
+      expect(records.list().map(({ id: left }) => left)).toEqual([images[0]?.id]);
+      expect(records.hasName('app:1')).toBe(false);
+    });
+  });
 });

@@ -15,6 +15,8 @@ const TABLES = [
   'git_refs',
   'http_files',
   'images',
+  'index_images',
+  'indexes',
   'layer_blobs',
   'layers',
   'names',
@@ -51,19 +53,6 @@ describe('MetaDb', () => {
     again.close();
   });
 
-  it('raises what an older tsbuild wrote, and keeps what is in it', () => {
-    const older = MetaDb.open(directory, Date.now);
-    const newest = version(older.db);
-    older.db.exec('DROP TABLE http_files; DROP TABLE git_refs; PRAGMA user_version = 1');
-    addSource(older, 'd');
-    older.close();
-    const raised = MetaDb.open(directory, Date.now);
-    expect(version(raised.db)).toBe(newest);
-    expect(tables(raised.db)).toEqual(TABLES);
-    expect(sources(raised)).toBe(1);
-    raised.close();
-  });
-
   it('refuses what a newer tsbuild wrote, and changes nothing of it', () => {
     const meta = MetaDb.open(directory, Date.now);
     const known = Number(version(meta.db));
@@ -75,6 +64,37 @@ describe('MetaDb', () => {
     const db = new DatabaseSync(join(directory, 'meta.db'));
     expect(version(db)).toBe(known + 1);
     db.close();
+  });
+
+  it('raises a store of version 1, and keeps its names and whatever else is in it', () => {
+    const meta = MetaDb.open(directory, Date.now);
+    const newest = version(meta.db);
+    addSource(meta, 'd');
+    // What version 1 had in the place of what later ones made.
+    meta.db.exec(`
+      INSERT INTO images VALUES ('im-1', 'm', 'c', 'linux/amd64', '[]', '{}', '{}', 1, 1);
+      DROP TABLE http_files; DROP TABLE git_refs;
+      DROP TABLE names; DROP TABLE index_images; DROP TABLE indexes;
+      CREATE TABLE names (name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+        updated_ms INTEGER NOT NULL) WITHOUT ROWID;
+      INSERT INTO names VALUES ('app:1', 'im-1', 7);
+      PRAGMA user_version = 1;
+    `);
+    meta.close();
+    const again = MetaDb.open(directory, Date.now);
+    expect(version(again.db)).toBe(newest);
+    expect(tables(again.db)).toEqual(TABLES);
+    expect(sources(again)).toBe(1);
+    expect({ ...again.db.prepare('SELECT * FROM names').get() }).toEqual({
+      name: 'app:1',
+      image: 'im-1',
+      image_index: null,
+      updated_ms: 7,
+    });
+    // The reference is to the new table.
+    again.db.exec("DELETE FROM images WHERE id = 'im-1'");
+    expect(again.db.prepare('SELECT * FROM names').get()).toBeUndefined();
+    again.close();
   });
 
   it('a migration that fails leaves the version as it was', () => {

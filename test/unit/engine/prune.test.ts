@@ -130,6 +130,14 @@ describe('prune', () => {
     expect(await temporary.store.blobs.has(documents.config)).toBe(true);
   });
 
+  it('with --all and an age leaves cache mounts that were used since', async () => {
+    mounts.old = { sizeBytes: 1, usedMs: temporary.store.meta.now() - 10_000 };
+    mounts.fresh = { sizeBytes: 1, usedMs: temporary.store.meta.now() - 1000 };
+    const { removed } = await prune(parts, { all: true, olderThanMs: 5000 }, signal);
+    expect(ids(removed, 'cache-mounts')).toEqual(['old']);
+    expect(Object.keys(mounts)).toEqual(['fresh']);
+  });
+
   it('with --all takes named images and cache mounts too', async () => {
     await layer('base');
     await image('im-named', ['base'], 'app:1');

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -8,6 +9,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -276,4 +278,136 @@ test('a removal that was cut short is finished by the next', async () => {
   writeFileSync(join(gone, 'old'), 'x');
   expect(await mounts.remove(['a'])).toBe(1);
   expect([existsSync(dir), existsSync(gone)]).toEqual([false, false]);
+});
+
+test('an empty one is filled once, and not again when it has something', async () => {
+  let fills = 0;
+  const filled = (from = mounts) =>
+    acquire('a', 'shared', {
+      from,
+      fill: async (dir) => {
+        fills += 1;
+        // Whoever came meanwhile waits for the end of it.
+        await new Promise((resolve) => setImmediate(resolve));
+        writeFileSync(join(dir, 'seed'), 'x');
+      },
+    });
+  const held = await Promise.all([filled(), filled(new CacheMounts(store)), filled()]);
+  expect(fills).toBe(1);
+  for (const one of held) {
+    expect(readdirSync(one.dir)).toEqual(['seed']);
+    one.release();
+  }
+  writeFileSync(join(held[0].dir, 'more'), 'x');
+  rmSync(join(held[0].dir, 'seed'));
+  expect(readdirSync((await filled()).dir)).toEqual(['more']);
+  expect(fills).toBe(1);
+});
+
+test('a seed that was cut short is begun anew', async () => {
+  const cut = new Error('cut');
+  const failing = acquire('a', 'locked', {
+    fill: async (dir) => {
+      writeFileSync(join(dir, 'half'), 'x');
+      throw cut;
+    },
+  });
+  await expect(failing).rejects.toBe(cut);
+  const held = await acquire('a', 'locked', {
+    fill: async (dir) => {
+      expect(readdirSync(dir)).toEqual([]);
+      writeFileSync(join(dir, 'whole'), 'x');
+    },
+  });
+  expect(readdirSync(held.dir)).toEqual(['whole']);
+  held.release();
+});
+
+test('each of the private ones is filled', async () => {
+  const fill = async (dir: string) => writeFileSync(join(dir, 'seed'), 'x');
+  const [one, two] = [await acquire('a', 'private', { fill }), await acquire('a', 'private', { fill })];
+  expect([readdirSync(one.dir), readdirSync(two.dir)]).toEqual([['seed'], ['seed']]);
+});
+
+test('the list says what is there, how often, since when and whether it is in use', async () => {
+  expect(await mounts.list()).toEqual([]);
+  const begin = Date.now() - 2000;
+  const held = [await acquire('b', 'private'), await acquire('b', 'private'), await acquire('a', 'shared')];
+  writeFileSync(join(held[1]?.dir ?? '', 'f'), 'four');
+  held[2]?.release();
+  const facts = await mounts.list();
+  expect(facts).toMatchObject([
+    { id: 'a', sizeBytes: 0, copies: 1, inUse: false },
+    { id: 'b', sizeBytes: 4, copies: 2, inUse: true },
+  ]);
+  expect(facts.every(({ usedMs }) => usedMs > begin)).toBe(true);
+  held[0]?.release();
+  held[1]?.release();
+  expect((await mounts.list())[1]).toMatchObject({ inUse: false });
+  await mounts.remove(['b']);
+  expect((await mounts.list()).map(({ id }) => id)).toEqual(['a']);
+});
+
+test('with refuse nothing is removed when one is in use or is not there', async () => {
+  const a = await fill('a');
+  const held = await acquire('b', 'shared');
+  await expect(mounts.remove(['a', 'b'], 'refuse')).rejects.toMatchObject({ code: 'E_CACHE_MOUNT_IN_USE' });
+  await expect(mounts.remove(['a', 'c'], 'refuse')).rejects.toMatchObject({
+    code: 'E_CACHE_MOUNT_NOT_FOUND',
+  });
+  expect(existsSync(a)).toBe(true);
+  held.release();
+  expect(await mounts.remove(['a', 'b'], 'refuse')).toBe(2);
+  await expect(mounts.remove(['a'], 'refuse')).rejects.toMatchObject({ code: 'E_CACHE_MOUNT_NOT_FOUND' });
+});
+
+test('one that is in use can be taken away from those who come later, and goes with the next removal', async () => {
+  const held = await acquire('a', 'shared');
+  writeFileSync(join(held.dir, 'f'), 'x');
+  expect(await mounts.remove(['a'], 'detach')).toBe(1);
+  const next = await acquire('a', 'shared');
+  expect(readdirSync(next.dir)).toEqual([]);
+  const gone = () => readdirSync(dirname(next.dir)).filter((name) => name.startsWith('gone-'));
+  expect(readFileSync(join(dirname(next.dir), gone()[0] ?? '', 'f'), 'utf8')).toBe('x');
+  held.release();
+  next.release();
+  expect(await mounts.remove(['a'])).toBe(1);
+  expect(gone()).toEqual([]);
+});
+
+test('held by id, it is the one that was used last, and nobody else has it', async () => {
+  expect(() => mounts.hold('a')).toThrow(expect.objectContaining({ code: 'E_CACHE_MOUNT_NOT_FOUND' }));
+  const plain = await acquire('a', 'shared');
+  expect(() => mounts.hold('a')).toThrow(expect.objectContaining({ code: 'E_CACHE_MOUNT_IN_USE' }));
+  plain.release();
+  const other = await acquire('a', 'shared', { mode: 0o700 });
+  other.release();
+  const old = new Date(1000);
+  utimesSync(join(dirname(plain.dir), 'id'), old, old);
+  const held = mounts.hold('a');
+  expect(held.dir).toBe(other.dir);
+  await expect(mounts.replace('a', async () => undefined)).rejects.toMatchObject({
+    code: 'E_CACHE_MOUNT_IN_USE',
+  });
+  held.release();
+});
+
+test('replaced, it has what it was filled with, and its own mode; a failure changes nothing', async () => {
+  const before = await acquire('a', 'shared', { mode: 0o1777 });
+  writeFileSync(join(before.dir, 'old'), 'x');
+  before.release();
+  const failure = new Error('no');
+  const failing = mounts.replace('a', async (dir) => {
+    writeFileSync(join(dir, 'half'), 'x');
+    throw failure;
+  });
+  await expect(failing).rejects.toBe(failure);
+  expect(readdirSync(before.dir)).toEqual(['old']);
+  await mounts.replace('a', async (dir) => {
+    chmodSync(dir, 0o700);
+    writeFileSync(join(dir, 'new'), 'x');
+  });
+  expect(readdirSync(before.dir)).toEqual(['new']);
+  expect(statSync(before.dir).mode & 0o7777).toBe(0o1777);
+  expect(readdirSync(dirname(before.dir)).filter((name) => /^(fresh|gone)/.test(name))).toEqual([]);
 });

@@ -9,9 +9,9 @@ use napi::{
 use napi_derive::napi;
 use tsbuild_layer::{
     ArchiveOptions, ArchiveSource, Compression, DiffOptions, Encoding, Error, ExpandLimits,
-    OverlayXattrs, RecompressOptions, RecompressedLayer, ReconcileOptions, UnpackOptions,
-    UnpackedArchive as UnpackedInto, UnpackedLayer as Unpacked, Watch, WriteOptions,
-    WrittenLayer as Written,
+    ExportOptions, ExportTree, Exported as Sent, OverlayXattrs, RecompressOptions,
+    RecompressedLayer, ReconcileOptions, UnpackOptions, UnpackedArchive as UnpackedInto,
+    UnpackedLayer as Unpacked, Watch, WriteOptions, WrittenLayer as Written,
 };
 
 use crate::{
@@ -447,6 +447,62 @@ pub fn flatten_layers<'env>(
             )?)
         },
         |done: ()| done,
+    )
+}
+
+#[napi(object)]
+pub struct ExportTreesTree {
+    pub lowers: Vec<String>,
+    pub prefix: String,
+}
+
+#[napi(object)]
+pub struct ExportTreesOptions {
+    pub trees: Vec<ExportTreesTree>,
+    pub target: String,
+    pub delete: bool,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub own_root: bool,
+    pub clamp_mtime_seconds: Option<f64>,
+}
+
+#[napi(object)]
+pub struct ExportedTrees {
+    pub written: f64,
+    pub unchanged: f64,
+    pub removed: f64,
+    pub size_bytes: f64,
+}
+
+#[napi]
+pub fn export_trees<'env>(
+    env: &'env Env,
+    options: ExportTreesOptions,
+    cancel: Option<&CancelToken>,
+) -> napi::Result<Object<'env>> {
+    let flag = flag(cancel);
+    let options = ExportOptions {
+        trees: options
+            .trees
+            .into_iter()
+            .map(|tree| ExportTree { lowers: paths(tree.lowers), prefix: tree.prefix.into_bytes() })
+            .collect(),
+        target: options.target.into(),
+        delete: options.delete,
+        owner: options.uid.zip(options.gid),
+        own_root: options.own_root,
+        clamp_mtime_seconds: options.clamp_mtime_seconds.map(|seconds| seconds as i64),
+    };
+    promise(
+        env,
+        move || Ok(tsbuild_layer::export_trees(&options, quiet(&flag))?),
+        |sent: Sent| ExportedTrees {
+            written: sent.written as f64,
+            unchanged: sent.unchanged as f64,
+            removed: sent.removed as f64,
+            size_bytes: sent.size_bytes as f64,
+        },
     )
 }
 

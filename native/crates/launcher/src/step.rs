@@ -2,7 +2,7 @@
 //! exactly how it ended. When it ends, the kernel kills whatever the step left running.
 //!
 //! What to run comes on descriptor 4, each string ended by a zero byte: uid, gid, supplementary groups (comma-separated;
-//! `keep` leaves them), working directory, umask in octal, resource limits (`nofile=1024:2048`, comma-separated; -1 is
+//! `keep` leaves them), `all` where another user than root keeps the capabilities, working directory, umask in octal, resource limits (`nofile=1024:2048`, comma-separated; -1 is
 //! none), number of arguments, the arguments, the environment. So neither arguments nor environment, which may be secret,
 //! show in the list of processes. The outcome is one line of JSON on descriptor 3:
 //! `{"exit":N}`, `{"signal":"SIGSEGV"}` or `{"failed":"exec","errno":"ENOENT","detail":"…"}`.
@@ -36,6 +36,7 @@ struct Spec {
     uid: u32,
     gid: u32,
     groups: Option<Vec<u32>>,
+    all_capabilities: bool,
     cwd: CString,
     umask: u32,
     limits: Vec<Limit>,
@@ -97,6 +98,7 @@ fn read_spec(fd: OwnedFd) -> io::Result<Spec> {
         "" => Some(Vec::new()),
         list => Some(list.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?),
     };
+    let all_capabilities = text()? == "all";
     let cwd = CString::new(text()?).map_err(|_| bad())?;
     let umask = u32::from_str_radix(&text()?, 8).map_err(|_| bad())?;
     let limits = text()?
@@ -109,7 +111,17 @@ fn read_spec(fd: OwnedFd) -> io::Result<Spec> {
     if argv.is_empty() || argv.len() != count {
         return Err(bad());
     }
-    Ok(Spec { uid, gid, groups, cwd, umask, limits, argv, environment: strings.collect() })
+    Ok(Spec {
+        uid,
+        gid,
+        groups,
+        all_capabilities,
+        cwd,
+        umask,
+        limits,
+        argv,
+        environment: strings.collect(),
+    })
 }
 
 fn read_limit(part: &str) -> Option<Limit> {
@@ -180,8 +192,18 @@ fn become_step<'a>(
     if let Err(error) = process::confine_capabilities() {
         return ("start", error, None);
     }
+    if spec.all_capabilities
+        && let Err(error) = process::keep_capabilities()
+    {
+        return ("start", error, None);
+    }
     if let Err(error) = process::become_user(spec.uid, spec.gid, spec.groups.as_deref()) {
         return ("user", error, None);
+    }
+    if spec.all_capabilities
+        && let Err(error) = process::pass_on_capabilities()
+    {
+        return ("start", error, None);
     }
     if let Err(error) = std::env::set_current_dir(OsStr::from_bytes(spec.cwd.as_bytes())) {
         return ("cwd", error, None);

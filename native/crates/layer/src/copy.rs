@@ -62,46 +62,71 @@ pub(crate) fn copy_leaf(
     path: &[u8],
     watch: Watch<'_>,
 ) -> Result<()> {
-    match facts.kind {
-        FileType::RegularFile => {
-            let source = disk::open_file(from, name)
-                .map_err(|errno| Error::io("cannot open", path, errno))?;
-            let flags =
-                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let target = openat(to, name, flags, Mode::from_raw_mode(0o600))
-                .map_err(|errno| Error::io("cannot create", path, errno))?;
-            copy_content(&source, &target, path, watch)?;
-            set_metadata(&target, facts, attributes, path)?;
-            return futimens(&target, &times(facts))
-                .map_err(|errno| Error::io("cannot set the time of", path, errno));
+    Leaf { from, name, facts, attributes, path }.copy_to(to, name, watch)
+}
+
+/// An entry that is no directory, and what its copy is to be like.
+pub(crate) struct Leaf<'a> {
+    /// The directory that holds it.
+    pub from: &'a OwnedFd,
+    pub name: &'a [u8],
+    pub facts: &'a Facts,
+    pub attributes: &'a Attributes,
+    /// For messages.
+    pub path: &'a [u8],
+}
+
+impl Leaf<'_> {
+    /// Copies it to `new_name` in `to`, which must not exist.
+    pub fn copy_to(&self, to: &OwnedFd, new_name: &[u8], watch: Watch<'_>) -> Result<()> {
+        let Self { from, name, facts, attributes, path } = *self;
+        match facts.kind {
+            FileType::RegularFile => {
+                let source = disk::open_file(from, name)
+                    .map_err(|errno| Error::io("cannot open", path, errno))?;
+                let flags = OFlags::WRONLY
+                    | OFlags::CREATE
+                    | OFlags::EXCL
+                    | OFlags::NOFOLLOW
+                    | OFlags::CLOEXEC;
+                let target = openat(to, new_name, flags, Mode::from_raw_mode(0o600))
+                    .map_err(|errno| Error::io("cannot create", path, errno))?;
+                copy_content(&source, &target, path, watch)?;
+                set_metadata(&target, facts, attributes, path)?;
+                return futimens(&target, &times(facts))
+                    .map_err(|errno| Error::io("cannot set the time of", path, errno));
+            }
+            FileType::Symlink => {
+                let target = disk::link_target(from, name)
+                    .map_err(|errno| Error::io("cannot read link", path, errno))?;
+                symlinkat(target.as_slice(), to, new_name)
+                    .map_err(|errno| Error::io("cannot make link", path, errno))?;
+            }
+            FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Fifo
+            | FileType::Socket => {
+                mknodat(to, new_name, facts.kind, Mode::from_raw_mode(0o600), facts.device)
+                    .map_err(|errno| Error::io("cannot make node", path, errno))?;
+            }
+            _ => {
+                return Err(Error::new(
+                    Code::LayerUnrepresentable,
+                    path,
+                    format!("'{}' is of an unknown type", show(path)),
+                ));
+            }
         }
-        FileType::Symlink => {
-            let target = disk::link_target(from, name)
-                .map_err(|errno| Error::io("cannot read link", path, errno))?;
-            symlinkat(target.as_slice(), to, name)
-                .map_err(|errno| Error::io("cannot make link", path, errno))?;
+        let owner = (Uid::from_raw(facts.uid), Gid::from_raw(facts.gid));
+        chownat(to, new_name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| Error::io("cannot set the owner of", path, errno))?;
+        if facts.kind != FileType::Symlink {
+            chmodat(to, new_name, Mode::from_raw_mode(facts.mode), AtFlags::empty())
+                .map_err(|errno| Error::io("cannot set the mode of", path, errno))?;
         }
-        FileType::CharacterDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
-            mknodat(to, name, facts.kind, Mode::from_raw_mode(0o600), facts.device)
-                .map_err(|errno| Error::io("cannot make node", path, errno))?;
-        }
-        _ => {
-            return Err(Error::new(
-                Code::LayerUnrepresentable,
-                path,
-                format!("'{}' is of an unknown type", show(path)),
-            ));
-        }
+        utimensat(to, new_name, &times(facts), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| Error::io("cannot set the time of", path, errno))
     }
-    let owner = (Uid::from_raw(facts.uid), Gid::from_raw(facts.gid));
-    chownat(to, name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|errno| Error::io("cannot set the owner of", path, errno))?;
-    if facts.kind != FileType::Symlink {
-        chmodat(to, name, Mode::from_raw_mode(facts.mode), AtFlags::empty())
-            .map_err(|errno| Error::io("cannot set the mode of", path, errno))?;
-    }
-    utimensat(to, name, &times(facts), AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|errno| Error::io("cannot set the time of", path, errno))
 }
 
 fn copy_content(source: &OwnedFd, target: &OwnedFd, path: &[u8], watch: Watch<'_>) -> Result<()> {

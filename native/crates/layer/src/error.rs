@@ -23,6 +23,10 @@ pub enum Code {
     NeedsIds,
     /// A file changed while it was read.
     SourceChanged,
+    /// What is at a destination may not be replaced.
+    OutputExists,
+    /// Two trees that go to one place hold the same name.
+    OutputConflict,
 }
 
 impl Code {
@@ -37,6 +41,8 @@ impl Code {
             Self::LayerUnrepresentable => "LAYER_UNREPRESENTABLE",
             Self::NeedsIds => "NEEDS_IDS",
             Self::SourceChanged => "SOURCE_CHANGED",
+            Self::OutputExists => "OUTPUT_EXISTS",
+            Self::OutputConflict => "OUTPUT_CONFLICT",
         }
     }
 }

@@ -3,8 +3,6 @@
 use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
-    fs::File,
-    io::{Read, Write},
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
@@ -130,6 +128,8 @@ pub fn copy_into(
         parent: None,
         linked: HashMap::new(),
         uncloned: HashSet::new(),
+        by_hand: HashSet::new(),
+        buffer: Vec::new(),
         copied: Copied::default(),
     };
     for entry in &options.entries {
@@ -155,6 +155,9 @@ struct Copier<'a> {
     linked: HashMap<(u32, u64, u64), PathBuf>,
     /// Devices from which nothing can be cloned into the root.
     uncloned: HashSet<u64>,
+    /// Devices from which the kernel does not copy into the root.
+    by_hand: HashSet<u64>,
+    buffer: Vec<u8>,
     copied: Copied,
 }
 
@@ -454,13 +457,19 @@ impl Copier<'_> {
             return Ok(copied);
         }
         let mut done = 0;
-        loop {
+        // What was appended meanwhile is seen by whoever compares the size afterwards.
+        while done < size && !self.by_hand.contains(&stat.st_dev) {
             check_cancel(self.cancel)?;
             match rustix::fs::copy_file_range(source, None, target, None, CHUNK_BYTES) {
                 Ok(0) => break,
                 Ok(count) => done += count as u64,
                 Err(Errno::INTR) => {}
-                Err(error) if done == 0 && is_refusal(error) => break,
+                Err(error) if done == 0 && is_refusal(error) => {
+                    if error == Errno::XDEV {
+                        self.by_hand.insert(stat.st_dev);
+                    }
+                    break;
+                }
                 Err(error) => return Err(Error::io("write", shown, error)),
             }
         }
@@ -473,7 +482,7 @@ impl Copier<'_> {
 
     /// Copies what is data and leaves the rest out. `None` where the filesystem does not say.
     fn copy_segments(
-        &self,
+        &mut self,
         source: &OwnedFd,
         target: &OwnedFd,
         size: u64,
@@ -523,42 +532,39 @@ impl Copier<'_> {
     }
 
     fn copy_by_hand(
-        &self,
+        &mut self,
         source: &OwnedFd,
         target: &OwnedFd,
         most: u64,
         entry: &CopyEntry,
         shown: &Path,
     ) -> Result<u64> {
-        let mut reader = File::from(
-            source
-                .as_fd()
-                .try_clone_to_owned()
-                .map_err(|error| Error::io("read", &entry.source, error))?,
-        )
-        .take(most);
-        let mut writer = File::from(
-            target
-                .as_fd()
-                .try_clone_to_owned()
-                .map_err(|error| Error::io("write", shown, error))?,
-        );
-        let mut buffer = vec![0; 256 * 1024];
+        self.buffer.resize(BUFFER_BYTES, 0);
         let mut done = 0;
-        loop {
+        while done < most {
             check_cancel(self.cancel)?;
-            let count = reader
-                .read(&mut buffer)
-                .map_err(|error| Error::io("read", &entry.source, error))?;
-            if count == 0 {
-                return Ok(done);
+            let wanted = usize::try_from(most - done).unwrap_or(usize::MAX).min(BUFFER_BYTES);
+            let count = match rustix::io::read(source, &mut self.buffer[..wanted]) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(Error::io("read", &entry.source, error)),
+            };
+            let mut written = 0;
+            while written < count {
+                match rustix::io::write(target, &self.buffer[written..count]) {
+                    Ok(more) => written += more,
+                    Err(Errno::INTR) => {}
+                    Err(error) => return Err(Error::io("write", shown, error)),
+                }
             }
-            writer.write_all(&buffer[..count]).map_err(|error| Error::io("write", shown, error))?;
             done += count as u64;
         }
+        Ok(done)
     }
 }
 
+const BUFFER_BYTES: usize = 256 * 1024;
 /// At most so much goes between two looks at the cancel flag.
 const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
@@ -779,6 +785,7 @@ fn set_times(fd: impl AsFd, mtime_ns: i128) -> std::result::Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     fn entry(source: &Path, destination: &str, kind: EntryKind) -> CopyEntry {

@@ -245,29 +245,44 @@ pub fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> io::Result<()>
     check(i64::from(unsafe { libc::setresuid(uid, uid, uid) })).map(drop)
 }
 
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+fn capabilities() -> io::Result<[CapabilityData; 2]> {
+    let mut header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
+    let mut data = [CapabilityData::default(); 2];
+    // SAFETY: version 3 reads and writes exactly two of these.
+    check(unsafe { libc::syscall(libc::SYS_capget, &mut header, data.as_mut_ptr()) })?;
+    Ok(data)
+}
+
+fn set_capabilities(data: &[CapabilityData; 2]) -> io::Result<()> {
+    let mut header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
+    // SAFETY: version 3 reads exactly two of these.
+    check(unsafe { libc::syscall(libc::SYS_capset, &mut header, data.as_ptr()) }).map(drop)
+}
+
 /// What the program was not given it cannot regain: the bounding set becomes the permitted set, and nothing is passed on to
 /// programs of another user (no ambient and no inheritable capabilities).
 ///
 /// # Errors
 /// The kernel's.
 pub fn confine_capabilities() -> io::Result<()> {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    #[repr(C)]
-    #[derive(Clone, Copy, Default)]
-    struct Data {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
-    const VERSION_3: u32 = 0x2008_0522;
-    let mut header = Header { version: VERSION_3, pid: 0 };
-    let mut data = [Data::default(); 2];
-    // SAFETY: version 3 reads and writes exactly two of these.
-    check(unsafe { libc::syscall(libc::SYS_capget, &mut header, data.as_mut_ptr()) })?;
+    let mut data = capabilities()?;
     for capability in 0..64_u32 {
         if data[(capability / 32) as usize].permitted & (1 << (capability % 32)) != 0 {
             continue;
@@ -284,8 +299,44 @@ pub fn confine_capabilities() -> io::Result<()> {
     for half in &mut data {
         half.inheritable = 0;
     }
-    // SAFETY: as above.
-    check(unsafe { libc::syscall(libc::SYS_capset, &mut header, data.as_ptr()) }).map(drop)
+    set_capabilities(&data)
+}
+
+/// The next change of user leaves the permitted capabilities; see [`pass_on_capabilities`].
+///
+/// # Errors
+/// The kernel's.
+pub fn keep_capabilities() -> io::Result<()> {
+    // SAFETY: integers only.
+    check(i64::from(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) })).map(drop)
+}
+
+/// Whatever this process is permitted its programs have too, although they are not root's.
+///
+/// # Errors
+/// The kernel's.
+pub fn pass_on_capabilities() -> io::Result<()> {
+    let mut data = capabilities()?;
+    for half in &mut data {
+        half.effective = half.permitted;
+        half.inheritable = half.permitted;
+    }
+    set_capabilities(&data)?;
+    for capability in 0..64_u32 {
+        if data[(capability / 32) as usize].permitted & (1 << (capability % 32)) != 0 {
+            // SAFETY: integers only.
+            check(i64::from(unsafe {
+                libc::prctl(
+                    libc::PR_CAP_AMBIENT,
+                    libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong,
+                    libc::c_ulong::from(capability),
+                    0,
+                    0,
+                )
+            }))?;
+        }
+    }
+    Ok(())
 }
 
 /// The file creation mask.

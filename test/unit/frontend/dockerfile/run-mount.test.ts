@@ -177,9 +177,9 @@ describe('a mount', () => {
     ['', "--mount has a field without a name: ''", undefined],
     ['target=/x,', "--mount has a field without a name: ''", undefined],
     ['target=/x,=y', "--mount has a field without a name: '=y'", undefined],
-    ['target=a"b', "a quote stands inside of 'target=a\"b' of --mount", undefined],
-    ['"target=/x', 'a quote of --mount has no partner', undefined],
-    ['"target=/x"y', 'a comma is expected behind a quoted field of --mount', undefined],
+    ['target=a"b', "--mount: a quote within 'target=a\"b': put quotes around the whole field", undefined],
+    ['"target=/x', "--mount: a quote is not closed in '\"target=/x'", undefined],
+    ['"target=/x"y', "--mount: 'y' follows a closing quote", undefined],
   ])('%s', (value, message, hint) => {
     expect(() => parse(value)).toThrow(
       expect.objectContaining({

@@ -1,0 +1,456 @@
+//! Stacks of layers as a directory of the user's, brought up to date: what is there and right is not written again.
+//!
+//! What an entry should be is compared with what it is by type, size, mode, owner, modification time in nanoseconds,
+//! link target and extended attributes, never by content. A file is written under another name and renamed, so that under
+//! its own name it is whole whenever one looks. No link at the destination is followed.
+
+use std::{
+    collections::{BTreeMap, HashMap, btree_map::Entry as Slot},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    process,
+};
+
+use rustix::{
+    fs::{AtFlags, FlockOperation, Mode, flock, futimens, linkat, renameat, unlinkat},
+    io::Errno,
+};
+
+use crate::{
+    copy::{self, Leaf},
+    disk::{self, Facts},
+    error::{Code, Error, Result, show},
+    inside,
+    union::{Found, Union},
+    watch::Watch,
+    xattr::{self, Attributes},
+};
+
+/// A stack of layers, and where it goes.
+#[derive(Clone, Debug)]
+pub struct ExportTree {
+    /// Topmost first.
+    pub lowers: Vec<PathBuf>,
+    /// One name below the target, or nothing for the target itself.
+    pub prefix: Vec<u8>,
+}
+
+/// What is to be there afterwards.
+#[derive(Clone, Debug)]
+pub struct ExportOptions {
+    /// Directories of the same place merge; nothing else may be in two trees.
+    pub trees: Vec<ExportTree>,
+    /// An existing directory.
+    pub target: PathBuf,
+    /// Whether what is at the target and in no tree is removed.
+    pub delete: bool,
+    /// Everything gets this owner instead of its own.
+    pub owner: Option<(u32, u32)>,
+    /// Whether the target itself gets what the root of the tree has: its mode, owner and time.
+    pub own_root: bool,
+    /// Later modification times become this one, in seconds since the epoch.
+    pub clamp_mtime_seconds: Option<i64>,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// Entries that were made or replaced, directories apart.
+    pub written: u64,
+    /// Entries that were right already, directories apart.
+    pub unchanged: u64,
+    /// What was in no tree, counted where it was found: a directory is one.
+    pub removed: u64,
+    /// Of all files, written or not.
+    pub size_bytes: u64,
+}
+
+const TEMPORARY_PREFIX: &[u8] = b".tsbuild-export-";
+
+/// Brings the target up to date. Stopped at any point, it leaves whole files, and at most one under a temporary name,
+/// which the next export removes.
+///
+/// # Errors
+/// `IO`, `CANCELLED`; `OUTPUT_CONFLICT` when two trees hold the same file; `OUTPUT_EXISTS` when, without `delete`, a
+/// directory that is not empty is where something else should be, or when something is mounted where `delete` would remove.
+pub fn export_trees(options: &ExportOptions, watch: Watch<'_>) -> Result<Exported> {
+    let shown = options.target.as_os_str().as_encoded_bytes();
+    let root = disk::open_root(shown)?;
+    // Another export would take our temporary files for those of a dead one. Where locks do not exist, nothing is lost.
+    if flock(&root, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        return Err(Error::new(
+            Code::OutputExists,
+            shown,
+            format!("another export writes to '{}'", show(shown)),
+        ));
+    }
+    let facts = disk::facts_of(&root).map_err(|errno| Error::io("cannot examine", shown, errno))?;
+    let mut wanted = Node::default();
+    for tree in &options.trees {
+        let union = Union::open(&tree.lowers)?;
+        if tree.prefix.is_empty() {
+            wanted.parts.push(union);
+        } else {
+            wanted.below.entry(tree.prefix.clone()).or_default().parts.push(union);
+        }
+    }
+    let mut export = Export {
+        options,
+        root: &root,
+        device: facts.dev,
+        links: HashMap::new(),
+        temporaries: 0,
+        done: Exported::default(),
+        watch,
+    };
+    export.directory(&wanted, &root, b"", false)?;
+    if options.own_root
+        && let Some(metadata) = wanted.metadata(b"/")?
+    {
+        export.settle(&root, &metadata, b"/")?;
+    }
+    Ok(export.done)
+}
+
+/// A directory of the result: one directory of each stack that has it.
+#[derive(Clone, Default)]
+struct Node {
+    parts: Vec<Union>,
+    /// Where stacks begin further down.
+    below: BTreeMap<Vec<u8>, Node>,
+}
+
+enum Entry {
+    Directory(Inner),
+    Leaf(Found),
+}
+
+/// A directory that is not opened yet: a directory may hold more of them than a process may open.
+struct Inner {
+    /// By position in [`Node::parts`].
+    parts: Vec<(usize, Found)>,
+    begins: Option<Node>,
+}
+
+impl Node {
+    /// In the order of their names.
+    fn entries(&self, path: &[u8]) -> Result<BTreeMap<Vec<u8>, Entry>> {
+        let mut entries = BTreeMap::new();
+        for (name, node) in &self.below {
+            let inner = Inner { parts: Vec::new(), begins: Some(node.clone()) };
+            entries.insert(name.clone(), Entry::Directory(inner));
+        }
+        for (position, union) in self.parts.iter().enumerate() {
+            for (name, found) in union.entries(path)? {
+                match (entries.entry(name.clone()), found.facts.is_directory()) {
+                    (Slot::Vacant(slot), true) => {
+                        let parts = vec![(position, found)];
+                        slot.insert(Entry::Directory(Inner { parts, begins: None }));
+                        continue;
+                    }
+                    (Slot::Vacant(slot), false) => {
+                        slot.insert(Entry::Leaf(found));
+                        continue;
+                    }
+                    (Slot::Occupied(mut slot), true) => {
+                        if let Entry::Directory(inner) = slot.get_mut() {
+                            inner.parts.push((position, found));
+                            continue;
+                        }
+                    }
+                    (Slot::Occupied(_), false) => {}
+                }
+                let full = disk::join(path, &name);
+                return Err(Error::new(
+                    Code::OutputConflict,
+                    &full,
+                    format!("'{}' is in more than one of the trees", show(&full)),
+                ));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// `path` is that of the directory.
+    fn open(&self, inner: Inner, name: &[u8], path: &[u8]) -> Result<Self> {
+        let mut node = inner.begins.unwrap_or_default();
+        for (position, found) in &inner.parts {
+            node.parts.push(self.parts[*position].descend(name, found, path)?);
+        }
+        Ok(node)
+    }
+
+    /// Of the first stack that has the directory.
+    fn metadata(&self, path: &[u8]) -> Result<Option<(Facts, Attributes)>> {
+        let Some(top) = self.parts.iter().find_map(Union::top) else {
+            return Ok(None);
+        };
+        let facts =
+            disk::facts_of(top).map_err(|errno| Error::io("cannot examine", path, errno))?;
+        Ok(Some((facts, xattr::read(top, b"", path)?)))
+    }
+}
+
+struct Export<'a> {
+    options: &'a ExportOptions,
+    root: &'a OwnedFd,
+    /// Of the target. What is mounted in it is not ours to empty.
+    device: u64,
+    /// Names of one file in one layer stay names of one file: where the first is.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    temporaries: u64,
+    done: Exported,
+    watch: Watch<'a>,
+}
+
+impl Export<'_> {
+    fn directory(&mut self, node: &Node, target: &OwnedFd, path: &[u8], fresh: bool) -> Result<()> {
+        let entries = node.entries(path)?;
+        if !fresh {
+            self.clean(target, &entries, path)?;
+        }
+        for (name, entry) in entries {
+            self.watch.poll()?;
+            let full = disk::join(path, &name);
+            let there = disk::facts(target, &name)
+                .map_err(|errno| Error::io("cannot examine", &full, errno))?;
+            match entry {
+                Entry::Directory(inner) => {
+                    let inner = node.open(inner, &name, &full)?;
+                    self.inner_directory(&inner, target, &name, there, &full)?;
+                }
+                Entry::Leaf(found) => self.leaf(&found, target, &name, there, &full)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a dead export left, and with `delete` whatever is in no tree.
+    fn clean(
+        &mut self,
+        target: &OwnedFd,
+        entries: &BTreeMap<Vec<u8>, Entry>,
+        path: &[u8],
+    ) -> Result<()> {
+        let names =
+            disk::names(target).map_err(|errno| Error::io("cannot list directory", path, errno))?;
+        for name in names {
+            let left = name.starts_with(TEMPORARY_PREFIX) && !entries.contains_key(&name);
+            if left || (self.options.delete && !entries.contains_key(&name)) {
+                self.remove(target, &name, &disk::join(path, &name))?;
+                self.done.removed += u64::from(!left);
+            }
+        }
+        Ok(())
+    }
+
+    fn inner_directory(
+        &mut self,
+        node: &Node,
+        target: &OwnedFd,
+        name: &[u8],
+        there: Option<Facts>,
+        path: &[u8],
+    ) -> Result<()> {
+        let keep = there.is_some_and(|facts| facts.is_directory());
+        if !keep && there.is_some() {
+            self.remove(target, name, path)?;
+        }
+        let fd = if keep {
+            disk::open_directory(target, name)
+                .map_err(|errno| Error::io("cannot open directory", path, errno))?
+        } else {
+            copy::make_directory(target, name, path)?
+        };
+        self.directory(node, &fd, path, !keep)?;
+        match node.metadata(path)? {
+            // After its children, which need to be made in it, and whose making changes its time.
+            Some(metadata) => self.settle(&fd, &metadata, path),
+            None if keep => Ok(()),
+            None => rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o755))
+                .map_err(|errno| Error::io("cannot set the mode of", path, errno)),
+        }
+    }
+
+    fn leaf(
+        &mut self,
+        found: &Found,
+        target: &OwnedFd,
+        name: &[u8],
+        there: Option<Facts>,
+        path: &[u8],
+    ) -> Result<()> {
+        let facts = self.as_wanted(&found.facts);
+        let key = (facts.dev, facts.ino);
+        if facts.links > 1 {
+            if let Some(first) = self.links.get(&key).cloned() {
+                return self.link(&first, target, name, there, path);
+            }
+            self.links.insert(key, path.to_vec());
+        }
+        if facts.is_file() {
+            self.done.size_bytes += facts.size;
+        }
+        let attributes = xattr::read(&found.directory, name, path)?;
+        let leaf =
+            Leaf { from: &found.directory, name, facts: &facts, attributes: &attributes, path };
+        if let Some(there) = there
+            && is_same(&leaf, target, &there)?
+        {
+            self.done.unchanged += 1;
+            return Ok(());
+        }
+        let temporary = self.temporary(target, path)?;
+        if let Err(error) = leaf.copy_to(target, &temporary, self.watch) {
+            let _ = unlinkat(target, temporary.as_slice(), AtFlags::empty());
+            return Err(error);
+        }
+        self.replace(target, &temporary, name, there, path)
+    }
+
+    /// A further name of the file that is at `first` now.
+    fn link(
+        &mut self,
+        first: &[u8],
+        target: &OwnedFd,
+        name: &[u8],
+        there: Option<Facts>,
+        path: &[u8],
+    ) -> Result<()> {
+        let (above, base) = disk::split(first);
+        let place = inside::open(self.root, above, None)
+            .map_err(|errno| Error::io("cannot open directory", above, errno))?;
+        let original = disk::facts(&place.fd, base)
+            .map_err(|errno| Error::io("cannot examine", first, errno))?;
+        let same = |one: &Facts, other: &Facts| (one.dev, one.ino) == (other.dev, other.ino);
+        if there.zip(original).is_some_and(|(there, original)| same(&there, &original)) {
+            self.done.unchanged += 1;
+            return Ok(());
+        }
+        let temporary = self.temporary(target, path)?;
+        linkat(&place.fd, base, target, temporary.as_slice(), AtFlags::empty())
+            .map_err(|errno| Error::io("cannot make hard link", path, errno))?;
+        self.replace(target, &temporary, name, there, path)
+    }
+
+    /// What was made under a temporary name gets its own.
+    fn replace(
+        &mut self,
+        target: &OwnedFd,
+        temporary: &[u8],
+        name: &[u8],
+        there: Option<Facts>,
+        path: &[u8],
+    ) -> Result<()> {
+        let renamed = match there {
+            Some(there) if there.is_directory() => self.remove(target, name, path),
+            _ => Ok(()),
+        }
+        .and_then(|()| {
+            renameat(target, temporary, target, name)
+                .map_err(|errno| Error::io("cannot replace", path, errno))
+        });
+        if renamed.is_err() {
+            let _ = unlinkat(target, temporary, AtFlags::empty());
+        }
+        self.done.written += 1;
+        renamed
+    }
+
+    /// Removes an entry; a directory only if it is empty, unless extra files are to go.
+    fn remove(&self, directory: &OwnedFd, name: &[u8], path: &[u8]) -> Result<()> {
+        self.watch.poll()?;
+        let facts = disk::facts(directory, name)
+            .map_err(|errno| Error::io("cannot examine", path, errno))?;
+        let Some(facts) = facts else { return Ok(()) };
+        if !facts.is_directory() {
+            return unlinkat(directory, name, AtFlags::empty())
+                .map_err(|errno| Error::io("cannot remove", path, errno));
+        }
+        if facts.dev != self.device {
+            return Err(Error::new(
+                Code::OutputExists,
+                path,
+                format!("something is mounted at '{}'", show(path)),
+            ));
+        }
+        if self.options.delete {
+            let inner = disk::open_directory(directory, name)
+                .map_err(|errno| Error::io("cannot open directory", path, errno))?;
+            let names = disk::names(&inner)
+                .map_err(|errno| Error::io("cannot list directory", path, errno))?;
+            for each in names {
+                self.remove(&inner, &each, &disk::join(path, &each))?;
+            }
+        }
+        unlinkat(directory, name, AtFlags::REMOVEDIR).map_err(|errno| match errno {
+            Errno::NOTEMPTY | Errno::EXIST => Error::new(
+                Code::OutputExists,
+                path,
+                format!("'{}' is a directory that is not empty", show(path)),
+            ),
+            _ => Error::io("cannot remove", path, errno),
+        })
+    }
+
+    /// Mode, owner, attributes and time of a directory, where they differ.
+    fn settle(&self, fd: &OwnedFd, metadata: &(Facts, Attributes), path: &[u8]) -> Result<()> {
+        let (facts, attributes) = metadata;
+        let facts = self.as_wanted(facts);
+        let there = disk::facts_of(fd).map_err(|errno| Error::io("cannot examine", path, errno))?;
+        let owned = |facts: &Facts| (facts.mode, facts.uid, facts.gid);
+        if owned(&facts) != owned(&there) || attributes.kept != xattr::read(fd, b"", path)?.kept {
+            copy::set_metadata(fd, &facts, attributes, path)?;
+        }
+        if facts.mtime != there.mtime {
+            futimens(fd, &copy::times(&facts))
+                .map_err(|errno| Error::io("cannot set the time of", path, errno))?;
+        }
+        Ok(())
+    }
+
+    fn as_wanted(&self, facts: &Facts) -> Facts {
+        let (uid, gid) = self.options.owner.unwrap_or((facts.uid, facts.gid));
+        let mtime = match self.options.clamp_mtime_seconds {
+            Some(latest) if facts.mtime > (latest, 0) => (latest, 0),
+            _ => facts.mtime,
+        };
+        Facts { uid, gid, mtime, ..*facts }
+    }
+
+    /// A name that neither the user nor the image has there.
+    fn temporary(&mut self, target: &OwnedFd, path: &[u8]) -> Result<Vec<u8>> {
+        loop {
+            self.temporaries += 1;
+            let number = format!("{}-{}", process::id(), self.temporaries);
+            let name = [TEMPORARY_PREFIX, number.as_bytes()].concat();
+            if disk::facts(target, &name)
+                .map_err(|errno| Error::io("cannot examine", path, errno))?
+                .is_none()
+            {
+                return Ok(name);
+            }
+        }
+    }
+}
+
+/// Whether what is at the destination is what would be written there, as far as metadata says.
+fn is_same(leaf: &Leaf<'_>, target: &OwnedFd, there: &Facts) -> Result<bool> {
+    let said = |facts: &Facts| {
+        let size = if facts.is_file() { facts.size } else { 0 };
+        (facts.kind, facts.mode, facts.uid, facts.gid, facts.mtime, facts.device, size)
+    };
+    if said(leaf.facts) != said(there) {
+        return Ok(false);
+    }
+    if leaf.facts.kind == rustix::fs::FileType::Symlink {
+        let target_of = |directory: &OwnedFd| {
+            disk::link_target(directory, leaf.name)
+                .map_err(|errno| Error::io("cannot read link", leaf.path, errno))
+        };
+        if target_of(leaf.from)? != target_of(target)? {
+            return Ok(false);
+        }
+    }
+    Ok(leaf.attributes.kept == xattr::read(target, leaf.name, leaf.path)?.kept)
+}
