@@ -105,6 +105,7 @@ export const ERROR_CODES = {
     meaning: 'Something in the image is in the way of a mount, or its path cannot be resolved.',
   },
 
+  E_DOCKERFILE_EMPTY: { who: 'definition', meaning: 'A Dockerfile without any instruction.' },
   E_DOCKERFILE_SYNTAX: {
     who: 'definition',
     meaning:

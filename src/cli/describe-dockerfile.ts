@@ -9,7 +9,7 @@ import { renderError } from './render-error.ts';
 import type { TypedEngineOptions } from './resolve.ts';
 import { withEngine } from './session.ts';
 import { formatTable } from './table.ts';
-import { neutralise, neutraliseLines } from './terminal-text.ts';
+import { neutralise, neutraliseLines, terminalJson } from './terminal-text.ts';
 
 type Outline = NonNullable<DescribedDockerfile['outline']>;
 
@@ -185,5 +185,5 @@ function ranges(
 
 /** Members without a value are left out. */
 function jsonText(value: object): string {
-  return `${JSON.stringify(value, undefined, 2)}\n`;
+  return `${terminalJson(value, 2)}\n`;
 }

@@ -42,6 +42,17 @@ export function neutraliseLines(text: string): string {
   return text.split('\n').map(neutralise).join('\n');
 }
 
+/** Legal in JSON and acted on by terminals, which is where such output often ends up. */
+const LEGAL_CONTROL = /[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** `value` as JSON of the same meaning that no terminal acts on. */
+export function terminalJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, undefined, indent).replace(
+    LEGAL_CONTROL,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
 /** How many cells `text` takes. `text` is neutral. */
 export function displayWidth(text: string): number {
   if (isPrintableAscii(text)) {

@@ -346,6 +346,10 @@ function checkOwner({ idMode }: Executor, { uid, gid }: FileAttributes, target: 
 /** Not the step's to hide: what makes the sandbox, and what is lent. */
 const RESERVED = ['/proc', LENT_DIR];
 
+function isReserved(target: string): boolean {
+  return target === '/' || RESERVED.some((path) => target === path || isBelow(target, path));
+}
+
 /** Mountpoints that must be in the image: not those within another mount, nor those in the sandbox's own `/dev`. */
 function topmost(places: readonly Mountpoint[]): Mountpoint[] {
   const paths = places.map(({ path }) => path);
@@ -367,10 +371,8 @@ function inOrder(mounts: readonly Placed[], targets: ReadonlyMap<string, string>
   const real = new Map<Placed, string>();
   for (const [index, mount] of sorted.entries()) {
     const { target, fixed } = mount;
-    if (
-      fixed !== true &&
-      (target === '/' || RESERVED.some((path) => target === path || isBelow(target, path)))
-    ) {
+    // Also where links of the image lead.
+    if (fixed !== true && (isReserved(target) || isReserved(targets.get(target) ?? target))) {
       throw blocked(target, 'that is a place of the sandbox itself');
     }
     const parent = sorted.slice(0, index).findLast((other) => isBelow(target, other.target));

@@ -127,6 +127,8 @@ const OWN_DEVICES = [
 ];
 /** Of a sandbox, unless it is told another. */
 export const HOSTNAME = 'build';
+/** bubblewrap says it as soon as it has a child; one that does not never gets that far. */
+const CHILD_PID_TIMEOUT_MS = 2_000;
 const STATUS_FD = 3;
 const SPEC_FD = 4;
 const INFO_FD = 5;
@@ -283,20 +285,31 @@ export async function runInSandbox(spec: SandboxSpec, options: SandboxOptions): 
   }
 
   let stopped: 'timeout' | 'cancelled' | undefined;
-  const stop = (why: 'timeout' | 'cancelled') => {
-    stopped ??= why;
-    // Pid 1 of the sandbox, so that bubblewrap lives to see all of them gone; itself only if it is not that far.
+  let patience: NodeJS.Timeout | undefined;
+  // Pid 1 of the sandbox, so that bubblewrap lives to see all of them gone. Without it bubblewrap would leave a child
+  // behind that has not yet asked to die with its parent: it is waited for until bubblewrap has said which one that is.
+  const end = () => {
     const pid = Number(/"child-pid":\s*(\d+)/.exec(info.text())?.[1] ?? Number.NaN);
     if (Number.isInteger(pid) && pid > 1) {
       try {
         process.kill(pid, 'SIGKILL');
-        return;
       } catch {
         // It has just ended.
+        child.kill('SIGKILL');
       }
+    } else {
+      patience ??= setTimeout(() => child.kill('SIGKILL'), CHILD_PID_TIMEOUT_MS);
     }
-    child.kill('SIGKILL');
   };
+  const stop = (why: 'timeout' | 'cancelled') => {
+    stopped ??= why;
+    end();
+  };
+  (pipes[INFO_FD] as Readable).on('data', () => {
+    if (stopped !== undefined) {
+      end();
+    }
+  });
   const onAbort = () => stop('cancelled');
   spec.signal.addEventListener('abort', onAbort, { once: true });
   const timer = spec.timeoutMs === undefined ? undefined : setTimeout(() => stop('timeout'), spec.timeoutMs);
@@ -317,6 +330,7 @@ export async function runInSandbox(spec: SandboxSpec, options: SandboxOptions): 
     });
   } finally {
     clearTimeout(timer);
+    clearTimeout(patience);
     spec.signal.removeEventListener('abort', onAbort);
   }
   if (stopped === 'cancelled') {

@@ -58,7 +58,9 @@ async function execute(
     Promise.all(inputs.map((input, index) => stepInput(options, vertex, input, index, context))),
     secretsOf(actions, options.secrets),
     agentsOf(actions, options.agents),
-  ]);
+  ]).catch((error: unknown) => {
+    throw atLayer(error, vertex);
+  });
   const stacks = inputs.flatMap((input) => (input.kind === 'rootfs' ? [input.layers] : []));
   await Promise.all(stacks.map((stack) => options.layers.ensureSnapshots(stack, context)));
   const worker = await options.worker();

@@ -52,11 +52,15 @@ export interface RunSetting {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly account?: { readonly uid: number; readonly gid: number; readonly home: string };
-  readonly stdin?: string;
+  readonly stdin?: string | Uint8Array;
   /** Put in front of the command, such as `['unshare', '-n']`. */
   readonly before?: readonly string[];
   /** Sent when standard error shows this text. */
   readonly signalAt?: { readonly text: string; readonly signal: NodeJS.Signals };
+  /** Done when standard error shows this text. */
+  readonly at?: { readonly text: string; readonly act: () => void };
+  /** Sent when this comes true, such as a request that a server of the test sees. */
+  readonly signalWhen?: { readonly happens: Promise<unknown>; readonly signal: NodeJS.Signals };
 }
 
 export interface Ran {
@@ -89,14 +93,19 @@ export function run(args: readonly string[], setting: RunSetting): Promise<Ran> 
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
-  let signalAt = setting.signalAt;
+  let { signalAt, at } = setting;
   child.stderr.on('data', (chunk: Buffer) => {
     stderr.push(chunk);
     if (signalAt !== undefined && Buffer.concat(stderr).includes(signalAt.text)) {
       child.kill(signalAt.signal);
       signalAt = undefined;
     }
+    if (at !== undefined && Buffer.concat(stderr).includes(at.text)) {
+      at.act();
+      at = undefined;
+    }
   });
+  void setting.signalWhen?.happens.then(() => child.kill(setting.signalWhen?.signal));
   // A command that reads nothing may end before it was given everything.
   child.stdin.on('error', () => {});
   child.stdin.end(setting.stdin ?? '');

@@ -3,6 +3,7 @@ import { flag } from '../option.ts';
 import { formatAge, formatBytes } from '../quantity.ts';
 import { withEngine } from '../session.ts';
 import { formatTable } from '../table.ts';
+import { terminalJson } from '../terminal-text.ts';
 
 export default command({
   operands: [],
@@ -26,7 +27,7 @@ export default command({
     const module = await context.loadEngine();
     const mounts = await withEngine(context, module, { quiet: true }, ({ engine }) => engine.cacheMounts());
     if (options.json) {
-      context.stdout.write(`${JSON.stringify(mounts, undefined, 2)}\n`);
+      context.stdout.write(`${terminalJson(mounts, 2)}\n`);
     } else if (options.quiet) {
       context.stdout.write(mounts.map(({ id }) => `${id}\n`).join(''));
     } else {

@@ -1,7 +1,7 @@
 import { command } from '../command.ts';
 import { flag } from '../option.ts';
 import { wantsColor } from '../progress/open.ts';
-import { neutralise } from '../terminal-text.ts';
+import { neutralise, terminalJson } from '../terminal-text.ts';
 
 /** What `doctor` ends with when something that builds need is missing: the machine's owner acts. */
 const UNFIT = 3;
@@ -22,7 +22,7 @@ export default command({
     const { probeHost } = await context.loadEngine();
     const checks = await probeHost({ env: context.env });
     if (options.json) {
-      context.stdout.write(`${JSON.stringify(checks, undefined, 2)}\n`);
+      context.stdout.write(`${terminalJson(checks, 2)}\n`);
     } else {
       const color = wantsColor(context.stdout, context.env);
       const width = Math.max(...checks.map((check) => check.name.length));

@@ -3,6 +3,7 @@ import { flag } from '../option.ts';
 import { formatBytes } from '../quantity.ts';
 import { withEngine } from '../session.ts';
 import { formatTable } from '../table.ts';
+import { terminalJson } from '../terminal-text.ts';
 
 export default command({
   operands: [],
@@ -19,7 +20,7 @@ export default command({
     const module = await context.loadEngine();
     const usage = await withEngine(context, module, { quiet: true }, ({ engine }) => engine.usage());
     if (options.json) {
-      context.stdout.write(`${JSON.stringify(usage, undefined, 2)}\n`);
+      context.stdout.write(`${terminalJson(usage, 2)}\n`);
       return 0;
     }
     const rows = usage.map((line) => [

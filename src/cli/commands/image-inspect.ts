@@ -1,5 +1,6 @@
 import { command } from '../command.ts';
 import { withEngine } from '../session.ts';
+import { terminalJson } from '../terminal-text.ts';
 
 export default command({
   operands: [
@@ -28,7 +29,7 @@ export default command({
       }
       return all;
     });
-    context.stdout.write(`${JSON.stringify(found, undefined, 2)}\n`);
+    context.stdout.write(`${terminalJson(found, 2)}\n`);
     return 0;
   },
 });

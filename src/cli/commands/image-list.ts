@@ -4,6 +4,7 @@ import { flag } from '../option.ts';
 import { formatAge, formatBytes } from '../quantity.ts';
 import { withEngine } from '../session.ts';
 import { formatTable } from '../table.ts';
+import { terminalJson } from '../terminal-text.ts';
 
 /** As many characters of an id as people compare. */
 const SHORT_ID = 12;
@@ -35,7 +36,7 @@ export default command({
     ]);
     images.sort((left, right) => right.createdMs - left.createdMs);
     if (options.json) {
-      context.stdout.write(`${JSON.stringify(images, undefined, 2)}\n`);
+      context.stdout.write(`${terminalJson(images, 2)}\n`);
     } else if (options.quiet) {
       context.stdout.write(images.map((image) => `${image.id}\n`).join(''));
     } else {

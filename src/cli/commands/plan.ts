@@ -3,7 +3,7 @@ import type { DefinedPlan } from '../engine-api.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
 import { choice, flag } from '../option.ts';
 import { withEngine } from '../session.ts';
-import { neutraliseLines } from '../terminal-text.ts';
+import { neutraliseLines, terminalJson } from '../terminal-text.ts';
 
 export default command({
   operands: [
@@ -62,7 +62,7 @@ export default command({
     });
     context.stdout.write(
       options.json
-        ? `${JSON.stringify(Object.fromEntries(plans.map(([loaded, plan]) => [loaded.exportName, plan])), undefined, 2)}\n`
+        ? `${terminalJson(Object.fromEntries(plans.map(([loaded, plan]) => [loaded.exportName, plan])), 2)}\n`
         : plans.map(([loaded, plan]) => planText(shownName(loaded), plan)).join('\n'),
     );
     return 0;

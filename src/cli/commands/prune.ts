@@ -2,6 +2,7 @@ import { command } from '../command.ts';
 import { BadValue, flag, list, value } from '../option.ts';
 import { formatBytes, parseBytes, parseDuration } from '../quantity.ts';
 import { withEngine } from '../session.ts';
+import { terminalJson } from '../terminal-text.ts';
 
 /** What the store holds, as `tsbuild du` lists it. */
 const KINDS: readonly string[] = ['images', 'layers', 'blobs', 'archives', 'git', 'cache-mounts', 'logs'];
@@ -73,7 +74,7 @@ export default command({
       }),
     );
     if (options.json) {
-      context.stdout.write(`${JSON.stringify(result, undefined, 2)}\n`);
+      context.stdout.write(`${terminalJson(result, 2)}\n`);
       return 0;
     }
     for (const { kind, id, sizeBytes } of result.removed) {

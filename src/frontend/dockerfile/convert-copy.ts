@@ -128,8 +128,16 @@ function readCopy(
   };
 }
 
+/** PATH_MAX without its NUL (limits.h): no program could open what would be made. */
+const MAX_PATH_BYTES = 4095;
+
 /** `.` and the empty text are WORKDIR, as a directory. */
 function destinationIn(workingDir: string, written: string): string {
+  if (Buffer.byteLength(written) > MAX_PATH_BYTES) {
+    throw instructionError(`the destination has ${Buffer.byteLength(written)} bytes`, {
+      hint: `paths of Linux have at most ${MAX_PATH_BYTES}`,
+    });
+  }
   const asDirectory = written === '' || written === '.' || written.endsWith('/') || written.endsWith('/.');
   const path = posix.resolve(workingDir, written);
   return asDirectory && path !== '/' ? `${path}/` : path;

@@ -24,6 +24,11 @@ export function syntaxError(message: string, facts: Facts = {}): DefinitionError
   return mistake('E_DOCKERFILE_SYNTAX', message, facts);
 }
 
+/** There is nothing in the text that could be wrong. */
+export function emptyError(message: string, facts: Facts & { readonly file: string }): DefinitionError {
+  return mistake('E_DOCKERFILE_EMPTY', message, facts);
+}
+
 /** Something is wrong with one instruction. */
 export function instructionError(message: string, facts: Facts = {}): DefinitionError {
   return mistake('E_DOCKERFILE_INSTRUCTION', message, facts);

@@ -1,6 +1,6 @@
 /** Text → {@link Dockerfile}. */
 import { CHECKS, isSkipped } from './check-rules.ts';
-import { atPlace, instructionError, syntaxError, withPlace } from './definition-place.ts';
+import { atPlace, emptyError, instructionError, syntaxError, withPlace } from './definition-place.ts';
 import type {
   ArgInstruction,
   Directives,
@@ -21,7 +21,8 @@ export interface ParseOptions {
 
 /**
  * @param text - Of the whole file.
- * @throws {DefinitionError} `E_DOCKERFILE_SYNTAX`, `E_DOCKERFILE_INSTRUCTION` or `E_DOCKERFILE_FLAG`, with its place.
+ * @throws {DefinitionError} `E_DOCKERFILE_EMPTY`, or with its place `E_DOCKERFILE_SYNTAX`, `E_DOCKERFILE_INSTRUCTION` or
+ *   `E_DOCKERFILE_FLAG`.
  */
 export function parseDockerfile(text: string, { name }: ParseOptions): Dockerfile {
   const reader = new InstructionReader(text, name);
@@ -158,7 +159,7 @@ function noStage(reader: InstructionReader, globalArgs: readonly ArgInstruction[
     return withPlace(error, reader.text, lastArg.location);
   }
   const isEmpty = lines.every((line) => trim(line) === '');
-  return syntaxError(isEmpty ? `'${name}' is empty` : `'${name}' has no instruction, only comments`, {
+  return emptyError(isEmpty ? `'${name}' is empty` : `'${name}' has no instruction, only comments`, {
     hint: 'a Dockerfile begins with FROM IMAGE',
     file: name,
   });

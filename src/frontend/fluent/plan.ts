@@ -1,7 +1,9 @@
 /** How steps are described (A0.6 of the Image API): documentation for users, and a surface for tests. */
+
 import { canonicalJson, type Json } from '../../base/canonical-json.ts';
 import { sha256Hex } from '../../base/sha256.ts';
 import type { SecretIdentity } from '../../secret/secret.ts';
+import { parseDockerfile } from '../dockerfile/parse.ts';
 import type { BuilderVersion } from './builder-version.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { type Image, imageParts } from './image.ts';
@@ -142,6 +144,7 @@ function planLayer(
   found: (input: LocalInput) => ScannedFiles,
 ): LayerPlan {
   const steps = [...(base?.steps ?? []), ...layer.steps];
+  checkDockerfiles(layer.steps);
   const commands = [...(base?.from ?? 'FROM base').split('\n'), ...stepLines(steps, found)];
   const contextFiles: Record<string, PlanFile & { size: number }> = {};
   let mounted: Record<string, PlanFile> | undefined;
@@ -171,6 +174,16 @@ function planLayer(
   } satisfies Omit<LayerPlan, 'definitionHash'>;
   const extras = { ...layer.keyExtras, ...base?.keyExtras };
   return { ...plan, definitionHash: definitionHash(plan, extras, base?.builderVersion) };
+}
+
+/** A mistake in the text is said by the plan already, as it is for `fromDockerfile`. @throws {DefinitionError} */
+function checkDockerfiles(steps: readonly Step[]): void {
+  for (const step of steps) {
+    if (step.kind === 'dockerfile' && step.declaration.file.kind === 'text') {
+      const { text, name } = step.declaration.file;
+      parseDockerfile(text, { name });
+    }
+  }
 }
 
 function buildArgsOf({ base, steps }: LayerDefinition): Readonly<Record<string, string>> {
