@@ -21,7 +21,12 @@ interface Example {
 }
 
 const EXAMPLES_AND_WHAT_THEY_SAY: readonly Example[] = [
+  { name: 'c-ccache', run: ['20', '22'], says: '42\n' },
   { name: 'go-service', build: ['--build-arg', 'VERSION=1.2'], says: 'service 1.2\n' },
+  { name: 'nginx', build: ['--build-arg', 'TITLE=tried'], run: ['check'], says: '<h1>tried</h1>\n' },
+  { name: 'postgres-client', run: ['list'], says: /^psql\ndb\n\\echo 001-people.sql\n/ },
+  { name: 'python-uv', run: ['you'], says: 'app greets you for the 3rd time\n' },
+  { name: 'python-wheels', says: 'mean 4.5\n' },
 ];
 
 describe.skipIf(lacks('root', 'bwrap', 'newuidmap'))('Dockerfiles as people write them', () => {
@@ -84,7 +89,7 @@ describe.skipIf(lacks('root', 'bwrap', 'newuidmap'))('Dockerfiles as people writ
         ...build,
       ];
       const first = await succeed(command, setting());
-      const { stdout } = await succeed(['run', name, ...run], setting());
+      const { stdout } = await succeed(['run', name, ...(run.length === 0 ? [] : ['--', ...run])], setting());
       expect(stdout).toEqual(typeof says === 'string' ? says : expect.stringMatching(says));
       const again = await succeed([...command, '--progress=json'], setting());
       expect(again.stdout).toBe(first.stdout);
