@@ -663,6 +663,7 @@ export class Conversion {
       {
         severalPlatforms: request.severalPlatforms,
         definition: request.definition,
+        layer: request.layer,
         text: this.#text,
         created: sourceDateEpoch === undefined ? undefined : rfc3339(sourceDateEpoch),
       },

@@ -31,6 +31,7 @@ export interface StageBase {
 export interface StageNaming {
   readonly severalPlatforms: boolean;
   readonly definition: string;
+  readonly layer: number;
   readonly text: DockerfileText;
   /** SOURCE_DATE_EPOCH as RFC 3339, for history. */
   readonly created: string | undefined;
@@ -135,7 +136,7 @@ export class StageState {
       label,
       origin: {
         method: instruction.kind.toUpperCase(),
-        layer: 0,
+        layer: this.#naming.layer,
         definition: this.#naming.definition,
         position: `${this.node.shownName || this.node.index}/${command.position}`,
         source: {
