@@ -5,7 +5,7 @@
  * needs, their bases, triggers of ONBUILD, and then one instruction after the other.
  */
 import { nearName } from '../../base/near-name.ts';
-import { DefinitionError } from '../../errors.ts';
+import { DefinitionError, RemoteError } from '../../errors.ts';
 import { type Edge, firstOutput, type Vertex, vertex } from '../../graph/vertex.ts';
 import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
 import { formatPlatform, type Platform, parsePlatform } from '../../oci/platform.ts';
@@ -15,7 +15,7 @@ import { CHECKS } from './check-rules.ts';
 import { checkSyntax } from './check-syntax.ts';
 import { type ContextInput, contextInputName } from './context-input.ts';
 import { convertInstruction } from './convert-instruction.ts';
-import { type DockerfileText, stageError, withPlace } from './definition-place.ts';
+import { type DockerfileText, remoteWithPlace, stageError, withPlace } from './definition-place.ts';
 import type { Dockerfile, Finding, Stage } from './instruction.ts';
 import { type DeclaredArg, Outline, type OutlineFacts } from './outline.ts';
 import { parseDockerfile } from './parse.ts';
@@ -310,6 +310,9 @@ export class Conversion {
 
   /** An error of this Dockerfile, with the lines around it. */
   located(error: unknown, location: Stage['from']['location']): unknown {
+    if (error instanceof RemoteError && error.line === undefined) {
+      return remoteWithPlace(error, this.#text, location);
+    }
     return error instanceof DefinitionError && error.line === undefined
       ? withPlace(error, this.#text, location)
       : error;
