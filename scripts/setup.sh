@@ -47,6 +47,8 @@ if $want_tests; then
   need setcap libcap2-bin
   need script bsdutils
   need mmdebstrap mmdebstrap
+  need ssh-agent openssh-client
+  need qemu-aarch64-static qemu-user-static
 fi
 
 if ! command -v npm >/dev/null 2>&1; then

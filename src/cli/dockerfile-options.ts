@@ -201,6 +201,11 @@ export function buildArgsOf(
   return epoch === undefined || 'SOURCE_DATE_EPOCH' in args ? args : { ...args, SOURCE_DATE_EPOCH: epoch };
 }
 
+/** Whether `--build-arg BUILDKIT_INLINE_CACHE=1` is given, which means `--cache-to type=inline`. */
+export function asksForInlineCache(given: readonly string[], environment: NodeJS.ProcessEnv): boolean {
+  return ['1', 'true'].includes(buildArgsOf(given, environment).BUILDKIT_INLINE_CACHE ?? '');
+}
+
 /** `KEY=VALUE` pairs; a key alone has an empty value. */
 export function pairsOf(given: readonly string[]): Readonly<Record<string, string>> {
   return Object.fromEntries(

@@ -5,6 +5,7 @@
  * nobody.
  */
 import { randomUUID } from 'node:crypto';
+import { rfc3339 } from '../base/rfc3339.ts';
 import { inlineMember } from '../cache/portable-cache.ts';
 import type { LayerBlob } from '../content/layer-records.ts';
 import { DefinitionError, InternalError, StepError } from '../errors.ts';
@@ -433,9 +434,7 @@ function createdAt(
   before: string | undefined,
 ): string {
   const epoch = ofBuild ?? sourceDateEpoch(environment);
-  return epoch === undefined
-    ? (before ?? new Date(Math.floor(now() / 1000) * 1000).toISOString().replace('.000Z', 'Z'))
-    : new Date(epoch * 1000).toISOString().replace('.000Z', 'Z');
+  return epoch === undefined ? (before ?? rfc3339(Math.floor(now() / 1000))) : rfc3339(epoch);
 }
 
 /** Seconds. Source: reproducible-builds.org, "SOURCE_DATE_EPOCH". */

@@ -28,6 +28,7 @@ import { layoutSource, repositoriesOf } from './blob-sources.ts';
 import type { CacheTarget, CacheTargetOptions } from './cache-options.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOf, repositoryReference } from './registries.ts';
+import { uploadProgress } from './upload-progress.ts';
 
 /** What of a build is worth keeping. */
 export interface BuildKnowledge {
@@ -344,17 +345,7 @@ async function pushCache(
         ...(before === undefined
           ? {}
           : { present: new Set(before.manifest.layers.map(({ digest }) => digest)) }),
-        onProgress: ({ digest, doneBytes, totalBytes, state }) =>
-          emit({
-            kind: 'progress',
-            id: `upload ${digest}`,
-            activity: 'upload',
-            subject: digest,
-            doneBytes,
-            totalBytes,
-            state:
-              state === 'exists' || state === 'mounted' ? 'exists' : state === 'done' ? 'done' : 'running',
-          }),
+        onProgress: uploadProgress(emit),
       },
     );
     // The next export asks for the tag alone.

@@ -28,6 +28,7 @@ import {
   type ShippedImage,
 } from './shipment.ts';
 import { writeStoreIndex } from './store-index.ts';
+import { uploadProgress } from './upload-progress.ts';
 
 export interface OutputSpec extends ShipmentWish {
   /** `image` is the store itself: what differs from the image that was built is kept under the names beside it. */
@@ -236,16 +237,7 @@ async function pushTo(
   await client.push(whole, reference, {
     signal,
     mountFromReferences: [...sources].map(repositoryReference),
-    onProgress: ({ digest, doneBytes, totalBytes, state }) =>
-      emit({
-        kind: 'progress',
-        id: `upload ${digest}`,
-        activity: 'upload',
-        subject: digest,
-        doneBytes,
-        totalBytes,
-        state: state === 'exists' || state === 'mounted' ? 'exists' : state === 'done' ? 'done' : 'running',
-      }),
+    onProgress: uploadProgress(emit),
   });
   for (const { digest } of layers) {
     store.layers.addSource(digest, repositoryOf(reference));

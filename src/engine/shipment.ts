@@ -3,6 +3,7 @@
  *
  * An output that asks for nothing else gets the documents as the store has them, byte for byte.
  */
+import { rfc3339 } from '../base/rfc3339.ts';
 import { INLINE_MEMBER, inlineMember } from '../cache/portable-cache.ts';
 import { type ImageRecord, type IndexRecord, isIndexRecord } from '../content/image-records.ts';
 import type { LayerBlob } from '../content/layer-records.ts';
@@ -162,13 +163,14 @@ async function prepareImage(
     return { image, asStored: true };
   }
   const { config } = record;
-  const created = isoSeconds(wish.sourceDateEpoch) ?? config.created;
+  const epoch = wish.sourceDateEpoch === undefined ? undefined : rfc3339(wish.sourceDateEpoch);
+  const created = epoch ?? config.created;
   const manifest = buildManifest({
     layers: imageLayers(layers),
     config: config.config ?? {},
     platform,
     created,
-    history: clampHistory(config.history ?? [], isoSeconds(wish.sourceDateEpoch)),
+    history: clampHistory(config.history ?? [], epoch),
     author: config.author,
     extra: inlineMember(config[INLINE_MEMBER]),
     mediaTypes: wish.mediaTypes,
@@ -263,10 +265,6 @@ export function requiredEpoch(environment: NodeJS.ProcessEnv, wish: ShipmentWish
     });
   }
   return epoch;
-}
-
-function isoSeconds(epoch: number | undefined): string | undefined {
-  return epoch === undefined ? undefined : new Date(epoch * 1000).toISOString().replace('.000Z', 'Z');
 }
 
 function clampHistory(history: readonly HistoryEntry[], latest: string | undefined): readonly HistoryEntry[] {

@@ -147,3 +147,12 @@ function invalid(text: string, reason: string): DefinitionError {
     code: 'E_IMAGE_NAME',
   });
 }
+
+export function isReference(text: string): boolean {
+  try {
+    parseReference(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -94,6 +94,21 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap', 'docker-registry'
       }
     });
 
+    test('BUILDKIT_INLINE_CACHE of a Dockerfile makes the image its own cache', async () => {
+      await using registry = await startDockerRegistry();
+      const ref = `${registry.host}/inline:1`;
+      mkdirSync(at('context'));
+      writeFileSync(at('context', 'Dockerfile'), 'FROM scratch\nCOPY Dockerfile /file\n');
+      const build = (...more: string[]) => ['build', at('context'), '--progress=json', '-t', ref, ...more];
+      const first = await succeed(
+        build('--build-arg', 'BUILDKIT_INLINE_CACHE=1', '--push'),
+        setting('inline'),
+      );
+      expect(first.stderr).not.toContain('"kind":"warning"');
+      const again = await succeed(build('--cache-from', ref), setting('inline-again'));
+      expect(again.stderr).not.toContain('"kind":"vertex-started"');
+    });
+
     test('says what is wrong with an option, and what a cache lacks', async () => {
       const wrong = await run(['build', at('plain.ts'), '--cache-to', 'type=local,dset=x'], setting('wrong'));
       expect([wrong.status, wrong.stderr]).toEqual([2, expect.stringContaining("did you mean 'dest'?")]);

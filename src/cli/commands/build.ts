@@ -5,7 +5,7 @@ import { command } from '../command.ts';
 import type { CliContext } from '../context.ts';
 import { callOf, describeDockerfile } from '../describe-dockerfile.ts';
 import { dockerfileImage, givenDockerfileFlags, isContext } from '../dockerfile-image.ts';
-import { DOCKERFILE_OPTIONS } from '../dockerfile-options.ts';
+import { asksForInlineCache, DOCKERFILE_OPTIONS } from '../dockerfile-options.ts';
 import type {
   BuildOptions,
   BuiltImage,
@@ -332,7 +332,11 @@ function buildOptions(
     definitions: images.map((loaded) => loaded.definition),
     outputs,
     cacheFrom: typed.cacheFrom,
-    cacheTo: typed.cacheTo,
+    cacheTo: [
+      ...typed.cacheTo,
+      // How images were made their own cache before there was --cache-to.
+      ...(asksForInlineCache(typed.buildArg, context.env) ? [{ type: 'inline' } as const] : []),
+    ],
   };
 }
 

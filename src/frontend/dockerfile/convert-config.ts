@@ -1,7 +1,7 @@
 /** Instructions that change the configuration, the variables or the author, and make no layer. */
 import { nearName } from '../../base/near-name.ts';
 import { CHECKS } from './check-rules.ts';
-import type { Conversion } from './convert.ts';
+import type { Conversion } from './conversion.ts';
 import { instructionError } from './definition-place.ts';
 import { exposedPorts } from './expose-ports.ts';
 import { goDuration, goList, goQuote } from './go-text.ts';

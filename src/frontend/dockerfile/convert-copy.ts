@@ -8,7 +8,7 @@ import type { Action, Chmod, CopyAction, CopySelection, Owner } from '../../grap
 import { type Edge, firstOutput, vertex } from '../../graph/vertex.ts';
 import { CHECKS } from './check-rules.ts';
 import type { ContextSelection } from './context-input.ts';
-import type { Conversion } from './convert.ts';
+import type { Conversion } from './conversion.ts';
 import { ownerOf } from './copy-owner.ts';
 import { flagError, instructionError } from './definition-place.ts';
 import { type GitSource, parseGitUrl } from './git-url.ts';

@@ -1,6 +1,6 @@
 /** One instruction of a stage: expands its words, changes the stage. What makes layers is in files of its own. */
 import { InternalError } from '../../errors.ts';
-import type { Conversion } from './convert.ts';
+import type { Conversion } from './conversion.ts';
 import { convertConfig } from './convert-config.ts';
 import { convertCopy } from './convert-copy.ts';
 import { convertRun } from './convert-run.ts';

@@ -5,7 +5,7 @@ import { DefinitionError } from '../../errors.ts';
 import type { ExecAction, Mount, SecretVariable } from '../../graph/action.ts';
 import { buildSecretId } from '../../graph/secret-id.ts';
 import type { Edge } from '../../graph/vertex.ts';
-import type { Conversion } from './convert.ts';
+import type { Conversion } from './conversion.ts';
 import { argvOf } from './convert-config.ts';
 import { flagError } from './definition-place.ts';
 import type { Heredoc, Location, RunInstruction } from './instruction.ts';

@@ -1,7 +1,7 @@
 /** WORKDIR. Source: reference of the Dockerfile, "WORKDIR". */
 import { posix } from 'node:path';
 import { CHECKS } from './check-rules.ts';
-import type { Conversion } from './convert.ts';
+import type { Conversion } from './conversion.ts';
 import { ownerOf } from './copy-owner.ts';
 import type { WorkdirInstruction } from './instruction.ts';
 import type { StageCommand } from './stage-graph.ts';

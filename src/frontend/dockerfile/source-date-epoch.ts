@@ -4,7 +4,7 @@
  */
 
 import { DefinitionError } from '../../errors.ts';
-import type { Conversion } from './convert.ts';
+import type { Conversion } from './conversion.ts';
 import { parseGitUrl } from './git-url.ts';
 import type { AddInstruction, Stage } from './instruction.ts';
 

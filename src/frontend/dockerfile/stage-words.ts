@@ -1,7 +1,7 @@
 /** Expands the words of one instruction with the variables from before it, and reports variables that nobody set. */
 import { nearName } from '../../base/near-name.ts';
 import { CHECKS, type CheckName } from './check-rules.ts';
-import type { Conversion } from './convert.ts';
+import type { Conversion } from './conversion.ts';
 import { expandWord, expandWords } from './shell-words.ts';
 import type { StageCommand } from './stage-graph.ts';
 import type { StageState } from './stage-state.ts';
