@@ -148,6 +148,12 @@ export class HostError extends TsbuildError {
 }
 
 export interface RemoteErrorDetails extends ErrorDetails {
+  /** What to call the text that asks for it, such as `Dockerfile`. Only where the definition is a text. */
+  readonly file?: string | undefined;
+  /** From 1. */
+  readonly line?: number | undefined;
+  /** The lines around, numbered. */
+  readonly excerpt?: string | undefined;
   readonly method?: string | undefined;
   /** Without its query string: signed URLs are credentials. */
   readonly url?: string | undefined;
@@ -161,6 +167,9 @@ export interface RemoteErrorDetails extends ErrorDetails {
 /** The owner of the registry or of the network acts. */
 export class RemoteError extends TsbuildError {
   override readonly exitStatus = 4;
+  readonly file: string | undefined;
+  readonly line: number | undefined;
+  readonly excerpt: string | undefined;
   readonly method: string | undefined;
   readonly url: string | undefined;
   readonly status: number | undefined;
@@ -170,6 +179,9 @@ export class RemoteError extends TsbuildError {
 
   constructor(message: string, details: RemoteErrorDetails) {
     super(message, details);
+    this.file = details.file;
+    this.line = details.line;
+    this.excerpt = details.excerpt;
     this.method = details.method;
     this.url = details.url;
     this.status = details.status;

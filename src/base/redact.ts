@@ -29,3 +29,14 @@ export function redactText(text: string, maxLength = 2000): string {
     .replace(CONTROL, '');
   return cleaned.length > maxLength ? `${cleaned.slice(0, maxLength)}…` : cleaned;
 }
+
+/**
+ * The text with asterisks for what stands before the `@` of web URLs. It is as wide as it was, so that a caret below it stays
+ * where it is. Logs and images are read by more people than the definition.
+ */
+export function maskUrlCredentials(text: string): string {
+  return text.replace(
+    /\b((?:https?|ftp):\/\/)([^\s/@'"]+)@/gi,
+    (_whole, scheme: string, credentials: string) => `${scheme}${'*'.repeat(credentials.length)}@`,
+  );
+}

@@ -56,12 +56,8 @@ function facts(error: TsbuildError): string[] {
   if (error instanceof StepError && error.excerpt !== undefined) {
     return dockerfileLines(error);
   }
-  if (error instanceof RemoteError && error.url !== undefined) {
-    const request = [error.method, error.url].filter((part) => part !== undefined).join(' ');
-    const answer = error.status === undefined ? '' : `: ${error.status}`;
-    const codes = error.ociCodes.length === 0 ? '' : ` ${error.ociCodes.join(', ')}`;
-    const attempts = error.attempts > 1 ? ` (${error.attempts} attempts)` : '';
-    return [bounded(`  ${request}${answer}${codes}${attempts}`)];
+  if (error instanceof RemoteError) {
+    return [...(error.excerpt === undefined ? [] : dockerfileLines(error)), ...requestFacts(error)];
   }
   if (error instanceof IntegrityError && error.expected !== undefined) {
     const from = error.source === undefined ? [] : [`  from     ${error.source}`];
@@ -70,8 +66,19 @@ function facts(error: TsbuildError): string[] {
   return [];
 }
 
+function requestFacts(error: RemoteError): string[] {
+  if (error.url === undefined) {
+    return [];
+  }
+  const request = [error.method, error.url].filter((part) => part !== undefined).join(' ');
+  const answer = error.status === undefined ? '' : `: ${error.status}`;
+  const codes = error.ociCodes.length === 0 ? '' : ` ${error.ociCodes.join(', ')}`;
+  const attempts = error.attempts > 1 ? ` (${error.attempts} attempts)` : '';
+  return [bounded(`  ${request}${answer}${codes}${attempts}`)];
+}
+
 /** The place in a text that is no module, which brings its own lines. */
-function dockerfileLines(error: DefinitionError | StepError): string[] {
+function dockerfileLines(error: DefinitionError | StepError | RemoteError): string[] {
   const column = error instanceof DefinitionError ? error.column : undefined;
   const place = [error.file, error.line, column].filter((part) => part !== undefined).join(':');
   const lines = error.excerpt === undefined ? [] : bounded(error.excerpt).split('\n');

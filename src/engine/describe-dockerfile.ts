@@ -83,6 +83,7 @@ export async function describeDockerfile(
       forced: false,
       secretEnv: [],
       definition: '',
+      layer: 0,
     })),
     allStages: question === 'checks' && declaration.target === undefined,
   };

@@ -112,7 +112,15 @@ export class Dockerfiles implements AsyncDisposable {
 
   async request(
     declaration: DockerfileDeclaration,
-    { platform, platformAsked, begin, forced, secretEnv, definition }: Parameters<ConvertDockerfile>[1],
+    {
+      platform,
+      platformAsked,
+      begin,
+      forced,
+      secretEnv,
+      definition,
+      layer,
+    }: Parameters<ConvertDockerfile>[1],
   ): Promise<DockerfileRequest> {
     this.#give(declaration);
     const { text, name, context } = await this.#open(declaration);
@@ -145,6 +153,7 @@ export class Dockerfiles implements AsyncDisposable {
       stepEnv: declaration.stepEnv,
       stepSecretEnv: secretEnv,
       definition,
+      layer,
       ...(begin === undefined ? {} : { begin }),
     };
   }

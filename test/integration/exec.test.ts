@@ -100,10 +100,10 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(c
     test('a source that is missing is named with its input', () => {
       expect(error('bindMissing')).toMatchObject({
         code: 'E_FILE_NOT_FOUND',
-        message: "cannot mount '/nowhere' of 'stage builder' on '/n': no such file or directory there",
+        message: "cannot mount '/nowhere' of stage builder on '/n': no such file or directory there",
       });
-      expect(error('bindMissingFile')?.message).toContain("of 'local context'");
-      expect(error('seedMissing')?.message).toContain("'/nowhere' of 'stage builder'");
+      expect(error('bindMissingFile')?.message).toContain('of local context');
+      expect(error('seedMissing')?.message).toContain("'/nowhere' of stage builder");
       expect(error('seedFile')?.message).toContain('not a directory');
     });
 

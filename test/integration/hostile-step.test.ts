@@ -84,9 +84,11 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root')).each(['overlay', 'copy'])(
       );
       await said('echo in > x', trap.workdir('/d/up/../../inside'));
       await using engine = await open();
-      for (const cwd of ['/work/new/deep', '/loop', '/loop/deep']) {
+      // What lies behind a link that leads nowhere is made, inside.
+      await said('pwd -P > x', trap.workdir('/work/new/deep'));
+      for (const cwd of ['/loop', '/loop/deep']) {
         await expect(engine.build([trap.workdir(cwd).runCommands('true')])).rejects.toMatchObject({
-          code: expect.stringMatching(/^(E_PATH_BLOCKED|E_IO)$/),
+          code: expect.stringMatching(/^(E_PATH_BLOCKED|E_IO|E_MOUNT_TARGET)$/),
         });
       }
       expect(await engine.exists(trap, '/etc/passwd')).toBe(false);

@@ -88,6 +88,7 @@ export function requestOf(text: string, given: DockerfileCase): DockerfileReques
     stepEnv: {},
     stepSecretEnv: [],
     definition: 'test',
+    layer: 0,
     ...(given.allStages === true ? { allStages: true } : {}),
   };
 }

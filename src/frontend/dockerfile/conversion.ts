@@ -1,10 +1,10 @@
 /** What the conversion of one Dockerfile shares: instructions are converted with it. */
-import { DefinitionError } from '../../errors.ts';
+import { DefinitionError, RemoteError } from '../../errors.ts';
 import { type Edge, firstOutput, vertex } from '../../graph/vertex.ts';
 import type { Platform } from '../../oci/platform.ts';
 import { CheckReport, parseCheckOptions } from './check-report.ts';
 import { type ContextInput, contextInputName } from './context-input.ts';
-import { type DockerfileText, withPlace } from './definition-place.ts';
+import { type DockerfileText, remoteWithPlace, withPlace } from './definition-place.ts';
 import type { Dockerfile, Stage } from './instruction.ts';
 import { Outline } from './outline.ts';
 import { parseDockerfile } from './parse.ts';
@@ -104,6 +104,9 @@ export abstract class Conversion {
 
   /** An error of this Dockerfile, with the lines around it. */
   located(error: unknown, location: Stage['from']['location']): unknown {
+    if (error instanceof RemoteError && error.line === undefined) {
+      return remoteWithPlace(error, this.text, location);
+    }
     return error instanceof DefinitionError && error.line === undefined
       ? withPlace(error, this.text, location)
       : error;

@@ -1,6 +1,8 @@
 /** COPY and ADD. Source: reference of the Dockerfile, "COPY", "ADD", "Here-Documents". */
+
 import { posix } from 'node:path';
 import { parseChmod } from '../../base/chmod.ts';
+import { maskUrlCredentials } from '../../base/redact.ts';
 import { DefinitionError } from '../../errors.ts';
 import type { Action, Chmod, CopyAction, CopySelection, Owner } from '../../graph/action.ts';
 import { type Edge, firstOutput, vertex } from '../../graph/vertex.ts';
@@ -309,7 +311,7 @@ function historyOf(
     ...(parents ? ['--parents'] : []),
     ...(chown === '' ? [] : [`--chown=${chown}`]),
     ...(chmod === '' ? [] : [`--chmod=${chmod}`]),
-    ...sources,
+    ...sources.map(maskUrlCredentials),
     ...instruction.heredocs.map(({ name }) => `<<${name}`),
     writtenDestination,
     '# buildkit',

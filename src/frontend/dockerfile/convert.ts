@@ -217,6 +217,7 @@ class StagesConversion extends Conversion {
       {
         severalPlatforms: request.severalPlatforms,
         definition: request.definition,
+        layer: request.layer,
         text: this.text,
         created: sourceDateEpoch === undefined ? undefined : rfc3339(sourceDateEpoch),
       },

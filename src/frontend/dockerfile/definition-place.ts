@@ -1,6 +1,6 @@
 /** Errors of a Dockerfile, first without and then with their place in the text. */
 import type { ErrorCode } from '../../error-codes.ts';
-import { DefinitionError } from '../../errors.ts';
+import { DefinitionError, RemoteError } from '../../errors.ts';
 import { showLines } from './excerpt.ts';
 import type { Location } from './instruction.ts';
 
@@ -81,6 +81,17 @@ export function withPlace(error: DefinitionError, text: DockerfileText, location
     line: place.startLine,
     column: found?.column,
     excerpt: showLines(text.lines, place, found?.column),
+  });
+}
+
+/** The error of a server again, with the place of what asks for it. */
+export function remoteWithPlace(error: RemoteError, text: DockerfileText, location: Location): RemoteError {
+  return new RemoteError(error.message, {
+    ...error,
+    cause: error.cause,
+    file: text.name,
+    line: location.startLine,
+    excerpt: showLines(text.lines, location),
   });
 }
 

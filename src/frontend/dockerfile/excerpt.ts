@@ -1,4 +1,5 @@
 /** The user's own lines around a culprit, with a caret under it. */
+import { maskUrlCredentials } from '../../base/redact.ts';
 import type { Location } from './instruction.ts';
 
 /** More lines of a long instruction than this help nobody. */
@@ -19,7 +20,7 @@ export function showLines(lines: readonly string[], location: Location, column?:
   const from = Math.max(0, (column ?? 1) - WIDEST + 20);
   const shown: string[] = [];
   for (let number = first; number <= last; number += 1) {
-    const line = lines[number - 1] ?? '';
+    const line = maskUrlCredentials(lines[number - 1] ?? '');
     const inside = number >= location.startLine && number <= location.endLine;
     shown.push(`${inside ? '>' : ' '} ${String(number).padStart(width)} | ${part(line, from)}`.trimEnd());
     if (number === location.startLine && column !== undefined) {

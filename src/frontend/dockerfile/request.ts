@@ -54,6 +54,8 @@ export interface DockerfileRequest {
   readonly allStages?: boolean;
   /** Names the definition in the origins of vertices, so that explanations find the last run of a step. */
   readonly definition: string;
+  /** Position in the chain of the call that brought the Dockerfile, for errors. */
+  readonly layer: number;
   /** Where an `input` context gets the root filesystem that `dockerfileCommands` continues. */
   readonly begin?: StageBeginning;
 }

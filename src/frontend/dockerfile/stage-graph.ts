@@ -140,20 +140,21 @@ export class StageGraph {
     }
     const found = this.#byName.get(name.toLowerCase());
     if (found === undefined) {
-      const near = nearName(name.toLowerCase(), this.names);
-      throw stageError(`target stage '${name}' could not be found`, {
-        file: this.#file,
-        hint:
-          near === undefined
-            ? `the stages with a name are: ${this.names.join(', ') || 'none'}`
-            : `did you mean '${near}'?`,
-      });
+      throw this.#noStage(`target stage '${name}' could not be found`, name);
     }
     return found;
   }
 
   /** Gives every stage its commands. To be called when all stages are there. */
   connect(stages: readonly Stage[], isForced: (name: string | undefined) => boolean): void {
+    for (const [name, stage] of this.#aliases) {
+      if (!this.#byName.has(stage.toLowerCase())) {
+        throw this.#noStage(
+          `the context '${name}' is to be the stage '${stage}', which could not be found`,
+          stage,
+        );
+      }
+    }
     for (const [index, stage] of stages.entries()) {
       const node = this.nodes[index] as StageNode;
       node.commands = stage.instructions.map((instruction, at) =>
@@ -166,6 +167,17 @@ export class StageGraph {
       (this.nodes[0] as StageNode).shownName = '';
     }
     this.#refuseCircles();
+  }
+
+  #noStage(message: string, name: string): Error {
+    const near = nearName(name.toLowerCase(), this.names);
+    return stageError(message, {
+      file: this.#file,
+      hint:
+        near === undefined
+          ? `the stages with a name are: ${this.names.join(', ') || 'none'}`
+          : `did you mean '${near}'?`,
+    });
   }
 
   /**

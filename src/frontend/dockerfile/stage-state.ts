@@ -1,5 +1,7 @@
 /** One stage while it is converted: its configuration, its variables, its history, and the vertex it has come to. */
+
 import { posix } from 'node:path';
+import { maskUrlCredentials } from '../../base/redact.ts';
 import { type Edge, firstOutput, type Operation, type Vertex, vertex } from '../../graph/vertex.ts';
 import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
 import { formatPlatform, type Platform } from '../../oci/platform.ts';
@@ -31,6 +33,7 @@ export interface StageBase {
 export interface StageNaming {
   readonly severalPlatforms: boolean;
   readonly definition: string;
+  readonly layer: number;
   readonly text: DockerfileText;
   /** SOURCE_DATE_EPOCH as RFC 3339, for history. */
   readonly created: string | undefined;
@@ -118,7 +121,7 @@ export class StageState {
     const platform = this.#naming.severalPlatforms ? `${formatPlatform(this.platform)} ` : '';
     const stage = this.node.shownName === '' ? '' : `${this.node.shownName} `;
     const onbuild = command.onbuild ? 'ONBUILD ' : '';
-    return `[${platform}${stage}${String(this.#number).padStart(width)}/${total}] ${onbuild}${text}`;
+    return `[${platform}${stage}${String(this.#number).padStart(width)}/${total}] ${onbuild}${maskUrlCredentials(text)}`;
   }
 
   /** Adds a vertex of this stage; `after` also makes it what the next instruction builds on. */
@@ -135,7 +138,7 @@ export class StageState {
       label,
       origin: {
         method: instruction.kind.toUpperCase(),
-        layer: 0,
+        layer: this.#naming.layer,
         definition: this.#naming.definition,
         position: `${this.node.shownName || this.node.index}/${command.position}`,
         source: {

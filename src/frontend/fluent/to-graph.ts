@@ -61,6 +61,8 @@ export type ConvertDockerfile = (
     readonly forced: boolean;
     readonly secretEnv: readonly SecretVariable[];
     readonly definition: string;
+    /** Position of the call in the chain. */
+    readonly layer: number;
   },
 ) => Promise<DockerfileGraph>;
 
@@ -289,6 +291,7 @@ class GraphBuilder {
       forced: layer.forceBuild || this.#forceNext,
       secretEnv: stepEnvironment(new Map(), layer.secrets, {}).secretEnv,
       definition: `${this.#definition ?? ''}#${index}`,
+      layer: index,
       ...(continues ? { begin: this.#beginning() } : {}),
     });
     this.#forceNext = false;

@@ -205,11 +205,15 @@ async function select(
   fetch: (descriptor: Descriptor) => Promise<void>,
 ): Promise<LayoutManifest> {
   const images = top.manifests.filter((entry) => !isAttestation(entry));
-  const matching = images.filter(
-    (entry) =>
-      (tag === undefined || entry.annotations?.[REF_NAME] === tag) &&
-      (digest === undefined || entry.digest === digest),
-  );
+  const withName = (is: (name: string | undefined) => boolean) =>
+    images.filter(
+      (entry) =>
+        (tag === undefined || is(entry.annotations?.[REF_NAME])) &&
+        (digest === undefined || entry.digest === digest),
+    );
+  const exact = withName((name) => name === tag);
+  // Some programs, tsbuild among them, write the whole reference where others write the tag alone.
+  const matching = exact.length > 0 ? exact : withName((name) => name?.endsWith(`:${tag}`) === true);
   const names = images.map((entry) => entry.annotations?.[REF_NAME] ?? entry.digest);
   if (matching.length === 0) {
     throw new DefinitionError(

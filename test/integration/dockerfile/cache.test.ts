@@ -140,17 +140,25 @@ CMD ["x"]
   test('a step that gives what it gave before does not make the next ones run', async () => {
     const context = bench.context('content', {
       Dockerfile: `${SHELL_STAGE}FROM sh AS build
-COPY script /script
-RUN sh /script > /out && rm /script
+RUN --mount=source=script,target=/script sh /script > /out
+RUN echo next > /next
 FROM sh
 COPY --from=build /out /out
-RUN echo next > /next
+RUN echo last > /last
 `,
       script: '# One comment.\necho same\n',
     });
     await steps([context]);
     writeFileSync(join(context, 'script'), '# Another comment.\necho same\n');
-    expect(await steps([context])).toEqual(['COPY script /script', 'RUN sh /script > /out && rm /script']);
+    const again = 'RUN --mount=source=script,target=/script sh /script > /out';
+    expect(await steps([context])).toEqual([again]);
+    writeFileSync(join(context, 'script'), 'echo other\n');
+    expect(await steps([context])).toEqual([
+      again,
+      'RUN echo next > /next',
+      'COPY --from=build /out /out',
+      'RUN echo last > /last',
+    ]);
   });
 
   test('--no-cache, --no-cache-filter and the content that follows', async () => {

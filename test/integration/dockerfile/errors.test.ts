@@ -44,6 +44,11 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     status: 1,
   },
   'no-shell': { dockerfile: `${FROM}RUN ls\n`, status: 1 },
+  'image-that-is-nowhere': {
+    dockerfile: `${FROM}COPY --from=127.0.0.1:9/no:1 x /x\n`,
+    status: 4,
+  },
+  'url-that-is-nowhere': { dockerfile: `${FROM}ADD http://127.0.0.1:9/x?token=hidden /x\n`, status: 4 },
   'check-as-error': { dockerfile: `# check=error=true\n${FROM}from base\nLABEL a b\n` },
 };
 

@@ -144,7 +144,7 @@ RUN echo two > /two
       'E_UNKNOWN_OPTION',
     );
     expect(thrown(() => base().dockerfileCommands(7 as never))).toBe('E_NOT_STRINGS');
-    expect(thrown(() => Image.fromDockerfile(undefined as never))).toBe('E_ARG_TYPE');
+    expect(thrown(() => Image.fromDockerfile(7 as never))).toBe('E_ARG_TYPE');
     expect(base().dockerfileCommands()).toBeInstanceOf(Image);
 
     const planned = async (image: Image) => await engine.plan(image).then(() => undefined, code);
@@ -161,6 +161,6 @@ RUN echo two > /two
       () => undefined,
       (error: unknown) => error,
     );
-    expect(failing).toMatchObject({ code: 'E_BUILD_FAILED', layer: 1, stepExitCode: 3 });
+    expect(failing).toMatchObject({ code: 'E_BUILD_FAILED', layer: 1, exitCode: 3 });
   });
 });

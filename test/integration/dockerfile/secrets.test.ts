@@ -83,12 +83,15 @@ CMD ["x"]
     const header = value();
     const repository = makeRepository(bench.at('git'), 'r');
     commit(repository, { f: 'from git' });
+    const password = value();
+    const inUrl = `Basic ${Buffer.from(`user:${password}`).toString('base64')}`;
     const basic = Buffer.from(`x-access-token:${token}`).toString('base64');
     values.push(basic);
     await using git = await serveGitHttp(bench.at('git'), { authorization: `Basic ${basic}` });
     await using web = await startWebServer();
     web.handle((request, response) => {
-      if (request.headers.authorization !== header && request.headers.authorization !== `Bearer ${header}`) {
+      const { authorization } = request.headers;
+      if (![header, `Bearer ${header}`, inUrl].includes(authorization ?? '')) {
         response.writeHead(401).end(`you sent ${request.headers.authorization}`);
       } else {
         serveFile(request, response, { body: 'from web', etag: '"w"' });
@@ -119,6 +122,12 @@ CMD ["x"]
       ran.push(refused);
       expect([0, 4]).toContain(refused.status);
     }
+    const withPassword = `http://user:${encodeURIComponent(password)}@${host}/in-url`;
+    const known = await bench.image(['--metadata-file', bench.at('metadata-2.json'), '-'], {
+      stdin: `FROM scratch\nADD ${withPassword} /\n`,
+    });
+    expect(known.read('in-url')).toBe('from web');
+    ran.push(known.ran);
     const url = await bench.build(['-'], {
       stdin: `FROM scratch\nADD http://user:${encodeURIComponent(wrong)}@${host}/other /\n`,
     });

@@ -26,6 +26,13 @@ describe('an excerpt', () => {
     expect(showLines(['a'], { startLine: 1, endLine: 1 }, 1)).toBe('> 1 | a\n    | ^');
   });
 
+  test('hides credentials of URLs and leaves everything else where it is', () => {
+    const line = 'ADD https://me:pa%20ss@h.example/x?a=b ssh://git@h.example/y /z';
+    expect(showLines([line], { startLine: 1, endLine: 1 })).toBe(
+      `> 1 | ${line.replace('me:pa%20ss', '**********')}`,
+    );
+  });
+
   test('shows tabs as wide as it prints them', () => {
     expect(showLines(['\tab'], { startLine: 1, endLine: 1 }, 3)).toBe('> 1 |   ab\n    |    ^');
   });
