@@ -174,6 +174,8 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
         await layers.ensureSnapshots([...parents, layer], { signal, emit: () => undefined });
         return (await (await worker()).call('treeDigest', { layer }, { signal })).digest;
       },
+      readsDigest: async (stack, reads, signal) =>
+        (await (await worker()).call('readsDigest', { layers: stack, reads }, { signal })).digest,
     });
     const parts: EngineParts = {
       store,

@@ -5,7 +5,15 @@ import type { StatementSync } from 'node:sqlite';
 import type { LayerRecords } from '../content/layer-records.ts';
 import type { MetaDb } from '../content/meta-db.ts';
 import { lockFile } from '../native/call-native.ts';
-import type { CacheLock, CacheRecord, CacheStore, KeyField, LayerId, Result } from '../solver/op.ts';
+import type {
+  CacheLock,
+  CacheRecord,
+  CacheStore,
+  KeyField,
+  LayerId,
+  PathRead,
+  Result,
+} from '../solver/op.ts';
 
 /** How many results of the same fields a look-up by content compares with. Older ones are hardly ever the right one. */
 const CONTENT_CANDIDATES = 8;
@@ -25,12 +33,20 @@ export interface SqliteCacheOptions {
   readonly storeDir: string;
   /** Digest of one layer's snapshot without times; asks the worker. */
   readonly layerDigest: (layer: LayerId, signal: AbortSignal) => Promise<string>;
+  /** Digest of paths of a stack without times, undefined where one is not there; asks the worker. */
+  readonly readsDigest: (
+    layers: readonly LayerId[],
+    reads: readonly PathRead[],
+    signal: AbortSignal,
+  ) => Promise<string | undefined>;
 }
 
 export class SqliteCache implements CacheStore {
   readonly #options: SqliteCacheOptions;
   readonly #lookup: StatementSync;
   readonly #put: StatementSync;
+  /** Of stacks and paths, which never change. */
+  readonly #reads = new Map<string, Promise<string | undefined>>();
 
   constructor(options: SqliteCacheOptions) {
     this.#options = options;
@@ -111,9 +127,18 @@ export class SqliteCache implements CacheStore {
     return row === undefined ? undefined : this.#present(fromRow(row))?.result;
   }
 
-  async sameContent(a: Result, b: Result, signal: AbortSignal): Promise<boolean> {
+  async sameContent(
+    a: Result,
+    b: Result,
+    signal: AbortSignal,
+    reads?: readonly PathRead[],
+  ): Promise<boolean> {
     if (a.kind === 'files' || b.kind === 'files') {
       return a.kind === 'files' && b.kind === 'files' && a.contentDigest === b.contentDigest;
+    }
+    if (reads !== undefined && this.#isUnpacked(a.layers) && this.#isUnpacked(b.layers)) {
+      const read = await this.#readsOf(a.layers, reads, signal);
+      return read !== undefined && read === (await this.#readsOf(b.layers, reads, signal));
     }
     if (a.layers.length !== b.layers.length) {
       return false;
@@ -135,6 +160,25 @@ export class SqliteCache implements CacheStore {
     const directory = join(this.#options.storeDir, 'locks');
     mkdirSync(directory, { recursive: true });
     return await lockFile(join(directory, key.slice(0, LOCK_NAME_DIGITS)), false, signal);
+  }
+
+  #isUnpacked(layers: readonly LayerId[]): boolean {
+    return layers.every((layer) => this.#options.layers.get(layer)?.hasSnapshot === true);
+  }
+
+  #readsOf(
+    layers: readonly LayerId[],
+    reads: readonly PathRead[],
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const key = JSON.stringify([layers, reads]);
+    let digest = this.#reads.get(key);
+    if (digest === undefined) {
+      digest = this.#options.readsDigest(layers, reads, signal);
+      this.#reads.set(key, digest);
+      digest.catch(() => this.#reads.delete(key));
+    }
+    return digest;
   }
 
   /** Undefined for a layer that would have to be fetched first: running the step may well cost less. */

@@ -5,7 +5,7 @@ import { DefinitionError, InternalError, StepError } from '../errors.ts';
 import type { Action, Chmod, ExecAction, Mount } from '../graph/action.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
-import type { KeyField, LayerId, Op, OpContext, Result } from '../solver/op.ts';
+import type { KeyField, LayerId, Op, OpContext, PathRead, Result } from '../solver/op.ts';
 import type { SshAgentSocket, StepInput, WireSecret } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
 import type { AgentSockets, HttpFileContents, LocalInputs, OpTools, SecretValues } from './op-context.ts';
@@ -31,8 +31,33 @@ export function buildOp(options: BuildOpOptions): Op {
         name: `${action.kind} ${index + 1}`,
         value: keyOf(action),
       })) satisfies KeyField[],
+    reads: (vertex, input) =>
+      input === 0 ? undefined : readsOf(operationOf(vertex, 'build').actions, input),
     execute: (vertex, inputs, context) => execute({ ...options, dropped }, vertex, inputs, context),
   };
+}
+
+/** Undefined when more counts than what is at a path and below it. */
+function readsOf(actions: readonly Action[], input: number): readonly PathRead[] | undefined {
+  const reads: PathRead[] = [];
+  for (const action of actions) {
+    if (action.kind === 'copy' && action.input === input) {
+      const { source, select } = action;
+      if (select?.parents === true) {
+        // Directories on the way are made as they are in the source.
+        return undefined;
+      }
+      reads.push({ source, ...(select === undefined ? {} : { select }) });
+    }
+    for (const mount of action.kind === 'exec' ? action.mounts : []) {
+      if (mount.kind === 'bind' && mount.input === input) {
+        reads.push({ source: mount.source });
+      } else if (mount.kind === 'cache' && mount.seed?.input === input) {
+        reads.push({ source: mount.seed.source });
+      }
+    }
+  }
+  return reads;
 }
 
 interface Execution extends BuildOpOptions {

@@ -1,5 +1,6 @@
 /** What the solver asks of the outside. Implemented in `ops/`, introduced by `engine.ts`. */
 import type { Json } from '../base/canonical-json.ts';
+import type { CopySelection } from '../graph/action.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { Emit } from './event.ts';
 
@@ -22,6 +23,12 @@ export type LayerId = string & { readonly [layerIdBrand]: true };
 export interface KeyField {
   readonly name: string;
   readonly value: Json;
+}
+
+/** A path that a step reads, with all that is below it; or with `select` what that selects. */
+export interface PathRead {
+  readonly source: string;
+  readonly select?: CopySelection;
 }
 
 export interface OpContext {
@@ -47,6 +54,8 @@ export interface OpContext {
 export interface Op {
   readonly version: number;
   cacheKeyFields(vertex: Vertex, signal: AbortSignal): Promise<readonly KeyField[]> | readonly KeyField[];
+  /** What a step reads of an input that is a root filesystem. Undefined: all of it. */
+  reads?(vertex: Vertex, input: number): readonly PathRead[] | undefined;
   execute(vertex: Vertex, inputs: readonly Result[], context: OpContext): Promise<Result>;
 }
 
@@ -84,8 +93,12 @@ export interface CacheStore {
   holds(result: Result): boolean;
   /** What a result id stands for, if that is still in the store. */
   resultById(resultId: string): Result | undefined;
-  /** Whether two results hold the same but for times. Layers that both share are not looked at. */
-  sameContent(a: Result, b: Result, signal: AbortSignal): Promise<boolean>;
+  /**
+   * Whether two results hold the same but for times. Layers that both share are not looked at.
+   *
+   * @param reads - Only these paths matter.
+   */
+  sameContent(a: Result, b: Result, signal: AbortSignal, reads?: readonly PathRead[]): Promise<boolean>;
   /** Held while the step runs, so that another process that wants it waits and reuses. */
   lock(key: string, signal: AbortSignal): Promise<CacheLock>;
 }

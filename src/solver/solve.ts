@@ -241,7 +241,7 @@ class Solver {
       }
     }
     if (!expected.tainted) {
-      const same = await this.#findByContent(expected.fieldsDigest, inputs);
+      const same = await this.#findByContent(vertex, expected.fieldsDigest, inputs);
       if (same !== undefined) {
         const record = { ...same, key, inputs: inputIds };
         this.#options.cache.put(record);
@@ -278,7 +278,11 @@ class Solver {
     return { fields, fieldsDigest: digest, key, expectedId, record, inputIds, forced, tainted };
   }
 
-  async #findByContent(fields: string, inputs: readonly Solved[]): Promise<CacheRecord | undefined> {
+  async #findByContent(
+    vertex: Vertex,
+    fields: string,
+    inputs: readonly Solved[],
+  ): Promise<CacheRecord | undefined> {
     const { cache } = this.#options;
     const candidates = inputs.length === 0 ? [] : cache.lookupByFields(fields);
     if (candidates.length === 0) {
@@ -286,19 +290,29 @@ class Solver {
     }
     for (const candidate of candidates) {
       const old = candidate.inputs.map((id) => cache.resultById(id));
-      if (await this.#sameContents(old, inputs)) {
+      if (await this.#sameContents(vertex, old, inputs)) {
         return candidate;
       }
     }
     return undefined;
   }
 
-  async #sameContents(old: readonly (Result | undefined)[], inputs: readonly Solved[]): Promise<boolean> {
+  async #sameContents(
+    vertex: Vertex,
+    old: readonly (Result | undefined)[],
+    inputs: readonly Solved[],
+  ): Promise<boolean> {
+    const op = this.#opOf(vertex);
     for (const [index, input] of inputs.entries()) {
       const before = old[index];
       if (
         before === undefined ||
-        !(await this.#options.cache.sameContent(before, input.result, this.#signal))
+        !(await this.#options.cache.sameContent(
+          before,
+          input.result,
+          this.#signal,
+          op.reads?.(vertex, index),
+        ))
       ) {
         return false;
       }

@@ -11,6 +11,7 @@ import { closeStore, sayHello } from './hello.ts';
 import { exists, exportTree, listFiles, readFile, removeLayers, usage } from './inspect.ts';
 import { compress, treeDigest, unpack } from './layer-blobs.ts';
 import type { FromWorker, ToWorker, WorkerMethods } from './protocol.ts';
+import { readsDigest } from './reads-digest.ts';
 import { recompress } from './recompress.ts';
 import { runContainer } from './run-container.ts';
 import { runStep } from './step.ts';
@@ -35,6 +36,7 @@ const HANDLERS: Handlers = {
   recompress,
   assembleDebian,
   treeDigest,
+  readsDigest,
   run: runContainer,
   readFile,
   exists,

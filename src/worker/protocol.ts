@@ -11,7 +11,7 @@ import type { ErrorCode } from '../errors.ts';
 import type { Action } from '../graph/action.ts';
 import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Activity } from '../solver/event.ts';
-import type { LayerId } from '../solver/op.ts';
+import type { LayerId, PathRead } from '../solver/op.ts';
 import type { CacheMountFacts, WhenInUse } from '../volume/cache-mounts.ts';
 
 export type { SshAgentSocket } from '../secret/ssh-agents.ts';
@@ -81,6 +81,11 @@ export interface WorkerMethods {
   assembleDebian: { params: AssembleDebianParams; result: StepResult };
   /** Digest of a layer's snapshot without times. */
   treeDigest: { params: { readonly layer: LayerId }; result: { readonly digest: string } };
+  /** Digest of paths of a stack without times; none where one of them is not there. */
+  readsDigest: {
+    params: { readonly layers: readonly LayerId[]; readonly reads: readonly PathRead[] };
+    result: { readonly digest?: string };
+  };
   /** Runs a container on a stack and throws its changes away. */
   run: { params: RunParams; result: RunResult };
   readFile: {

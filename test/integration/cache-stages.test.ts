@@ -134,6 +134,8 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('a graph of two stages', () =
       layers: store.layers,
       storeDir: store.dir,
       layerDigest: async (layer) => (await (await worker()).call('treeDigest', { layer }, { signal })).digest,
+      readsDigest: async (layers, reads) =>
+        (await (await worker()).call('readsDigest', { layers, reads }, { signal })).digest,
     });
     const parts: EngineParts = {
       store,

@@ -54,6 +54,7 @@ describe('in SQLite', () => {
         asked.push(layer);
         return contents.get(layer) ?? layer;
       },
+      readsDigest: async () => undefined,
     });
     return {
       store,

@@ -68,6 +68,8 @@ export function openGraphBuild(storeDir: string): GraphBuild {
     layers: store.layers,
     storeDir,
     layerDigest: async (layer) => (await (await worker()).call('treeDigest', { layer }, { signal })).digest,
+    readsDigest: async (layers, reads) =>
+      (await (await worker()).call('readsDigest', { layers, reads }, { signal })).digest,
   });
   const events: BuildEvent[] = [];
   const parts: EngineParts = {

@@ -57,6 +57,8 @@ async function build() {
     storeDir,
     layerDigest: async (layer: LayerId) =>
       (await (await worker()).call('treeDigest', { layer }, { signal })).digest,
+    readsDigest: async (stack, reads) =>
+      (await (await worker()).call('readsDigest', { layers: stack, reads }, { signal })).digest,
   });
   const parts = {
     store,

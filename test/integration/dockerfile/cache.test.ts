@@ -97,6 +97,40 @@ CMD ["sh"]
     expect(readFileSync(mark, 'utf8')).toContain('launcher');
   });
 
+  test('of another stage what is copied counts, and nothing else of it', async () => {
+    const dockerfile = (mode: string) => `${SHELL_STAGE}FROM sh AS build
+COPY src /src
+RUN mkdir -p /out/d && cat /src/version > /log && cat /src/code | tr a-z A-Z > /out/app \
+  && echo lib > /out/d/lib && chmod ${mode} /out/d/lib && ln -s app /out/link
+FROM sh
+COPY --from=build /out/app /out/l* /
+RUN echo after > /after
+COPY --from=build /out/d /d
+RUN --mount=type=bind,from=build,source=/out/d,target=/m cat /m/lib > /lib
+`;
+    const context = bench.context('selected', {
+      Dockerfile: dockerfile('644'),
+      'src/version': '1',
+      'src/code': 'code',
+    });
+    await steps([context]);
+    writeFileSync(join(context, 'src/version'), '2');
+    expect((await steps([context])).map((name) => name.split(' ', 2).join(' '))).toEqual([
+      'COPY src',
+      'RUN mkdir',
+    ]);
+    writeFileSync(join(context, 'Dockerfile'), dockerfile('600'));
+    expect((await steps([context])).map((name) => name.split(' ', 3).join(' '))).toEqual([
+      'RUN mkdir -p',
+      'COPY --from=build /out/d',
+      'RUN --mount=type=bind,from=build,source=/out/d,target=/m cat',
+    ]);
+    writeFileSync(join(context, 'src/code'), 'other');
+    const image = await bench.image([context]);
+    expect(image.read('app')).toBe('OTHER');
+    expect(ranSteps(image.ran).join()).toContain('COPY --from=build /out/app');
+  });
+
   test('of a context the bytes, names and modes count, and what does not run does not matter', async () => {
     const context = bench.context('touch', {
       Dockerfile: `${SHELL_STAGE}FROM sh

@@ -172,6 +172,7 @@ describe('prune', () => {
       layers: temporary.store.layers,
       storeDir: temporary.store.dir,
       layerDigest: async (id) => id,
+      readsDigest: async () => undefined,
     });
     for (const id of ['kept', 'loose']) {
       cache.put({

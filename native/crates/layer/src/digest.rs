@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! "tsbuild tree 1"
-//! per entry, in the order of a layer's walk (names sorted, a directory before what it holds; the root has no name):
+//! per entry, in the order of a layer's walk (names sorted, a directory before what it holds; the root has no name, also
+//! where it is no directory):
 //!   path, type letter, mode, uid, gid, number of attributes, then name and value of each
 //!   d: "opaque" or ""        f: size, sha-256 of the content        l: target
 //!   h: path of the first name of the same file                      c b: major, minor
@@ -26,14 +27,13 @@ use crate::{
     xattr::{self, Attributes},
 };
 
-/// `sha256:…` of everything in a layer directory but times: paths, types, modes, owners, attributes, links, contents.
+/// `sha256:…` of everything in a directory but times: paths, types, modes, owners, attributes, links, contents. What is no
+/// directory is digested by itself, without its name.
 ///
 /// # Errors
 /// `IO`, `CANCELLED`.
 pub fn tree_digest(root: &Path, threads: usize, watch: Watch<'_>) -> Result<String> {
     let path = root.as_os_str().as_encoded_bytes();
-    let fd = disk::open_root(path)?;
-    let facts = disk::facts_of(&fd).map_err(|errno| Error::io("cannot examine", path, errno))?;
     let mut tree = Tree {
         hash: Sha256::new(),
         links: HashMap::new(),
@@ -43,10 +43,17 @@ pub fn tree_digest(root: &Path, threads: usize, watch: Watch<'_>) -> Result<Stri
         watch,
     };
     field(&mut tree.hash, b"tsbuild tree 1");
-    let attributes = xattr::read(&fd, b"", path)?;
-    tree.describe(b"", b'd', &facts, &attributes);
-    tree.mark_opaque(&attributes);
-    tree.directory(&fd, b"", &attributes)?;
+    match (root.parent(), root.file_name()) {
+        (Some(parent), Some(name)) if !root.is_dir() || root.is_symlink() => {
+            let name = name.as_encoded_bytes();
+            let above = disk::open_root(parent.as_os_str().as_encoded_bytes())?;
+            let facts = disk::facts(&above, name)
+                .map_err(|errno| Error::io("cannot examine", path, errno))?
+                .ok_or_else(|| Error::io("cannot examine", path, rustix::io::Errno::NOENT))?;
+            tree.child(&above, name, b"", &facts, &Attributes::default())?;
+        }
+        _ => tree.whole(path)?,
+    }
     tree.flush()?;
     Ok(digest_text(tree.hash))
 }
@@ -119,6 +126,16 @@ impl Tree<'_> {
 
     fn mark_opaque(&mut self, attributes: &Attributes) {
         field(self.sink(), if attributes.opaque { b"opaque" } else { b"" });
+    }
+
+    fn whole(&mut self, root: &[u8]) -> Result<()> {
+        let fd = disk::open_root(root)?;
+        let facts =
+            disk::facts_of(&fd).map_err(|errno| Error::io("cannot examine", root, errno))?;
+        let attributes = xattr::read(&fd, b"", root)?;
+        self.describe(b"", b'd', &facts, &attributes);
+        self.mark_opaque(&attributes);
+        self.directory(&fd, b"", &attributes)
     }
 
     fn directory(&mut self, fd: &OwnedFd, path: &[u8], own: &Attributes) -> Result<()> {

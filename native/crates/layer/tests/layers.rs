@@ -233,6 +233,26 @@ fn compressed_output_does_not_depend_on_threads() {
 }
 
 #[test]
+fn digests_what_is_no_directory() {
+    let scratch = Scratch::new();
+    let root = scratch.directory("root");
+    shell(
+        "echo a > one; echo a > two; echo b > other; chmod 600 other; cp two mode; chmod 755 mode
+         ln -s one link; ln -s two link2; mkfifo pipe; setfattr -n user.x -v 1 other; cp two attribute
+         setfattr -n user.x -v 1 attribute; chown 1:2 -h link2; cp two owner; chown 1 owner; touch -d @1 two",
+        &root,
+    );
+    let of = |name: &str| digest(&root.join(name));
+    assert_eq!(of("one"), of("two"));
+    let names = ["one", "other", "mode", "attribute", "owner", "link", "link2", "pipe", "."];
+    let mut all: Vec<String> = names.iter().map(|name| of(name)).collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), names.len());
+    watch(|watch| tree_digest(&root.join("missing"), 2, watch)).unwrap_err();
+}
+
+#[test]
 fn a_small_change_keeps_most_frames() {
     let scratch = Scratch::new();
     let root = scratch.directory("root");
