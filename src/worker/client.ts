@@ -55,7 +55,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   options.signal.throwIfAborted();
   const launcher = launcherPath();
   const main = fileURLToPath(
-    new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url),
+    // From the sources or from a chunk beside them.
+    new URL(import.meta.url.endsWith('.ts') ? './main.ts' : '../worker/main.js', import.meta.url),
   );
   const child = spawn(
     launcher,

@@ -1,6 +1,6 @@
 import { UsageError } from '../../errors.ts';
 import { command } from '../command.ts';
-import { SHELLS } from '../completions.ts';
+import { completionScript, SHELLS } from '../completions.ts';
 import { BadValue } from '../option.ts';
 
 export default command({
@@ -13,7 +13,6 @@ export default command({
     { purpose: 'For fish', command: 'tsbuild completion fish > ~/.config/fish/completions/tsbuild.fish' },
   ],
   async run({ operands: [shell = ''] }, context) {
-    const { completionScript } = await import('../completions.ts');
     const { COMMANDS } = await import('../command-table.ts');
     try {
       context.stdout.write(await completionScript(shell, COMMANDS));

@@ -1,0 +1,16 @@
+/**
+ * The compiled package: few files instead of some 300, since finding and linking modules is most of what a build of which
+ * everything is known takes (ADR 12). Chunks lie as deep as the sources, so that paths relative to a module stay right.
+ */
+export default {
+  input: { 'cli/main': 'src/cli/main.ts', index: 'src/index.ts', 'worker/main': 'src/worker/main.ts' },
+  platform: 'node',
+  external: [/^node:/, /^[a-z@][^:]*$/],
+  output: {
+    dir: 'dist',
+    format: 'esm',
+    cleanDir: false,
+    entryFileNames: '[name].js',
+    chunkFileNames: 'chunks/[name]-[hash].js',
+  },
+};
