@@ -15,13 +15,29 @@ const EXAMPLES = join(import.meta.dirname, '../../examples/dockerfiles');
 interface Example {
   readonly name: string;
   readonly build?: readonly string[];
-  /** Arguments of the container. */
+  /** What follows the entrypoint instead of the image's own command. */
   readonly run?: readonly string[];
   readonly says: string | RegExp;
 }
 
+const SITE = `<!doctype html>
+<nav><a href="about.html">about</a> <a href="index.html">index</a></nav>
+<h1>Hello</h1>
+<p>A page of <em>few</em> words.</p>
+`;
+
 const EXAMPLES_AND_WHAT_THEY_SAY: readonly Example[] = [
   { name: 'go-service', build: ['--build-arg', 'VERSION=1.2'], says: 'service 1.2\n' },
+  { name: 'rust-cli', run: ['hello', 'world'], says: '3610a686 hello\n3a771143 world\n' },
+  { name: 'node-app', run: ['2h', '1 min'], says: '2h is 7200000 ms\n1 min is 60000 ms\n' },
+  { name: 'node-monorepo', build: ['--target', 'hello'], says: 'hello world, for 1 day\n' },
+  { name: 'cmake-app', build: ['--build-arg', 'BUILD_TYPE=MinSizeRel'], run: ['84'], says: '84: 2 2 3 7\n' },
+  { name: 'static-site', run: ['check'], says: SITE },
+  {
+    name: 'backup-tool',
+    run: ['bash', '-ec', 'backup; rm *; restore >&2; sqlite3 notes.db "select text from notes"'],
+    says: 'backed up 2 files\nremember me\n',
+  },
 ];
 
 describe.skipIf(lacks('root', 'bwrap', 'newuidmap'))('Dockerfiles as people write them', () => {
@@ -74,7 +90,7 @@ describe.skipIf(lacks('root', 'bwrap', 'newuidmap'))('Dockerfiles as people writ
   test.each(EXAMPLES_AND_WHAT_THEY_SAY)(
     '$name',
     { timeout: 600_000 },
-    async ({ name, build = [], run = [], says }) => {
+    async ({ name, build = [], run, says }) => {
       const command = [
         'build',
         at('package/examples', name),
@@ -84,7 +100,7 @@ describe.skipIf(lacks('root', 'bwrap', 'newuidmap'))('Dockerfiles as people writ
         ...build,
       ];
       const first = await succeed(command, setting());
-      const { stdout } = await succeed(['run', name, ...run], setting());
+      const { stdout } = await succeed(['run', name, ...(run ? ['--', ...run] : [])], setting());
       expect(stdout).toEqual(typeof says === 'string' ? says : expect.stringMatching(says));
       const again = await succeed([...command, '--progress=json'], setting());
       expect(again.stdout).toBe(first.stdout);
