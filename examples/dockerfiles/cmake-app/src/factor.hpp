@@ -1,0 +1,4 @@
+#pragma once
+#include <vector>
+
+std::vector<unsigned long> factor(unsigned long number);

@@ -1,0 +1,3 @@
+import ms from 'ms';
+
+export const describe = (duration) => `${duration} is ${ms(duration)} ms`;

@@ -1,0 +1,3 @@
+import ms from 'ms';
+
+export const greet = (word, name) => `${word} ${name}, for ${ms(ms('1d'), { long: true })}`;
