@@ -42,7 +42,6 @@ import { Registries } from './engine/registries.ts';
 import { type ContainerOptions, runContainer } from './engine/run-image.ts';
 import { Store } from './engine/store.ts';
 import { DefinitionError, StepError, UsageError } from './errors.ts';
-import { discoverHostTrust } from './executor/host-trust.ts';
 import type { BuiltImage } from './frontend/fluent/built-image.ts';
 import { Image } from './frontend/fluent/image.ts';
 import type * as api from './frontend/fluent/image-engine.ts';
@@ -656,7 +655,11 @@ async function openWorker(
   environment: NodeJS.ProcessEnv,
   settings: Settings,
 ): Promise<Worker> {
-  const { startWorker } = await import('./worker/client.ts');
+  // A build of which everything is known starts none, and should not wait for what that needs.
+  const [{ startWorker }, { discoverHostTrust }] = await Promise.all([
+    import('./worker/client.ts'),
+    import('./executor/host-trust.ts'),
+  ]);
   return await startWorker({
     storeDir,
     idMode: idMode ?? 'auto',

@@ -95,7 +95,7 @@ describe.skipIf(lacks('root', 'bwrap', 'newuidmap'))('Dockerfiles as people writ
   test.each(EXAMPLES_AND_WHAT_THEY_SAY)(
     '$name',
     { timeout: 600_000 },
-    async ({ name, build = [], run, says }) => {
+    async ({ name, build = [], run = [], says }) => {
       const command = [
         'build',
         at('package/examples', name),
