@@ -2,7 +2,7 @@
 import type { Command, CommandEntry } from './command.ts';
 
 export const COMMANDS: readonly CommandEntry[] = [
-  entry('build', 'Build the images of a definition', () => import('./commands/build.ts')),
+  entry('build', 'Build images from Dockerfiles and definitions', () => import('./commands/build.ts')),
   entry('run', 'Run a command in an image', () => import('./commands/run.ts')),
   entry('plan', 'Show what a build would do', () => import('./commands/plan.ts')),
   entry('push', 'Send an image to a registry', () => import('./commands/push.ts')),
