@@ -29,6 +29,8 @@ export interface Command<O extends OptionTable = OptionTable> {
   /** What follows `--`; absent when the command takes nothing there. */
   readonly rest?: { readonly name: string; readonly summary: string };
   readonly options: O;
+  /** Flags of other tools that people bring, without dashes, and what to do instead: the hint of the error. */
+  readonly foreignFlags?: Readonly<Record<string, string>>;
   /** Whole sentences. Paragraphs are separated by an empty line. */
   readonly detail: string;
   readonly examples: readonly Example[];

@@ -71,7 +71,7 @@ export function parseWords<O extends OptionTable>(
   command: Command<O>,
   words: readonly string[],
 ): Invocation<O> | 'help' {
-  const reader = new WordReader(name, command.options);
+  const reader = new WordReader(name, command.options, command.foreignFlags ?? {});
   const operands: string[] = [];
   let rest: readonly string[] | undefined;
   let index = 0;
@@ -109,9 +109,11 @@ class WordReader {
   readonly values: Record<string, unknown> = {};
   readonly #command: string;
   readonly #options: readonly (readonly [key: string, option: Option<unknown>])[];
+  readonly #foreign: NonNullable<Command['foreignFlags']>;
 
-  constructor(command: string, table: OptionTable) {
+  constructor(command: string, table: OptionTable, foreign: NonNullable<Command['foreignFlags']>) {
     this.#command = command;
+    this.#foreign = foreign;
     this.#options = Object.entries(table);
     for (const [key, option] of this.#options) {
       this.values[key] = option.initial;
@@ -196,11 +198,12 @@ class WordReader {
 
   #unknown(typed: string): UsageError {
     const longs = this.#options.map(([, option]) => `--${option.long}`);
+    const name = typed.slice(2);
+    const foreign = Object.hasOwn(this.#foreign, name) ? this.#foreign[name] : undefined;
     const near = typed.startsWith('--') ? nearName(typed, [...longs, '--help']) : undefined;
-    return usage(
-      `unknown flag '${typed}' for 'tsbuild ${this.#command}'`,
-      near === undefined ? `see 'tsbuild ${this.#command} --help'` : `did you mean '${near}'?`,
-    );
+    const hint =
+      foreign ?? (near === undefined ? `see 'tsbuild ${this.#command} --help'` : `did you mean '${near}'?`);
+    return usage(`unknown flag '${typed}' for 'tsbuild ${this.#command}'`, hint);
   }
 }
 

@@ -152,6 +152,15 @@ export default command({
     },
   ],
   options,
+  foreignFlags: {
+    load: 'leave it out: the image is in the store, for `tsbuild run`; for Docker, -o type=docker,dest=- | docker load',
+    builder: 'leave it out: there is no daemon to choose',
+    provenance: 'leave it out: no attestations are made',
+    sbom: 'leave it out: no attestations are made',
+    attest: 'leave it out: no attestations are made',
+    'cgroup-parent': 'leave it out: steps run in the cgroup of this process',
+    rm: 'leave it out: nothing of a step is left behind',
+  },
   detail:
     "Builds an image from a Dockerfile, as `docker buildx build` does: CONTEXT is a directory, the URL of a git repository or of an archive, or `-` for a tar archive or a Dockerfile on standard input. Or builds the images that a definition file exports: all of them, or those named after '::'. Steps that ran before are not run again. The digest of each image is written to standard output, progress to standard error.",
   examples: [

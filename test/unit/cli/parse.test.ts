@@ -17,6 +17,7 @@ const sample = command({
     jobs: value({ long: 'jobs', short: 'j', valueName: 'N', parse: wholeNumber(1), ...text }),
     kind: choice({ long: 'kind', valueName: 'KIND', words: ['plain', 'json'], ...text }),
   },
+  foreignFlags: { load: 'leave it out' },
   detail: 'D.',
   examples: [],
   run: async () => 0,
@@ -81,6 +82,8 @@ describe('parseWords', () => {
   it.each([
     [['--tga', 'x', 'f'], "did you mean '--tag'?"],
     [['--kind=plian', 'f'], "did you mean 'plain'?"],
+    [['--load', 'f'], 'leave it out'],
+    [['--load=true', 'f'], 'leave it out'],
     [['--zzzzzz', 'f'], "see 'tsbuild sample --help'"],
     [['-x', 'f'], "see 'tsbuild sample --help'"],
     [['--tag', '--quiet', 'f'], 'write --tag=NAME'],
