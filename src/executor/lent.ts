@@ -6,6 +6,7 @@ import { copyFileSync, linkSync, mkdirSync, readFileSync, writeFileSync } from '
 import { basename, join } from 'node:path';
 import { HostError } from '../errors.ts';
 import type { ToolSupport } from '../graph/action.ts';
+import { ownCacheId } from '../graph/cache-id.ts';
 import type { CacheMountRequest } from '../volume/cache-mounts.ts';
 import type { HostTrust } from '../worker/protocol.ts';
 import { mergeBundles } from './host-trust.ts';
@@ -151,7 +152,7 @@ export class Lent {
     const caches = [...wanted].map((cache) => {
       mkdirSync(join(dir, 'cache', cache), { recursive: true, mode: 0o755 });
       // pip refuses a cache that belongs to somebody else.
-      const id = request.uid === 0 ? `tsbuild-${cache}` : `tsbuild-${cache}-${request.uid}`;
+      const id = ownCacheId(request.uid === 0 ? cache : `${cache}-${request.uid}`);
       const { uid, gid } = request;
       return { request: { id, sharing: CACHES[cache], uid, gid }, target: cacheTarget(cache) };
     });

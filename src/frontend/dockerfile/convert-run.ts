@@ -3,6 +3,7 @@ import { posix } from 'node:path';
 import { canonicalJson } from '../../base/canonical-json.ts';
 import { DefinitionError } from '../../errors.ts';
 import type { ExecAction, Mount, SecretVariable } from '../../graph/action.ts';
+import { isOwnCacheId } from '../../graph/cache-id.ts';
 import { buildSecretId } from '../../graph/secret-id.ts';
 import type { Edge } from '../../graph/vertex.ts';
 import type { Conversion } from './conversion.ts';
@@ -199,6 +200,13 @@ async function cacheMount(
   inputs: Edge[],
 ): Promise<Mount> {
   const { BUILDKIT_CACHE_MOUNT_NS: namespace = '' } = conversion.request.buildArgs;
+  const id = namespace === '' ? mount.id : `${namespace}/${mount.id}`;
+  if (isOwnCacheId(id)) {
+    throw flagError(`the cache '${id}' is one that tsbuild keeps for package managers`, {
+      culprit: mount.id,
+      hint: 'choose another id',
+    });
+  }
   const target = targetOf(state, mount.target);
   const seedPath = posix.join('/', mount.source);
   const seed =
@@ -207,8 +215,7 @@ async function cacheMount(
       : { input: await addInput(conversion, state, location, source, seedPath, inputs), source: seedPath };
   return {
     kind: 'cache',
-    // Modes and owners shape the directory, so that another shape is another cache.
-    id: `${namespace}/${mount.id}${shapeOf(mount)}`,
+    id,
     target,
     sharing: mount.sharing,
     ...(mount.mode === undefined ? {} : { mode: mount.mode }),
@@ -217,12 +224,6 @@ async function cacheMount(
     ...(mount.readOnly ? { readOnly: true } : {}),
     ...(seed === undefined ? {} : { seed }),
   };
-}
-
-function shapeOf({ mode, uid, gid }: Extract<RunMount, { type: 'cache' }>): string {
-  return mode === undefined && uid === undefined && gid === undefined
-    ? ''
-    : `#${(mode ?? 0o755).toString(8)}:${uid ?? 0}:${gid ?? 0}`;
 }
 
 function addSecret(

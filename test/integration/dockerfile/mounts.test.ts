@@ -123,6 +123,22 @@ COPY --from=l2 /log /l2
     expect([image.read('l1'), image.read('l2')].sort()).toEqual(['ok\n', 'ok\nok\n']);
   });
 
+  test('a cache is listed and removed by the id that the Dockerfile gives it', async () => {
+    const context = bench.context('ids', {
+      Dockerfile: `${SHELL_STAGE}FROM sh
+RUN --mount=type=cache,target=/root/.npm true
+RUN --mount=type=cache,id=named,target=/n,mode=0700,uid=5 true
+RUN --mount=type=cache,id=named,target=/n true
+`,
+    });
+    const home = { env: { TSBUILD_HOME: bench.at('ids-store') } };
+    expect((await bench.build([context], home)).status).toBe(0);
+    const list = async () => (await bench.run(['cache-mount', 'list', '-q'], home)).stdout;
+    expect(await list()).toBe('/root/.npm\nnamed\n');
+    expect((await bench.run(['cache-mount', 'rm', 'named'], home)).status).toBe(0);
+    expect(await list()).toBe('/root/.npm\n');
+  });
+
   test('a real agent signs for the step and its keys stay outside', async () => {
     bench.write({ 'agent/empty': '' });
     execFileSync('ssh-keygen', [
