@@ -26,6 +26,7 @@ import type { LayerId } from '../solver/op.ts';
 import type { KnownVertex } from '../solver/solve.ts';
 import { layoutSource, repositoriesOf } from './blob-sources.ts';
 import type { CacheTarget, CacheTargetOptions } from './cache-options.ts';
+import { compressedAs } from './compression.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOf, repositoryReference } from './registries.ts';
 import { uploadProgress } from './upload-progress.ts';
@@ -42,8 +43,6 @@ export interface BuildKnowledge {
 }
 
 type FileTarget = Extract<CacheTarget, CacheTargetOptions & { readonly type: 'registry' | 'local' }>;
-
-const DEFAULT_LEVELS = { zstd: 3, gzip: 6, none: 0 } as const;
 
 /** The ids that results have in an empty store, by vertex. */
 export function portableIds(known: readonly KnownVertex[]): ReadonlyMap<Digest, string> {
@@ -187,12 +186,7 @@ async function bundleOf(
 
 function wishOf(target: CacheTargetOptions): BlobWish {
   const { compression = 'zstd', compressionLevel, forceCompression } = target;
-  const form = compression === 'uncompressed' ? 'none' : compression;
-  return {
-    compression: form,
-    level: compressionLevel ?? DEFAULT_LEVELS[form],
-    keepSource: forceCompression !== true,
-  };
+  return { ...compressedAs(compression, compressionLevel), keepSource: forceCompression !== true };
 }
 
 interface Selected {

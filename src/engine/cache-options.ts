@@ -1,5 +1,6 @@
 /** Where caches come from and go to. The members of the command line's `--cache-from` and `--cache-to`. */
 import type { Digest } from '../oci/digest.ts';
+import type { CompressionName } from './compression.ts';
 
 /** A cache, or an image that carries one, that is looked into before steps run. */
 export type CacheSource =
@@ -28,7 +29,7 @@ export interface CacheTargetOptions {
   /** `min`: results that the final images are made of. `max`: of all steps. @defaultValue min */
   readonly mode?: 'min' | 'max';
   /** Of the layers that tsbuild writes; those of a base stay as they are unless forced. @defaultValue zstd */
-  readonly compression?: 'zstd' | 'gzip' | 'uncompressed';
+  readonly compression?: CompressionName;
   /** @defaultValue 3 for zstd, 6 for gzip */
   readonly compressionLevel?: number;
   /** Compress layers of a base anew too. @defaultValue false */

@@ -20,6 +20,7 @@ import { type Platform, parsePlatform } from '../oci/platform.ts';
 import type { LayerId } from '../solver/op.ts';
 import { type Annotation, annotationsOf } from './annotations.ts';
 import { imageLayers, sourceDateEpoch } from './build-images.ts';
+import { type CompressionName, compressedAs } from './compression.ts';
 import { indexedImages } from './image-library.ts';
 import type { EngineParts } from './parts.ts';
 
@@ -30,7 +31,7 @@ export interface ShipmentWish {
    *
    * @defaultValue zstd, or gzip where zstd cannot be; layers of a base as they are, where they can be
    */
-  readonly compression?: 'zstd' | 'gzip' | 'uncompressed';
+  readonly compression?: CompressionName;
   /** @defaultValue 3 for zstd, 6 for gzip */
   readonly compressionLevel?: number;
   /** Whether layers of a base are compressed anew. @defaultValue true when `compression` is given, else false */
@@ -68,8 +69,6 @@ interface ReaderWish extends ShipmentWish {
   /** Blobs may be where they came from: {@link ShippedImage.fetch} brings them. @defaultValue false */
   readonly mayBeElsewhere?: boolean;
 }
-
-const DEFAULT_LEVELS = { zstd: 3, gzip: 6, none: 0 } as const;
 
 export async function prepareShipment(
   parts: EngineParts,
@@ -241,11 +240,8 @@ function blobWish({ environment }: EngineParts, wish: ReaderWish): BlobWish {
       hint: 'use compression=gzip',
     });
   }
-  const compression: BlobWish['compression'] =
-    named === 'uncompressed' ? 'none' : (named ?? (gzipAtMost ? 'gzip' : 'zstd'));
   const blobs = {
-    compression,
-    level: wish.compressionLevel ?? DEFAULT_LEVELS[compression],
+    ...compressedAs(named ?? (gzipAtMost ? 'gzip' : 'zstd'), wish.compressionLevel),
     // What was asked for by name is what one gets, whatever the store has of an earlier build.
     keepSource: !gzipAtMost && !(wish.forceCompression ?? named !== undefined),
   };
