@@ -81,6 +81,12 @@ export class ImageRecords {
     return row === undefined ? undefined : fromRow(row);
   }
 
+  /** As {@link get}, without counting as a use. */
+  peek(id: string): ImageRecord | undefined {
+    const row = this.#meta.db.prepare('SELECT * FROM images WHERE id = ?').get(id);
+    return row === undefined ? undefined : fromRow(row);
+  }
+
   /** Its images must be there. Putting an index again changes nothing but when it was used. */
   putIndex(record: Omit<IndexRecord, 'createdMs'>): void {
     const { db } = this.#meta;

@@ -264,9 +264,8 @@ export function indexedImages(
   { images }: Pick<Store, 'images'>,
   record: IndexRecord,
 ): readonly ImageRecord[] {
-  const all = new Map(images.list().map((image) => [image.id, image]));
   return record.images.map(({ id, manifestDigest, configDigest }) => {
-    const image = all.get(id);
+    const image = images.peek(id);
     if (image === undefined) {
       throw new InternalError(`the image '${id}' of the index ${record.id} is not in the store`);
     }
