@@ -37,6 +37,11 @@ export class BlobWriter {
     return this.#offset;
   }
 
+  /** Of the bytes that are there. */
+  get digest(): Digest {
+    return sha256Digest(this.#hash.copy().digest('hex'));
+  }
+
   /** @throws {IntegrityError} `E_SIZE_MISMATCH` as soon as there are more bytes than expected. */
   async write(chunk: Uint8Array): Promise<void> {
     if (!this.#open) {
@@ -100,7 +105,7 @@ export class BlobWriter {
         },
       );
     }
-    const digest = sha256Digest(this.#hash.copy().digest('hex'));
+    const { digest } = this;
     if (expected !== undefined && digest !== expected.digest) {
       throw new IntegrityError(`bytes have the digest ${digest} instead of ${expected.digest}`, {
         code: 'E_DIGEST_MISMATCH',

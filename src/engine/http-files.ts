@@ -2,7 +2,6 @@
  * Files of web servers, in the blob store. Before the graph is made, {@link HttpFiles.resolve} finds out which bytes a URL
  * stands for, so that vertices are named by content; the bytes themselves are fetched at the latest when a step reads them.
  */
-import { createHash } from 'node:crypto';
 import { redactUrl } from '../base/redact.ts';
 import { SingleFlight } from '../base/single-flight.ts';
 import type { BlobStore } from '../content/blob-store.ts';
@@ -12,7 +11,7 @@ import { httpFileName, isHttpUrl, parseChecksum } from '../frontend/dockerfile/h
 import type { SourceHttp } from '../graph/vertex.ts';
 import { discardBody, type HttpClient, type HttpResponse, header } from '../http/http-client.ts';
 import { withRetries } from '../http/retry.ts';
-import { type Digest, sha256Digest } from '../oci/digest.ts';
+import type { Digest } from '../oci/digest.ts';
 import type { HttpFileContents } from '../ops/op-context.ts';
 import type { Emit } from '../solver/event.ts';
 import { guardUrl } from '../transport/registry/url-guard.ts';
@@ -241,8 +240,6 @@ export class HttpFiles implements HttpFileContents {
         state,
       });
     const writer = await blobs.openWrite();
-    // Only what should be there becomes a blob.
-    const hash = expected === undefined ? undefined : createHash('sha256');
     try {
       for await (const chunk of bodyOf(response, shown)) {
         if (writer.offset + chunk.length > maxBytes) {
@@ -251,14 +248,14 @@ export class HttpFiles implements HttpFileContents {
             source: shown,
           });
         }
-        hash?.update(chunk);
         await writer.write(chunk);
         report(writer.offset, 'running');
       }
       if (Number.isSafeInteger(length) && writer.offset !== length) {
         throw broken(shown, `it ended after ${writer.offset} of ${length} bytes`);
       }
-      const actual = hash === undefined ? undefined : sha256Digest(hash.digest('hex'));
+      const actual = writer.digest;
+      // Only what should be there becomes a blob.
       if (expected !== undefined && actual !== expected) {
         throw new IntegrityError(`${shown} has the digest ${actual} instead of ${expected}`, {
           code: 'E_DIGEST_MISMATCH',
