@@ -2,6 +2,8 @@
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { UsageError } from '../errors.ts';
+import { isRemoteContext } from '../frontend/dockerfile/context-argument.ts';
+import { MAX_DOCKERFILE_BYTES } from '../frontend/dockerfile/declaration.ts';
 import type { CliContext } from './context.ts';
 import { buildArgsOf, type DOCKERFILE_OPTIONS, pairsOf } from './dockerfile-options.ts';
 import type { DockerfileText, EngineModule } from './engine-api.ts';
@@ -11,12 +13,10 @@ import type { Values } from './option.ts';
 export type TypedDockerfile = Values<typeof DOCKERFILE_OPTIONS>;
 
 const STDIN = '-';
-/** Larger ones are something else. */
-const MAX_DOCKERFILE_BYTES = 16 * 1024 * 1024;
 
 /** Whether an operand of `build` is a build context rather than a definition file. */
 export function isContext(operand: string, cwd: string): boolean {
-  if (operand === STDIN || isRemote(operand)) {
+  if (isRemoteContext(operand)) {
     return true;
   }
   return statSync(resolve(cwd, operand), { throwIfNoEntry: false })?.isDirectory() === true;
@@ -61,7 +61,7 @@ export async function dockerfileImage(
       code: 'E_USAGE',
     });
   }
-  const remote = operand === STDIN ? bytesOf(stdin) : isRemote(operand) ? operand : undefined;
+  const remote = operand === STDIN ? bytesOf(stdin) : isRemoteContext(operand) ? operand : undefined;
   const directory = resolve(cwd, operand);
   if (remote === undefined && statSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true) {
     throw new UsageError(`the build context '${operand}' is not a directory`, { code: 'E_USAGE' });
@@ -69,11 +69,9 @@ export async function dockerfileImage(
   const path: string | DockerfileText | undefined =
     typed.file === STDIN
       ? { text: await readText(stdin), name: 'Dockerfile' }
-      : remote !== undefined
+      : remote !== undefined || typed.file === undefined
         ? typed.file
-        : typed.file === undefined
-          ? defaultDockerfile(directory)
-          : resolve(cwd, typed.file);
+        : resolve(cwd, typed.file);
   const image = module.Image.fromDockerfile(path, {
     ...(remote === undefined ? { contextDir: directory } : { context: remote }),
     buildArgs: buildArgsOf(typed.buildArg, env),
@@ -92,24 +90,6 @@ export async function dockerfileImage(
   });
   const name = typed.target ?? 'default';
   return { image, exportName: name, definition: `${operand === STDIN ? STDIN : directory}::${name}` };
-}
-
-/** `Dockerfile`, or in its absence `dockerfile`. */
-function defaultDockerfile(directory: string): string {
-  const usual = resolve(directory, 'Dockerfile');
-  const lower = resolve(directory, 'dockerfile');
-  return statSync(usual, { throwIfNoEntry: false }) === undefined &&
-    statSync(lower, { throwIfNoEntry: false }) !== undefined
-    ? lower
-    : usual;
-}
-
-function isRemote(operand: string): boolean {
-  return (
-    /^(https?|git|ssh):\/\//.test(operand) ||
-    /^[\w-]+@[\w.-]+:/.test(operand) ||
-    operand.startsWith('github.com/')
-  );
 }
 
 /** A Dockerfile from standard input. */

@@ -13,7 +13,7 @@ import {
   checkDockerfile,
   dockerfileToGraph,
 } from '../frontend/dockerfile/convert.ts';
-import type { DockerfileDeclaration } from '../frontend/dockerfile/declaration.ts';
+import { type DockerfileDeclaration, MAX_DOCKERFILE_BYTES } from '../frontend/dockerfile/declaration.ts';
 import type { NamedContextSpec } from '../frontend/dockerfile/named-context.ts';
 import type {
   BuildContext,
@@ -35,9 +35,6 @@ import { resolveLayout } from './layouts.ts';
 import type { EngineParts } from './parts.ts';
 import type { OpenRemoteContext } from './remote-context.ts';
 import type { RemoteSources } from './remote-sources.ts';
-
-/** A larger one is something else. */
-const MAX_DOCKERFILE_BYTES = 16 * 1024 * 1024;
 
 export interface DockerfilesOptions {
   readonly signal: AbortSignal;
@@ -184,7 +181,7 @@ export class Dockerfiles implements AsyncDisposable {
         return { ...(await this.#readFile(declaration, undefined)), context: undefined };
       case 'directory': {
         const read = await this.#readFile(declaration, context.path);
-        const dockerfile = file.kind === 'path' ? file.path : undefined;
+        const dockerfile = file.kind === 'text' ? undefined : read.name;
         const ignore = declaration.ignore ?? (await findIgnoreFile(context.path, dockerfile));
         return { ...read, context: directoryContext('context', context.path, ignore) };
       }
@@ -213,7 +210,7 @@ export class Dockerfiles implements AsyncDisposable {
   }
 
   async #readFile(
-    { file }: DockerfileDeclaration,
+    { file, context }: DockerfileDeclaration,
     directory: string | undefined,
   ): Promise<{ readonly text: string; readonly name: string }> {
     switch (file.kind) {
@@ -229,7 +226,9 @@ export class Dockerfiles implements AsyncDisposable {
         const usual = join(base, 'Dockerfile');
         const lower = join(base, 'dockerfile');
         const name = !(await exists(usual)) && (await exists(lower)) ? 'dockerfile' : 'Dockerfile';
-        return { text: await readDockerfile(join(base, name)), name };
+        const path = join(base, name);
+        // Where a context from elsewhere lies for now is nobody's business.
+        return { text: await readDockerfile(path), name: context.kind === 'directory' ? path : name };
       }
     }
   }

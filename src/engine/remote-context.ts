@@ -8,6 +8,7 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { waitWith } from '../base/abort.ts';
 import { DefinitionError, HostError } from '../errors.ts';
+import { MAX_DOCKERFILE_BYTES } from '../frontend/dockerfile/declaration.ts';
 import { type GitSource, parseGitUrl } from '../frontend/dockerfile/git-url.ts';
 import { isHttpUrl } from '../frontend/dockerfile/http-url.ts';
 import { native } from '../native/addon.ts';
@@ -39,16 +40,9 @@ export interface RemoteContextOptions extends SourceContext {
   readonly commitTimes?: boolean;
 }
 
-/** A larger Dockerfile is something else. */
-const MAX_DOCKERFILE_BYTES = 16 * 1024 * 1024;
 /** How git keeps modes, whatever the umask was. */
 const PLAIN_MODE = 0o644;
 const EXECUTABLE_MODE = 0o755;
-
-/** Whether a context argument means anything but a directory: `-` for standard input, a git repository, a web URL. */
-export function isRemoteContext(argument: string): boolean {
-  return argument === '-' || isHttpUrl(argument) || parseGitUrl(argument) !== undefined;
-}
 
 /**
  * Makes the context available.

@@ -1,4 +1,5 @@
 /** Contexts that are no directory: archives made by real programs, archives that no honest program makes, repositories. */
+
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
@@ -27,12 +28,9 @@ import {
   archiveForm,
   unpackContext,
 } from '../../src/engine/context-archive.ts';
-import {
-  isRemoteContext,
-  openRemoteContext,
-  type RemoteContextOptions,
-} from '../../src/engine/remote-context.ts';
+import { openRemoteContext, type RemoteContextOptions } from '../../src/engine/remote-context.ts';
 import { RemoteSources } from '../../src/engine/remote-sources.ts';
+import { isRemoteContext } from '../../src/frontend/dockerfile/context-argument.ts';
 import { readSettings } from '../../src/settings.ts';
 import type { EventDraft } from '../../src/solver/event.ts';
 import { COMMIT_SECONDS, commit, makeRepository, serveGitHttp } from '../support/git-server.ts';

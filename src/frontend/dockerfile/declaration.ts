@@ -7,6 +7,9 @@ import type { ContextIgnore } from './context-input.ts';
 import type { NamedContextSpec } from './named-context.ts';
 import type { Entitlement } from './request.ts';
 
+/** A larger Dockerfile is something else. */
+export const MAX_DOCKERFILE_BYTES = 16 * 1024 * 1024;
+
 export interface DockerfileDeclaration {
   readonly file: DockerfileSource;
   readonly context: ContextSource;

@@ -1,5 +1,5 @@
 /** Definitions from Dockerfiles: `fromDockerfile` and `dockerfileCommands` (A1.7 and A2.16 of the Image API). */
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import type { DeviceRequest, Ulimit } from '../../graph/action.ts';
 import { type BuildSecret, parseBuildSecret } from '../../secret/build-secret.ts';
 import { parseSshAgent, type SshAgentSpec } from '../../secret/ssh-agent-spec.ts';
@@ -180,7 +180,7 @@ function dockerfileSource(method: string, path: unknown, context: ContextSource)
     };
   }
   if (path === undefined && context.kind === 'directory') {
-    return { kind: 'path', path: join(context.path, 'Dockerfile') };
+    return { kind: 'in-context', path: undefined };
   }
   return { kind: 'path', path: absoluteLocalPath(method, 'path', path) };
 }
