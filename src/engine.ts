@@ -232,8 +232,8 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   /** Builds what is missing, in parallel, each shared layer once. The results are in the order of `images`. */
   async build(images: readonly Image[], options: EngineBuildOptions = {}): Promise<readonly BuiltImage[]> {
     return await this.#during(async () => {
-      const { outputs = [], tags = [], cacheFrom = [], cacheTo = [], definitions = [] } = options;
-      const { annotations = [] } = options;
+      const { tags = [], outputs = [], annotations = [], definitions = [] } = options;
+      const { cacheFrom = [], cacheTo = [] } = options;
       if ((tags.length > 0 || outputs.length > 0) && images.length !== 1) {
         throw new UsageError('names and outputs need exactly one image', { code: 'E_USAGE' });
       }

@@ -14,6 +14,7 @@ import { flagError, instructionError } from './definition-place.ts';
 import { type GitSource, parseGitUrl } from './git-url.ts';
 import type { AddInstruction, CopyInstruction, Location } from './instruction.ts';
 import type { BuildContext } from './request.ts';
+import { scratchEdge } from './scratch.ts';
 import type { StageCommand } from './stage-graph.ts';
 import type { StageState } from './stage-state.ts';
 import type { StageWords } from './stage-words.ts';
@@ -31,7 +32,7 @@ export async function convertCopy(
   const label = state.nextLabel(command, words.shown(instruction.source));
   const reads = await readsFrom(conversion, command, instruction);
   const linked = instruction.link && copy.owner.kind !== 'names';
-  const inputs: Edge[] = [linked ? scratchEdge(state) : state.tip];
+  const inputs: Edge[] = [linked ? scratchEdge(state.platform) : state.tip];
   const actions: Action[] = [];
   const local: ContextSelection[] = [];
   for (const source of copy.sources) {
@@ -296,10 +297,6 @@ async function reportIgnored(
     const shown = posix.normalize(source).replace(/(.)\/$/, '$1');
     words.finding('CopyIgnoredFile', CHECKS.CopyIgnoredFile.message(instruction.kind.toUpperCase(), shown));
   }
-}
-
-function scratchEdge({ platform }: StageState): Edge {
-  return firstOutput(vertex({ kind: 'scratch' }, [], { platform, label: '[internal] FROM scratch' }));
 }
 
 function historyOf(

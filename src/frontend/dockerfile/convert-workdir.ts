@@ -1,5 +1,6 @@
 /** WORKDIR. Source: reference of the Dockerfile, "WORKDIR". */
 import { posix } from 'node:path';
+import { ROOT_OWNER } from '../../graph/action.ts';
 import { CHECKS } from './check-rules.ts';
 import type { Conversion } from './conversion.ts';
 import { ownerOf } from './copy-owner.ts';
@@ -35,7 +36,7 @@ export function convertWorkdir(
             kind: 'mkdir',
             path,
             mode: DIRECTORY_MODE,
-            owner: ownerOf(state.user) ?? { kind: 'ids', uid: 0, gid: 0 },
+            owner: ownerOf(state.user) ?? ROOT_OWNER,
             ...(sourceDateEpoch === undefined ? {} : { mtimeSeconds: sourceDateEpoch }),
           },
         ],

@@ -11,6 +11,7 @@ import type { Conversion } from './conversion.ts';
 import { stageError } from './definition-place.ts';
 import type { Stage } from './instruction.ts';
 import type { BuildContext, LayoutReference, NamedContext, ResolvedImage } from './request.ts';
+import { scratchEdge } from './scratch.ts';
 import type { StageGraph, StageNode } from './stage-graph.ts';
 import { alignedHistory, environmentOf, type StageBase } from './stage-state.ts';
 
@@ -132,7 +133,7 @@ export class StageBases {
 
   #scratch(platform: Platform, complete: boolean): LoadedBase {
     return {
-      tip: firstOutput(vertex({ kind: 'scratch' }, [], { platform, label: '[internal] FROM scratch' })),
+      tip: scratchEdge(platform),
       platform,
       image: undefined,
       history: [],
@@ -197,9 +198,6 @@ export class StageBases {
       `context ${context.directory.name}`,
       location,
     );
-    const empty = firstOutput(
-      vertex({ kind: 'scratch' }, [], { platform, label: '[internal] FROM scratch' }),
-    );
     const copied = vertex(
       {
         kind: 'build',
@@ -215,7 +213,7 @@ export class StageBases {
           },
         ],
       },
-      [empty, whole],
+      [scratchEdge(platform), whole],
       { platform, label: `context ${context.directory.name}` },
     );
     return {
