@@ -78,6 +78,7 @@ async function checkFile(path: string, shown: string): Promise<void> {
     throw failed(
       missing ? `there is no file '${shown}'` : `cannot read '${shown}': ${(error as Error).message}`,
       error,
+      missing ? 'name a definition file, or a directory with a Dockerfile' : undefined,
     );
   }
   throw failed(`'${shown}' is not a file`, undefined);
