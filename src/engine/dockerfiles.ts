@@ -3,9 +3,8 @@
  * elsewhere lies below the engine's scratch directory until the build is over.
  */
 import { randomUUID } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { DefinitionError, HostError } from '../errors.ts';
+import { stat } from 'node:fs/promises';
+import { DefinitionError } from '../errors.ts';
 import { findingWarning } from '../frontend/dockerfile/check-report.ts';
 import type { ContextIgnore } from '../frontend/dockerfile/context-input.ts';
 import {
@@ -13,7 +12,7 @@ import {
   checkDockerfile,
   dockerfileToGraph,
 } from '../frontend/dockerfile/convert.ts';
-import { type DockerfileDeclaration, MAX_DOCKERFILE_BYTES } from '../frontend/dockerfile/declaration.ts';
+import type { DockerfileDeclaration } from '../frontend/dockerfile/declaration.ts';
 import type { NamedContextSpec } from '../frontend/dockerfile/named-context.ts';
 import type {
   BuildContext,
@@ -33,6 +32,12 @@ import { resolveBaseImage } from './base-resolver.ts';
 import { type GivenById, openGivenById } from './given-by-id.ts';
 import { resolveLayout } from './layouts.ts';
 import type { EngineParts } from './parts.ts';
+import {
+  type DockerfileText,
+  readDockerfile,
+  readDockerfileOf,
+  readDockerfileWithin,
+} from './read-dockerfile.ts';
 import type { OpenRemoteContext } from './remote-context.ts';
 import type { RemoteSources } from './remote-sources.ts';
 
@@ -45,9 +50,7 @@ export interface DockerfilesOptions {
 }
 
 /** A Dockerfile and its context, read. */
-interface Opened {
-  readonly text: string;
-  readonly name: string;
+interface Opened extends DockerfileText {
   readonly context: BuildContext | undefined;
 }
 
@@ -81,9 +84,7 @@ export class Dockerfiles implements AsyncDisposable {
   };
 
   /** Text and name of a Dockerfile on this machine; undefined for one in a remote context. */
-  async read(
-    declaration: DockerfileDeclaration,
-  ): Promise<{ readonly text: string; readonly name: string } | undefined> {
+  async read(declaration: DockerfileDeclaration): Promise<DockerfileText | undefined> {
     return declaration.file.kind === 'in-context' && declaration.context.kind !== 'directory'
       ? undefined
       : await this.#open(declaration);
@@ -180,7 +181,7 @@ export class Dockerfiles implements AsyncDisposable {
       case 'none':
         return { ...(await this.#readFile(declaration, undefined)), context: undefined };
       case 'directory': {
-        const read = await this.#readFile(declaration, context.path);
+        const read = await this.#readFile(declaration, undefined);
         const dockerfile = file.kind === 'text' ? undefined : read.name;
         const ignore = declaration.ignore ?? (await findIgnoreFile(context.path, dockerfile));
         return { ...read, context: directoryContext('context', context.path, ignore) };
@@ -209,27 +210,20 @@ export class Dockerfiles implements AsyncDisposable {
     }
   }
 
+  /** @param directory - Where a context from elsewhere lies. */
   async #readFile(
     { file, context }: DockerfileDeclaration,
     directory: string | undefined,
-  ): Promise<{ readonly text: string; readonly name: string }> {
+  ): Promise<DockerfileText> {
     switch (file.kind) {
       case 'text':
         return { text: file.text, name: file.name };
       case 'path':
-        return { text: await readDockerfile(file.path), name: file.path };
-      case 'in-context': {
-        const base = directory ?? '.';
-        if (file.path !== undefined) {
-          return { text: await readDockerfile(join(base, join('/', file.path))), name: file.path };
-        }
-        const usual = join(base, 'Dockerfile');
-        const lower = join(base, 'dockerfile');
-        const name = !(await exists(usual)) && (await exists(lower)) ? 'dockerfile' : 'Dockerfile';
-        const path = join(base, name);
-        // Where a context from elsewhere lies for now is nobody's business.
-        return { text: await readDockerfile(path), name: context.kind === 'directory' ? path : name };
-      }
+        return await readDockerfile(file.path);
+      case 'in-context':
+        return directory === undefined
+          ? await readDockerfileOf(context.kind === 'directory' ? context.path : '.')
+          : await readDockerfileWithin(directory, file.path, this.#options.signal);
     }
   }
 
@@ -371,39 +365,6 @@ export class Dockerfiles implements AsyncDisposable {
 
 function directoryContext(name: string, directory: string, ignore: ContextIgnore | undefined): BuildContext {
   return { directory: { name, directory, ignore } };
-}
-
-/** @throws {DefinitionError} `E_LOCAL_FILE_MISSING`, `E_FILE_TOO_LARGE`. @throws {HostError} `E_IO` */
-async function readDockerfile(path: string): Promise<string> {
-  try {
-    const found = await stat(path);
-    if (found.isDirectory()) {
-      throw new DefinitionError(`the Dockerfile '${path}' is a directory`, { code: 'E_LOCAL_FILE_MISSING' });
-    }
-    if (found.size > MAX_DOCKERFILE_BYTES) {
-      throw new DefinitionError(`'${path}' has ${found.size} bytes, which is no Dockerfile`, {
-        code: 'E_FILE_TOO_LARGE',
-      });
-    }
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    if (cause instanceof DefinitionError) {
-      throw cause;
-    }
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') {
-      throw new DefinitionError(`there is no Dockerfile '${path}'`, {
-        code: 'E_LOCAL_FILE_MISSING',
-        cause,
-        hint: 'name it with --file',
-      });
-    }
-    throw new HostError(`cannot read the Dockerfile '${path}'`, { code: 'E_IO', errno: code, path, cause });
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined)) !== undefined;
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -110,6 +110,27 @@ RUN --mount=type=cache,target=/e/mounted pwd > where
     }
   });
 
+  test('the Dockerfile of a context from elsewhere is no file of the user', async () => {
+    bench.write({
+      'victim/keys': 'machine h password p4ssw0rd\n',
+      'strange/real': 'FROM scratch\nLABEL in=it\n',
+    });
+    const [strange, victim] = [bench.at('strange'), bench.at('victim')];
+    symlinkSync(join(victim, 'keys'), join(strange, 'Dockerfile'));
+    symlinkSync(victim, join(strange, 'dir'));
+    symlinkSync('/real', join(strange, 'inside'));
+    const tar = execFileSync('tar', ['-C', strange, '-c', '.']);
+    for (const args of [['-'], ['-f', 'dir/keys', '-'], ['-f', 'dir/../keys', '-']]) {
+      const ran = await bench.build(args, { stdin: tar });
+      expect(ran.status, ran.stderr).toBe(2);
+      expect(ran.stderr).toContain('there is no Dockerfile');
+      // Neither what the link leads to nor where the context lay.
+      expect(ran.stderr).not.toMatch(/p4ssw0rd|context-/);
+    }
+    const image = await bench.image(['-f', 'inside', '-'], { stdin: tar });
+    expect(image.config.config?.Labels).toEqual({ in: 'it' });
+  });
+
   test('long chains, many instructions, expansions that grow, stages in circles', async () => {
     bench.write({ 'none/x': 'x' });
     const chain = [
