@@ -5,7 +5,8 @@
  * Source: CDI specification 1.1.0, SPEC.md; "Device annotations" of BuildKit for names that are a class alone.
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { join, posix } from 'node:path';
+import { join } from 'node:path';
+import { normalPath } from '../base/normal-path.ts';
 import { HostError } from '../errors.ts';
 import type { DeviceRequest } from '../graph/action.ts';
 import { type CdiDevice, type CdiEdits, type CdiHook, type CdiSpec, parseCdiSpec } from './cdi-spec.ts';
@@ -236,10 +237,10 @@ function editsOf(devices: readonly KnownDevice[], warnings: string[]): DeviceEdi
     all
       .flatMap((edits) => edits.mounts)
       .filter(isBind)
-      .map((mount) => [tidy(mount.containerPath), mount]),
+      .map((mount) => [normalPath(mount.containerPath), mount]),
   );
   const nodes = new Map(
-    all.flatMap((edits) => edits.deviceNodes).map(({ path, hostPath }) => [tidy(path), hostPath]),
+    all.flatMap((edits) => edits.deviceNodes).map(({ path, hostPath }) => [normalPath(path), hostPath]),
   );
   return {
     env: all.flatMap((edits) => edits.env),
@@ -253,17 +254,12 @@ function editsOf(devices: readonly KnownDevice[], warnings: string[]): DeviceEdi
     gids: [...new Set(all.flatMap((edits) => edits.additionalGids))],
     links: flagOf('create-symlinks').flatMap((text) => {
       const [target = '', path = ''] = text.split('::');
-      return target !== '' && path.startsWith('/') ? [{ target, path: tidy(path) }] : [];
+      return target !== '' && path.startsWith('/') ? [{ target, path: normalPath(path) }] : [];
     }),
-    libraryDirs: [...new Set(flagOf('update-ldcache').map(tidy))],
+    libraryDirs: [...new Set(flagOf('update-ldcache').map(normalPath))],
     ...(driverVersion === undefined ? {} : { driverVersion }),
     fixedNodes: hooks.some(({ command }) => command === 'disable-device-node-modification'),
   };
-}
-
-function tidy(path: string): string {
-  const normal = posix.normalize(path);
-  return normal === '/' ? normal : normal.replace(/\/$/, '');
 }
 
 function isBind({ type }: { readonly type: string }): boolean {

@@ -2,6 +2,7 @@
 
 import { posix } from 'node:path';
 import { parseChmod } from '../../base/chmod.ts';
+import { normalPath } from '../../base/normal-path.ts';
 import { maskUrlCredentials } from '../../base/redact.ts';
 import { DefinitionError } from '../../errors.ts';
 import type { Action, Chmod, CopyAction, CopySelection, Owner } from '../../graph/action.ts';
@@ -294,8 +295,8 @@ async function reportIgnored(
   words: StageWords,
 ): Promise<void> {
   if ((await resolver.ignoredBy(directory, source)) !== undefined) {
-    const shown = posix.normalize(source).replace(/(.)\/$/, '$1');
-    words.finding('CopyIgnoredFile', CHECKS.CopyIgnoredFile.message(instruction.kind.toUpperCase(), shown));
+    const message = CHECKS.CopyIgnoredFile.message(instruction.kind.toUpperCase(), normalPath(source));
+    words.finding('CopyIgnoredFile', message);
   }
 }
 

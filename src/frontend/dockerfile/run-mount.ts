@@ -1,6 +1,7 @@
 /** Values of `RUN --mount` and `RUN --device`. Source: reference of the Dockerfile, "RUN --mount". */
 import { posix } from 'node:path';
 import { nearName } from '../../base/near-name.ts';
+import { normalPath } from '../../base/normal-path.ts';
 import { csvFields } from './csv-fields.ts';
 import { flagError } from './definition-place.ts';
 
@@ -287,7 +288,7 @@ function mountOf(values: MountValues): RunMount {
     });
   }
   const target = values.text('target') ?? '';
-  if (posix.isAbsolute(target) && posix.normalize(target).replace(/\/+$/, '') === '') {
+  if (normalPath(target) === '/') {
     throw flagError("a mount cannot cover '/'", {
       hint: 'name a directory as its target',
       culprit: 'target',
@@ -309,7 +310,7 @@ function mountOf(values: MountValues): RunMount {
     case 'cache':
       return {
         type,
-        id: values.text('id') ?? clean(target),
+        id: values.text('id') ?? normalPath(target),
         from,
         source,
         target,
@@ -365,12 +366,6 @@ function secretOf(values: MountValues): { id: string; target: string | undefined
   }
   const file = env === undefined ? `/run/secrets/${posix.basename(id)}` : undefined;
   return { id, target: target ?? file, env };
-}
-
-/** As Go's `path.Clean`. */
-function clean(path: string): string {
-  const normal = posix.normalize(path);
-  return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal;
 }
 
 const TRUE = ['1', 't', 'T', 'TRUE', 'true', 'True'];

@@ -1,6 +1,7 @@
 /** Definitions of local files: layers and pending mounts (A2.14, A2.15 of the Image API). */
 import { basename, isAbsolute, posix } from 'node:path';
 import type { Json } from '../../base/canonical-json.ts';
+import { normalPath } from '../../base/normal-path.ts';
 import type { IgnoreSyntax } from '../../patterns/file-pattern-matcher.ts';
 import {
   describeFilter,
@@ -254,7 +255,7 @@ function absoluteRemotePath(method: string, remotePath: string | undefined): str
     );
   }
   // A doubled slash at the front would survive, and mean something else to POSIX.
-  return posix.normalize(`/${remotePath.replace(/^\/+/, '')}`).replace(/(.)\/$/, '$1');
+  return normalPath(`/${remotePath.replace(/^\/+/, '')}`);
 }
 
 /** Without a destination, the image gets the path that the user wrote (E20). */
@@ -262,7 +263,7 @@ function samePath(method: string, localPath: LocalPath, hostPath: string): strin
   if (localPath instanceof URL || isAbsolute(localPath) || /^~(\/|$)/.test(localPath)) {
     return hostPath;
   }
-  const normal = posix.normalize(localPath).replace(/(.)\/$/, '$1');
+  const normal = normalPath(localPath);
   if (normal === '..' || normal.startsWith('../')) {
     throw definitionError(
       'E_ARG_TYPE',
