@@ -2,6 +2,7 @@
  * Credentials for web files and git repositories: secrets of the build with fixed names (reference of the Dockerfile,
  * "Authenticating to remote sources"). Their values are only ever headers.
  */
+import { percentDecoded } from '../base/percent-decoded.ts';
 import { DefinitionError } from '../errors.ts';
 
 /** The value of a secret of the build by its id; undefined when the build has none of that name. */
@@ -23,7 +24,7 @@ export async function httpAuthorization(url: URL, secrets: AuthSecrets): Promise
   }
   return url.username === '' && url.password === ''
     ? undefined
-    : basic(decoded(url.username), decoded(url.password));
+    : basic(percentDecoded(url.username), percentDecoded(url.password));
 }
 
 /**
@@ -47,14 +48,6 @@ export async function gitAuthorization(
     }
   }
   return credentials === undefined ? undefined : basic(credentials.username, credentials.password);
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 function basic(username: string, password: string): string {

@@ -4,6 +4,7 @@
  *
  * Source: reference of the Dockerfile, "COPY"; what BuildKit does where that is silent.
  */
+import { posix } from 'node:path';
 import { type DockerignoreMatcher, dockerignoreMatcher, onePatternMatcher } from './dockerignore.ts';
 import { type GoComponent, goComponent } from './go-match.ts';
 import {
@@ -329,15 +330,10 @@ function nameOf(component: GoComponent): string {
 
 /** Of a path clamped to the root: no empty ones, no `.`, no `..`. */
 function componentsOf(path: string): string[] {
-  const parts: string[] = [];
-  for (const part of path.split('/')) {
-    if (part === '..') {
-      parts.pop();
-    } else if (part !== '' && part !== '.') {
-      parts.push(part);
-    }
-  }
-  return parts;
+  return posix
+    .resolve('/', path)
+    .split('/')
+    .filter((part) => part !== '');
 }
 
 function join(directory: string, name: string): string {

@@ -5,6 +5,8 @@
  * Source: reference of the Dockerfile, "ADD" and "Adding files from a Git repository"; Docker's "Build context", "Git
  * repositories". A web URL is a repository only if its path ends in `.git`: `https://host/repo` is a file.
  */
+import { posix } from 'node:path';
+import { percentDecoded } from '../../base/percent-decoded.ts';
 import { DefinitionError } from '../../errors.ts';
 
 export interface GitSource {
@@ -87,7 +89,7 @@ function fromUrl(text: string, looksLocal: boolean): Place | undefined {
     // Web URLs that cannot be read are for whoever fetches files to complain about.
     return web ? undefined : fail(text, 'it is not a URL');
   }
-  if (web && !looksLocal && !decoded(url.pathname).endsWith('.git')) {
+  if (web && !looksLocal && !percentDecoded(url.pathname).endsWith('.git')) {
     return undefined;
   }
   if (url.hostname === '' || url.hostname.startsWith('-')) {
@@ -97,7 +99,7 @@ function fromUrl(text: string, looksLocal: boolean): Place | undefined {
   const user = transport === 'ssh' && url.username !== '' ? `${url.username}@` : '';
   const credentials =
     web && (url.username !== '' || url.password !== '')
-      ? { credentials: { username: decoded(url.username), password: decoded(url.password) } }
+      ? { credentials: { username: percentDecoded(url.username), password: percentDecoded(url.password) } }
       : {};
   return {
     transport: transport as GitSource['transport'],
@@ -105,7 +107,7 @@ function fromUrl(text: string, looksLocal: boolean): Place | undefined {
     host: url.host,
     ...credentials,
     query: url.search.slice(1),
-    fragment: decoded(url.hash.slice(1)),
+    fragment: percentDecoded(url.hash.slice(1)),
   };
 }
 
@@ -256,23 +258,7 @@ export function parseCommitChecksum(text: string): string {
 
 /** Relative, and never above its beginning. */
 function cleanDirectory(path: string): string {
-  const parts: string[] = [];
-  for (const part of path.split('/')) {
-    if (part === '..') {
-      parts.pop();
-    } else if (part !== '' && part !== '.') {
-      parts.push(part);
-    }
-  }
-  return parts.join('/');
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
+  return posix.resolve('/', path).slice(1);
 }
 
 function defined<K extends string, V>(key: K, value: V | undefined): { readonly [P in K]?: V } {

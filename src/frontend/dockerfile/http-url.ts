@@ -1,4 +1,5 @@
 /** Files of web servers as ADD names them. */
+import { percentDecoded } from '../../base/percent-decoded.ts';
 import { DefinitionError } from '../../errors.ts';
 import { type Digest, isDigest } from '../../oci/digest.ts';
 
@@ -15,14 +16,9 @@ export function httpFileName(url: string): string {
   if (!URL.canParse(url)) {
     return UNNAMED;
   }
-  const { pathname } = new URL(url);
-  let path = pathname;
-  try {
-    path = decodeURIComponent(pathname);
-  } catch {
-    // A stray % is one.
-  }
-  const name = path.split('/').findLast((part) => part !== '');
+  const name = percentDecoded(new URL(url).pathname)
+    .split('/')
+    .findLast((part) => part !== '');
   return name === undefined || name === '.' || name === '..' || name.includes('\0') ? UNNAMED : name;
 }
 
