@@ -279,7 +279,6 @@ async function selectFrom<E extends TreeEntry>(
   selection: CopySelection | undefined,
   from: string,
   toSource: (path: string, at: string, entry: E) => SourceEntry,
-  isListed: (entry: E) => boolean = () => true,
 ): Promise<readonly CopySource[]> {
   const selected = await selectSources(tree, source, selection ?? ONE_PATH);
   switch (selected.kind) {
@@ -287,9 +286,7 @@ async function selectFrom<E extends TreeEntry>(
       return selected.matches.map(({ path, at, entry, below }: SelectedSource<E>) => ({
         path,
         top: toSource('', at, entry),
-        below: below
-          .filter(({ entry: each }) => isListed(each))
-          .map((each) => toSource(each.path, each.at, each.entry)),
+        below: below.map((each) => toSource(each.path, each.at, each.entry)),
       }));
     case 'missing': {
       const { path, at } = selected;

@@ -1,5 +1,4 @@
 /** How steps are described (A0.6 of the Image API): documentation for users, and a surface for tests. */
-
 import { canonicalJson, type Json } from '../../base/canonical-json.ts';
 import { sha256Hex } from '../../base/sha256.ts';
 import type { SecretIdentity } from '../../secret/secret.ts';

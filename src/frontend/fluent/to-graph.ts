@@ -164,7 +164,6 @@ async function formsOf(
     input.expects === 'either' ? (forms.get(inputName(input)) as ScannedFiles['form']) : input.expects;
 }
 
-/** Holds what grows along the chain. */
 interface GraphBuilderOptions {
   readonly platform: Platform;
   readonly platformAsked: boolean;
@@ -173,6 +172,7 @@ interface GraphBuilderOptions {
   readonly convertDockerfile: ConvertDockerfile;
 }
 
+/** Holds what grows along the chain. */
 class GraphBuilder {
   readonly #options: GraphBuilderOptions;
   #platform: Platform;
