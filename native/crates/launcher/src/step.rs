@@ -2,9 +2,10 @@
 //! exactly how it ended. When it ends, the kernel kills whatever the step left running.
 //!
 //! What to run comes on descriptor 4, each string ended by a zero byte: uid, gid, supplementary groups (comma-separated;
-//! `keep` leaves them), `all` where another user than root keeps the capabilities, working directory, umask in octal, resource limits (`nofile=1024:2048`, comma-separated; -1 is
-//! none), number of arguments, the arguments, the environment. So neither arguments nor environment, which may be secret,
-//! show in the list of processes. The outcome is one line of JSON on descriptor 3:
+//! `keep` leaves them), `all` where another user than root keeps the capabilities, working directory, umask in octal,
+//! resource limits (`nofile=1024:2048`, comma-separated; -1 is none), number of arguments, the arguments, the environment.
+//! So neither arguments nor environment, which may be secret, show in the list of processes. The outcome is one line of
+//! JSON on descriptor 3:
 //! `{"exit":N}`, `{"signal":"SIGSEGV"}` or `{"failed":"exec","errno":"ENOENT","detail":"…"}`.
 //!
 //! The program gets pipes of its own for its output, not our descriptors: those may be sockets, which cannot be opened

@@ -168,15 +168,11 @@ fn open(source: &ArchiveSource) -> Result<(File, Stat)> {
 }
 
 fn check_expectation(source: &ArchiveSource, stat: &Stat) -> Result<()> {
-    let Some(expect) = source.expect else { return Ok(()) };
-    let facts = disk::Facts::new(stat);
-    let ns = |(seconds, nanoseconds): (i64, u32)| {
-        i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
-    };
-    let same = facts.size == expect.size
-        && ns(facts.mtime) == expect.mtime_ns
-        && ns(facts.ctime) == expect.ctime_ns;
-    if same { Ok(()) } else { Err(changed(source)) }
+    if source.expect.is_none_or(|expect| expect.holds(stat)) {
+        Ok(())
+    } else {
+        Err(changed(source))
+    }
 }
 
 fn changed(source: &ArchiveSource) -> Error {

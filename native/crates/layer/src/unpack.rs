@@ -13,6 +13,7 @@ use rustix::{
     },
     io::Errno,
 };
+use tsbuild_sys::copy::is_carried;
 use tsbuild_tar::{Entry, EntryKind, Reader, Timestamp};
 
 use crate::{
@@ -671,7 +672,7 @@ impl<'a> Extraction<'a> {
         match self.rules.form {
             Form::Layer => xattr::name_on_disk(key, self.rules.overlay_xattrs),
             // Through a mount, where overlayfs's own names cannot be set.
-            Form::Files(_) => xattr::is_kept(key).then(|| key.to_vec()),
+            Form::Files(_) => is_carried(key).then(|| key.to_vec()),
         }
     }
 

@@ -8,6 +8,8 @@ use rustix::{
     io::Errno,
 };
 
+use tsbuild_sys::copy::is_carried;
+
 use crate::error::{Error, Result};
 
 /// Names and values, sorted by name.
@@ -134,12 +136,7 @@ fn classify(key: &[u8]) -> Class {
             },
         };
     }
-    if key == b"security.capability"
-        || (key.starts_with(b"user.") && !key.starts_with(b"user.containers."))
-    {
-        return Class::Kept;
-    }
-    Class::Dropped
+    if is_carried(key) { Class::Kept } else { Class::Dropped }
 }
 
 /// The name under which an attribute from an archive is set, or `None` where it is not. The inverse of what
@@ -155,11 +152,6 @@ pub(crate) fn name_on_disk(key: &[u8], overlay: OverlayXattrs) -> Option<Vec<u8>
         }
     }
     (classify(key) == Class::Kept).then(|| key.to_vec())
-}
-
-/// Whether an attribute belongs in a layer under its own name.
-pub(crate) fn is_kept(key: &[u8]) -> bool {
-    classify(key) == Class::Kept
 }
 
 /// Sets `key` on `name` in `directory` without following a link.

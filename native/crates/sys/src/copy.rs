@@ -48,6 +48,15 @@ pub struct Expectation {
     pub ctime_ns: i128,
 }
 
+impl Expectation {
+    /// Whether the file is still what it was.
+    pub fn holds(&self, stat: &Stat) -> bool {
+        stat.st_size as u64 == self.size
+            && mtime_of(stat) == self.mtime_ns
+            && nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64) == self.ctime_ns
+    }
+}
+
 /// One thing to copy.
 #[derive(Debug, Clone)]
 pub struct CopyEntry {
@@ -704,8 +713,8 @@ fn copy_xattrs(source: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Er
     Ok(())
 }
 
-/// What belongs in a layer (`crates/layer`, `xattr.rs`).
-fn is_carried(name: &[u8]) -> bool {
+/// Whether an extended attribute belongs in a layer under its own name.
+pub fn is_carried(name: &[u8]) -> bool {
     name == b"security.capability"
         || (name.starts_with(b"user.")
             && !name.starts_with(b"user.overlay.")
@@ -750,11 +759,7 @@ pub fn set_xattr(path: &Path, name: &str, value: &[u8]) -> Result<()> {
 }
 
 fn check_expectation(entry: &CopyEntry, stat: &Stat) -> Result<()> {
-    let Some(expect) = entry.expect else { return Ok(()) };
-    let same = stat.st_size as u64 == expect.size
-        && mtime_of(stat) == expect.mtime_ns
-        && nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64) == expect.ctime_ns;
-    if same { Ok(()) } else { Err(changed(entry)) }
+    if entry.expect.is_none_or(|expect| expect.holds(stat)) { Ok(()) } else { Err(changed(entry)) }
 }
 
 fn changed(entry: &CopyEntry) -> Error {
