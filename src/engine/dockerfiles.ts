@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { DefinitionError } from '../errors.ts';
 import { findingWarning } from '../frontend/dockerfile/check-report.ts';
 import type { ContextIgnore } from '../frontend/dockerfile/context-input.ts';
@@ -12,7 +13,7 @@ import {
   checkDockerfile,
   dockerfileToGraph,
 } from '../frontend/dockerfile/convert.ts';
-import type { DockerfileDeclaration } from '../frontend/dockerfile/declaration.ts';
+import type { DockerfileDeclaration, DockerfileSource } from '../frontend/dockerfile/declaration.ts';
 import type { NamedContextSpec } from '../frontend/dockerfile/named-context.ts';
 import type {
   BuildContext,
@@ -33,9 +34,9 @@ import { type GivenById, openGivenById } from './given-by-id.ts';
 import { resolveLayout } from './layouts.ts';
 import type { EngineParts } from './parts.ts';
 import {
+  type DockerfilePlace,
   type DockerfileText,
   readDockerfile,
-  readDockerfileOf,
   readDockerfileWithin,
 } from './read-dockerfile.ts';
 import type { OpenRemoteContext } from './remote-context.ts';
@@ -179,9 +180,9 @@ export class Dockerfiles implements AsyncDisposable {
     const { file, context } = declaration;
     switch (context.kind) {
       case 'none':
-        return { ...(await this.#readFile(declaration, undefined)), context: undefined };
+        return { ...(await this.#readFile(file, ownPlace('.'))), context: undefined };
       case 'directory': {
-        const read = await this.#readFile(declaration, undefined);
+        const read = await this.#readFile(file, ownPlace(context.path));
         const dockerfile = file.kind === 'text' ? undefined : read.name;
         const ignore = declaration.ignore ?? (await findIgnoreFile(context.path, dockerfile));
         return { ...read, context: directoryContext('context', context.path, ignore) };
@@ -195,7 +196,8 @@ export class Dockerfiles implements AsyncDisposable {
         if (opened.kind === 'dockerfile') {
           return { text: opened.text, name: 'Dockerfile', context: undefined };
         }
-        const read = await this.#readFile(declaration, opened.path);
+        // Where it lies for now is nobody's business.
+        const read = await this.#readFile(file, { directory: opened.path, shown: (name) => name });
         return {
           ...read,
           context: {
@@ -210,20 +212,14 @@ export class Dockerfiles implements AsyncDisposable {
     }
   }
 
-  /** @param directory - Where a context from elsewhere lies. */
-  async #readFile(
-    { file, context }: DockerfileDeclaration,
-    directory: string | undefined,
-  ): Promise<DockerfileText> {
+  async #readFile(file: DockerfileSource, place: DockerfilePlace): Promise<DockerfileText> {
     switch (file.kind) {
       case 'text':
         return { text: file.text, name: file.name };
       case 'path':
         return await readDockerfile(file.path);
       case 'in-context':
-        return directory === undefined
-          ? await readDockerfileOf(context.kind === 'directory' ? context.path : '.')
-          : await readDockerfileWithin(directory, file.path, this.#options.signal);
+        return await readDockerfileWithin(place, file.path, this.#options.signal);
     }
   }
 
@@ -365,6 +361,10 @@ export class Dockerfiles implements AsyncDisposable {
 
 function directoryContext(name: string, directory: string, ignore: ContextIgnore | undefined): BuildContext {
   return { directory: { name, directory, ignore } };
+}
+
+function ownPlace(directory: string): DockerfilePlace {
+  return { directory, shown: (name) => join(directory, name) };
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -1,6 +1,6 @@
 /** Dockerfiles and contexts that mean harm, or are larger and odder than honest ones. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -110,7 +110,7 @@ RUN --mount=type=cache,target=/e/mounted pwd > where
     }
   });
 
-  test('the Dockerfile of a context from elsewhere is no file of the user', async () => {
+  test('the Dockerfile that a context holds is no other file of the user', async () => {
     bench.write({
       'victim/keys': 'machine h password p4ssw0rd\n',
       'strange/real': 'FROM scratch\nLABEL in=it\n',
@@ -127,8 +127,18 @@ RUN --mount=type=cache,target=/e/mounted pwd > where
       // Neither what the link leads to nor where the context lay.
       expect(ran.stderr).not.toMatch(/p4ssw0rd|context-/);
     }
-    const image = await bench.image(['-f', 'inside', '-'], { stdin: tar });
-    expect(image.config.config?.Labels).toEqual({ in: 'it' });
+    const ran = await bench.build(['strange']);
+    expect(ran.stderr).toContain(`there is no Dockerfile '${join(strange, 'Dockerfile')}'`);
+    expect(ran.stderr).toContain('it is a link to nothing in the context');
+    rmSync(join(strange, 'Dockerfile'));
+    symlinkSync('/real', join(strange, 'Dockerfile'));
+    for (const [args, stdin] of [
+      [['-f', 'inside', '-'], tar],
+      [['strange'], ''],
+    ] as const) {
+      const image = await bench.image(args, { stdin });
+      expect(image.config.config?.Labels).toEqual({ in: 'it' });
+    }
   });
 
   test('long chains, many instructions, expansions that grow, stages in circles', async () => {
