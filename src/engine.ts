@@ -532,8 +532,10 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     const context = this.#context(options);
     const publish = async () => {
       let id: string;
+      const names: string[] = [];
       if (typeof image === 'string') {
         id = this.#library.find(image).id;
+        names.push(...[this.#library.nameOf(image)].filter((name) => name !== undefined));
       } else {
         const [built] = await buildImages(this.#parts, [image], {
           ...this.#buildOptions(options),
@@ -544,7 +546,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       if (options.secret !== undefined && spec.name !== undefined) {
         await this.#parts.registries.clientFor(parseReference(spec.name), options.secret);
       }
-      return await writeOutput(this.#parts, id, spec, [], context);
+      return await writeOutput(this.#parts, id, spec, names, context);
     };
     return await this.#during(() => untilNothingIsLost(context, publish));
   }

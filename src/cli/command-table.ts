@@ -5,6 +5,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   entry('build', 'Build images from Dockerfiles and definitions', () => import('./commands/build.ts')),
   entry('run', 'Run a command in an image', () => import('./commands/run.ts')),
   entry('plan', 'Show what a build would do', () => import('./commands/plan.ts')),
+  entry('export', 'Write an image to an archive or a directory', () => import('./commands/export.ts')),
   entry('push', 'Send an image to a registry', () => import('./commands/push.ts')),
   entry('pull', 'Fetch an image from a registry', () => import('./commands/pull.ts')),
   entry('tag', 'Give an image more names', () => import('./commands/tag.ts')),

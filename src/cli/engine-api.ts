@@ -136,6 +136,12 @@ export interface EngineLike extends AsyncDisposable {
     destination: string,
     options?: { readonly signal?: AbortSignal },
   ): Promise<{ readonly digest: string }>;
+  /** Writes an image of the store somewhere. */
+  output(
+    name: string,
+    spec: OutputSpec,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<{ readonly digest: string }>;
   tag(source: string, target: string): StoredImage | Promise<StoredImage>;
   images(): readonly StoredImage[] | Promise<readonly StoredImage[]>;
   /** By name or id. Plain data: manifest, config and what else the store knows. */

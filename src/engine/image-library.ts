@@ -79,9 +79,13 @@ export class ImageLibrary {
 
   /** @throws {DefinitionError} `E_IMAGE_NOT_FOUND` */
   find(text: string): ImageRecord | IndexRecord {
-    const { images } = this.#parts.store;
+    return this.#parts.store.images.find(this.nameOf(text) ?? text);
+  }
+
+  /** The whole name that `text` is in the store; undefined for an id. */
+  nameOf(text: string): string | undefined {
     const name = tryLocalName(text);
-    return images.find(name !== undefined && images.hasName(name) ? name : text);
+    return name !== undefined && this.#parts.store.images.hasName(name) ? name : undefined;
   }
 
   /**

@@ -58,6 +58,27 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'skopeo', 'umoci', 'getfattr')
     expect(skopeoInspect(`oci-archive:${at('oci.tar')}`).Digest).toBe(stdout.trim());
   });
 
+  test('`export` writes what a build would have written, also to standard output', async () => {
+    const { stdout } = await succeed(
+      [
+        'export',
+        'out:1',
+        '-o',
+        `type=oci,dest=${at('exported.tar')}`,
+        '-o',
+        `type=tar,dest=${at('root.tar')}`,
+      ],
+      inStore(),
+    );
+    const built = await output(`type=oci,dest=${at('built.tar')}`);
+    expect(stdout.split('\n')[0]).toBe(built.stdout.trim());
+    expect(readFileSync(at('exported.tar')).equals(readFileSync(at('built.tar')))).toBe(true);
+    const piped = await succeed(['export', 'out:1', '-o', '-'], inStore());
+    expect(piped.stdoutBytes.equals(readFileSync(at('root.tar')))).toBe(true);
+    const unknown = await run(['export', 'out:2', '-o', '-'], inStore());
+    expect([unknown.status, unknown.stderr]).toEqual([2, expect.stringContaining('E_IMAGE_NOT_FOUND')]);
+  });
+
   test('compressions and levels: other blobs, the same diffIDs, the same tree', async () => {
     const kinds = [
       'zstd',

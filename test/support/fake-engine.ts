@@ -9,6 +9,7 @@ import type {
   EngineOptions,
   HostCheck,
   InspectedImage,
+  OutputSpec,
   RegistryLogin,
   RunOptions,
   StoredImage,
@@ -67,6 +68,7 @@ export interface FakeEngineCalls {
     readonly options: RunOptions | undefined;
   };
   pushed?: readonly [name: string, destination: string];
+  exported?: readonly (readonly [name: string, spec: OutputSpec])[];
   tagged: (readonly [source: string, target: string])[];
   pruned?: object | undefined;
   /** The verb and its words. */
@@ -127,6 +129,10 @@ export function fakeEngine(script: FakeEngineScript = {}): {
       push: async (name, destination) => {
         calls.pushed = [name, destination];
         return { digest: digestOf('d') };
+      },
+      output: async (name, spec) => {
+        calls.exported = [...(calls.exported ?? []), [name, spec]];
+        return { digest: digestOf('e') };
       },
       tag: (source, target) => {
         calls.tagged.push([source, target]);

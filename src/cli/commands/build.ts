@@ -17,7 +17,7 @@ import type {
 import { missCollector } from '../explain.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
 import { flag, list, nonEmpty, type Values, value } from '../option.ts';
-import { parseOutput } from '../output-spec.ts';
+import { OUTPUT_OPTION, refuseStdout } from '../output-option.ts';
 import { withEngine } from '../session.ts';
 import { ENGINE_OPTIONS, PLATFORMS_OPTION } from '../shared-options.ts';
 import { formatTable } from '../table.ts';
@@ -34,22 +34,7 @@ const options = {
       'A name by which the store remembers the image, and under which `--push` sends it: `repository[:tag]`. Needs a definition with one image.',
     parse: nonEmpty,
   }),
-  output: list({
-    long: 'output',
-    short: 'o',
-    valueName: 'SPEC',
-    summary: 'Where to write the image besides the store',
-    detail:
-      'Comma-separated fields, with quotes as in CSV: `type=oci|docker|registry|image|tar|local|cacheonly`, `dest=PATH`, `tar=false` (a directory, for `oci`), `name=REFERENCE` (several with commas between them, in quotes), `push=true` (of `image`), `push-by-digest=true`, `compression=zstd|gzip|uncompressed` (of all layers; `force-compression=false` leaves those of a base as they are), `compression-level=N`, `rewrite-timestamp=true`, `source-date-epoch=SECONDS`, `oci-mediatypes=false`, `annotation.KEY=VALUE`. `tar` and `local` are the bare root file system; of several platforms each gets a directory such as `linux_arm64`, unless `platform-split=false`. `local` writes what differs from what is there and keeps what else is there; `mode=delete` removes that. `dest=-` is standard output. Alone, a path means `type=local` and `-` means `type=tar,dest=-`.',
-    completion: [
-      'type=oci,dest=',
-      'type=docker,dest=',
-      'type=registry',
-      'type=tar,dest=',
-      'type=local,dest=',
-    ],
-    parse: parseOutput,
-  }),
+  output: OUTPUT_OPTION,
   push: flag({
     long: 'push',
     summary: 'Send the image to the registry of every --tag',
@@ -312,16 +297,7 @@ function checkRequest(
       hint: 'give it a --tag, or name= in the output',
     });
   }
-  const toStdout = outputs.filter((output) => output.dest === '-').length;
-  if (toStdout > 1) {
-    throw new UsageError('two outputs cannot both go to standard output', { code: 'E_USAGE' });
-  }
-  if (toStdout > 0 && context.stdout.isTTY === true) {
-    throw new UsageError('an archive would be written to the terminal', {
-      code: 'E_USAGE',
-      hint: 'redirect standard output, or give the output a dest=',
-    });
-  }
+  refuseStdout(outputs, context);
 }
 
 function buildOptions(

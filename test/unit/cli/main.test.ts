@@ -266,6 +266,19 @@ describe('the other commands', () => {
     expect(Object.keys(JSON.parse(json.stdout))).toEqual(['again', 'job']);
   });
 
+  it('exports', async () => {
+    const two = await cli(['export', 'a:1', '-o', 'type=oci,dest=a.tar', '-o', 'a-root']);
+    expect(two.calls.exported).toEqual([
+      ['a:1', { type: 'oci', dest: 'a.tar' }],
+      ['a:1', { type: 'local', dest: 'a-root' }],
+    ]);
+    expect(two.stdout).toBe(`${digestOf('e')}\n`.repeat(2));
+    expect((await cli(['export', 'a:1', '-o', 'type=tar,dest=-'])).stdout).toBe('');
+    const nowhere = await cli(['export', 'a:1']);
+    expect(nowhere.status).toBe(2);
+    expect(nowhere.stderr).toContain('nothing says where to write the image');
+  });
+
   it('pushes, pulls, tags, lists and removes', async () => {
     expect((await cli(['push', 'a:1'])).calls.pushed).toEqual(['a:1', 'a:1']);
     const push = await cli(['push', 'a:1', 'r.example/a:1']);
