@@ -30,6 +30,10 @@ export const ERROR_CODES = {
   E_FREE_THREADED: { who: 'definition', meaning: 'A free-threaded Python where none exists.' },
   E_BUILDER_VERSION: { who: 'definition', meaning: 'An unknown builder version.' },
   E_REMOTE_PATH_RELATIVE: { who: 'definition', meaning: 'A path in the image must be absolute here.' },
+  E_GPU_FORMAT: {
+    who: 'definition',
+    meaning: 'A request for GPUs that is not TYPE[:COUNT], or a list where one request is taken.',
+  },
   E_STEP_AFTER_MOUNT: {
     who: 'definition',
     meaning: 'A build step follows local files that are only mounted.',

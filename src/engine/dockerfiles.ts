@@ -151,6 +151,7 @@ export class Dockerfiles implements AsyncDisposable {
       allow: new Set(declaration.allow),
       stepEnv: declaration.stepEnv,
       stepSecretEnv: secretEnv,
+      stepGpus: declaration.stepGpus,
       definition,
       layer,
       ...(begin === undefined ? {} : { begin }),

@@ -32,6 +32,8 @@ export interface ExecAction {
   readonly ulimits?: readonly Ulimit[];
   /** Devices by their names in the Container Device Interface. Part of the key. */
   readonly devices?: readonly DeviceRequest[];
+  /** Alternatives, the best first; the first that this machine has is lent. Part of the key. @defaultValue none */
+  readonly gpus?: readonly GpuRequest[];
   readonly mounts: readonly Mount[];
   /** Environment variables whose values come from the secret store when the step runs. Only the names are in the key. */
   readonly secretEnv: readonly SecretVariable[];
@@ -53,6 +55,14 @@ export interface Ulimit {
   readonly name: string;
   readonly soft: number;
   readonly hard: number;
+}
+
+/** So many GPUs of a type. The request counts for the key, never the devices that satisfy it. */
+export interface GpuRequest {
+  /** In capitals, such as `A100-80GB`; `ANY` is any. */
+  readonly type: string;
+  /** At least 1. */
+  readonly count: number;
 }
 
 export interface DeviceRequest {

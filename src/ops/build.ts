@@ -176,7 +176,7 @@ function modesKey<T extends string | number>(modes: T | Chmod): Json {
 }
 
 function execKey(action: ExecAction): Json {
-  const { argv, env, cwd, user, network, security, hostname, extraHosts, ulimits, devices } = action;
+  const { argv, env, cwd, user, network, security, hostname, extraHosts, ulimits, devices, gpus } = action;
   return {
     argv,
     env: env.map(([name, value]) => [name, value]),
@@ -193,6 +193,7 @@ function execKey(action: ExecAction): Json {
     ...(extraHosts === undefined ? {} : { extraHosts: extraHosts.map(([name]) => name) }),
     ...(ulimits === undefined ? {} : { ulimits: ulimits.map(({ name, soft, hard }) => [name, soft, hard]) }),
     ...(devices === undefined ? {} : { devices: devices.map(({ name, required }) => [name, required]) }),
+    ...(gpus === undefined ? {} : { gpus: gpus.map(({ type, count }) => [type, count]) }),
   };
 }
 

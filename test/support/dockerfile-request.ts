@@ -87,6 +87,7 @@ export function requestOf(text: string, given: DockerfileCase): DockerfileReques
     allow: new Set(given.allow ?? []),
     stepEnv: {},
     stepSecretEnv: [],
+    stepGpus: [],
     definition: 'test',
     layer: 0,
     ...(given.allStages === true ? { allStages: true } : {}),

@@ -42,7 +42,7 @@ export async function convertRun(
       return parseRunDevice(words.expand(device));
     }),
   ];
-  const { stepEnv, stepSecretEnv } = request;
+  const { stepEnv, stepSecretEnv, stepGpus } = request;
   const environment: (readonly [string, string])[] = [
     ...[...state.environment].filter(
       ([name]) => !(name in stepEnv) && !stepSecretEnv.some((each) => each.name === name),
@@ -66,6 +66,7 @@ export async function convertRun(
     ...(request.shmSizeBytes === undefined ? {} : { shmSizeBytes: request.shmSizeBytes }),
     ...(request.ulimits.length === 0 ? {} : { ulimits: request.ulimits }),
     ...(devices.length === 0 ? {} : { devices }),
+    ...(stepGpus.length === 0 ? {} : { gpus: stepGpus }),
   };
   const masked = new Map(mounted.secretEnv.map(({ name }) => [name, '****']));
   const label = state.nextLabel(command, words.shown(`${instruction.source}${script.summary}`, masked));

@@ -1,5 +1,5 @@
 /** A build of a Dockerfile as a definition declares it. Nothing is read; the engine opens it when it plans or builds. */
-import type { DeviceRequest, Ulimit } from '../../graph/action.ts';
+import type { DeviceRequest, GpuRequest, Ulimit } from '../../graph/action.ts';
 import type { BuildSecret } from '../../secret/build-secret.ts';
 import type { Secret } from '../../secret/secret.ts';
 import type { SshAgentSpec } from '../../secret/ssh-agent-spec.ts';
@@ -32,6 +32,8 @@ export interface DockerfileDeclaration {
   /** Variables of every RUN, as the options of a method of the Image API give them. */
   readonly stepEnv: Readonly<Record<string, string>>;
   readonly stepSecrets: readonly Secret[];
+  /** GPUs of every RUN; alternatives, the best first. */
+  readonly stepGpus: readonly GpuRequest[];
 }
 
 export type DockerfileSource =
@@ -68,4 +70,5 @@ export const PLAIN_DECLARATION: Omit<DockerfileDeclaration, 'file' | 'context'> 
   ssh: Object.freeze([]),
   stepEnv: Object.freeze({}),
   stepSecrets: Object.freeze([]),
+  stepGpus: Object.freeze([]),
 });

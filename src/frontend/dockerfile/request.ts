@@ -3,7 +3,7 @@
  * no process and opens no socket: whatever it must know of the world comes through a {@link DockerfileResolver}.
  */
 
-import type { DeviceRequest, SecretVariable, Ulimit } from '../../graph/action.ts';
+import type { DeviceRequest, GpuRequest, SecretVariable, Ulimit } from '../../graph/action.ts';
 import type { Edge, SourceGit } from '../../graph/vertex.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
@@ -50,6 +50,8 @@ export interface DockerfileRequest {
   /** Variables of every RUN, over those of the Dockerfile. */
   readonly stepEnv: Readonly<Record<string, string>>;
   readonly stepSecretEnv: readonly SecretVariable[];
+  /** GPUs of every RUN; alternatives, the best first. */
+  readonly stepGpus: readonly GpuRequest[];
   /** Convert every stage, for checks. @defaultValue only what the target needs */
   readonly allStages?: boolean;
   /** Names the definition in the origins of vertices, so that explanations find the last run of a step. */

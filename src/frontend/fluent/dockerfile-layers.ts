@@ -127,6 +127,7 @@ export function fromDockerfile(path: unknown, given: unknown): LayerDefinition {
     ssh: optionalStrings(method, options, 'ssh').map((each): SshAgentSpec => parseSshAgent(each)),
     stepEnv: common.env,
     stepSecrets: common.secrets,
+    stepGpus: common.gpu,
   };
   const words = [shownSource(file)];
   return {
@@ -152,6 +153,7 @@ export function dockerfileCommands(args: readonly unknown[]): LayerDefinition | 
     context: contextSource(method, options),
     stepEnv: common.env,
     stepSecrets: common.secrets,
+    stepGpus: common.gpu,
   });
   return {
     method,

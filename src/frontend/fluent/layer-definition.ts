@@ -3,7 +3,7 @@
  * configuration, which local files it declares. Plans and graphs are made from the same value, so they cannot disagree.
  */
 import type { Json } from '../../base/canonical-json.ts';
-import type { ToolSupport } from '../../graph/action.ts';
+import type { GpuRequest, ToolSupport } from '../../graph/action.ts';
 import type { Secret } from '../../secret/secret.ts';
 import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
 import type { BuilderVersion } from './builder-version.ts';
@@ -23,6 +23,8 @@ export interface LayerDefinition {
   readonly env: Readonly<Record<string, string>>;
   /** For this call's commands only. Identities are in the key. */
   readonly secrets: readonly Secret[];
+  /** For this call's commands only; alternatives, the best first. In the key. */
+  readonly gpu: readonly GpuRequest[];
   readonly forceBuild: boolean;
   /** What counts besides the text of the commands. */
   readonly keyExtras: Readonly<Record<string, Json>>;

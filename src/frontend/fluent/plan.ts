@@ -1,6 +1,7 @@
 /** How steps are described (A0.6 of the Image API): documentation for users, and a surface for tests. */
 import { canonicalJson, type Json } from '../../base/canonical-json.ts';
 import { sha256Hex } from '../../base/sha256.ts';
+import type { GpuRequest } from '../../graph/action.ts';
 import type { SecretIdentity } from '../../secret/secret.ts';
 import { parseDockerfile } from '../dockerfile/parse.ts';
 import type { BuilderVersion } from './builder-version.ts';
@@ -43,7 +44,8 @@ export interface LayerPlan {
   readonly contextMount: null | { readonly files: Readonly<Record<string, PlanFile>> };
   readonly env: Readonly<Record<string, string>>;
   readonly secrets: readonly SecretIdentity[];
-  readonly gpu: readonly never[];
+  /** Alternatives, the best first; empty is none. */
+  readonly gpu: readonly GpuRequest[];
   readonly buildArgs: Readonly<Record<string, string>>;
   readonly volumes: readonly never[];
   readonly registryAuth: null | { readonly type: 'static'; readonly secret: SecretIdentity | null };
@@ -164,7 +166,7 @@ function planLayer(
     contextMount: mounted === undefined ? null : { files: mounted },
     env: { ...layer.env },
     secrets: layer.secrets.map((secret) => secret.identity),
-    gpu: [],
+    gpu: layer.gpu,
     buildArgs: { ...buildArgsOf(layer) },
     volumes: [],
     registryAuth: base?.registryAuth ?? null,
@@ -219,7 +221,7 @@ function definitionHash(
       // Names and values, sorted by name: the order in which they were written changes nothing.
       env: plan.env,
       secrets: plan.secrets,
-      gpu: plan.gpu,
+      gpu: plan.gpu.map(({ type, count }) => ({ type, count })),
       buildArgs: plan.buildArgs,
       volumes: plan.volumes,
       registryAuth: plan.registryAuth,

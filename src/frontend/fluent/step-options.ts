@@ -1,7 +1,9 @@
 /** Options that every layer method has (A0.5 of the Image API). */
 import type { Json } from '../../base/canonical-json.ts';
+import type { GpuRequest } from '../../graph/action.ts';
 import { Secret, stringEntries } from '../../secret/secret.ts';
 import { booleanOption, definitionError, isPlainObject, type Options } from './arguments.ts';
+import { gpuRequests, NO_GPU } from './gpu-request.ts';
 
 export interface StepOptions {
   /** Runs the layer and all later ones, whatever the cache knows (B3). Not part of the cache key. @defaultValue false */
@@ -13,25 +15,32 @@ export interface StepOptions {
   readonly env?: Readonly<Record<string, string | null | undefined>>;
   /** Variables from secrets, for this call's commands only. Names are part of the key, values never. @defaultValue none */
   readonly secrets?: readonly Secret[];
+  /**
+   * GPUs of this machine for this call's commands only, as `TYPE[:COUNT]`: `'H100'`, `'A100-80GB:4'`, `'any'` (B7). The request is
+   * part of the cache key, the device is not. @defaultValue none
+   */
+  readonly gpu?: string;
 }
 
-export const STEP_OPTIONS = ['forceBuild', 'env', 'secrets'] as const;
+export const STEP_OPTIONS = ['forceBuild', 'env', 'secrets', 'gpu'] as const;
 
 export interface NormalStepOptions {
   readonly forceBuild: boolean;
   readonly env: Readonly<Record<string, string>>;
   readonly secrets: readonly Secret[];
+  readonly gpu: readonly GpuRequest[];
 }
 
 export const NO_STEP_OPTIONS: NormalStepOptions = Object.freeze({
   forceBuild: false,
   env: Object.freeze({}),
   secrets: Object.freeze([]),
+  gpu: NO_GPU,
 });
 
-/** @throws {DefinitionError} `E_ARG_TYPE`, `E_SECRET_TYPE`, `E_SECRET_KEY`, `E_SECRET_VALUE` */
+/** @throws {DefinitionError} `E_ARG_TYPE`, `E_SECRET_TYPE`, `E_SECRET_KEY`, `E_SECRET_VALUE`, `E_GPU_FORMAT` */
 export function stepOptions(method: string, options: Options): NormalStepOptions {
-  const { env, secrets } = options;
+  const { env, secrets, gpu } = options;
   if (env !== undefined && !isPlainObject(env)) {
     throw definitionError('E_ARG_TYPE', `${method}(): 'env' must be an object of strings`);
   }
@@ -39,6 +48,7 @@ export function stepOptions(method: string, options: Options): NormalStepOptions
     forceBuild: booleanOption(method, options, 'forceBuild'),
     env: stringEntries(`${method}(): 'env'`, env ?? {}),
     secrets: secretList(method, secrets),
+    gpu: gpuRequests(method, gpu, { lists: false }),
   });
 }
 

@@ -458,6 +458,7 @@ class GraphBuilder {
       mounts: [],
       secretEnv,
       lend: step.lend,
+      ...(layer.gpu.length === 0 ? {} : { gpus: layer.gpu }),
       ...(step.timeoutMs === undefined ? {} : { timeoutMs: step.timeoutMs }),
     };
   }

@@ -9,6 +9,7 @@ import {
   type CopySelection,
   type DeviceRequest,
   type ExecAction,
+  type GpuRequest,
   type MkdirAction,
   type MkfileAction,
   type Mount,
@@ -67,6 +68,7 @@ const ssh: MountOf<'ssh'> = {
 };
 const ulimit: Ulimit = { name: 'nofile', soft: 1024, hard: 2048 };
 const device: DeviceRequest = { name: 'vendor.com/class=a', required: false };
+const gpu: GpuRequest = { type: 'T4', count: 2 };
 const selection: CopySelection = { wildcards: true, parents: false, exclude: [] };
 const exec: ExecAction = {
   kind: 'exec',
@@ -105,6 +107,7 @@ const execFields: Decisions<ExecAction> = {
   shmSizeBytes: unkeyed(1 << 20),
   ulimits: keyed([ulimit]),
   devices: keyed([device]),
+  gpus: keyed([gpu]),
   mounts: keyed([tmpfs]),
   secretEnv: keyed([secretVariable]),
   lend: unkeyed(['pip', 'apt'] as const),
@@ -142,6 +145,7 @@ const sshFields: Decisions<MountOf<'ssh'>> = {
 };
 const ulimitFields: Decisions<Ulimit> = { name: keyed('core'), soft: keyed(1), hard: keyed(3) };
 const deviceFields: Decisions<DeviceRequest> = { name: keyed('a.b/c=1'), required: keyed(true) };
+const gpuFields: Decisions<GpuRequest> = { type: keyed('ANY'), count: keyed(1) };
 const selectionFields: Decisions<CopySelection> = {
   wildcards: keyed(false),
   parents: keyed(true),
@@ -227,6 +231,11 @@ const kinds: readonly {
     name: 'DeviceRequest',
     fields: deviceFields,
     action: (changed) => ({ ...exec, devices: [{ ...device, ...changed }] }),
+  },
+  {
+    name: 'GpuRequest',
+    fields: gpuFields,
+    action: (changed) => ({ ...exec, gpus: [{ ...gpu, ...changed }] }),
   },
   {
     name: 'CopySelection',
