@@ -76,6 +76,16 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'An image of more layers than the kernel can stack.',
   },
+  E_NAME: { who: 'definition', meaning: 'A name that a secret, a volume or an environment cannot have.' },
+  E_VOLUME_PATH: {
+    who: 'definition',
+    meaning: 'A volume is to be mounted where that is not possible, or a path within a volume is not plain.',
+  },
+  E_VOLUME_TYPE: { who: 'definition', meaning: 'Something that is not a Volume where a Volume belongs.' },
+  E_VOLUME_DUPLICATE: {
+    who: 'definition',
+    meaning: 'One volume is to be mounted at two places of one call.',
+  },
   E_ENVIRON_MISSING: {
     who: 'definition',
     meaning: 'An environment variable that a secret reads is not set.',

@@ -36,6 +36,8 @@ export type {
 } from './frontend/fluent/dockerfile-layers.ts';
 export { Image } from './frontend/fluent/image.ts';
 export type { ImagePlan, LayerPlan, MountPlan } from './frontend/fluent/plan.ts';
+export type { VolumeFromNameOptions, VolumeMap, VolumeMountOptions } from './frontend/fluent/volume.ts';
+export { Volume } from './frontend/fluent/volume.ts';
 export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';
 export { Secret } from './secret/secret.ts';
 export type { BuildEvent } from './solver/event.ts';

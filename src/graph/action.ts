@@ -107,6 +107,17 @@ export type Mount =
       /** What an empty cache begins with: a directory of an input. */
       readonly seed?: CacheSeed;
     }
+  /** A directory that outlives builds. What it holds is in no key and no layer. */
+  | {
+      readonly kind: 'volume';
+      /** Which of the build's volumes. Not part of the key; the name is. */
+      readonly volume: string;
+      readonly name: string;
+      readonly target: string;
+      readonly readOnly: boolean;
+      /** Directory of the volume, relative. @defaultValue all of it */
+      readonly subPath?: string;
+    }
   | { readonly kind: 'tmpfs'; readonly target: string; readonly sizeBytes?: number }
   /** A file that the definition itself holds, such as the script of a RUN heredoc. Read-only. */
   | {

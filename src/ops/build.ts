@@ -209,6 +209,10 @@ function mountKey(mount: Mount): Json {
         ...(readOnly === true ? { readOnly } : {}),
       };
     }
+    case 'volume': {
+      const { kind, name, target, readOnly, subPath } = mount;
+      return { kind, name, target, readOnly, ...(subPath === undefined ? {} : { subPath }) };
+    }
     case 'tmpfs':
       return { kind: mount.kind, target: mount.target };
     case 'bind': {

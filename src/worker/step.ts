@@ -279,6 +279,8 @@ async function findMount(step: Step, mount: Mount, action: ExecAction): Promise<
         seed === undefined ? {} : { fill: (directory: string) => fillCache(step, seed, target, directory) };
       return [{ kind: 'cache', request: { ...mount, ...fill }, target, readOnly }];
     }
+    case 'volume':
+      throw new InternalError(`the volume '${mount.name}' was not sent`);
     case 'tmpfs':
       return [mount];
     case 'inline': {

@@ -17,6 +17,7 @@ const VALUES = [
   'StepError',
   'TsbuildError',
   'UsageError',
+  'Volume',
 ];
 
 const TYPES = [
@@ -38,6 +39,9 @@ const TYPES = [
   'LayerPlan',
   'MountPlan',
   'OutputSpec',
+  'VolumeFromNameOptions',
+  'VolumeMap',
+  'VolumeMountOptions',
   'WrittenOutput',
 ];
 

@@ -3,12 +3,20 @@ import { booleanOption, definitionError, flattenStrings, knownOptions, splitOpti
 import type { Diagnostic } from './diagnostic.ts';
 import { type LayerDefinition, label, type RunStep } from './layer-definition.ts';
 import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
+import type { VolumeMap } from './volume.ts';
+import { volumeMounts } from './volume-mounts.ts';
 
 export interface RunCommandsOptions extends StepOptions {
   /** Run all strings as one script with `set -e`. Part of the cache key. @defaultValue false */
   readonly sharedShell?: boolean;
   /** Wall-clock limit of each command in seconds. Not part of the cache key. @defaultValue no limit */
   readonly timeout?: number;
+  /**
+   * Mount path to volume. What commands write there persists, also if they fail, and is in no layer. Paths, names and mount
+   * options are part of the cache key, contents never. `E_VOLUME_PATH`, `E_VOLUME_TYPE`, `E_VOLUME_DUPLICATE`.
+   * @defaultValue none
+   */
+  readonly volumes?: VolumeMap;
 }
 
 /**
@@ -22,10 +30,10 @@ export function runCommands(args: readonly unknown[]): LayerDefinition | undefin
   const method = 'runCommands';
   const { values, options } = splitOptions(args);
   const commands = flattenStrings(method, values);
-  knownOptions(method, options, [...STEP_OPTIONS, 'sharedShell', 'timeout']);
+  knownOptions(method, options, [...STEP_OPTIONS, 'sharedShell', 'timeout', 'volumes']);
   const sharedShell = booleanOption(method, options, 'sharedShell');
   const limit = timeoutMs(method, options.timeout);
-  const common = stepOptions(method, options);
+  const common = { ...stepOptions(method, options), volumes: volumeMounts(method, options.volumes) };
   const empty = commands.find((command) => command.trim() === '');
   if (empty !== undefined) {
     throw definitionError('E_EMPTY_COMMAND', `${method}(): a command holds nothing but white space`);

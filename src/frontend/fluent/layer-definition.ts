@@ -9,6 +9,7 @@ import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
 import type { BuilderVersion } from './builder-version.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import type { LocalInput } from './local-input.ts';
+import type { VolumeMount } from './volume-mounts.ts';
 
 export type PlatformName = 'linux/amd64' | 'linux/arm64';
 
@@ -25,6 +26,8 @@ export interface LayerDefinition {
   readonly secrets: readonly Secret[];
   /** For this call's commands only; alternatives, the best first. In the key. */
   readonly gpu: readonly GpuRequest[];
+  /** Mounted while this call's commands run; sorted by path. Path, name and mount options are in the key. @defaultValue none */
+  readonly volumes?: readonly VolumeMount[];
   readonly forceBuild: boolean;
   /** What counts besides the text of the commands. */
   readonly keyExtras: Readonly<Record<string, Json>>;

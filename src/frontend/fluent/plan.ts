@@ -18,6 +18,7 @@ import {
   type ScannedFiles,
 } from './local-input.ts';
 import { type BaseSurroundings, type ResolvedBase, resolveBase } from './resolve-base.ts';
+import { planOfVolume, refuseSameVolume, type VolumePlan } from './volume-mounts.ts';
 
 export interface ImagePlan {
   readonly builderVersion: BuilderVersion;
@@ -47,7 +48,8 @@ export interface LayerPlan {
   /** Alternatives, the best first; empty is none. */
   readonly gpu: readonly GpuRequest[];
   readonly buildArgs: Readonly<Record<string, string>>;
-  readonly volumes: readonly never[];
+  /** Sorted by path. */
+  readonly volumes: readonly VolumePlan[];
   readonly registryAuth: null | { readonly type: 'static'; readonly secret: SecretIdentity | null };
   readonly buildFunction: null;
   /** Own flag or an ancestor's. */
@@ -86,6 +88,7 @@ export async function planImage(
   let forced = false;
   const plans = layers.map((layer, index) => {
     forced ||= layer.forceBuild;
+    refuseSameVolume(layer.method, layer.volumes ?? [], surroundings.settings.environment);
     return planLayer(layer, index === 0 ? base : undefined, forced, found);
   });
   const diagnostics = layers.flatMap((layer, index): Diagnostic[] => [
@@ -168,7 +171,7 @@ function planLayer(
     secrets: layer.secrets.map((secret) => secret.identity),
     gpu: layer.gpu,
     buildArgs: { ...buildArgsOf(layer) },
-    volumes: [],
+    volumes: (layer.volumes ?? []).map(planOfVolume),
     registryAuth: base?.registryAuth ?? null,
     buildFunction: null,
     forceBuild,
@@ -223,7 +226,12 @@ function definitionHash(
       secrets: plan.secrets,
       gpu: plan.gpu.map(({ type, count }) => ({ type, count })),
       buildArgs: plan.buildArgs,
-      volumes: plan.volumes,
+      volumes: plan.volumes.map(({ path, name, readOnly, subPath }) => ({
+        path,
+        name,
+        readOnly,
+        ...(subPath === undefined ? {} : { subPath }),
+      })),
       registryAuth: plan.registryAuth,
       buildFunction: plan.buildFunction,
       builderVersion: builderVersion ?? null,

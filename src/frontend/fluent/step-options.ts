@@ -4,6 +4,7 @@ import type { GpuRequest } from '../../graph/action.ts';
 import { Secret, stringEntries } from '../../secret/secret.ts';
 import { booleanOption, definitionError, isPlainObject, type Options } from './arguments.ts';
 import { gpuRequests, NO_GPU } from './gpu-request.ts';
+import { Volume } from './volume.ts';
 
 export interface StepOptions {
   /** Runs the layer and all later ones, whatever the cache knows (B3). Not part of the cache key. @defaultValue false */
@@ -72,6 +73,10 @@ export function recipeOf(options: Options): Json {
 function recipeValue(value: unknown): Json {
   if (value instanceof Secret) {
     return value.identity as unknown as Json;
+  }
+  if (value instanceof Volume) {
+    const { name, readOnly, subPath = null } = value;
+    return { name, readOnly, subPath };
   }
   if (value instanceof URL) {
     return value.href;

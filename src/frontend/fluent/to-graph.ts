@@ -27,6 +27,8 @@ import {
   resolveBase,
 } from './resolve-base.ts';
 import { stepEnvironment } from './step-environment.ts';
+import type { Volume } from './volume.ts';
+import { mountOfVolume, refuseSameVolume } from './volume-mounts.ts';
 
 /** Answers what only the outside knows about bases. Implemented by the engine. */
 export interface ConfigResolver {
@@ -107,6 +109,8 @@ export interface ImageGraph {
   readonly sourceDateEpoch: number | undefined;
   /** By the id that actions use. */
   readonly secrets: ReadonlyMap<string, Secret>;
+  /** By the id that mounts use. */
+  readonly volumes: ReadonlyMap<string, Volume>;
   /** Credentials of `source-image` vertices, by vertex. */
   readonly registrySecrets: ReadonlyMap<Digest, Secret>;
   /** Mirrors of `source-debian` vertices, by vertex; where the archive is read from is in no key. */
@@ -143,6 +147,7 @@ export async function toGraph(
   await build.begin(first, base.source, base.from, resolver, refresh);
   await build.addLayer(first, base.steps, 0);
   for (const [index, layer] of layers.entries()) {
+    refuseSameVolume(layer.method, layer.volumes ?? [], settings.environment);
     if (index > 0) {
       await build.addLayer(layer, layer.steps, index);
     }
@@ -182,6 +187,7 @@ class GraphBuilder {
   readonly #localInputs = new Map<string, LocalInput>();
   readonly #layouts = new Map<string, OciLayoutSource>();
   readonly #secrets = new Map<string, Secret>();
+  readonly #volumes = new Map<string, Volume>();
   readonly #registrySecrets = new Map<Digest, Secret>();
   readonly #debianMirrors = new Map<Digest, string>();
   readonly #contextInputs = new Map<string, ContextInput>();
@@ -353,6 +359,7 @@ class GraphBuilder {
       localInputs: this.#localInputs,
       layouts: this.#layouts,
       secrets: this.#secrets,
+      volumes: this.#volumes,
       registrySecrets: this.#registrySecrets,
       debianMirrors: this.#debianMirrors,
     };
@@ -448,6 +455,10 @@ class GraphBuilder {
     for (const secret of layer.secrets) {
       this.#secrets.set(secret.id, secret);
     }
+    const { volumes = [] } = layer;
+    for (const { volume } of volumes) {
+      this.#volumes.set(volume.id, volume);
+    }
     return {
       kind: 'exec',
       argv: argvOf(step, this.#config.shell),
@@ -455,7 +466,7 @@ class GraphBuilder {
       cwd: this.#config.workingDir,
       user: this.#config.user,
       network: 'host',
-      mounts: [],
+      mounts: volumes.map(mountOfVolume),
       secretEnv,
       lend: step.lend,
       ...(layer.gpu.length === 0 ? {} : { gpus: layer.gpu }),

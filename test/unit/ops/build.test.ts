@@ -66,6 +66,13 @@ const ssh: MountOf<'ssh'> = {
   gid: 0,
   required: false,
 };
+const volume: MountOf<'volume'> = {
+  kind: 'volume',
+  volume: 'volume-1',
+  name: 'cache',
+  target: '/cache',
+  readOnly: false,
+};
 const ulimit: Ulimit = { name: 'nofile', soft: 1024, hard: 2048 };
 const device: DeviceRequest = { name: 'vendor.com/class=a', required: false };
 const gpu: GpuRequest = { type: 'T4', count: 2 };
@@ -153,6 +160,13 @@ const selectionFields: Decisions<CopySelection> = {
 };
 const chmodFields: Decisions<Chmod> = { chmod: keyed('u+x') };
 const tmpfsFields: Decisions<MountOf<'tmpfs'>> = { target: keyed('/var/tmp'), sizeBytes: unkeyed(1 << 20) };
+const volumeFields: Decisions<MountOf<'volume'>> = {
+  volume: unkeyed('volume-2'),
+  name: keyed('other'),
+  target: keyed('/other'),
+  readOnly: keyed(true),
+  subPath: keyed('a'),
+};
 const bindFields: Decisions<MountOf<'bind'>> = {
   input: keyed(2),
   source: keyed('/lib'),
@@ -209,6 +223,7 @@ const kinds: readonly {
   },
   { name: "Mount 'cache'", fields: cacheFields, action: (changed) => withMount({ ...cache, ...changed }) },
   { name: "Mount 'tmpfs'", fields: tmpfsFields, action: (changed) => withMount({ ...tmpfs, ...changed }) },
+  { name: "Mount 'volume'", fields: volumeFields, action: (changed) => withMount({ ...volume, ...changed }) },
   { name: "Mount 'bind'", fields: bindFields, action: (changed) => withMount({ ...bind, ...changed }) },
   {
     name: "Mount 'secret'",
