@@ -14,6 +14,7 @@ import type { Diagnostic } from '../frontend/fluent/diagnostic.ts';
 import { type Image, imageParts, recordAttempt } from '../frontend/fluent/image.ts';
 import type { LayerDefinition, PlatformName } from '../frontend/fluent/layer-definition.ts';
 import { inputName } from '../frontend/fluent/local-input.ts';
+import { callDiagnostics } from '../frontend/fluent/plan.ts';
 import { type ImageGraph, toGraph } from '../frontend/fluent/to-graph.ts';
 import { ROOT_OWNER } from '../graph/action.ts';
 import { type Edge, firstOutput, vertex } from '../graph/vertex.ts';
@@ -29,6 +30,7 @@ import type { LayerId } from '../solver/op.ts';
 import { type KnownVertex, type Solution, solve } from '../solver/solve.ts';
 import { type Annotation, annotationsOf } from './annotations.ts';
 import { resolveBaseImage } from './base-resolver.ts';
+import { BuildWarnings, warningsOfFiles } from './build-warnings.ts';
 import { inlineCache, portableIds } from './cache-export.ts';
 import type { ImportedCaches } from './cache-import.ts';
 import { Dockerfiles } from './dockerfiles.ts';
@@ -129,11 +131,11 @@ export async function solveImages(
     ),
   );
   await options.imported;
-  const diagnostics = graphs.flatMap((graph) => graph.diagnostics);
-  const warn = ({ layer: _, ...warning }: Diagnostic) => emit({ kind: 'warning', ...warning });
-  // What the checks found may be why a step fails.
-  for (const diagnostic of diagnostics.filter(({ source }) => source !== undefined)) {
-    warn(diagnostic);
+  const warnings = new BuildWarnings(emit);
+  // What the calls say and the checks found may be why a step fails.
+  for (const [index, image] of images.entries()) {
+    warnings.add(index, callDiagnostics(imageParts(image).layers));
+    warnings.add(index, graphs[index]?.diagnostics.filter(({ source }) => source !== undefined) ?? []);
   }
   const tips = graphs.map((graph) => graph.tip.vertex);
   let failing: readonly (readonly string[])[] = [];
@@ -169,10 +171,14 @@ export async function solveImages(
   }).catch((error: unknown) => {
     throw withImageId(error, failing);
   });
-  for (const diagnostic of diagnostics.filter(({ source }) => source === undefined)) {
-    warn(diagnostic);
+  for (const [index, image] of images.entries()) {
+    const { layers } = imageParts(image);
+    warnings.add(index, graphs[index]?.diagnostics.filter(({ source }) => source === undefined) ?? []);
+    warnings.add(index, await warningsOfFiles(layers, (input) => inputs.scan(input, signal)));
   }
-  const solved = images.map((image, index) => describe(image, graphs[index] as ImageGraph, solution));
+  const solved = images.map((image, index) =>
+    describe(image, { ...(graphs[index] as ImageGraph), diagnostics: warnings.ofImage(index) }, solution),
+  );
   return { solved, context: { signal, emit }, inputs };
 }
 

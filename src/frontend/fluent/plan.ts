@@ -91,25 +91,37 @@ export async function planImage(
     refuseSameVolume(layer.method, layer.volumes ?? [], surroundings.settings.environment);
     return planLayer(layer, index === 0 ? base : undefined, forced, found);
   });
-  const diagnostics = layers.flatMap((layer, index): Diagnostic[] => [
-    ...(index === 0 ? base.diagnostics : []),
-    ...layer.diagnostics.map((each) => ({ ...each, layer: index })),
-    ...inputsOf(layer).flatMap((input) =>
-      findingsOf(found(input)).map((each) => ({ ...each, layer: index })),
-    ),
-    ...(layer.forceBuild ? [forceLeft(layer.method, index)] : []),
-  ]);
   return {
     builderVersion: base.builderVersion,
     platform: `${base.platform.os}/${base.platform.architecture}`,
     layers: plans,
     mounts: mounts.map(({ kind, input }) => ({ kind, files: fileMap(found(input).entries) })),
     diagnostics: [
-      ...diagnostics,
+      ...base.diagnostics,
+      ...callDiagnostics(layers),
+      ...inputDiagnostics(layers, found),
       ...mounts.flatMap(({ input }) => findingsOf(found(input))),
       ...(options.lint === true ? lint(layers) : []),
     ],
   };
+}
+
+/** Warnings about what the calls say, known before anything is read. */
+export function callDiagnostics(layers: readonly LayerDefinition[]): Diagnostic[] {
+  return layers.flatMap((layer, index) => [
+    ...layer.diagnostics.map((each) => ({ ...each, layer: index })),
+    ...(layer.forceBuild ? [forceLeft(layer.method, index)] : []),
+  ]);
+}
+
+/** Warnings about the local files that the calls name. */
+export function inputDiagnostics(
+  layers: readonly LayerDefinition[],
+  found: (input: LocalInput) => Pick<ScannedFiles, 'findings'>,
+): Diagnostic[] {
+  return layers.flatMap((layer, index) =>
+    inputsOf(layer).flatMap((input) => findingsOf(found(input)).map((each) => ({ ...each, layer: index }))),
+  );
 }
 
 /** Lines of a layer's steps, without `FROM`. Histories are made of them too. */
@@ -255,7 +267,7 @@ function planFile({ sha256, mode, link }: InputEntry): PlanFile {
 }
 
 /** Warnings about a local input. Paths in them are the user's own, relative to what was added. */
-export function findingsOf({ findings }: ScannedFiles): Diagnostic[] {
+export function findingsOf({ findings }: Pick<ScannedFiles, 'findings'>): Diagnostic[] {
   const found: Diagnostic[] = [];
   if (findings.unfiltered.length > 0) {
     found.push({
