@@ -8,12 +8,16 @@ import { fileURLToPath } from 'node:url';
 import { COMMANDS } from '../src/cli/command-table.ts';
 import { cliReference } from '../src/cli/reference.ts';
 import { ERROR_CODES, type ErrorCodeFacts } from '../src/error-codes.ts';
+import { WARNING_CODES } from '../src/warning-codes.ts';
+import { featureReference } from '../test/support/feature-reference.ts';
 
 /** Path in the repository to what belongs there. */
 export async function generated(): Promise<ReadonlyMap<string, string>> {
   return new Map([
     ['docs/reference/cli.md', await cliReference(COMMANDS)],
     ['docs/reference/errors.md', errorReference()],
+    ['docs/reference/warnings.md', warningReference()],
+    ['docs/reference/image-api-features.md', featureReference()],
   ]);
 }
 
@@ -48,6 +52,23 @@ function errorReference(): string {
     }
   }
   return `${parts.join('\n\n')}\n`;
+}
+
+function warningReference(): string {
+  const rows = Object.entries(WARNING_CODES).map(
+    ([code, { by, meaning }]) => `| \`${code}\` | ${by} | ${meaning.replaceAll('|', '\\|')} |`,
+  );
+  return `${[
+    '# Warnings',
+    'Made by `npm run generate` from `src/warning-codes.ts`; edit the table there.',
+    [
+      'A warning never fails a build. Those of a definition are in `plan().diagnostics`; those and the ones of the build are in `BuiltImage.diagnostics`, in',
+      'the events and in what the command prints. Codes are stable: match on them, never on messages. Violations of the',
+      '[build checks](build-checks.md) are warnings too and have the names of their rules. *Lint* is only given when it is asked for:',
+      '`plan({ lint: true })`, `tsbuild plan --lint`.',
+    ].join('\n'),
+    ['| code | said by | meaning |', '|---|---|---|', ...rows].join('\n'),
+  ].join('\n\n')}\n`;
 }
 
 async function run(check: boolean): Promise<number> {

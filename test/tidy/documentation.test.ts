@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ERROR_CODES } from '../../src/error-codes.ts';
+import { WARNING_CODES } from '../../src/warning-codes.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const sources = new Map(
@@ -33,6 +34,20 @@ describe('error codes', () => {
   test('every code is documented', () => {
     const document = readFileSync(join(ROOT, 'docs/reference/errors.md'), 'utf8');
     expect(Object.keys(ERROR_CODES).filter((name) => !document.includes(`\`${name}\``))).toEqual([]);
+  });
+});
+
+describe('warning codes', () => {
+  test('every code in the source is in the table', () => {
+    const used = [...sources]
+      .filter(([name]) => name !== 'warning-codes.ts')
+      .flatMap(([, text]) => [...text.matchAll(/['"`](W_[A-Z_]+)\b/g)].map(([, code = '']) => code));
+    expect([...new Set(used)].filter((name) => !(name in WARNING_CODES))).toEqual([]);
+  });
+
+  test('every code is documented', () => {
+    const document = readFileSync(join(ROOT, 'docs/reference/warnings.md'), 'utf8');
+    expect(Object.keys(WARNING_CODES).filter((name) => !document.includes(`\`${name}\``))).toEqual([]);
   });
 });
 

@@ -51,7 +51,7 @@ const FOR_ALL = ['base', 'oci', 'errors'];
 /** These do no I/O: what they need to know of the world is handed to them. */
 const PURE = ['frontend', 'patterns', 'graph', 'solver', 'oci', 'base'];
 const IO_MODULES = /^node:(fs|fs\/promises|child_process|http|https|net|tls|dns|os|worker_threads|sqlite)$/;
-const ROOM_ALIASES: Readonly<Record<string, string>> = { 'error-codes': 'errors' };
+const ROOM_ALIASES: Readonly<Record<string, string>> = { 'error-codes': 'errors', 'warning-codes': 'errors' };
 
 interface Import {
   readonly file: string;

@@ -16,7 +16,7 @@ const loose = base as unknown as Record<string, (...args: unknown[]) => Image>;
 const looseImage = Image as unknown as Record<string, (...args: unknown[]) => Image>;
 
 describe('immutability', () => {
-  test('row 141: a method returns a new image and leaves the receiver as it is', () => {
+  test('a method returns a new image and leaves the receiver as it is (C141)', () => {
     const extended = base.aptInstall('git');
     expect(extended).not.toBe(base);
     expect(imageParts(base).layers).toHaveLength(1);
@@ -43,7 +43,7 @@ describe('immutability', () => {
     expect(JSON.stringify(imageParts(image).layers)).not.toContain('"b"');
   });
 
-  test('row 142: a call that adds nothing returns the receiver, after a pending mount too', () => {
+  test('a call that adds nothing returns the receiver, after a pending mount too (C142)', () => {
     const mounted = base.addLocalFile('/a', '/a');
     for (const image of [base, mounted]) {
       expect(image.pipInstall()).toBe(image);
@@ -65,7 +65,7 @@ describe('immutability', () => {
 
 describe('arguments', () => {
   test.each([[[3]], [[[['x']]]], [['a', { pre: true }, 'b']], [[null]], [['a', undefined, 'b']]])(
-    'row 143: %j is not a list of strings',
+    '%j is not a list of strings (C143)',
     (args) => {
       expect(() => loose.pipInstall?.(...args)).toThrow(code('E_NOT_STRINGS'));
       expect(() => loose.aptInstall?.(...args)).toThrow(code('E_NOT_STRINGS'));
@@ -128,7 +128,7 @@ describe('arguments', () => {
     expect(() => loose.runCommands?.('a', options)).toThrow(code(expected));
   });
 
-  test('row 154: null entries of env are dropped', () => {
+  test('null entries of env are dropped (C154)', () => {
     const image = base.runCommands('a', { env: { FOO: '1', BAR: null, BAZ: undefined } });
     expect(imageParts(image).layers.at(-1)?.env).toEqual({ FOO: '1' });
   });
@@ -143,7 +143,7 @@ describe('arguments', () => {
     expect(() => base.runCommands('a', ' \n\t')).toThrow(code('E_EMPTY_COMMAND'));
   });
 
-  test('rows 72, 73: env() takes strings', () => {
+  test('env() takes strings (C72, C73)', () => {
     expect(() => loose.env?.({ X: 30, Y: null, Z: '1' })).toThrow(/'X', 'Y'/);
     expect(() => loose.env?.({ X: 30 })).toThrow(code('E_ENV_NOT_STRING'));
     for (const name of ['', 'A=B', 'A B', 'A\0']) {
@@ -156,7 +156,7 @@ describe('arguments', () => {
     expect(() => loose[method]?.([1])).toThrow(code('E_ARG_TYPE'));
   });
 
-  test('row 3: a Python version is a string', () => {
+  test('a Python version is a string (C3)', () => {
     expect(() => looseImage.debianSlim?.({ pythonVersion: 3.13 })).toThrow(code('E_PYTHON_VERSION_TYPE'));
   });
 
@@ -242,7 +242,7 @@ describe('local files', () => {
 });
 
 describe('pipe and recipe', () => {
-  test('row 144: pipe() equals the inline chain', () => {
+  test('pipe() equals the inline chain', () => {
     const add = (image: Image, name: string) => image.aptInstall(name);
     expect(base.pipe(add, 'x').recipeHash).toBe(base.aptInstall('x').recipeHash);
     expect(() => base.pipe((() => 3) as never)).toThrow(code('E_ARG_TYPE'));

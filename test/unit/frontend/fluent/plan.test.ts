@@ -16,10 +16,15 @@ const codes = async (image: Image, lint = false) =>
 
 describe('bases', () => {
   test.each([
-    ['row 1', Image.debianSlim({ pythonVersion: '3.12' }), {}, 'FROM python:3.12-slim-trixie'],
-    ['row 2', Image.debianSlim(), { hostPython: '3.11' }, 'FROM python:3.11-slim-trixie'],
+    ['a series (C1)', Image.debianSlim({ pythonVersion: '3.12' }), {}, 'FROM python:3.12-slim-trixie'],
+    ['the series of the host', Image.debianSlim(), { hostPython: '3.11' }, 'FROM python:3.11-slim-trixie'],
     ['no python on the host', Image.debianSlim(), {}, 'FROM python:3.12-slim-trixie'],
-    ['row 3', Image.debianSlim({ pythonVersion: '3.13' }), {}, 'FROM python:3.13-slim-trixie'],
+    [
+      'a series as text (C3)',
+      Image.debianSlim({ pythonVersion: '3.13' }),
+      {},
+      'FROM python:3.13-slim-trixie',
+    ],
     [
       'an exact version',
       Image.debianSlim({ pythonVersion: '3.12.10' }),
@@ -27,18 +32,18 @@ describe('bases', () => {
       'FROM python:3.12.10-slim-trixie',
     ],
     [
-      'row 4',
+      'an older builder version',
       Image.debianSlim({ pythonVersion: '3.12', builderVersion: '2025.06' }),
       {},
       'FROM python:3.12-slim-bookworm',
     ],
     [
-      'row 11',
+      'an image of a registry (C11)',
       Image.fromRegistry('pytorch/pytorch:2.0.0-cuda11.7-cudnn8-runtime'),
       {},
       'FROM pytorch/pytorch:2.0.0-cuda11.7-cudnn8-runtime',
     ],
-    ['row 25', Image.fromScratch(), {}, 'FROM scratch'],
+    ['scratch (C25)', Image.fromScratch(), {}, 'FROM scratch'],
     ['a layout by tag', Image.fromOciLayout('/x', { tag: 'v1' }), {}, 'FROM oci-layout:v1'],
     ['the archive', Image.fromDebian(), {}, 'FROM debian-archive:trixie'],
     [
@@ -127,13 +132,25 @@ describe('commands', () => {
   const uv = '/.uv/uv pip install --python $(command -v python) --compile-bytecode';
   const copyUv = 'COPY --from=ghcr.io/astral-sh/uv:latest /uv /.uv/uv';
   test.each([
-    ['row 26', base.pipInstall('requests', 'pydantic'), ['RUN python -m pip install pydantic requests']],
+    [
+      'pip: packages are sorted (C26)',
+      base.pipInstall('requests', 'pydantic'),
+      ['RUN python -m pip install pydantic requests'],
+    ],
     ['row 27', base.pipInstall('x', ['z', 'y']), ['RUN python -m pip install x y z']],
     ['code point order', base.pipInstall('apple', 'Zope'), ['RUN python -m pip install Zope apple']],
-    ['row 28', base.uvPipInstall('torch<3', 'pandas==2.2.0'), [copyUv, `RUN ${uv} pandas==2.2.0 'torch<3'`]],
-    ['row 29', base.pipInstall('diffusers[torch]'), ["RUN python -m pip install 'diffusers[torch]'"]],
     [
-      'rows 30, 31',
+      'specifiers are quoted (C28)',
+      base.uvPipInstall('torch<3', 'pandas==2.2.0'),
+      [copyUv, `RUN ${uv} pandas==2.2.0 'torch<3'`],
+    ],
+    [
+      'extras are quoted (C29)',
+      base.pipInstall('diffusers[torch]'),
+      ["RUN python -m pip install 'diffusers[torch]'"],
+    ],
+    [
+      'flags of pip (C31)',
       base.pipInstall('numpy', 'scipy', {
         extraIndexUrl: 'https://xyz',
         findLinks: 'https://abc?q=123',
@@ -144,7 +161,7 @@ describe('commands', () => {
       ],
     ],
     [
-      'row 32',
+      'extra options come last, as they are (C32)',
       base.pipInstall('a', { extraOptions: ' --no-build-isolation ', indexUrl: 'https://i' }),
       ['RUN python -m pip install a --index-url https://i --no-build-isolation'],
     ],
@@ -159,9 +176,9 @@ describe('commands', () => {
       base.pipInstall('p', { extraIndexUrl: T }),
       [`RUN python -m pip install p --extra-index-url "${T}"`],
     ],
-    ['row 40', base.uvPipInstall('pandas', 'numpy'), [copyUv, `RUN ${uv} numpy pandas`]],
+    ['uv (C40)', base.uvPipInstall('pandas', 'numpy'), [copyUv, `RUN ${uv} numpy pandas`]],
     [
-      'row 41',
+      'flags of uv (C41)',
       base.uvPipInstall('a', {
         extraIndexUrl: 'https://e',
         findLinks: 'https://f',
@@ -174,7 +191,11 @@ describe('commands', () => {
         `RUN ${uv} --find-links https://f --extra-index-url https://e --prerelease allow -v a`,
       ],
     ],
-    ['row 54', base.aptInstall('git', 'curl'), ['RUN apt-get update', 'RUN apt-get install -y git curl']],
+    [
+      'apt: packages in the order of the call (C54)',
+      base.aptInstall('git', 'curl'),
+      ['RUN apt-get update', 'RUN apt-get install -y git curl'],
+    ],
     [
       'row 56',
       base.aptInstall('--purge', 'build-essential', 'cmake'),
@@ -192,26 +213,38 @@ describe('commands', () => {
       ['RUN apt-get remove -y --purge a'],
     ],
     [
-      'row 57',
+      'a command as it is written (C57)',
       base.runCommands('apt-get autoremove -y && apt-get clean'),
       ['RUN apt-get autoremove -y && apt-get clean'],
     ],
-    ['row 61', base.runCommands('a', 'b'), ['RUN a', 'RUN b']],
+    ['a line for every command', base.runCommands('a', 'b'), ['RUN a', 'RUN b']],
     ['one script', base.runCommands('cd x', 'pwd', { sharedShell: true }), ['RUN cd x\npwd']],
-    ['row 68', base.runCommands('pip install -e .'), ['RUN pip install -e .']],
-    ['row 18', base.entrypoint(['/usr/bin/my_entrypoint.sh']), ['ENTRYPOINT ["/usr/bin/my_entrypoint.sh"]']],
-    ['row 17', base.entrypoint([]), ['ENTRYPOINT []']],
-    ['row 77', base.cmd(['echo', 'hi "x"']), ['CMD ["echo", "hi \\"x\\""]']],
-    ['row 77: shell', base.shell(['/bin/bash', '-c']), ['SHELL ["/bin/bash", "-c"]']],
-    ['row 71', base.env({ MY_VAR: 'value', DEBUG: 'true' }), ['ENV MY_VAR=value', 'ENV DEBUG=true']],
-    ['row 75', base.env({ A: "x y'z", P: '/a:$PATH' }), [`ENV A='x y'"'"'z'`, "ENV P='/a:$PATH'"]],
-    ['row 76', base.workdir('/app'), ['WORKDIR /app']],
+    ['installs of the project itself (C68)', base.runCommands('pip install -e .'), ['RUN pip install -e .']],
+    [
+      'an entrypoint (C18)',
+      base.entrypoint(['/usr/bin/my_entrypoint.sh']),
+      ['ENTRYPOINT ["/usr/bin/my_entrypoint.sh"]'],
+    ],
+    ['no entrypoint', base.entrypoint([]), ['ENTRYPOINT []']],
+    ['cmd (C77)', base.cmd(['echo', 'hi "x"']), ['CMD ["echo", "hi \\"x\\""]']],
+    ['shell (C77)', base.shell(['/bin/bash', '-c']), ['SHELL ["/bin/bash", "-c"]']],
+    [
+      'env: a line for every variable, in order (C71)',
+      base.env({ MY_VAR: 'value', DEBUG: 'true' }),
+      ['ENV MY_VAR=value', 'ENV DEBUG=true'],
+    ],
+    [
+      'env: literal values (C75)',
+      base.env({ A: "x y'z", P: '/a:$PATH' }),
+      [`ENV A='x y'"'"'z'`, "ENV P='/a:$PATH'"],
+    ],
+    ['workdir', base.workdir('/app'), ['WORKDIR /app']],
     ['workdir quoted', base.workdir('/my app'), ["WORKDIR '/my app'"]],
   ])('%s', async (_, image, lines) => {
     expect(await lastLines(image)).toEqual(['FROM base', ...lines]);
   });
 
-  test('rows 51, 65: state that is lost between commands is warned about', async () => {
+  test('state that is lost between commands is warned about', async () => {
     expect(await codes(base.runCommands('curl -sSL x | python3 -', 'export PATH=/x'))).toEqual([
       'W_EXPORT_LOST',
     ]);
@@ -230,14 +263,14 @@ describe('commands', () => {
     expect(plan.diagnostics).toEqual([expect.objectContaining({ code: 'W_FORCE_BUILD_LEFT', layer: 1 })]);
   });
 
-  test('rows 145, 146: lint', async () => {
+  test('lint (C145, C146)', async () => {
     expect(await codes(base.uvPipInstall('torch==2.1.0', 'a @ https://x/a.whl'), true)).toEqual([]);
     expect(await codes(base.uvPipInstall('torch>=2'), true)).toEqual(['W_UNPINNED']);
     expect(await codes(base.uvPipInstall('torch>=2'), false)).toEqual([]);
     expect(await codes(base.pipInstall('torch==2.1.0'), true)).toEqual(['W_PIP_WHERE_UV']);
   });
 
-  test('row 156: layers in the order of the calls', async () => {
+  test('layers are in the order of the calls (C141, C156)', async () => {
     const plan = await planOf(base.aptInstall('postgresql-client').uvPipInstall('psycopg'));
     expect(plan.layers.map((layer) => layer.method)).toEqual(['fromScratch', 'aptInstall', 'uvPipInstall']);
   });
@@ -259,7 +292,7 @@ describe('definition hash', () => {
     expect(await with_(Secret.fromEnv(['TOKEN']))).not.toBe(first);
   });
 
-  test('row 154: values of env are', async () => {
+  test('values of env are (C154)', async () => {
     const with_ = (value: string) => hash(base.runCommands('a', { env: { A: value } }));
     expect(await with_('1')).not.toBe(await with_('2'));
   });

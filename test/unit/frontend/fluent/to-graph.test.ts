@@ -26,7 +26,7 @@ async function execs(image: Image, given: Surroundings = {}): Promise<ExecAction
 }
 
 describe('layers and vertices', () => {
-  test('row 61: one call is one vertex with an action for every command', async () => {
+  test('one call is one vertex with an action for every command (C61)', async () => {
     const graph = await graphOf(base.runCommands('a', '["b", "c d"]'));
     expect(graph.layerVertices.map((vertices) => vertices.length)).toEqual([1, 1]);
     expect(actionsOf(graph.tip.vertex).map((action) => action.kind === 'exec' && action.argv)).toEqual([
@@ -37,7 +37,7 @@ describe('layers and vertices', () => {
     expect(graph.tip.vertex.origin).toEqual({ method: 'runCommands', layer: 1 });
   });
 
-  test('row 65: a shared shell stops at the first failure', async () => {
+  test('a shared shell stops at the first failure', async () => {
     const [exec] = await execs(base.runCommands('cd x', 'pwd', { sharedShell: true, timeout: 1.5 }));
     expect([exec?.argv.at(-1), exec?.timeoutMs]).toEqual(['set -e\ncd x\npwd', 1500]);
   });
@@ -114,7 +114,7 @@ describe('bases', () => {
     expect(source).toEqual({ form: 'directory', hostPath: '/some/where', tag: 'v1' });
   });
 
-  test('row 5: a slim Debian from the archive is the archive and one layer of mending', async () => {
+  test('a slim Debian from the archive is the archive and one layer of mending', async () => {
     const graph = await graphOf(Image.debianSlim({ source: 'archive', platform: 'linux/arm64' }));
     const [source, mended] = graph.layerVertices[0] as [Vertex, Vertex];
     expect(source.operation).toEqual({
@@ -161,7 +161,7 @@ describe('what a command sees', () => {
     });
   });
 
-  test('row 77: shell() changes the shell of later commands, of earlier ones not', async () => {
+  test('shell() changes the shell of later commands, of earlier ones not', async () => {
     const graph = await graphOf(base.runCommands('a').shell(['/bin/bash', '-c']).runCommands('b'));
     const argvs = graph.layerVertices
       .flat()
@@ -233,26 +233,22 @@ describe('configuration of the image', () => {
   };
 
   test.each([
-    ['row 17: an empty entrypoint stays one', base.entrypoint([]), { Entrypoint: [] }],
+    ['an empty entrypoint stays one', base.entrypoint([]), { Entrypoint: [] }],
     ['E12: an inherited command is cleared', base.entrypoint(['x']), { Entrypoint: ['x'] }],
     ['E12: our own survives', base.cmd(['y']).entrypoint(['x']), { Entrypoint: ['x'], Cmd: ['y'] }],
     ['cmd after entrypoint', base.entrypoint(['x']).cmd(['y']), { Entrypoint: ['x'], Cmd: ['y'] }],
     [
-      'rows 71, 75: env',
+      'env',
       base.env({ A: "x y'z", P: '/a:$PATH' }),
       { Entrypoint: ['/e'], Cmd: ['c'], Env: ["A=x y'z", 'P=/a:$PATH'] },
     ],
-    [
-      'row 76: workdir',
-      base.workdir('/app/').workdir('../x'),
-      { Entrypoint: ['/e'], Cmd: ['c'], WorkingDir: '/x' },
-    ],
+    ['workdir', base.workdir('/app/').workdir('../x'), { Entrypoint: ['/e'], Cmd: ['c'], WorkingDir: '/x' }],
   ])('%s', async (_, image, expected) => {
     const { config } = await graphOf(image, ofBase);
     expect(config).toEqual({ ExposedPorts: { '80/tcp': {} }, Labels: { a: 'b' }, ...expected });
   });
 
-  test('row 76: workdir makes its directory', async () => {
+  test('workdir makes its directory', async () => {
     const graph = await graphOf(base.workdir('/app'));
     expect(actionsOf(graph.tip.vertex)).toEqual([
       { kind: 'mkdir', path: '/app', mode: 0o755, owner: ROOT_OWNER },
