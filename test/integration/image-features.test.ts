@@ -7,6 +7,7 @@ import { Engine } from '../../src/engine.ts';
 import { Image } from '../../src/frontend/fluent/image.ts';
 import { busyboxImage } from '../support/busybox.ts';
 import { lacks } from '../support/requires.ts';
+import { succeed } from '../support/tsbuild.ts';
 
 describe.skipIf(lacks('bwrap', 'busybox', 'root'))('features of the Image API', () => {
   let directory: string;
@@ -168,6 +169,27 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('features of the Image API', 
     ]);
     expect(first?.diagnostics.map(({ code }) => code)).toEqual(['W_COPY_UNFILTERED']);
     expect(sent).toEqual(['W_CD_LOST', 'W_FORCE_BUILD_LEFT', 'W_COPY_UNFILTERED']);
+  });
+
+  test('the command warns about style when it is asked to (C145, C146)', async () => {
+    const definition = at('style.ts');
+    writeFileSync(
+      definition,
+      "import { Image } from 'tsbuild';\nexport default Image.fromScratch().uvPipInstall('torch').uvPipInstall('torch==2.1.0').pipInstall('a==1');\n",
+    );
+    const setting = { env: { TSBUILD_HOME: at('store-of-command'), HOME: directory } };
+    const warnings = async (...flags: string[]) => {
+      const { stdout } = await succeed(['plan', ...flags, definition], setting);
+      return [...stdout.matchAll(/^# warning (\w+) \(layer (\d)\)/gm)].map(([, code, layer]) => [
+        code,
+        layer,
+      ]);
+    };
+    expect(await warnings('--lint')).toEqual([
+      ['W_UNPINNED', '2'],
+      ['W_PIP_WHERE_UV', '4'],
+    ]);
+    expect(await warnings()).toEqual([]);
   });
 
   describe('configuration', () => {

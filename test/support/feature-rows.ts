@@ -25,7 +25,7 @@ export const UNPROVEN: ReadonlyMap<number, string> = new Map([
   ...numbers('6-10 12-16 22-24').map((row): [number, string] => [row, 'being built']),
   ...numbers('33-35 44-50 52 53 160').map((row): [number, string] => [row, 'being built']),
   ...numbers('63 109 115-120 153').map((row): [number, string] => [row, 'being built']),
-  ...numbers('21 78-105 157').map((row): [number, string] => [row, 'being built']),
+  ...numbers('21 78-105 157 158').map((row): [number, string] => [row, 'being built']),
   ...numbers('106-114 131-137').map((row): [number, string] => [row, 'being built']),
   ...numbers('36-39 55 64 121-130 147-151 155 159').map((row): [number, string] => [row, 'being built']),
 ]);

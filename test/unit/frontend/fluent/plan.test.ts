@@ -265,7 +265,9 @@ describe('commands', () => {
 
   test('lint (C145, C146)', async () => {
     expect(await codes(base.uvPipInstall('torch==2.1.0', 'a @ https://x/a.whl'), true)).toEqual([]);
-    expect(await codes(base.uvPipInstall('torch>=2'), true)).toEqual(['W_UNPINNED']);
+    for (const unpinned of ['torch', 'torch>=2', 'torch[x]', 'torch!=2.0']) {
+      expect(await codes(base.uvPipInstall(unpinned), true)).toEqual(['W_UNPINNED']);
+    }
     expect(await codes(base.uvPipInstall('torch>=2'), false)).toEqual([]);
     expect(await codes(base.pipInstall('torch==2.1.0'), true)).toEqual(['W_PIP_WHERE_UV']);
   });
