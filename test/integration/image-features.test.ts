@@ -36,6 +36,23 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('features of the Image API', 
   const configOf = async (image: Image) => (await built(image)).config.config ?? {};
   const text = async (image: Image, path: string) => (await engine.readFile(image, path)).toString();
 
+  const LINES = [
+    '# syntax=docker/dockerfile:1',
+    'FROM scratch AS made',
+    'COPY  sh   /bin/sh',
+    '',
+    'ENV PATH=/bin',
+    'ARG V=none',
+    'RUN echo $V \\',
+    '  > /v',
+  ];
+  const given = () => {
+    mkdirSync(at('context'), { recursive: true });
+    writeFileSync(at('context/Dockerfile'), `${LINES.join('\n')}\n`);
+    writeFileSync(at('context/sh'), readFileSync('/bin/busybox'), { mode: 0o755 });
+    return { contextDir: at('context') };
+  };
+
   describe('bases', () => {
     test('debianSlim() takes the series of the python3 that is first on PATH (C2)', async () => {
       mkdirSync(at('bin'));
@@ -72,27 +89,10 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('features of the Image API', 
   });
 
   describe('Dockerfiles', () => {
-    const lines = [
-      '# syntax=docker/dockerfile:1',
-      'FROM scratch AS made',
-      'COPY  sh   /bin/sh',
-      '',
-      'ENV PATH=/bin',
-      'ARG V=none',
-      'RUN echo $V \\',
-      '  > /v',
-    ];
-    const given = () => {
-      mkdirSync(at('context'), { recursive: true });
-      writeFileSync(at('context/Dockerfile'), `${lines.join('\n')}\n`);
-      writeFileSync(at('context/sh'), readFileSync('/bin/busybox'), { mode: 0o755 });
-      return { contextDir: at('context') };
-    };
-
     test('the lines of the plan are those of the file (C19)', async () => {
       const plan = await engine.plan(Image.fromDockerfile(at('context/Dockerfile'), given()));
       expect(plan.layers.map(({ method }) => method)).toEqual(['fromDockerfile']);
-      expect(plan.layers[0]?.commands).toEqual(lines);
+      expect(plan.layers[0]?.commands).toEqual(LINES);
     });
 
     test('build args have a value (C20)', async () => {
@@ -107,6 +107,42 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('features of the Image API', 
         buildArgs: { MY_ARG: 'hello' },
       });
       expect(await text(image, '/arg')).toBe('hello\n');
+    });
+  });
+
+  describe('decisions', () => {
+    const ID = 'cat /proc/sys/kernel/random/uuid > /id';
+
+    test('forceBuild of a Dockerfile forces all of it', async () => {
+      writeFileSync(
+        at('forced.Dockerfile'),
+        `FROM scratch\nCOPY sh /bin/sh\nENV PATH=/bin\nRUN ${ID}\nRUN true\n`,
+      );
+      const image = (forceBuild: boolean) =>
+        Image.fromDockerfile(at('forced.Dockerfile'), { ...given(), forceBuild });
+      const first = await text(image(false), '/id');
+      expect(await text(image(false), '/id')).toBe(first);
+      expect(await text(image(true), '/id')).not.toBe(first);
+    });
+
+    test('to force and to ignore the cache at once is to ignore it', async () => {
+      const image = busyboxImage().runCommands(ID);
+      const [before] = await engine.build([image]);
+      const [apart] = await engine.build([image], { forceBuild: true, ignoreCache: true });
+      const [after] = await engine.build([image]);
+      expect(apart?.digest).not.toBe(before?.digest);
+      expect(after?.digest).toBe(before?.digest);
+    });
+
+    test('variables in sources of COPY are expanded, unknown ones are warned about', async () => {
+      const lines = ['ARG WHAT=sh', 'COPY $WHAT /of-arg', 'ENV DIR=.', 'COPY ${DIR}/sh /of-env'];
+      const image = busyboxImage().dockerfileCommands(lines, given());
+      expect(await engine.exists(image, '/of-arg')).toBe(true);
+      expect(await engine.exists(image, '/of-env')).toBe(true);
+      const unknown = busyboxImage().dockerfileCommands(['COPY $NOBODY_SAYS /x'], given());
+      expect((await built(unknown)).diagnostics).toEqual([
+        expect.objectContaining({ code: 'UndefinedVar', layer: 3 }),
+      ]);
     });
   });
 

@@ -204,16 +204,18 @@ export function aptInstall(args: readonly unknown[]): LayerDefinition | undefine
     ...common,
     keyExtras: {},
     recipe: [tokens, recipeOf(options)],
-    diagnostics: tokens.includes('--purge')
-      ? [
-          {
-            code: 'W_APT_PURGE',
-            message:
-              "aptInstall('--purge', …) removes nothing: to apt, --purge only says how removals are done; " +
-              "use aptRemove(), or apt's suffix, as in aptInstall('--purge', 'cmake-')",
-          },
-        ]
-      : [],
+    // A package with a minus behind it is removed, and then `--purge` means something.
+    diagnostics:
+      tokens.includes('--purge') && !tokens.some((token) => /^[^-].*-$/.test(token))
+        ? [
+            {
+              code: 'W_APT_PURGE',
+              message:
+                "aptInstall('--purge', …) removes nothing: to apt, --purge only says how removals are done; " +
+                "use aptRemove(), or apt's suffix, as in aptInstall('--purge', 'cmake-')",
+            },
+          ]
+        : [],
     requirements: [],
   };
 }

@@ -57,7 +57,9 @@ export function byCodePoint(one: string, other: string): number {
 
 /** Whether a requirement says which version: `==`, `===`, a URL, a file. For `W_UNPINNED`. */
 export function isPinned(requirement: string): boolean {
-  return /[^!<>~=]===?[^=]|\s@\s|^[a-z+]+:\/\/|\.whl$|^[./]/.test(requirement);
+  // What stands behind a semicolon says where the requirement holds, with an `==` of its own.
+  const [what = ''] = requirement.split(/;/, 1);
+  return /[^!<>~=]===?[^=]|\s@\s|^[a-z+]+:\/\/|\.whl$|^[./]/.test(what);
 }
 
 /**

@@ -55,6 +55,7 @@ describe('immutability', () => {
       expect(image.aptRemove()).toBe(image);
       expect(image.runCommands()).toBe(image);
       expect(image.env({})).toBe(image);
+      expect(image.dockerfileCommands([])).toBe(image);
     }
   });
 

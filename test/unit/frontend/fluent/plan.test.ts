@@ -258,6 +258,7 @@ describe('commands', () => {
 
   test('rows 55, 56: apt', async () => {
     expect(await codes(base.aptInstall('--purge', 'cmake'))).toEqual(['W_APT_PURGE']);
+    expect(await codes(base.aptInstall('--purge', 'cmake-'))).toEqual([]);
     const plan = await planOf(base.aptInstall('a', { forceBuild: true }).runCommands('x'));
     expect(plan.layers.map((layer) => layer.forceBuild)).toEqual([false, true, true]);
     expect(plan.diagnostics).toEqual([expect.objectContaining({ code: 'W_FORCE_BUILD_LEFT', layer: 1 })]);
@@ -265,7 +266,13 @@ describe('commands', () => {
 
   test('lint (C145, C146)', async () => {
     expect(await codes(base.uvPipInstall('torch==2.1.0', 'a @ https://x/a.whl'), true)).toEqual([]);
-    for (const unpinned of ['torch', 'torch>=2', 'torch[x]', 'torch!=2.0']) {
+    for (const unpinned of [
+      'torch',
+      'torch>=2',
+      'torch[x]',
+      'torch!=2.0',
+      'torch; python_version == "3.12"',
+    ]) {
       expect(await codes(base.uvPipInstall(unpinned), true)).toEqual(['W_UNPINNED']);
     }
     expect(await codes(base.uvPipInstall('torch>=2'), false)).toEqual([]);
