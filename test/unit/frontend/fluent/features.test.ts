@@ -93,6 +93,14 @@ describe('commands', () => {
   });
 });
 
+test('keyword arguments of env() are members of an object (C72)', async () => {
+  expect(await lastLines(base.env({ ENVIRONMENT: 'production', API_TIMEOUT: '30' }))).toEqual([
+    'FROM base',
+    'ENV ENVIRONMENT=production',
+    'ENV API_TIMEOUT=30',
+  ]);
+});
+
 test('a recipe as a function is the same as its chain (C144)', async () => {
   const tools = (image: Image, name: string) => image.aptInstall(name).workdir('/app');
   expect(await planOf(base.pipe(tools, 'x').cmd(['y']))).toEqual(

@@ -279,6 +279,14 @@ describe('commands', () => {
     expect(await codes(base.pipInstall('torch==2.1.0'), true)).toEqual(['W_PIP_WHERE_UV']);
   });
 
+  test('lint: files that change come after installs, unless the install reads them', async () => {
+    await using tree = await temporaryTree({ 'src/a.py': '', 'r.txt': 'a==1' });
+    const [src, file] = [join(tree.path, 'src'), join(tree.path, 'r.txt')];
+    expect(await codes(base.copyLocalDir(src, '/src').uvPipInstall('a==1'), true)).toEqual(['W_ORDER']);
+    expect(await codes(base.uvPipInstall('a==1').copyLocalDir(src, '/src'), true)).toEqual([]);
+    expect(await codes(base.copyLocalFile(file, '/r.txt').uvPipInstall('-r', '/r.txt'), true)).toEqual([]);
+  });
+
   test('layers are in the order of the calls (C141, C156)', async () => {
     const plan = await planOf(base.aptInstall('postgresql-client').uvPipInstall('psycopg'));
     expect(plan.layers.map((layer) => layer.method)).toEqual(['fromScratch', 'aptInstall', 'uvPipInstall']);
