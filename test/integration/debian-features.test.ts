@@ -20,7 +20,10 @@ export const plain = Image.fromDebian();
 export const slim = Image.debianSlim({ source: 'archive' });
 `;
 
-describe.skipIf(lacks('root', 'bwrap', 'newuidmap'))('on Debian', () => {
+/** Downloads and assembles; about a minute for all of it on two idle cores. */
+const MAY_TAKE_MS = 300_000;
+
+describe.skipIf(lacks('root', 'bwrap', 'newuidmap'))('on Debian', { timeout: MAY_TAKE_MS }, () => {
   let directory: string;
   let account: Account;
   /** Of the user without privileges. */
@@ -54,7 +57,7 @@ describe.skipIf(lacks('root', 'bwrap', 'newuidmap'))('on Debian', () => {
     slim = Image.fromOciLayout(`${account.home}/slim`);
     registry = await TestRegistry.start();
     await Image.fromOciLayout(`${account.home}/plain`).push(`${registry.host}/distribution:1`);
-  });
+  }, MAY_TAKE_MS);
   afterAll(async () => {
     await engine?.[Symbol.asyncDispose]();
     await registry?.[Symbol.asyncDispose]();
