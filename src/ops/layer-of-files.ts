@@ -3,21 +3,34 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HostError } from '../errors.ts';
-import { type CopyAction, ROOT_OWNER } from '../graph/action.ts';
+import { type Action, type CopyAction, ROOT_OWNER } from '../graph/action.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { LayerId, OpContext, Result } from '../solver/op.ts';
 import type { StepInput } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
 import type { OpTools } from './op-context.ts';
 
+/** Everything that was brought, as it lies there. */
+export function copyAll(times: CopyAction['times']): Action {
+  return {
+    kind: 'copy',
+    input: 1,
+    source: '/',
+    destination: '/',
+    owner: ROOT_OWNER,
+    modes: 'normalise',
+    times,
+  };
+}
+
 /**
+ * @param actions - How they get into the layer, as input 1.
  * @param bring - Gets the files, below `directory` or wherever they are. The worker starts meanwhile.
- * @param times - Of the files in the layer.
  */
 export async function layerOfFiles(
   options: OpTools & { readonly scratchDir: string },
   vertex: Vertex,
-  times: CopyAction['times'],
+  actions: readonly Action[],
   context: OpContext,
   bring: (directory: string, context: OpContext) => Promise<StepInput>,
 ): Promise<Result> {
@@ -41,17 +54,7 @@ export async function layerOfFiles(
       {
         layer,
         parents: [],
-        actions: [
-          {
-            kind: 'copy',
-            input: 1,
-            source: '/',
-            destination: '/',
-            owner: ROOT_OWNER,
-            modes: 'normalise',
-            times,
-          },
-        ],
+        actions,
         inputs: [{ kind: 'none' }, input],
         secrets: {},
         logPath: join(options.storeDir, 'logs', `${resultId}.log`),

@@ -1,6 +1,6 @@
 /** Files of a commit of a git repository, as a layer that holds nothing else. */
 import type { Op, Result } from '../solver/op.ts';
-import { layerOfFiles } from './layer-of-files.ts';
+import { copyAll, layerOfFiles } from './layer-of-files.ts';
 import type { GitCheckout, OpTools } from './op-context.ts';
 import { operationOf } from './operation-of.ts';
 
@@ -29,7 +29,7 @@ export function sourceGitOp(options: SourceGitOptions): Op {
       ];
     },
     execute: async (vertex, _inputs, context): Promise<Result> =>
-      await layerOfFiles(options, vertex, 'keep', context, async (directory, bringing) => ({
+      await layerOfFiles(options, vertex, [copyAll('keep')], context, async (directory, bringing) => ({
         kind: 'directory',
         hostPath: await options.checkout(operationOf(vertex, 'source-git'), directory, bringing),
       })),

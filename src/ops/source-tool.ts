@@ -1,7 +1,7 @@
 /** Tools that the engine brings, as a layer that holds nothing else. */
 import type { SourceTool, Vertex } from '../graph/vertex.ts';
 import type { Op, OpContext, Result } from '../solver/op.ts';
-import { layerOfFiles } from './layer-of-files.ts';
+import { copyAll, layerOfFiles } from './layer-of-files.ts';
 import type { OpTools } from './op-context.ts';
 import { operationOf } from './operation-of.ts';
 
@@ -34,7 +34,7 @@ export function sourceToolOp(options: SourceToolOptions): Op {
       if (options.image !== undefined) {
         return await options.image(vertex, context.signal);
       }
-      return await layerOfFiles(options, vertex, 'epoch', context, async (directory, bringing) => {
+      return await layerOfFiles(options, vertex, [copyAll('epoch')], context, async (directory, bringing) => {
         const binaries = await options.fetch(operationOf(vertex, 'source-tool'), directory, bringing);
         return {
           kind: 'files',
