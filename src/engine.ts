@@ -544,7 +544,10 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
         id = built?.id ?? '';
       }
       if (options.secret !== undefined && spec.name !== undefined) {
-        await this.#parts.registries.clientFor(parseReference(spec.name), options.secret);
+        await this.#parts.registries.clientFor(parseReference(spec.name), {
+          type: 'static',
+          secret: options.secret,
+        });
       }
       return await writeOutput(this.#parts, id, spec, names, context);
     };

@@ -27,6 +27,7 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A Python series that this base or builder version does not have.',
   },
+  E_PYTHON_MICRO: { who: 'definition', meaning: '`addPython` takes a series, not an exact version.' },
   E_FREE_THREADED: { who: 'definition', meaning: 'A free-threaded Python where none exists.' },
   E_BUILDER_VERSION: { who: 'definition', meaning: 'An unknown builder version.' },
   E_REMOTE_PATH_RELATIVE: { who: 'definition', meaning: 'A path in the image must be absolute here.' },
@@ -187,6 +188,10 @@ export const ERROR_CODES = {
   // Steps.
   E_BUILD_FAILED: { who: 'step', meaning: 'A step ended with a status other than 0.' },
   E_BUILD_SIGNAL: { who: 'step', meaning: 'A step was ended by a signal.' },
+  E_MUSL_PYTHON: {
+    who: 'step',
+    meaning: 'A Python that needs glibc is to be added to a base with musl.',
+  },
   E_BUILD_TIMEOUT: { who: 'step', meaning: 'A step ran longer than its time limit.' },
   E_STEP_NOT_STARTED: {
     who: 'step',

@@ -4,13 +4,13 @@
  */
 import type { BlobStore } from '../content/blob-store.ts';
 import type { ImageRecords } from '../content/image-records.ts';
+import type { RegistryLogin } from '../frontend/fluent/layer-definition.ts';
 import type { Digest } from '../oci/digest.ts';
 import { type ImageConfig, parseImageConfig } from '../oci/image-config.ts';
 import { MAX_DOCUMENT_BYTES } from '../oci/json-document.ts';
 import { parseManifest } from '../oci/manifest.ts';
 import { formatPlatform, type Platform } from '../oci/platform.ts';
 import { formatReference, parseReference } from '../oci/reference.ts';
-import type { Secret } from '../secret/secret.ts';
 import type { Registries } from './registries.ts';
 
 export interface ResolvedBaseImage {
@@ -32,7 +32,11 @@ export async function resolveBaseImage(
   { blobs, images, registries }: BaseResolverOptions,
   referenceText: string,
   platform: Platform,
-  options: { readonly again: boolean; readonly secret?: Secret | undefined; readonly signal: AbortSignal },
+  options: {
+    readonly again: boolean;
+    readonly login?: RegistryLogin | undefined;
+    readonly signal: AbortSignal;
+  },
 ): Promise<ResolvedBaseImage> {
   const reference = parseReference(referenceText);
   const canonical = formatReference(reference);
@@ -46,7 +50,7 @@ export async function resolveBaseImage(
       return { manifestDigest: known, config };
     }
   }
-  const client = await registries.clientFor(reference, options.secret);
+  const client = await registries.clientFor(reference, options.login);
   const resolved = await client.resolve(reference, platform, { signal: options.signal, store: blobs });
   await blobs.put(resolved.manifestBytes);
   await blobs.put(resolved.configBytes);

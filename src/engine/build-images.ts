@@ -242,10 +242,10 @@ async function graphOf(
     readDockerfile: (declaration) => dockerfiles.read(declaration),
     convertDockerfile: dockerfiles.convert,
     resolver: {
-      resolveImage: (reference, platform, { secret, refresh }) =>
+      resolveImage: (reference, platform, { login, refresh }) =>
         resolveBaseImage({ blobs, images, registries: parts.registries }, reference, platform, {
           again: again || refresh,
-          secret,
+          login,
           signal,
         }),
       resolveOciLayout: (layout, platform) => resolveLayout(parts.store, layout, platform, signal),

@@ -13,6 +13,7 @@ import { sourceGitOp } from '../ops/source-git.ts';
 import { sourceHttpOp } from '../ops/source-http.ts';
 import { sourceImageOp, sourceOciLayoutOp } from '../ops/source-image.ts';
 import { sourceLocalOp } from '../ops/source-local.ts';
+import { sourcePythonOp } from '../ops/source-python.ts';
 import { sourceToolOp } from '../ops/source-tool.ts';
 import { type Secret, secretValues } from '../secret/secret.ts';
 import type { Ops } from '../solver/solve.ts';
@@ -22,6 +23,7 @@ import type { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOfText } from './registries.ts';
 import type { RemoteSources } from './remote-sources.ts';
+import { standalonePythonArchive } from './standalone-python.ts';
 import { fetchTool, toolImage } from './tools.ts';
 
 /** What steps see of the build, and no key does (Image API, B11.2). */
@@ -75,6 +77,12 @@ export function makeOps(
         const ofNow = vertex.operation.kind === 'source-debian' && vertex.operation.snapshot === undefined;
         return mirrors.get(vertex.digest) ?? (ofNow ? settings.aptMirror : undefined);
       },
+    }),
+    'source-python': sourcePythonOp({
+      ...tools,
+      scratchDir: store.scratchDir(randomUUID()),
+      archive: (source, context) =>
+        standalonePythonArchive(parts, async () => (await openSources()).http, source, context),
     }),
     'source-tool': sourceToolOp({
       ...tools,

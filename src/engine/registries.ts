@@ -1,7 +1,6 @@
-/** The registry clients of an engine: one with the user's credentials, and one for each secret that an image brings. */
-import { RemoteError } from '../errors.ts';
+/** The registry clients of an engine: one with the user's credentials, and one for each login that an image brings. */
+import type { RegistryLogin } from '../frontend/fluent/layer-definition.ts';
 import { formatReference, parseReference, type Reference } from '../oci/reference.ts';
-import { type Secret, secretValues } from '../secret/secret.ts';
 import type { RegistryClient } from '../transport/registry/client.ts';
 import type { Mirror } from '../transport/registry/mirrors.ts';
 
@@ -15,49 +14,56 @@ export interface RegistriesOptions {
 export class Registries {
   readonly #options: RegistriesOptions;
   #usual: Promise<RegistryClient> | undefined;
-  readonly #bySecret = new Map<Secret, Promise<RegistryClient>>();
-  /** `host/repository` → the secret that it was pulled with. */
-  readonly #secrets = new Map<string, Secret>();
+  readonly #byLogin = new Map<string, Promise<RegistryClient>>();
+  /** `host/repository` → the login that it was pulled with. */
+  readonly #logins = new Map<string, RegistryLogin>();
 
   constructor(options: RegistriesOptions) {
     this.#options = options;
   }
 
-  /** The client that pulls from or pushes to a repository; a secret given once for a repository is used for it from then on. */
-  async clientFor(reference: Reference, secret?: Secret): Promise<RegistryClient> {
+  /**
+   * The client that pulls from or pushes to a repository; a login given once for a repository is used for it from then on.
+   *
+   * @throws {RemoteError} `E_AUTH` when the login's secret lacks something.
+   */
+  async clientFor(reference: Reference, login?: RegistryLogin): Promise<RegistryClient> {
     const repository = repositoryOf(reference);
-    if (secret !== undefined) {
-      this.#secrets.set(repository, secret);
+    if (login !== undefined) {
+      this.#logins.set(repository, login);
     }
-    const known = this.#secrets.get(repository);
+    const known = this.#logins.get(repository);
     if (known === undefined) {
       this.#usual ??= this.#open();
       return await this.#usual;
     }
-    let client = this.#bySecret.get(known);
+    // Credentials are for one host.
+    const key = `${reference.host} ${known.type} ${known.secret?.id ?? ''}`;
+    let client = this.#byLogin.get(key);
     if (client === undefined) {
       client = this.#open(known, reference.host);
-      this.#bySecret.set(known, client);
+      this.#byLogin.set(key, client);
+      client.catch(() => this.#byLogin.delete(key));
     }
     return await client;
   }
 
   async close(): Promise<void> {
-    const clients = [...(this.#usual === undefined ? [] : [this.#usual]), ...this.#bySecret.values()];
-    await Promise.all(clients.map(async (client) => (await client).close()));
+    const clients = [...(this.#usual === undefined ? [] : [this.#usual]), ...this.#byLogin.values()];
+    await Promise.allSettled(clients.map(async (client) => (await client).close()));
   }
 
-  async #open(secret?: Secret, host = ''): Promise<RegistryClient> {
+  async #open(login?: RegistryLogin, host = ''): Promise<RegistryClient> {
     const { mirrors, offline, environment, onWarning } = this.#options;
-    const [{ RegistryClient }, { AuthFiles }, { fixedCredentials }] = await Promise.all([
+    const [{ RegistryClient }, { AuthFiles }, { credentialsFor }] = await Promise.all([
       import('../transport/registry/client.ts'),
       import('../transport/registry/auth-files.ts'),
-      import('../transport/registry/credentials.ts'),
+      import('./registry-logins.ts'),
     ]);
     const credentials =
-      secret === undefined
+      login === undefined
         ? new AuthFiles({ environment, onWarning })
-        : fixedCredentials(host, loginOf(secret, environment));
+        : await credentialsFor(host, login, environment);
     return new RegistryClient({ credentials, mirrors, offline, environment, onWarning });
   }
 }
@@ -73,15 +79,4 @@ export function repositoryOfText(text: string): string {
 /** A reference that stands for a repository that blobs come from. */
 export function repositoryReference(repository: string): Reference {
   return parseReference(formatReference(parseReference(`${repository}:latest`)));
-}
-
-function loginOf(secret: Secret, environment: NodeJS.ProcessEnv): { username: string; password: string } {
-  const { REGISTRY_USERNAME: username, REGISTRY_PASSWORD: password } = secretValues(secret, environment);
-  if (username === undefined || password === undefined) {
-    throw new RemoteError('the registry secret lacks REGISTRY_USERNAME or REGISTRY_PASSWORD', {
-      code: 'E_AUTH',
-      hint: 'give a Secret with both variables',
-    });
-  }
-  return { username, password };
 }

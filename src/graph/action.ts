@@ -41,6 +41,8 @@ export interface ExecAction {
   readonly lend: readonly ToolSupport[];
   /** Wall-clock limit in milliseconds. Not part of the key. */
   readonly timeoutMs?: number;
+  /** What to try when the shell does not find the command. Not part of the key. */
+  readonly hintIfMissing?: string;
 }
 
 /**

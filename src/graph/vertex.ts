@@ -14,6 +14,7 @@ export type Operation =
   | SourceDebian
   | SourceLocal
   | SourceTool
+  | SourcePython
   | SourceHttp
   | SourceGit
   | { readonly kind: 'scratch' }
@@ -64,6 +65,16 @@ export interface SourceTool {
   /** `latest` or an exact version. */
   readonly version: string;
   readonly architecture: string;
+}
+
+/** The tree of a relocatable CPython, at the path at which its archive has it. */
+export interface SourcePython {
+  readonly kind: 'source-python';
+  /** Of python-build-standalone, and the name of the archive there: where it is fetched. Not part of the key. */
+  readonly release: string;
+  readonly file: string;
+  /** Of the archive. */
+  readonly digest: Digest;
 }
 
 /** A file of a web server. It was fetched, or found unchanged, before the graph was made. Results in files: `/NAME`. */

@@ -10,6 +10,7 @@ import type { SshAgentSocket, StepInput, WireSecret } from '../worker/protocol.t
 import { workerEvents } from '../worker/worker-events.ts';
 import type { AgentSockets, HttpFileContents, LocalInputs, OpTools, SecretValues } from './op-context.ts';
 import { operationOf } from './operation-of.ts';
+import { refuseMusl } from './refuse-musl.ts';
 import { httpInput } from './source-http.ts';
 
 export interface BuildOpOptions extends OpTools {
@@ -95,6 +96,7 @@ async function execute(
     );
   }
   try {
+    await refuseMusl(vertex, parents, worker, signal);
     await worker.call(
       'step',
       {

@@ -172,8 +172,11 @@ async function devicesOf(
   return edits;
 }
 
+/** What a shell ends with (POSIX, Shell Command Language, 2.8.2). */
+const COMMAND_NOT_FOUND = 127;
+
 export function stepError(
-  action: Pick<ExecAction, 'argv' | 'timeoutMs' | 'cwd' | 'user' | 'ulimits'>,
+  action: Pick<ExecAction, 'argv' | 'timeoutMs' | 'cwd' | 'user' | 'ulimits' | 'hintIfMissing'>,
   outcome: Outcome,
   output: StepOutput,
   logPath: string | undefined,
@@ -188,7 +191,9 @@ export function stepError(
         code: 'E_BUILD_FAILED',
         reason: 'exit',
         exitCode: outcome.exitCode,
-        hint: idMode === 'single' ? singleIdHint(output.tail()) : undefined,
+        hint:
+          (outcome.exitCode === COMMAND_NOT_FOUND ? action.hintIfMissing : undefined) ??
+          (idMode === 'single' ? singleIdHint(output.tail()) : undefined),
       });
     case 'signal':
       return new StepError(`the step was ended by ${outcome.signal}`, {
@@ -219,6 +224,7 @@ export function stepError(
         ...details,
         code: 'E_STEP_NOT_STARTED',
         reason: 'not-started',
+        hint: action.hintIfMissing,
       });
   }
 }

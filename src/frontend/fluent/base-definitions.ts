@@ -1,11 +1,9 @@
-/** Definitions of the first layer, one for each factory (A1 of the Image API). */
-import { Secret } from '../../secret/secret.ts';
+/** Definitions of the first layer, for the factories that need no registry, and what all of them share (A1 of the Image API). */
 import {
   booleanOption,
   definitionError,
   knownOptions,
   type Options,
-  requiredString,
   stringArray,
   stringOption,
 } from './arguments.ts';
@@ -45,11 +43,6 @@ export interface FromDebianOptions extends FactoryOptions {
   readonly mirror?: string;
   /** The archive as it was at this time, `20261015T000000Z`. @defaultValue as it is now */
   readonly snapshot?: string;
-}
-
-export interface FromRegistryOptions extends FactoryOptions {
-  /** With REGISTRY_USERNAME and REGISTRY_PASSWORD. Its identity is part of the key. @defaultValue the host's credentials */
-  readonly secret?: Secret;
 }
 
 export interface FromOciOptions extends FactoryOptions {
@@ -92,24 +85,6 @@ export function fromDebian(given: unknown): LayerDefinition {
     ...(suite === undefined ? {} : { suite }),
     ...(mirror === undefined ? {} : { mirror }),
     ...(snapshot === undefined ? {} : { snapshot }),
-  });
-}
-
-export function fromRegistry(reference: unknown, given: unknown): LayerDefinition {
-  const method = 'fromRegistry';
-  const options = knownOptions(method, given, [...FACTORY_OPTIONS, 'secret']);
-  const text = requiredString(method, 'tag', reference);
-  if (/[\s\p{Cc}]/u.test(text)) {
-    throw definitionError('E_IMAGE_NAME', `${method}(): '${text.slice(0, 200)}' is not an image reference`);
-  }
-  const { secret } = options;
-  if (secret !== undefined && !(secret instanceof Secret)) {
-    throw definitionError('E_SECRET_TYPE', `${method}(): 'secret' must be a Secret`);
-  }
-  return baseLayer(method, options, [text], {
-    kind: 'registry',
-    reference: text,
-    ...(secret === undefined ? {} : { secret }),
   });
 }
 

@@ -10,14 +10,33 @@ export interface BuilderFacts {
   readonly debian: string;
   /** Python of that Debian. */
   readonly debianPython: string;
+  /** Tag of `mambaorg/micromamba`. */
+  readonly micromamba: string;
+  /** Release that `Image.ubuntu()` has. */
+  readonly ubuntu: string;
 }
 
 const SERIES = ['3.10', '3.11', '3.12', '3.13', '3.14', '3.14t'];
 
+const MICROMAMBA = '2.1.1-debian12-slim';
+const NEWEST: BuilderFacts = {
+  pythonSeries: SERIES,
+  debian: 'trixie',
+  debianPython: '3.13',
+  micromamba: MICROMAMBA,
+  ubuntu: '24.04',
+};
+
 export const BUILDER_VERSIONS: Readonly<Record<BuilderVersion, BuilderFacts>> = {
-  '2025.06': { pythonSeries: SERIES, debian: 'bookworm', debianPython: '3.11' },
-  '2026.10': { pythonSeries: SERIES, debian: 'trixie', debianPython: '3.13' },
-  PREVIEW: { pythonSeries: SERIES, debian: 'trixie', debianPython: '3.13' },
+  '2025.06': {
+    pythonSeries: SERIES,
+    debian: 'bookworm',
+    debianPython: '3.11',
+    micromamba: MICROMAMBA,
+    ubuntu: '22.04',
+  },
+  '2026.10': NEWEST,
+  PREVIEW: NEWEST,
 };
 
 export const DEFAULT_BUILDER_VERSION: BuilderVersion = '2026.10';

@@ -13,6 +13,7 @@ export class ConfigState {
   #cmdIsOurs = false;
   #shell: readonly string[] | undefined;
   #workingDir: string | undefined;
+  #user: string | undefined;
 
   constructor(base: ContainerConfig) {
     this.#base = base;
@@ -21,6 +22,7 @@ export class ConfigState {
     this.#cmd = base.Cmd;
     this.#shell = base.Shell;
     this.#workingDir = base.WorkingDir || undefined;
+    this.#user = base.User;
   }
 
   apply(change: ConfigChange): void {
@@ -41,6 +43,9 @@ export class ConfigState {
         return;
       case 'shell':
         this.#shell = change.argv;
+        return;
+      case 'user':
+        this.#user = change.user;
         return;
     }
   }
@@ -64,7 +69,7 @@ export class ConfigState {
   }
 
   get user(): string {
-    return this.#base.User ?? '';
+    return this.#user ?? '';
   }
 
   get shell(): readonly string[] {
@@ -89,6 +94,7 @@ export class ConfigState {
       ...(this.#cmd === undefined ? {} : { Cmd: this.#cmd }),
       ...(this.#shell === undefined ? {} : { Shell: this.#shell }),
       ...(this.#workingDir === undefined ? {} : { WorkingDir: this.#workingDir }),
+      ...(this.#user === this.#base.User ? {} : { User: this.#user ?? '' }),
     });
   }
 }

@@ -23,9 +23,10 @@ import {
   stringOption,
 } from './arguments.ts';
 import { baseLayer, FACTORY_OPTIONS, type FactoryOptions } from './base-definitions.ts';
-import { type LayerDefinition, label } from './layer-definition.ts';
+import { type DockerfileStep, type LayerDefinition, label } from './layer-definition.ts';
 import { absoluteLocalPath, type LocalPath } from './local-path.ts';
-import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
+import { addPythonSteps, parseAddPython } from './standalone-python.ts';
+import { NO_STEP_OPTIONS, recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
 
 /** What the context of a Dockerfile is and which of its files count. */
 interface ContextOptions {
@@ -43,6 +44,8 @@ interface ContextOptions {
 export type DockerfileCommandsOptions = StepOptions & ContextOptions;
 
 export interface FromDockerfileOptions extends FactoryOptions, StepOptions, ContextOptions {
+  /** Series of a CPython to put above the image, as a layer of its own: `3.12`, `3.14t`. Its release is part of the key. */
+  readonly addPython?: string;
   /** Stop at this stage. @defaultValue the last one */
   readonly target?: string;
   /**
@@ -83,6 +86,7 @@ export interface DockerfileText {
 
 const CONTEXT_OPTIONS = ['contextDir', 'ignore', 'buildArgs'];
 const DOCKERFILE_OPTIONS = [
+  'addPython',
   ...CONTEXT_OPTIONS,
   'target',
   'context',
@@ -100,12 +104,17 @@ const DOCKERFILE_OPTIONS = [
 ];
 const ENTITLEMENTS: readonly Entitlement[] = ['network.host', 'security.insecure', 'device'];
 
-export function fromDockerfile(path: unknown, given: unknown): LayerDefinition {
+/** The layers of the Dockerfile, and with `addPython` that of Python. */
+export function fromDockerfile(
+  path: unknown,
+  given: unknown,
+): { readonly base: LayerDefinition; readonly python?: LayerDefinition } {
   const method = 'fromDockerfile';
   const options = knownOptions(method, given, [...FACTORY_OPTIONS, ...STEP_OPTIONS, ...DOCKERFILE_OPTIONS]);
   const context = contextSource(method, options);
   const file = dockerfileSource(method, path, context);
   const common = stepOptions(method, options);
+  const addPython = parseAddPython(method, options.addPython);
   const declaration: DockerfileDeclaration = {
     ...PLAIN_DECLARATION,
     ...contextParts(method, options),
@@ -130,10 +139,45 @@ export function fromDockerfile(path: unknown, given: unknown): LayerDefinition {
     stepGpus: common.gpu,
   };
   const words = [shownSource(file)];
-  return {
+  const base = {
     ...baseLayer(method, options, words, { kind: 'dockerfile', declaration: Object.freeze(declaration) }),
     ...common,
   };
+  return addPython === undefined ? { base } : { base, python: pythonLayer(method, addPython) };
+}
+
+function pythonLayer(method: string, series: string): LayerDefinition {
+  return {
+    method,
+    label: label(method, ['Python', series]),
+    steps: addPythonSteps(series),
+    ...NO_STEP_OPTIONS,
+    keyExtras: {},
+    recipe: ['addPython', series],
+    diagnostics: [],
+    requirements: [],
+  };
+}
+
+/** Instructions that belong to a factory's layer, right after the base. */
+export function setupStep(method: string, lines: readonly string[]): DockerfileStep {
+  return dockerfileStep(`${method}()`, lines, {
+    ...contextParts(method, {}),
+    context: contextSource(method, {}),
+  });
+}
+
+function dockerfileStep(
+  name: string,
+  lines: readonly string[],
+  parts: Partial<DockerfileDeclaration> & Pick<DockerfileDeclaration, 'context'>,
+): DockerfileStep {
+  const declaration = Object.freeze<DockerfileDeclaration>({
+    ...PLAIN_DECLARATION,
+    ...parts,
+    file: { kind: 'text', text: ['FROM base', ...lines].join('\n'), name },
+  });
+  return { kind: 'dockerfile', declaration, lines };
 }
 
 /** Undefined when the call adds nothing. */
@@ -146,10 +190,8 @@ export function dockerfileCommands(args: readonly unknown[]): LayerDefinition | 
   if (lines.length === 0) {
     return undefined;
   }
-  const declaration = Object.freeze<DockerfileDeclaration>({
-    ...PLAIN_DECLARATION,
+  const step = dockerfileStep(`${method}()`, lines, {
     ...contextParts(method, options),
-    file: { kind: 'text', text: ['FROM base', ...lines].join('\n'), name: `${method}()` },
     context: contextSource(method, options),
     stepEnv: common.env,
     stepSecrets: common.secrets,
@@ -158,7 +200,7 @@ export function dockerfileCommands(args: readonly unknown[]): LayerDefinition | 
   return {
     method,
     label: label(method, [lines[0] as string, ...(lines.length > 1 ? ['…'] : [])]),
-    steps: [{ kind: 'dockerfile', declaration, lines }],
+    steps: [step],
     ...common,
     keyExtras: {},
     recipe: [lines, recipeOf(options)],

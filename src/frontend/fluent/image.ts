@@ -21,7 +21,9 @@ import * as installs from './install-layers.ts';
 import type { LayerDefinition, PendingMount } from './layer-definition.ts';
 import * as locals from './local-layers.ts';
 import { absoluteLocalPath, type LocalPath } from './local-path.ts';
+import * as micromamba from './micromamba-layers.ts';
 import type { ImagePlan } from './plan.ts';
+import * as registryBases from './registry-bases.ts';
 import type { StepOptions } from './step-options.ts';
 import * as terminal from './terminal-options.ts';
 
@@ -69,9 +71,72 @@ export class Image {
     return begin(bases.fromDebian(options));
   }
 
-  /** An image of a registry. */
-  static fromRegistry(tag: string, options?: bases.FromRegistryOptions): Image {
-    return begin(bases.fromRegistry(tag, options));
+  /**
+   * Ubuntu with a Python that is added to it.
+   *
+   * @example
+   * ```ts
+   * Image.ubuntu({ addPython: '3.13' }).aptInstall('git').pipInstall('requests');
+   * ```
+   * @throws {DefinitionError} `E_ARG_TYPE`, `E_PYTHON_MICRO`, `E_PYTHON_VERSION_FORMAT`, `E_PYTHON_VERSION_TYPE`; later
+   *   `E_PYTHON_VERSION_UNSUPPORTED`.
+   */
+  static ubuntu(options?: registryBases.UbuntuOptions): Image {
+    return begin(registryBases.ubuntu(options));
+  }
+
+  /**
+   * A base for packages of conda, with an active environment that has Python and pip.
+   *
+   * @example
+   * ```ts
+   * Image.micromamba({ pythonVersion: '3.12' }).micromambaInstall('numpy', { channels: ['conda-forge'] });
+   * ```
+   * @throws {DefinitionError} As {@link debianSlim}.
+   */
+  static micromamba(options?: micromamba.MicromambaOptions): Image {
+    return begin(micromamba.micromamba(options));
+  }
+
+  /**
+   * An image of a registry.
+   *
+   * @example
+   * ```ts
+   * Image.fromRegistry('nvidia/cuda:12.8.1-devel-ubuntu24.04', { addPython: '3.12' });
+   * ```
+   * @throws {DefinitionError} `E_IMAGE_NAME`, `E_SECRET_TYPE`, and those of `addPython` as {@link ubuntu}.
+   */
+  static fromRegistry(tag: string, options?: registryBases.FromRegistryOptions): Image {
+    return begin(registryBases.fromRegistry(tag, options));
+  }
+
+  /**
+   * An image of Amazon's Elastic Container Registry. Needs the package `@aws-sdk/client-ecr`.
+   *
+   * @example
+   * ```ts
+   * const keys = Secret.fromEnv(['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']);
+   * Image.fromAwsEcr('000000000000.dkr.ecr.us-east-1.amazonaws.com/tools:v1', { secret: keys });
+   * ```
+   * @throws {DefinitionError} As {@link fromRegistry}. @throws {RemoteError} Later, `E_AUTH`.
+   */
+  static fromAwsEcr(tag: string, options: registryBases.FromAwsEcrOptions): Image {
+    return begin(registryBases.fromCloudRegistry('fromAwsEcr', tag, options));
+  }
+
+  /**
+   * An image of Google Cloud's Artifact Registry.
+   *
+   * @example
+   * ```ts
+   * const key = Secret.fromDict({ SERVICE_ACCOUNT_JSON: readFileSync('key.json', 'utf8') });
+   * Image.fromGcpArtifactRegistry('us-east1-docker.pkg.dev/project/repository/tools:v1', { secret: key });
+   * ```
+   * @throws {DefinitionError} As {@link fromRegistry}. @throws {RemoteError} Later, `E_AUTH`.
+   */
+  static fromGcpArtifactRegistry(tag: string, options: registryBases.FromGcpArtifactRegistryOptions): Image {
+    return begin(registryBases.fromCloudRegistry('fromGcpArtifactRegistry', tag, options));
   }
 
   /** An image of an OCI image layout on this machine. */
@@ -98,7 +163,8 @@ export class Image {
     path: LocalPath | dockerfiles.DockerfileText | undefined,
     options?: dockerfiles.FromDockerfileOptions,
   ): Image {
-    return begin(dockerfiles.fromDockerfile(path, options));
+    const { base, python } = dockerfiles.fromDockerfile(path, options);
+    return begin(base).#extend(python);
   }
 
   /** Nothing at all. */
@@ -146,6 +212,22 @@ export class Image {
   /** Removes Debian packages, and what nothing needs any more. */
   aptRemove(...args: [...packages: StrArg[], options: installs.AptRemoveOptions] | StrArg[]): Image {
     return this.#extend(installs.aptRemove(args));
+  }
+
+  /**
+   * Installs packages of conda into the base environment of an image that has micromamba.
+   *
+   * @example
+   * ```ts
+   * Image.micromamba().micromambaInstall('pymc==5.10.4', { channels: ['conda-forge'] });
+   * ```
+   * @throws {DefinitionError} `E_NOT_STRINGS`, `E_UNKNOWN_OPTION`, `E_ARG_TYPE`; later `E_LOCAL_FILE_MISSING`,
+   *   `E_UNDEFINED_VARIABLE`. @throws {StepError} Later, when the image has no micromamba.
+   */
+  micromambaInstall(
+    ...args: [...packages: StrArg[], options: micromamba.MicromambaInstallOptions] | StrArg[]
+  ): Image {
+    return this.#extend(micromamba.micromambaInstall(args));
   }
 
   /** Runs commands, each in a shell of its own; all of one call make one layer. */

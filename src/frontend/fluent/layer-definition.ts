@@ -40,7 +40,14 @@ export interface LayerDefinition {
 }
 
 /** One line of a plan. */
-export type Step = RunStep | CopyToolStep | CopyLocalStep | ConfigStep | WorkdirStep | DockerfileStep;
+export type Step =
+  | RunStep
+  | CopyToolStep
+  | CopyPythonStep
+  | CopyLocalStep
+  | ConfigStep
+  | WorkdirStep
+  | DockerfileStep;
 
 export interface RunStep {
   readonly kind: 'run';
@@ -54,6 +61,16 @@ export interface RunStep {
   /** Names of `${NAME}` that must be defined when the step runs. */
   readonly variables: readonly string[];
   readonly timeoutMs?: number;
+  /** What to try when the shell does not find the command. */
+  readonly hintIfMissing?: string;
+}
+
+/** A relocatable CPython. Which release it is, the builder version decides. */
+export interface CopyPythonStep {
+  readonly kind: 'copy-python';
+  readonly text: string;
+  readonly series: string;
+  readonly destination: string;
 }
 
 export interface CopyToolStep {
@@ -88,7 +105,8 @@ export type ConfigChange =
   | { readonly kind: 'env'; readonly name: string; readonly value: string }
   | { readonly kind: 'entrypoint'; readonly argv: readonly string[] }
   | { readonly kind: 'cmd'; readonly argv: readonly string[] }
-  | { readonly kind: 'shell'; readonly argv: readonly string[] };
+  | { readonly kind: 'shell'; readonly argv: readonly string[] }
+  | { readonly kind: 'user'; readonly user: string };
 
 export interface WorkdirStep {
   readonly kind: 'workdir';
@@ -127,7 +145,20 @@ export type Base = AnyBase &
         readonly mirror?: string;
         readonly snapshot?: string;
       }
-    | { readonly kind: 'registry'; readonly reference: string; readonly secret?: Secret }
+    | {
+        readonly kind: 'registry';
+        readonly reference: string;
+        readonly login?: RegistryLogin;
+        /** Series of a CPython that is added. */
+        readonly addPython?: string;
+      }
+    | {
+        readonly kind: 'ubuntu';
+        readonly version?: string;
+        /** Undefined: the one that B6 finds. */
+        readonly addPython: string | false | undefined;
+      }
+    | { readonly kind: 'micromamba'; readonly pythonVersion?: string }
     | {
         readonly kind: 'oci-layout';
         readonly layout: OciLayoutSource;
@@ -135,6 +166,14 @@ export type Base = AnyBase &
     | { readonly kind: 'scratch' }
     | { readonly kind: 'dockerfile'; readonly declaration: DockerfileDeclaration }
   );
+
+/** How a registry is told who asks. */
+export interface RegistryLogin {
+  /** The secret holds user and password, keys of AWS, or the key file of a service account of Google Cloud. */
+  readonly type: 'static' | 'aws' | 'gcp';
+  /** Without one, pulling fails. */
+  readonly secret: Secret | undefined;
+}
 
 /** An OCI layout on the user's machine. */
 export interface OciLayoutSource {

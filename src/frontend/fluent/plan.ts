@@ -17,7 +17,8 @@ import {
   type ScanInput,
   type ScannedFiles,
 } from './local-input.ts';
-import { type BaseSurroundings, type ResolvedBase, resolveBase } from './resolve-base.ts';
+import { type BaseSurroundings, type RegistryAuth, type ResolvedBase, resolveBase } from './resolve-base.ts';
+import { type StandalonePython, standalonePython } from './standalone-python.ts';
 import { planOfVolume, refuseSameVolume, type VolumePlan } from './volume-mounts.ts';
 
 export interface ImagePlan {
@@ -42,7 +43,10 @@ export interface LayerPlan {
   /** The first is a FROM line; `FROM base` for derived layers. */
   readonly commands: readonly string[];
   readonly contextFiles: Readonly<Record<string, PlanFile & { readonly size: number }>>;
-  readonly contextMount: null | { readonly files: Readonly<Record<string, PlanFile>> };
+  readonly contextMount:
+    | null
+    | { readonly files: Readonly<Record<string, PlanFile>>; readonly standalonePython?: never }
+    | { readonly standalonePython: StandalonePython; readonly files?: never };
   readonly env: Readonly<Record<string, string>>;
   readonly secrets: readonly SecretIdentity[];
   /** Alternatives, the best first; empty is none. */
@@ -50,7 +54,7 @@ export interface LayerPlan {
   readonly buildArgs: Readonly<Record<string, string>>;
   /** Sorted by path. */
   readonly volumes: readonly VolumePlan[];
-  readonly registryAuth: null | { readonly type: 'static'; readonly secret: SecretIdentity | null };
+  readonly registryAuth: RegistryAuth | null;
   readonly buildFunction: null;
   /** Own flag or an ancestor's. */
   readonly forceBuild: boolean;
@@ -89,7 +93,7 @@ export async function planImage(
   const plans = layers.map((layer, index) => {
     forced ||= layer.forceBuild;
     refuseSameVolume(layer.method, layer.volumes ?? [], surroundings.settings.environment);
-    return planLayer(layer, index === 0 ? base : undefined, forced, found);
+    return planLayer(layer, index === 0 ? base : undefined, base.builderVersion, forced, found);
   });
   return {
     builderVersion: base.builderVersion,
@@ -138,6 +142,7 @@ function stepLine(step: Step, found: (input: LocalInput) => ScannedFiles): strin
     case 'dockerfile':
       return step.lines;
     case 'copy-tool':
+    case 'copy-python':
     case 'config':
     case 'workdir':
       return step.text;
@@ -156,6 +161,7 @@ function copySteps(steps: readonly Step[]): CopyLocalStep[] {
 function planLayer(
   layer: LayerDefinition,
   base: ResolvedBase | undefined,
+  builderVersion: BuilderVersion,
   forceBuild: boolean,
   found: (input: LocalInput) => ScannedFiles,
 ): LayerPlan {
@@ -174,11 +180,17 @@ function planLayer(
       mounted = { ...mounted, ...fileMap(entries) };
     }
   }
+  const python = steps.find((step) => step.kind === 'copy-python');
   const plan = {
     method: layer.method,
     commands,
     contextFiles,
-    contextMount: mounted === undefined ? null : { files: mounted },
+    contextMount:
+      python !== undefined
+        ? { standalonePython: standalonePython(python, builderVersion) }
+        : mounted === undefined
+          ? null
+          : { files: mounted },
     env: { ...layer.env },
     secrets: layer.secrets.map((secret) => secret.identity),
     gpu: layer.gpu,
@@ -224,15 +236,11 @@ function definitionHash(
     sha256,
     mode,
   }));
-  const mountFiles = Object.entries(plan.contextMount?.files ?? {}).map(([path, file]) => ({
-    path,
-    ...file,
-  }));
   return sha256Hex(
     canonicalJson({
       commands: plan.commands,
       contextFiles,
-      contextMount: plan.contextMount === null ? null : mountFiles,
+      contextMount: mountKey(plan.contextMount),
       // Names and values, sorted by name: the order in which they were written changes nothing.
       env: plan.env,
       secrets: plan.secrets,
@@ -250,6 +258,22 @@ function definitionHash(
       extras,
     }),
   );
+}
+
+function mountKey(mount: LayerPlan['contextMount']): Json {
+  if (mount === null) {
+    return null;
+  }
+  if (mount.standalonePython !== undefined) {
+    const { series, release, version, libc } = mount.standalonePython;
+    return { series, release, version, libc };
+  }
+  return Object.entries(mount.files).map(([path, { sha256, mode, link }]) => ({
+    path,
+    sha256,
+    mode,
+    ...(link === undefined ? {} : { link }),
+  }));
 }
 
 async function scanAll(inputs: readonly LocalInput[], scan: ScanInput): Promise<Map<string, ScannedFiles>> {

@@ -23,19 +23,24 @@ export function parsePythonVersion(where: string, value: unknown): string | unde
       'as a number, 3.10 is 3.1',
     );
   }
+  checkShape(where, value);
+  if (value.endsWith('t')) {
+    throw definitionError(
+      'E_FREE_THREADED',
+      `${where}: there is no free-threaded Python '${value}' for this base`,
+      'Image.fromRegistry() and Image.ubuntu() can add one: addPython: 3.14t',
+    );
+  }
+  return value;
+}
+
+function checkShape(where: string, value: string): void {
   if (!SHAPE.test(value)) {
     throw definitionError(
       'E_PYTHON_VERSION_FORMAT',
       `${where}: '${value.slice(0, 40)}' is not a Python version; it looks like 3.12 or 3.12.10`,
     );
   }
-  if (value.endsWith('t')) {
-    throw definitionError(
-      'E_FREE_THREADED',
-      `${where}: there is no free-threaded Python '${value}' for this base`,
-    );
-  }
-  return value;
 }
 
 /** `3.14.2t` is of the series `3.14t`. */
@@ -59,22 +64,51 @@ export async function choosePython(
   settings: Settings,
   hostPython: () => Promise<string | undefined>,
 ): Promise<PythonChoice> {
-  const supported = (series: string) => facts.pythonSeries.includes(series);
   const explicit = explicitPython(asked, settings);
   if (explicit !== undefined) {
-    if (!supported(seriesOf(explicit.version))) {
-      throw definitionError(
-        'E_PYTHON_VERSION_UNSUPPORTED',
-        `Python ${explicit.version} (${explicit.from}) is not supported; there are ${facts.pythonSeries.join(', ')}`,
-      );
-    }
+    checkSupported(explicit.version, explicit.from, facts);
     return { version: explicit.version, diagnostics: [] };
   }
+  return await inferredPython(facts, hostPython);
+}
+
+/**
+ * The series of a Python that is added to a base, where nobody named one: that of the settings, of the host's `python3`, 3.12.
+ *
+ * @throws {DefinitionError} `E_PYTHON_VERSION_UNSUPPORTED`, `E_PYTHON_VERSION_FORMAT` for what the settings say.
+ */
+export async function chooseSeries(
+  facts: BuilderFacts,
+  { pythonVersion }: Settings,
+  hostPython: () => Promise<string | undefined>,
+): Promise<PythonChoice> {
+  if (pythonVersion !== undefined) {
+    const { value, from } = pythonVersion;
+    checkShape(from, value);
+    checkSupported(value, from, facts);
+    return { version: seriesOf(value), diagnostics: [] };
+  }
+  return await inferredPython(facts, hostPython);
+}
+
+function checkSupported(version: string, from: string, { pythonSeries }: BuilderFacts): void {
+  if (!pythonSeries.includes(seriesOf(version))) {
+    throw definitionError(
+      'E_PYTHON_VERSION_UNSUPPORTED',
+      `Python ${version} (${from}) is not supported; there are ${pythonSeries.join(', ')}`,
+    );
+  }
+}
+
+async function inferredPython(
+  { pythonSeries }: BuilderFacts,
+  hostPython: () => Promise<string | undefined>,
+): Promise<PythonChoice> {
   const host = await hostPython();
   if (host === undefined) {
     return { version: FALLBACK, diagnostics: [] };
   }
-  if (supported(host) && !host.endsWith('t')) {
+  if (pythonSeries.includes(host) && !host.endsWith('t')) {
     return { version: host, diagnostics: [] };
   }
   const message = `python3 of this machine is ${host}, which is not supported; ${FALLBACK} is used`;

@@ -3,7 +3,7 @@ import type { Json } from '../../base/canonical-json.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { ImageConfig } from '../../oci/image-config.ts';
 import { type Platform, parsePlatform } from '../../oci/platform.ts';
-import type { Secret, SecretIdentity } from '../../secret/secret.ts';
+import type { SecretIdentity } from '../../secret/secret.ts';
 import type { Settings } from '../../settings.ts';
 import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
 import { parseDockerfile } from '../dockerfile/parse.ts';
@@ -15,8 +15,10 @@ import {
 } from './builder-version.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { run } from './install-layers.ts';
-import type { Base, OciLayoutSource, PlatformName, Step } from './layer-definition.ts';
-import { checkDebianPython, choosePython } from './python-version.ts';
+import type { Base, OciLayoutSource, PlatformName, RegistryLogin, Step } from './layer-definition.ts';
+import { micromambaSteps } from './micromamba-layers.ts';
+import { checkDebianPython, choosePython, chooseSeries } from './python-version.ts';
+import { addPythonSteps } from './standalone-python.ts';
 
 /** What resolving a base asks of the outside. None of it may use the network. */
 export interface BaseSurroundings {
@@ -38,7 +40,7 @@ export type ResolveOciLayout = (
 ) => Promise<{ readonly manifestDigest: Digest; readonly config: ImageConfig }>;
 
 export type BaseSource =
-  | { readonly kind: 'image'; readonly reference: string; readonly secret?: Secret }
+  | { readonly kind: 'image'; readonly reference: string; readonly login?: RegistryLogin }
   | {
       readonly kind: 'layout';
       readonly layout: OciLayoutSource;
@@ -56,6 +58,12 @@ export type BaseSource =
   | { readonly kind: 'scratch' }
   | { readonly kind: 'dockerfile'; readonly declaration: DockerfileDeclaration };
 
+/** What plans and keys see of a {@link RegistryLogin}. */
+export interface RegistryAuth {
+  readonly type: RegistryLogin['type'];
+  readonly secret: SecretIdentity | null;
+}
+
 export interface ResolvedBase {
   readonly builderVersion: BuilderVersion;
   readonly platform: Platform;
@@ -66,7 +74,7 @@ export interface ResolvedBase {
   readonly from: string;
   readonly steps: readonly Step[];
   readonly keyExtras: Readonly<Record<string, Json>>;
-  readonly registryAuth: null | { readonly type: 'static'; readonly secret: SecretIdentity };
+  readonly registryAuth: RegistryAuth | null;
   readonly diagnostics: readonly Diagnostic[];
 }
 
@@ -119,11 +127,26 @@ async function sourceOf(
       };
     }
     case 'registry': {
-      const { reference, secret } = base;
+      const { reference, login, addPython } = base;
       return {
-        source: { kind: 'image', reference, ...(secret === undefined ? {} : { secret }) },
+        source: { kind: 'image', reference, ...(login === undefined ? {} : { login }) },
         from: `FROM ${reference}`,
-        registryAuth: secret === undefined ? null : { type: 'static', secret: secret.identity },
+        steps: addPython === undefined ? [] : addPythonSteps(addPython),
+        registryAuth:
+          login === undefined ? null : { type: login.type, secret: login.secret?.identity ?? null },
+      };
+    }
+    case 'ubuntu':
+      return await ubuntu(base, facts, surroundings);
+    case 'micromamba': {
+      const { settings, hostPython } = surroundings;
+      const { version, diagnostics } = await choosePython(base.pythonVersion, facts, settings, hostPython);
+      const reference = `mambaorg/micromamba:${facts.micromamba}`;
+      return {
+        source: { kind: 'image', reference },
+        from: `FROM ${reference}`,
+        steps: micromambaSteps(version),
+        diagnostics,
       };
     }
     case 'oci-layout': {
@@ -157,6 +180,23 @@ async function sourceOf(
         ? slimFromArchive(base, facts, surroundings.settings)
         : slimFromRegistry(base, facts, surroundings);
   }
+}
+
+async function ubuntu(
+  { version, addPython }: Extract<Base, { kind: 'ubuntu' }>,
+  facts: BuilderFacts,
+  { settings, hostPython }: BaseSurroundings,
+): Promise<SourceParts> {
+  const reference = `ubuntu:${version ?? facts.ubuntu}`;
+  const plain: SourceParts = { source: { kind: 'image', reference }, from: `FROM ${reference}` };
+  if (addPython === false) {
+    return plain;
+  }
+  const chosen =
+    addPython === undefined
+      ? await chooseSeries(facts, settings, hostPython)
+      : { version: addPython, diagnostics: [] };
+  return { ...plain, steps: addPythonSteps(chosen.version), diagnostics: chosen.diagnostics };
 }
 
 type DebianSlim = Extract<Base, { kind: 'debian-slim' }>;

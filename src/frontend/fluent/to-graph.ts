@@ -1,6 +1,12 @@
 /** The chain of calls as a graph of vertices, and as the configuration and history of the image (B1). */
 import { canonicalJson, type Json } from '../../base/canonical-json.ts';
-import { type Action, type ExecAction, ROOT_OWNER, type SecretVariable } from '../../graph/action.ts';
+import {
+  type Action,
+  type CopyAction,
+  type ExecAction,
+  ROOT_OWNER,
+  type SecretVariable,
+} from '../../graph/action.ts';
 import { type Edge, firstOutput, type Operation, type Vertex, vertex } from '../../graph/vertex.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
@@ -17,7 +23,14 @@ import { ConfigState } from './config-state.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { type Image, imageParts } from './image.ts';
 import type { PlanOptions } from './image-engine.ts';
-import type { LayerDefinition, OciLayoutSource, PendingMount, RunStep, Step } from './layer-definition.ts';
+import type {
+  LayerDefinition,
+  OciLayoutSource,
+  PendingMount,
+  RegistryLogin,
+  RunStep,
+  Step,
+} from './layer-definition.ts';
 import { inputName, type LocalInput, type ScanInput, type ScannedFiles } from './local-input.ts';
 import { inputsOf, stepLines } from './plan.ts';
 import {
@@ -26,6 +39,7 @@ import {
   type ResolveOciLayout,
   resolveBase,
 } from './resolve-base.ts';
+import { sourcePython, treeInArchive } from './standalone-python.ts';
 import { stepEnvironment } from './step-environment.ts';
 import type { Volume } from './volume.ts';
 import { mountOfVolume, refuseSameVolume } from './volume-mounts.ts';
@@ -42,7 +56,7 @@ export interface ConfigResolver {
     platform: Platform,
     options: {
       /** Credentials; the host's if absent. */
-      readonly secret?: Secret;
+      readonly login?: RegistryLogin;
       /** Ask again instead of using what is remembered. */
       readonly refresh: boolean;
     },
@@ -111,8 +125,6 @@ export interface ImageGraph {
   readonly secrets: ReadonlyMap<string, Secret>;
   /** By the id that mounts use. */
   readonly volumes: ReadonlyMap<string, Volume>;
-  /** Credentials of `source-image` vertices, by vertex. */
-  readonly registrySecrets: ReadonlyMap<Digest, Secret>;
   /** Mirrors of `source-debian` vertices, by vertex; where the archive is read from is in no key. */
   readonly debianMirrors: ReadonlyMap<Digest, string>;
   readonly diagnostics: readonly Diagnostic[];
@@ -138,6 +150,7 @@ export async function toGraph(
   });
   const build = new GraphBuilder({
     platform: base.platform,
+    builderVersion: base.builderVersion,
     platformAsked: base.platformAsked,
     formOf: await formsOf(layers, surroundings.scan),
     definition: surroundings.definition,
@@ -145,7 +158,7 @@ export async function toGraph(
   });
   const refresh = surroundings.refresh ?? first.forceBuild;
   await build.begin(first, base.source, base.from, resolver, refresh);
-  await build.addLayer(first, base.steps, 0);
+  await build.addLayer(first, [...base.steps, ...first.steps], 0);
   for (const [index, layer] of layers.entries()) {
     refuseSameVolume(layer.method, layer.volumes ?? [], settings.environment);
     if (index > 0) {
@@ -170,6 +183,7 @@ async function formsOf(
 }
 
 interface GraphBuilderOptions {
+  readonly builderVersion: BuilderVersion;
   readonly platform: Platform;
   readonly platformAsked: boolean;
   readonly formOf: (input: LocalInput) => ScannedFiles['form'];
@@ -188,7 +202,6 @@ class GraphBuilder {
   readonly #layouts = new Map<string, OciLayoutSource>();
   readonly #secrets = new Map<string, Secret>();
   readonly #volumes = new Map<string, Volume>();
-  readonly #registrySecrets = new Map<Digest, Secret>();
   readonly #debianMirrors = new Map<Digest, string>();
   readonly #contextInputs = new Map<string, ContextInput>();
   readonly #declarations: DockerfileDeclaration[] = [];
@@ -222,13 +235,10 @@ class GraphBuilder {
         this.#start(layer, { kind: 'scratch' });
         return;
       case 'image': {
-        const { reference, secret } = source;
-        const options = { refresh, ...(secret === undefined ? {} : { secret }) };
+        const { reference, login } = source;
+        const options = { refresh, ...(login === undefined ? {} : { login }) };
         const { manifestDigest, config } = await resolver.resolveImage(reference, this.#platform, options);
-        const started = this.#start(layer, { kind: 'source-image', reference, manifestDigest });
-        if (secret !== undefined) {
-          this.#registrySecrets.set(started.digest, secret);
-        }
+        this.#start(layer, { kind: 'source-image', reference, manifestDigest });
         this.#startFrom(config, reference);
         return;
       }
@@ -259,14 +269,15 @@ class GraphBuilder {
   }
 
   async addLayer(layer: LayerDefinition, steps: readonly Step[], index: number): Promise<void> {
-    const [only] = steps;
-    if (only?.kind === 'dockerfile') {
-      this.#layerVertices[index] = [];
-      await this.#convert(layer, only.declaration, index, true);
+    this.#layerVertices[index] ??= [];
+    // Instructions of a Dockerfile come last: they are the whole call, or what follows the base in its factory.
+    const last = steps.at(-1);
+    if (last?.kind === 'dockerfile') {
+      await this.addLayer(layer, steps.slice(0, -1), index);
+      await this.#convert(layer, last.declaration, index, true);
       return;
     }
     const { actions, inputs } = this.#actionsOf(layer, steps);
-    this.#layerVertices[index] ??= [];
     this.#forceNext ||= layer.forceBuild;
     if (actions.length > 0) {
       this.#push(layer, index, { kind: 'build', actions }, [this.#tip as Edge, ...inputs]);
@@ -302,7 +313,7 @@ class GraphBuilder {
     });
     this.#forceNext = false;
     const { tip, vertices } = graph;
-    this.#layerVertices[index] = [...vertices];
+    this.#layerVertices[index] = [...(this.#layerVertices[index] ?? []), ...vertices];
     this.#tip = tip;
     this.#platform = graph.platform;
     this.#config = new ConfigState(graph.config);
@@ -360,7 +371,6 @@ class GraphBuilder {
       layouts: this.#layouts,
       secrets: this.#secrets,
       volumes: this.#volumes,
-      registrySecrets: this.#registrySecrets,
       debianMirrors: this.#debianMirrors,
     };
   }
@@ -417,6 +427,17 @@ class GraphBuilder {
           actions.push(copy(input, step.source, step.destination));
           break;
         }
+        case 'copy-python': {
+          const source = sourcePython(step, this.#options.builderVersion, this.#platform);
+          const input = addInput(source, `Python ${step.series}`);
+          // Compiled modules in it hold the times of their sources.
+          actions.push({
+            ...copy(input, treeInArchive(source.file), step.destination),
+            modes: 'keep',
+            times: 'keep',
+          });
+          break;
+        }
         case 'copy-local': {
           const name = inputName(step.input);
           this.#localInputs.set(name, step.input);
@@ -471,6 +492,7 @@ class GraphBuilder {
       lend: step.lend,
       ...(layer.gpu.length === 0 ? {} : { gpus: layer.gpu }),
       ...(step.timeoutMs === undefined ? {} : { timeoutMs: step.timeoutMs }),
+      ...(step.hintIfMissing === undefined ? {} : { hintIfMissing: step.hintIfMissing }),
     };
   }
 }
@@ -493,7 +515,7 @@ function argvOf(step: RunStep, shell: readonly string[]): readonly string[] {
 }
 
 /** Ownership 0:0, normal modes, fixed times (A2.14). */
-function copy(input: number, source: string, destination: string): Action {
+function copy(input: number, source: string, destination: string): CopyAction {
   return { kind: 'copy', input, source, destination, owner: ROOT_OWNER, modes: 'normalise', times: 'epoch' };
 }
 

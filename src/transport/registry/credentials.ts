@@ -13,8 +13,10 @@ export interface CredentialSource {
   /**
    * The credentials for a repository on `host` (`docker.io` for Docker Hub, with a port where there is one); undefined
    * means anonymous. Never throws because something is not there.
+   *
+   * @throws {RemoteError} when somebody has to be asked for them and does not give them. @throws `signal.reason`
    */
-  lookup(host: string, repository: string): Promise<Credentials | undefined>;
+  lookup(host: string, repository: string, signal?: AbortSignal): Promise<Credentials | undefined>;
 }
 
 export const ANONYMOUS: CredentialSource = { lookup: async () => undefined };
@@ -22,9 +24,9 @@ export const ANONYMOUS: CredentialSource = { lookup: async () => undefined };
 /** The first source that has some wins. */
 export function firstOf(...sources: readonly CredentialSource[]): CredentialSource {
   return {
-    async lookup(host, repository) {
+    async lookup(host, repository, signal) {
       for (const source of sources) {
-        const found = await source.lookup(host, repository);
+        const found = await source.lookup(host, repository, signal);
         if (found !== undefined) {
           return found;
         }

@@ -145,7 +145,7 @@ export class RegistrySession {
   async #start(signal: AbortSignal | undefined): Promise<{ origin: URL; auth: Authenticator }> {
     const [ping, credentials] = await Promise.all([
       this.#ping(signal),
-      this.#settings.credentials.lookup(this.#host, this.#repository),
+      this.#settings.credentials.lookup(this.#host, this.#repository, signal),
     ]);
     const auth = new Authenticator(ping.origin, credentials, this.#plainSend);
     if (ping.challenges.length > 0) {

@@ -119,6 +119,7 @@ const execFields: Decisions<ExecAction> = {
   secretEnv: keyed([secretVariable]),
   lend: unkeyed(['pip', 'apt'] as const),
   timeoutMs: unkeyed(5),
+  hintIfMissing: unkeyed('install it'),
 };
 const secretVariableFields: Decisions<SecretVariable> = {
   name: keyed('OTHER'),

@@ -4,12 +4,13 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { sha256Hex } from '../../../../src/base/sha256.ts';
 import { Image } from '../../../../src/frontend/fluent/image.ts';
+import { toGraph } from '../../../../src/frontend/fluent/to-graph.ts';
 import type { Action, ExecAction } from '../../../../src/graph/action.ts';
 import { ROOT_OWNER } from '../../../../src/graph/action.ts';
 import { decodeGraph, encodeGraph } from '../../../../src/graph/encode.ts';
 import type { Vertex } from '../../../../src/graph/vertex.ts';
 import { Secret } from '../../../../src/secret/secret.ts';
-import { graphOf, type Surroundings } from '../../../support/image-surroundings.ts';
+import { graphOf, type Surroundings, surroundings } from '../../../support/image-surroundings.ts';
 import { temporaryTree } from '../../../support/temporary-tree.ts';
 
 const base = Image.fromRegistry('base');
@@ -137,8 +138,23 @@ describe('bases', () => {
 
   test('credentials of a registry stay outside', async () => {
     const secret = Secret.fromDict({ REGISTRY_USERNAME: 'u', REGISTRY_PASSWORD: 'planted' });
-    const graph = await graphOf(Image.fromRegistry('a', { secret }));
-    expect(graph.registrySecrets.get(graph.tip.vertex.digest)).toBe(secret);
+    const asked: unknown[] = [];
+    const given = surroundings();
+    const graph = await toGraph(
+      Image.fromRegistry('a', { secret }),
+      {},
+      {
+        ...given,
+        resolver: {
+          ...given.resolver,
+          resolveImage: (reference, platform, options) => {
+            asked.push(options.login);
+            return given.resolver.resolveImage(reference, platform, options);
+          },
+        },
+      },
+    );
+    expect(asked).toEqual([{ type: 'static', secret }]);
     expect(encodeGraph([graph.tip.vertex])).not.toContain('planted');
   });
 });
