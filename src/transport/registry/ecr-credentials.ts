@@ -154,11 +154,17 @@ async function credentialsOf(sdk: AwsSdk, keys: Keys, clientConfig: Record<strin
     return { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) };
   }
   const { fromWebToken } = await sdk.webIdentity();
+  // Read each time: whoever gives it changes it before it ends.
+  const webIdentityToken = await readFile(keys.tokenFile, 'utf8').catch((cause: Error) => {
+    throw new RemoteError(`cannot read AWS_WEB_IDENTITY_TOKEN_FILE: ${cause.message}`, {
+      code: 'E_AUTH',
+      cause,
+    });
+  });
   return fromWebToken({
     roleArn: keys.roleArn,
     roleSessionName: SESSION_NAME,
-    // Read each time: whoever gives it changes it before it ends.
-    webIdentityToken: (await readFile(keys.tokenFile, 'utf8')).trim(),
+    webIdentityToken: webIdentityToken.trim(),
     clientConfig,
   });
 }
@@ -191,7 +197,7 @@ function handlerOf(http: HttpClient, signal: AbortSignal | undefined) {
         method,
         url,
         headers,
-        ...(body === undefined ? {} : { body: Buffer.from(body as Uint8Array) }),
+        ...(body === undefined ? {} : { body: bytesOf(body) }),
         ...(signal === undefined ? {} : { signal }),
       });
       const received = Object.entries(response.headers).map(([name, value]) => [name, String(value)]);
@@ -206,15 +212,22 @@ function handlerOf(http: HttpClient, signal: AbortSignal | undefined) {
   };
 }
 
+/** Not by way of the methods of strings, which the SDK's bodies have too and warn about. */
+function bytesOf(body: string | Uint8Array): Buffer {
+  return body instanceof Uint8Array
+    ? Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+    : Buffer.from(body);
+}
+
 /** @throws {HostError} `E_TOOL_MISSING` */
 async function importSdk(): Promise<AwsSdk> {
   return {
-    ecr: await import('@aws-sdk/client-ecr').catch(missing),
-    webIdentity: () => import('@aws-sdk/credential-provider-web-identity').catch(missing),
+    ecr: await import('@aws-sdk/client-ecr').catch(sdkMissing),
+    webIdentity: () => import('@aws-sdk/credential-provider-web-identity').catch(sdkMissing),
   };
 }
 
-function missing(cause: unknown): never {
+function sdkMissing(cause: unknown): never {
   throw new HostError('images of Amazon ECR need packages of the AWS SDK, which are not installed', {
     code: 'E_TOOL_MISSING',
     cause,

@@ -1,9 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { canonicalJson } from '../../../src/base/canonical-json.ts';
-import { type Operation, type SourceGit, type SourceHttp, vertex } from '../../../src/graph/vertex.ts';
+import {
+  type Operation,
+  type SourceGit,
+  type SourceHttp,
+  type SourcePython,
+  vertex,
+} from '../../../src/graph/vertex.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
 import { type SourceGitOptions, sourceGitOp } from '../../../src/ops/source-git.ts';
 import { httpInput, sourceHttpOp } from '../../../src/ops/source-http.ts';
+import { type SourcePythonOptions, sourcePythonOp } from '../../../src/ops/source-python.ts';
 import type { Op } from '../../../src/solver/op.ts';
 
 const signal = new AbortController().signal;
@@ -41,6 +48,18 @@ describe('the key of a web file', () => {
     expect((await keyOf(sourceHttpOp, { ...file, ...other })) !== (await keyOf(sourceHttpOp, file))).toBe(
       inKey,
     );
+  });
+});
+
+describe('the key of an added Python', () => {
+  const python: SourcePython = { kind: 'source-python', release: '1', file: 'a', digest: digest('a') };
+  const op = sourcePythonOp({} as SourcePythonOptions);
+  it.each<[Partial<SourcePython>, boolean]>([
+    [{ digest: digest('b') }, true],
+    [{ release: '2' }, false],
+    [{ file: 'b' }, false],
+  ])('%j', async (other, inKey) => {
+    expect((await keyOf(op, { ...python, ...other })) !== (await keyOf(op, python))).toBe(inKey);
   });
 });
 

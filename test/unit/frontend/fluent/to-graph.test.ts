@@ -136,6 +136,61 @@ describe('bases', () => {
     expect(graph.debianMirrors.get(graph.tip.vertex.digest)).toBe('http://mirror.example/debian');
   });
 
+  test('an added Python is copied from its archive, with modes and times', async () => {
+    const graph = await graphOf(Image.fromRegistry('a', { addPython: '3.14t', platform: 'linux/arm64' }));
+    const [, source] = graph.tip.vertex.inputs;
+    expect(source?.vertex.operation).toMatchObject({
+      kind: 'source-python',
+      release: '20251209',
+      file: 'cpython-3.14.2+20251209-aarch64-unknown-linux-gnu-freethreaded+pgo+lto-full.tar.zst',
+    });
+    expect(graph.tip.vertex.operation).toMatchObject({
+      actions: [
+        {
+          kind: 'copy',
+          input: 1,
+          source: '/python/install',
+          destination: '/usr/local',
+          owner: ROOT_OWNER,
+          modes: 'keep',
+          times: 'keep',
+        },
+      ],
+    });
+    expect(graph.layerVertices).toHaveLength(1);
+    expect(graph.config.Env).toEqual([
+      'TERMINFO_DIRS=/etc/terminfo:/lib/terminfo:/usr/share/terminfo:/usr/lib/terminfo',
+    ]);
+    expect(graph.history.at(-1)?.created_by?.split('\n')[0]).toBe('COPY /python/. /usr/local');
+  });
+
+  test('what the micromamba base sets holds for later commands and is in the configuration', async () => {
+    const given = { base: { User: 'mambauser', Env: ['A=1'] } };
+    const image = Image.micromamba({ pythonVersion: '3.12' }).pipInstall('x');
+    const graph = await graphOf(image, given);
+    const steps = graph.layerVertices
+      .flat()
+      .flatMap(({ operation }) => (operation.kind === 'build' ? operation.actions : []));
+    expect(steps).toMatchObject([
+      {
+        argv: [
+          '/usr/local/bin/_dockerfile_shell.sh',
+          'micromamba install -n base -y python=3.12 pip -c conda-forge',
+        ],
+      },
+      { argv: ['/usr/local/bin/_dockerfile_shell.sh', 'python -m pip install x'] },
+    ]);
+    for (const step of steps) {
+      expect(step).toMatchObject({ user: 'root' });
+      expect((step as ExecAction).env).toContainEqual(['MAMBA_DOCKERFILE_ACTIVATE', '1']);
+    }
+    expect(graph.config).toEqual({
+      User: 'root',
+      Env: ['A=1', 'MAMBA_DOCKERFILE_ACTIVATE=1'],
+      Shell: ['/usr/local/bin/_dockerfile_shell.sh'],
+    });
+  });
+
   test('credentials of a registry stay outside', async () => {
     const secret = Secret.fromDict({ REGISTRY_USERNAME: 'u', REGISTRY_PASSWORD: 'planted' });
     const asked: unknown[] = [];
