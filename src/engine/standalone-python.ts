@@ -5,13 +5,17 @@
 import { open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { HostError, IntegrityError } from '../errors.ts';
+import { HostError, IntegrityError, RemoteError } from '../errors.ts';
 import type { SourcePython } from '../graph/vertex.ts';
 import type { OpContext } from '../solver/op.ts';
 import type { HttpFiles } from './http-files.ts';
 import type { EngineParts } from './parts.ts';
 
 const PUBLISHED = 'https://github.com/astral-sh/python-build-standalone/releases/download';
+const ANOTHER_MIRROR =
+  'set TSBUILD_PYTHON_STANDALONE_MIRROR to a URL or a directory that has RELEASE/FILE as python-build-standalone names them';
+const NOT_PUBLISHED =
+  'the mirror has another file than was published, or a part of it: mend it, or take another mirror';
 const READ_BYTES = 1024 * 1024;
 
 /**
@@ -29,14 +33,34 @@ export async function standalonePythonArchive(
   const mirror = settings.pythonStandaloneMirror ?? PUBLISHED;
   if (/^https?:/i.test(mirror)) {
     const http = await openHttp();
-    await http.resolve({ url: urlBelow(mirror, source), checksum: source.digest }, context);
-    return (await http.contents({ digest: source.digest, mtimeSeconds: 0 }, context)).path;
+    try {
+      await http.resolve({ url: urlBelow(mirror, source), checksum: source.digest }, context);
+      return (await http.contents({ digest: source.digest, mtimeSeconds: 0 }, context)).path;
+    } catch (error) {
+      throw withHint(error);
+    }
   }
   if (!(await store.blobs.has(source.digest))) {
     const directory = mirror.startsWith('file:') ? fileURLToPath(mirror) : resolve(mirror);
     await take(store.blobs, join(directory, source.release, source.file), source, context);
   }
   return store.blobs.path(source.digest);
+}
+
+/** A file that is fetched for an image is usually one that its author names; this one is ours. */
+function withHint(error: unknown): unknown {
+  if (error instanceof RemoteError) {
+    const { message, code, cause } = error;
+    return new RemoteError(message, { ...error, code, cause, hint: ANOTHER_MIRROR });
+  }
+  return error instanceof IntegrityError
+    ? new IntegrityError(error.message, {
+        ...error,
+        code: error.code,
+        cause: error.cause,
+        hint: NOT_PUBLISHED,
+      })
+    : error;
 }
 
 /** `MIRROR/RELEASE/FILE`, as the project publishes them and as mirrors for uv have them. A query of the mirror stays. */
@@ -58,7 +82,7 @@ async function take(
       errno: cause.code,
       path,
       cause,
-      hint: 'TSBUILD_PYTHON_STANDALONE_MIRROR is a directory; it has to hold RELEASE/FILE as python-build-standalone names them',
+      hint: ANOTHER_MIRROR,
     });
   });
   try {
@@ -82,7 +106,7 @@ async function take(
           expected: digest,
           actual: writer.digest,
           source: path,
-          hint: 'the mirror has another file than was published, or a part of it: copy it again',
+          hint: NOT_PUBLISHED,
         });
       }
       await writer.commit();

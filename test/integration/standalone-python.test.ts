@@ -224,6 +224,7 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'python3'))('an added Python',
         code: 'E_DIGEST_MISMATCH',
         expected: `sha256:${digestOf('3.12')}`,
         actual: `sha256:${digestOf('3.14t')}`,
+        hint: expect.stringContaining('than was published'),
       });
     }
     mkdirSync(join(dir, 'bad', plain, '..'), { recursive: true });
@@ -271,7 +272,11 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'python3'))('an added Python',
     server.handle((_request, response) => response.writeHead(404).end());
     {
       await using engine = await open();
-      expect(await failure(engine.build([image]))).toMatchObject({ code: 'E_FETCH', status: 404 });
+      expect(await failure(engine.build([image]))).toMatchObject({
+        code: 'E_FETCH',
+        status: 404,
+        hint: expect.stringContaining('TSBUILD_PYTHON_STANDALONE_MIRROR'),
+      });
     }
     await using engine = await open({ mirror: join(dir, 'nowhere') });
     expect(await failure(engine.build([image]))).toMatchObject({
@@ -309,7 +314,10 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'python3'))('an added Python',
     }
     {
       await using engine = await open({ offline: true });
-      expect(await failure(engine.build([image]))).toMatchObject({ code: 'E_OFFLINE' });
+      expect(await failure(engine.build([image]))).toMatchObject({
+        code: 'E_OFFLINE',
+        hint: expect.stringContaining('TSBUILD_PYTHON_STANDALONE_MIRROR'),
+      });
     }
     expect(server.requests).toEqual([]);
     {

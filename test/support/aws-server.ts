@@ -28,6 +28,8 @@ export interface AwsServer extends AsyncDisposable {
   /** `GetAuthorizationToken`, `AssumeRoleWithWebIdentity`, `refused: REASON`. */
   readonly calls: readonly string[];
   readonly server: WebServer;
+  /** For a server that was told to behave otherwise. */
+  readonly answer: (request: IncomingMessage, response: ServerResponse) => void;
 }
 
 const TARGET = 'AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken';
@@ -35,7 +37,7 @@ const TARGET = 'AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken';
 export async function startAwsServer(account: AwsAccount): Promise<AwsServer> {
   const server = await startWebServer();
   const calls: string[] = [];
-  server.handle((request, response) => {
+  const answer = (request: IncomingMessage, response: ServerResponse) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
@@ -44,11 +46,13 @@ export async function startAwsServer(account: AwsAccount): Promise<AwsServer> {
       const reason = isEcr ? ecr(account, request, body, response) : sts(account, body, response);
       calls.push(reason ?? (isEcr ? 'GetAuthorizationToken' : 'AssumeRoleWithWebIdentity'));
     });
-  });
+  };
+  server.handle(answer);
   return {
     origin: server.origin,
     calls,
     server,
+    answer,
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 }

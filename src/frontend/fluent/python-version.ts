@@ -126,7 +126,7 @@ export function checkDebianPython(asked: string | undefined, facts: BuilderFacts
     throw definitionError(
       'E_PYTHON_VERSION_UNSUPPORTED',
       `Debian ${facts.debian} has Python ${facts.debianPython}, not ${explicit.version} (${explicit.from})`,
-      `use source: 'registry' for another Python`,
+      `use source: 'registry' for another Python, or addPython of Image.ubuntu() and Image.fromRegistry()`,
     );
   }
 }

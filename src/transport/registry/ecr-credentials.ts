@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { redactText } from '../../base/redact.ts';
+import { SingleFlight } from '../../base/single-flight.ts';
 import { HostError, RemoteError, TsbuildError } from '../../errors.ts';
 import { HttpClient } from '../../http/http-client.ts';
 import type { CredentialSource, Credentials } from './credentials.ts';
@@ -55,21 +56,17 @@ export function ecrCredentials(options: EcrOptions): CredentialSource {
     throw incomplete(host, 'AWS_REGION, which the host name does not tell');
   }
   const keys = keysOf(options);
-  let token: Promise<Token> | undefined;
+  const asking = new SingleFlight<'token', Token>();
+  let token: Token | undefined;
   return {
-    async lookup(wanted, _repository, signal) {
+    async lookup(wanted, _repository, signal = new AbortController().signal) {
       if (wanted !== host) {
         return undefined;
       }
-      if (token !== undefined && (await token).expiresMs - EXPIRY_MARGIN_MS > now()) {
-        return (await token).credentials;
+      if (token === undefined || token.expiresMs - EXPIRY_MARGIN_MS <= now()) {
+        token = await asking.run('token', signal, () => askForToken(options, region, keys, signal));
       }
-      const asked = askForToken(options, region, keys, signal);
-      token = asked;
-      asked.catch(() => {
-        token = undefined;
-      });
-      return (await asked).credentials;
+      return token.credentials;
     },
   };
 }
@@ -117,7 +114,7 @@ async function askForToken(
   options: EcrOptions,
   region: string,
   keys: Keys,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal,
 ): Promise<Token> {
   const { host, environment, loadSdk = importSdk, now = Date.now } = options;
   const sdk = await loadSdk();
@@ -141,7 +138,7 @@ async function askForToken(
       expiresMs: expiresAt?.getTime() ?? now() + USUAL_LIFE_MS,
     };
   } catch (error) {
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
     throw explain(error, options);
   } finally {
     await http.close();
@@ -187,7 +184,7 @@ interface SdkRequest {
 }
 
 /** Our client sends, so that proxies and certificates are those of every other request. */
-function handlerOf(http: HttpClient, signal: AbortSignal | undefined) {
+function handlerOf(http: HttpClient, signal: AbortSignal) {
   return {
     metadata: { handlerProtocol: 'http/1.1' },
     async handle(given: unknown) {
@@ -198,7 +195,7 @@ function handlerOf(http: HttpClient, signal: AbortSignal | undefined) {
         url,
         headers,
         ...(body === undefined ? {} : { body: bytesOf(body) }),
-        ...(signal === undefined ? {} : { signal }),
+        signal,
       });
       const received = Object.entries(response.headers).map(([name, value]) => [name, String(value)]);
       return {

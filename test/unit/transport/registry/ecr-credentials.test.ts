@@ -125,6 +125,21 @@ describe('keys', () => {
   });
 });
 
+test('who gives up does not take the token from others', async () => {
+  await start();
+  const abort = new AbortController();
+  const reason = new Error('enough');
+  aws.server.handle(() => {
+    aws.server.handle(aws.answer);
+    abort.abort(reason);
+  });
+  const credentials = source(KEYS);
+  const first = credentials.lookup(HOST, 'a', abort.signal);
+  const second = credentials.lookup(HOST, 'b', new AbortController().signal);
+  await expect(first).rejects.toBe(reason);
+  expect(await second).toEqual(LOGIN);
+});
+
 describe('a web identity', () => {
   const values = { AWS_ROLE_ARN: ACCOUNT.role?.arn ?? '' };
   const environment = () => ({
