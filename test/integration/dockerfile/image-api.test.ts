@@ -139,7 +139,7 @@ RUN echo two > /two
     expect(from({ buildArgs: { A: 1 } })).toBe('E_ARG_TYPE');
     expect(from({ no: 1 })).toBe('E_UNKNOWN_OPTION');
     expect(from({ contextMount: {} })).toBe('E_UNKNOWN_OPTION');
-    expect(from({ addPython: '3.12' })).toBe('E_UNKNOWN_OPTION');
+    expect(from({ addPython: '3.12.1' })).toBe('E_PYTHON_MICRO');
     expect(thrown(() => base().dockerfileCommands('RUN x', { contextFiles: {} } as object))).toBe(
       'E_UNKNOWN_OPTION',
     );
