@@ -11,7 +11,7 @@ import type { LayerBlob } from '../content/layer-records.ts';
 import { DefinitionError, InternalError, StepError } from '../errors.ts';
 import { BuiltImage, type BuiltLayer } from '../frontend/fluent/built-image.ts';
 import type { Diagnostic } from '../frontend/fluent/diagnostic.ts';
-import { type Image, imageParts, recordAttempt } from '../frontend/fluent/image.ts';
+import { type Image, recordAttempt } from '../frontend/fluent/image.ts';
 import type { LayerDefinition, PlatformName } from '../frontend/fluent/layer-definition.ts';
 import { inputName } from '../frontend/fluent/local-input.ts';
 import { callDiagnostics } from '../frontend/fluent/plan.ts';
@@ -133,9 +133,12 @@ export async function solveImages(
   await options.imported;
   const warnings = new BuildWarnings(emit);
   // What the calls say and the checks found may be why a step fails.
-  for (const [index, image] of images.entries()) {
-    warnings.add(index, callDiagnostics(imageParts(image).layers));
-    warnings.add(index, graphs[index]?.diagnostics.filter(({ source }) => source !== undefined) ?? []);
+  for (const [index, graph] of graphs.entries()) {
+    warnings.add(index, callDiagnostics(graph.layers));
+    warnings.add(
+      index,
+      graph.diagnostics.filter(({ source }) => source !== undefined),
+    );
   }
   const tips = graphs.map((graph) => graph.tip.vertex);
   let failing: readonly (readonly string[])[] = [];
@@ -151,11 +154,11 @@ export async function solveImages(
     onKeys: (resultIds) => {
       // A failed attempt has ids too: logs are found by them.
       failing = images.map((image, index) => {
-        const ids = layerIds(image, graphs[index] as ImageGraph, resultIds);
-        const calls = imageParts(image).layers;
+        const graph = graphs[index] as ImageGraph;
+        const ids = layerIds(graph, resultIds);
         const layers = ids.map((id, layer) => ({
           id,
-          method: calls[layer]?.method ?? '',
+          method: graph.layers[layer]?.method ?? '',
           cached: false,
           durationMs: 0,
         }));
@@ -171,9 +174,11 @@ export async function solveImages(
   }).catch((error: unknown) => {
     throw withImageId(error, failing);
   });
-  for (const [index, image] of images.entries()) {
-    const { layers } = imageParts(image);
-    warnings.add(index, graphs[index]?.diagnostics.filter(({ source }) => source === undefined) ?? []);
+  for (const [index, { layers, diagnostics }] of graphs.entries()) {
+    warnings.add(
+      index,
+      diagnostics.filter(({ source }) => source === undefined),
+    );
     warnings.add(index, await warningsOfFiles(layers, (input) => inputs.scan(input, signal)));
   }
   const solved = images.map((image, index) =>
@@ -304,15 +309,14 @@ function describe(source: Image, graph: ImageGraph, { solved, resultIds, known }
   if (tip === undefined || tip.result.kind !== 'rootfs') {
     throw new InternalError('the tip of an image has no root filesystem');
   }
-  const calls = imageParts(source).layers;
-  const ids = layerIds(source, graph, resultIds);
+  const ids = layerIds(graph, resultIds);
   const builtLayers = graph.layerVertices.map((vertices, index): BuiltLayer => {
     const ran = vertices
       .map((each) => solved.get(each.digest))
       .filter((outcome) => outcome?.cached === false);
     return {
       id: ids[index] ?? '',
-      method: calls[index]?.method ?? 'addLocal',
+      method: graph.layers[index]?.method ?? 'addLocal',
       cached: ran.length === 0,
       durationMs: ran.reduce((sum, outcome) => sum + (outcome?.durationMs ?? 0), 0),
     };
@@ -323,17 +327,12 @@ function describe(source: Image, graph: ImageGraph, { solved, resultIds, known }
 }
 
 /** Of every call of the chain, the base's first. */
-function layerIds(
-  source: Image,
-  graph: ImageGraph,
-  resultIds: ReadonlyMap<Digest, string>,
-): readonly string[] {
-  const calls = imageParts(source).layers;
+function layerIds(graph: ImageGraph, resultIds: ReadonlyMap<Digest, string>): readonly string[] {
   const ids: string[] = [];
   for (const [index, vertices] of graph.layerVertices.entries()) {
     const results = vertices.map((each) => resultIds.get(each.digest) ?? '');
     const dockerfile = graph.dockerfileConfigs.get(index);
-    const config = dockerfile === undefined ? configLines(calls[index]) : [dockerfile];
+    const config = dockerfile === undefined ? configLines(graph.layers[index]) : [dockerfile];
     ids.push(imageId(ids.at(-1) ?? '', { results, config }));
   }
   return ids;
@@ -364,7 +363,7 @@ async function finish(
 ): Promise<BuiltRecord> {
   const { store } = parts;
   const { source, graph, id, layers, builtLayers, known } = solved;
-  const portableId = layerIds(source, graph, portableIds(known)).at(-1) ?? '';
+  const portableId = layerIds(graph, portableIds(known)).at(-1) ?? '';
   const before = store.images.get(id)?.config.created ?? importedTimes?.get(id);
   const created = createdAt(parts, graph.sourceDateEpoch, before);
   const portable = { id: portableId, created, known };

@@ -3,12 +3,17 @@
  * content (A2.14 and B8 of the Image API). Only selected files are opened.
  */
 import { isUtf8 } from 'node:buffer';
-import { lstat, readFile, realpath, stat } from 'node:fs/promises';
+import { readFile, realpath, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { sha256Hex } from '../base/sha256.ts';
 import { DefinitionError, HostError } from '../errors.ts';
-import type { InputEntry, InputFindings, LocalInput, ScannedFiles } from '../frontend/fluent/local-input.ts';
-import { nestedRequirementLines } from '../frontend/fluent/requirement-tokens.ts';
+import {
+  type InputEntry,
+  type InputFindings,
+  type LocalInput,
+  MAX_TEXT_BYTES,
+  type ScannedFiles,
+} from '../frontend/fluent/local-input.ts';
 import type { CancelToken, FileFacts, NativeAddon, ScanEntry } from '../native/addon.ts';
 import { fromNative } from '../native/error.ts';
 import { sha256Digest } from '../oci/digest.ts';
@@ -29,8 +34,6 @@ export interface ScanTools extends HashTools {
 const EMPTY_SHA256 = sha256Hex('');
 const FILE_MODE = 0o644;
 const EXECUTABLE_MODE = 0o755;
-/** A requirements file above this is something else. */
-const MAX_REQUIREMENTS_BYTES = 16 * 1024 * 1024;
 
 /** What was selected and still has to be hashed. */
 interface Candidate extends ToHash {
@@ -45,7 +48,7 @@ interface KeptLink {
 }
 
 interface Selection {
-  readonly form: 'file' | 'directory';
+  readonly form: ScannedFiles['form'];
   readonly files: readonly Candidate[];
   readonly links: readonly KeptLink[];
   /** Directories with nothing in them. Others come with their files. */
@@ -54,8 +57,8 @@ interface Selection {
 }
 
 /**
- * @throws {DefinitionError} `E_LOCAL_FILE_MISSING`, `E_LOCAL_DIR_MISSING`, `E_LOCAL_NOT_DIR`, `E_BAD_PATTERN`,
- * `E_REQUIREMENTS_NESTED`; `E_LAYER_UNREPRESENTABLE` for a selected name that is not UTF-8.
+ * @throws {DefinitionError} `E_LOCAL_FILE_MISSING`, `E_LOCAL_DIR_MISSING`, `E_LOCAL_NOT_DIR`, `E_BAD_PATTERN`;
+ * `E_LAYER_UNREPRESENTABLE` for a selected name that is not UTF-8.
  * @throws the signal's reason when it is aborted.
  */
 export async function scanInput(input: LocalInput, tools: ScanTools): Promise<ScannedInput> {
@@ -65,10 +68,9 @@ export async function scanInput(input: LocalInput, tools: ScanTools): Promise<Sc
   tools.signal?.addEventListener('abort', onAbort, { once: true });
   try {
     const selection = await select(input, tools, cancel);
-    if (input.check === 'requirements') {
-      await checkRequirements(input);
-    }
-    return assemble(selection, await hashFiles(selection.files, tools, cancel));
+    const text = input.wantsText === true ? await textOf(selection) : undefined;
+    const scanned = assemble(selection, await hashFiles(selection.files, tools, cancel));
+    return text === undefined ? scanned : { ...scanned, text };
   } catch (error) {
     // The native code reports its own cancellation; the caller is owed the reason that it gave.
     tools.signal?.throwIfAborted();
@@ -80,6 +82,9 @@ export async function scanInput(input: LocalInput, tools: ScanTools): Promise<Sc
 
 async function select(input: LocalInput, tools: ScanTools, cancel: CancelToken): Promise<Selection> {
   const found = await statOrMissing(input);
+  if (found === undefined) {
+    return NOTHING_THERE;
+  }
   if (found.isDirectory()) {
     if (input.expects === 'file') {
       throw new DefinitionError(`'${input.hostPath}' is a directory; a file is expected`, {
@@ -104,6 +109,13 @@ async function select(input: LocalInput, tools: ScanTools, cancel: CancelToken):
 }
 
 const NOTHING_FOUND: InputFindings = { linksOutside: [], unfiltered: [], rootOnlyPatterns: [] };
+const NOTHING_THERE: Selection = {
+  form: 'missing',
+  files: [],
+  links: [],
+  emptyDirectories: [],
+  findings: NOTHING_FOUND,
+};
 
 type BigStats = Awaited<ReturnType<typeof bigStat>>;
 
@@ -111,7 +123,7 @@ function bigStat(path: string) {
   return stat(path, { bigint: true });
 }
 
-async function statOrMissing(input: LocalInput): Promise<BigStats> {
+async function statOrMissing(input: LocalInput): Promise<BigStats | undefined> {
   try {
     return await bigStat(input.hostPath);
   } catch (cause) {
@@ -123,6 +135,9 @@ async function statOrMissing(input: LocalInput): Promise<BigStats> {
         path: input.hostPath,
         cause,
       });
+    }
+    if (input.mayBeMissing === true) {
+      return undefined;
     }
     const code = input.expects === 'directory' ? 'E_LOCAL_DIR_MISSING' : 'E_LOCAL_FILE_MISSING';
     throw new DefinitionError(`there is nothing at '${input.hostPath}'`, { code, cause });
@@ -358,19 +373,7 @@ function requireUtf8(entry: ScanEntry, root: string): void {
   }
 }
 
-async function checkRequirements(input: LocalInput): Promise<void> {
-  const { size } = await lstat(await realpath(input.hostPath));
-  if (size > MAX_REQUIREMENTS_BYTES) {
-    return;
-  }
-  const nested = nestedRequirementLines(await readFile(input.hostPath, 'utf8'));
-  if (nested.length > 0) {
-    throw new DefinitionError(
-      `'${input.hostPath}' names other local files, which do not travel with it: ${nested.slice(0, 5).join('; ')}`,
-      {
-        code: 'E_REQUIREMENTS_NESTED',
-        hint: 'copy the files with copyLocalDir() and install with runCommands()',
-      },
-    );
-  }
+async function textOf({ form, files: [file] }: Selection): Promise<string | undefined> {
+  const isText = form === 'file' && file !== undefined && file.facts.sizeBytes <= MAX_TEXT_BYTES;
+  return isText ? await readFile(file.hostPath, 'utf8') : undefined;
 }

@@ -1,4 +1,4 @@
-/** Definitions of the layers that install packages (A2.1, A2.2, A2.5, A2.6, A2.10, A2.11 of the Image API). */
+/** Definitions of the layers that install packages by name or requirement file (A2.1, A2.2, A2.5, A2.6, A2.10, A2.11). */
 import { basename } from 'node:path';
 import type { ToolSupport } from '../../graph/action.ts';
 import {
@@ -10,8 +10,10 @@ import {
   splitOptions,
   stringOption,
 } from './arguments.ts';
+import { copyFileStep, fileInput } from './copy-file-step.ts';
 import {
-  type CopyLocalStep,
+  type CopyToolStep,
+  type DeferredSteps,
   type LayerDefinition,
   label,
   type RunStep,
@@ -20,7 +22,7 @@ import {
 import type { LocalInput } from './local-input.ts';
 import { absoluteLocalPath, type LocalPath } from './local-path.ts';
 import { quoteExpanding, variablesIn } from './quote.ts';
-import { classifyRequirements } from './requirement-tokens.ts';
+import { classifyRequirements, nestedRequirementLines } from './requirement-tokens.ts';
 import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
 
 export interface PipOptions extends StepOptions {
@@ -53,7 +55,7 @@ export interface AptRemoveOptions extends StepOptions {
   readonly autoremove?: boolean;
 }
 
-const PIP_OPTIONS = [...STEP_OPTIONS, 'findLinks', 'indexUrl', 'extraIndexUrl', 'pre', 'extraOptions'];
+export const PIP_OPTIONS = [...STEP_OPTIONS, 'findLinks', 'indexUrl', 'extraIndexUrl', 'pre', 'extraOptions'];
 const UV_OPTIONS = [...PIP_OPTIONS, 'requirements', 'uvVersion'];
 
 /** Undefined when the call adds nothing. */
@@ -91,13 +93,20 @@ export function pipInstallFromRequirements(requirementsTxt: unknown, given: unkn
   const options = knownOptions(method, given, PIP_OPTIONS);
   const flags = pipFlags(method, options, ['--pre']);
   const file = '/.requirements.txt';
+  const input = requirementsInput(method, 'requirementsTxt', requirementsTxt, file);
   return {
     method,
     label: label(method, []),
-    steps: [
-      copyRequirements(method, 'requirementsTxt', requirementsTxt, file, file),
-      run([`python -m pip install -r ${file}`, ...flags.words], { lend: ['pip'], expanded: flags.expanded }),
-    ],
+    ...checkingRequirements(
+      [input],
+      [
+        copyFileStep(input, file),
+        run([`python -m pip install -r ${file}`, ...flags.words], {
+          lend: ['pip'],
+          expanded: flags.expanded,
+        }),
+      ],
+    ),
     ...stepOptions(method, options),
     keyExtras: {},
     recipe: [String(requirementsTxt), recipeOf(options)],
@@ -117,16 +126,11 @@ export function uvPipInstall(args: readonly unknown[], method = 'uvPipInstall'):
   if (!Array.isArray(files)) {
     throw definitionError('E_ARG_TYPE', `${method}(): 'requirements' must be an array of paths`);
   }
-  const version = stringOption(method, options, 'uvVersion') ?? 'latest';
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(version)) {
-    throw definitionError(
-      'E_ARG_TYPE',
-      `${method}(): 'uvVersion' is not a version: '${version.slice(0, 40)}'`,
-    );
-  }
+  const copyUv = copyUvStep(method, options);
   const copies = files.map((file: unknown, index) => {
     const name = basename(absoluteLocalPath(method, 'requirements', file));
-    return copyRequirements(method, 'requirements', file, `/.${index}_${name}`, `/.uv/${index}/${name}`);
+    const input = requirementsInput(method, 'requirements', file, `/.${index}_${name}`);
+    return copyFileStep(input, `/.uv/${index}/${name}`);
   });
   if (tokens.length === 0 && copies.length === 0) {
     return undefined;
@@ -134,14 +138,7 @@ export function uvPipInstall(args: readonly unknown[], method = 'uvPipInstall'):
   const { requirements, inlineOptions } = classifyRequirements(method, tokens);
   const words = [...inlineOptions, ...requirements];
   const steps: Step[] = [
-    {
-      kind: 'copy-tool',
-      text: `COPY --from=ghcr.io/astral-sh/uv:${version} /uv /.uv/uv`,
-      tool: 'uv',
-      version,
-      source: '/uv',
-      destination: '/.uv/uv',
-    },
+    copyUv,
     ...copies,
     run(
       [
@@ -156,7 +153,10 @@ export function uvPipInstall(args: readonly unknown[], method = 'uvPipInstall'):
   return {
     method,
     label: label(method, [...files.map((file) => basename(String(file))), ...words]),
-    steps,
+    ...checkingRequirements(
+      copies.map(({ input }) => input),
+      steps,
+    ),
     ...common,
     keyExtras: {},
     recipe: [tokens, recipeOf(options)],
@@ -253,6 +253,25 @@ export function aptRemove(args: readonly unknown[]): LayerDefinition | undefined
   };
 }
 
+/** @throws {DefinitionError} `E_ARG_TYPE` for what cannot be a tag of uv's image. */
+export function copyUvStep(method: string, options: Options): CopyToolStep {
+  const version = stringOption(method, options, 'uvVersion') ?? 'latest';
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(version)) {
+    throw definitionError(
+      'E_ARG_TYPE',
+      `${method}(): 'uvVersion' is not a version: '${version.slice(0, 40)}'`,
+    );
+  }
+  return {
+    kind: 'copy-tool',
+    text: `COPY --from=ghcr.io/astral-sh/uv:${version} /uv /.uv/uv`,
+    tool: 'uv',
+    version,
+    source: '/uv',
+    destination: '/.uv/uv',
+  };
+}
+
 /** A `RUN` line of one's own making; parts that are empty leave no blank behind. */
 export function run(
   parts: readonly string[],
@@ -269,7 +288,7 @@ export function run(
 }
 
 /** Flags in the order of A2.1; the value of an option may hold `${NAME}`, `extraOptions` is not looked into. */
-function pipFlags(method: string, options: Options, pre: readonly string[]) {
+export function pipFlags(method: string, options: Options, pre: readonly string[]) {
   const words: string[] = [];
   const expanded: string[] = [];
   for (const [flag, name] of [
@@ -290,36 +309,27 @@ function pipFlags(method: string, options: Options, pre: readonly string[]) {
   return { words, expanded };
 }
 
-function copyRequirements(
-  method: string,
-  name: string,
-  path: unknown,
-  contextPath: string,
-  destination: string,
-): CopyLocalStep {
-  const input: LocalInput = {
-    expects: 'file',
-    hostPath: absoluteLocalPath(method, name, path),
-    fileAt: contextPath,
-    directoryAt: '/',
-    filter: { kind: 'none' },
-    check: 'requirements',
-  };
-  const text = `COPY ${copyWords(contextPath, destination)}`;
-  return {
-    kind: 'copy-local',
-    input,
-    textOfFile: text,
-    textOfDirectory: text,
-    fileDestination: destination,
-    directoryDestination: destination,
-    fileGoesTo: 'contextFiles',
-  };
+function requirementsInput(method: string, name: string, path: unknown, contextPath: string): LocalInput {
+  return fileInput(absoluteLocalPath(method, name, path), contextPath, { wantsText: true });
 }
 
-/** The two paths of a `COPY` line; its JSON form where a blank would cut one. */
-export function copyWords(source: string, destination: string): string {
-  return /[\s"'\\[\]]/.test(source + destination)
-    ? JSON.stringify([source, destination]).replace('","', '", "')
-    : `${source} ${destination}`;
+/** Steps that copy requirement files and install from them; such a file must not name other local files, for only it travels. */
+function checkingRequirements(
+  inputs: readonly LocalInput[],
+  steps: readonly Step[],
+): Pick<LayerDefinition, 'steps' | 'deferred'> {
+  const resolve: DeferredSteps['resolve'] = (facts) => {
+    for (const input of inputs) {
+      const nested = nestedRequirementLines(facts(input).text ?? '');
+      if (nested.length > 0) {
+        throw definitionError(
+          'E_REQUIREMENTS_NESTED',
+          `'${input.hostPath}' names other local files, which do not travel with it: ${nested.slice(0, 5).join('; ')}`,
+          'copy the files with copyLocalDir() and install with runCommands()',
+        );
+      }
+    }
+    return { steps };
+  };
+  return inputs.length === 0 ? { steps } : { steps: [], deferred: { inputs, resolve } };
 }

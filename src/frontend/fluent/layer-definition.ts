@@ -8,7 +8,7 @@ import type { Secret } from '../../secret/secret.ts';
 import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
 import type { BuilderVersion } from './builder-version.ts';
 import type { Diagnostic } from './diagnostic.ts';
-import type { LocalInput } from './local-input.ts';
+import type { LocalInput, ScannedFiles } from './local-input.ts';
 import type { VolumeMount } from './volume-mounts.ts';
 
 export type PlatformName = 'linux/amd64' | 'linux/arm64';
@@ -20,6 +20,8 @@ export interface LayerDefinition {
   /** Of the first layer only. */
   readonly base?: Base;
   readonly steps: readonly Step[];
+  /** Instead of steps, until `resolve-layers.ts` has worked them out. */
+  readonly deferred?: DeferredSteps;
   /** For this call's commands only. Values are in the key. */
   readonly env: Readonly<Record<string, string>>;
   /** For this call's commands only. Identities are in the key. */
@@ -38,6 +40,20 @@ export interface LayerDefinition {
   /** Requirements of an install method, for the lint. */
   readonly requirements: readonly string[];
 }
+
+/** Steps that hang on what local files say: whether one is there, what kind it is, what is written in it. */
+export interface DeferredSteps {
+  /** Looked at before the steps are known. Only those that steps name are in the image and in the key. */
+  readonly inputs: readonly LocalInput[];
+  /**
+   * The same facts give the same steps.
+   *
+   * @throws {DefinitionError} for files that do not say what the call needs.
+   */
+  resolve(facts: (input: LocalInput) => ScannedFiles): ResolvedSteps | Promise<ResolvedSteps>;
+}
+
+export type ResolvedSteps = Pick<LayerDefinition, 'steps'> & Partial<Pick<LayerDefinition, 'requirements'>>;
 
 /** One line of a plan. */
 export type Step =

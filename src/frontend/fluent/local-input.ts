@@ -14,8 +14,10 @@ export interface LocalInput {
   /** Path in the input that the contents of the directory land in, if it is one. */
   readonly directoryAt: string;
   readonly filter: InputFilter;
-  /** A requirements file must not name other local files: only it travels. */
-  readonly check?: 'requirements';
+  /** The definition hangs on what the file says: the scan reads it. @defaultValue false */
+  readonly wantsText?: boolean;
+  /** It need not be there; what follows from that is the definition's to say. @defaultValue false */
+  readonly mayBeMissing?: boolean;
 }
 
 /** A file as plans and keys see it. */
@@ -31,13 +33,18 @@ export interface InputEntry {
 
 /** What a scan found, as far as the frontend needs it. */
 export interface ScannedFiles {
-  readonly form: 'file' | 'directory';
+  /** `missing` only where the input may be. */
+  readonly form: 'file' | 'directory' | 'missing';
   /** Sorted by path. A path that ends in `/` is an empty directory. */
   readonly entries: ReadonlyMap<string, InputEntry>;
   /** Of paths, modes, contents and links. */
   readonly contentDigest: Digest;
   readonly findings: InputFindings;
+  /** Of a file whose text was wanted. Absent for one above {@link MAX_TEXT_BYTES}, which is something else than what it was taken for. */
+  readonly text?: string;
 }
+
+export const MAX_TEXT_BYTES = 16 * 1024 * 1024;
 
 /** What is worth a warning; paths relative to the directory that was scanned. */
 export interface InputFindings {

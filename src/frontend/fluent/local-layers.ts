@@ -18,7 +18,7 @@ import {
   requiredString,
   stringOption,
 } from './arguments.ts';
-import { copyWords } from './install-layers.ts';
+import { copyWords } from './copy-file-step.ts';
 import { type LayerDefinition, label, type PendingMount } from './layer-definition.ts';
 import type { LocalInput } from './local-input.ts';
 import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';

@@ -2,7 +2,8 @@
 import { basename } from 'node:path';
 import { flattenStrings, knownOptions, splitOptions, stringArray } from './arguments.ts';
 import { baseLayer, FACTORY_OPTIONS, type FactoryOptions } from './base-definitions.ts';
-import { copyWords, run } from './install-layers.ts';
+import { copyFileStep, fileInput } from './copy-file-step.ts';
+import { run } from './install-layers.ts';
 import { type CopyLocalStep, type LayerDefinition, label, type Step } from './layer-definition.ts';
 import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { parsePythonVersion } from './python-version.ts';
@@ -90,14 +91,5 @@ export function micromambaInstall(args: readonly unknown[]): LayerDefinition | u
 function copySpec(method: string, path: unknown): CopyLocalStep {
   const hostPath = absoluteLocalPath(method, 'specFile', path);
   const place = `/${basename(hostPath)}`;
-  const text = `COPY ${copyWords(place, place)}`;
-  return {
-    kind: 'copy-local',
-    input: { expects: 'file', hostPath, fileAt: place, directoryAt: '/', filter: { kind: 'none' } },
-    textOfFile: text,
-    textOfDirectory: text,
-    fileDestination: place,
-    directoryDestination: place,
-    fileGoesTo: 'contextFiles',
-  };
+  return copyFileStep(fileInput(hostPath, place), place);
 }

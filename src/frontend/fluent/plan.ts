@@ -18,6 +18,7 @@ import {
   type ScannedFiles,
 } from './local-input.ts';
 import { type BaseSurroundings, type RegistryAuth, type ResolvedBase, resolveBase } from './resolve-base.ts';
+import { resolveLayers } from './resolve-layers.ts';
 import { type StandalonePython, standalonePython } from './standalone-python.ts';
 import { planOfVolume, refuseSameVolume, type VolumePlan } from './volume-mounts.ts';
 
@@ -82,7 +83,8 @@ export async function planImage(
   options: PlanOptions,
   surroundings: PlanSurroundings,
 ): Promise<ImagePlan> {
-  const { layers, mounts } = imageParts(image);
+  const { layers: calls, mounts } = imageParts(image);
+  const layers = await resolveLayers(calls, surroundings.scan);
   const [first] = layers as [LayerDefinition, ...LayerDefinition[]];
   const base = await resolveBase(first.base as NonNullable<LayerDefinition['base']>, options, surroundings);
   const inputs = [...layers.flatMap(inputsOf), ...mounts.map((mount) => mount.input)];

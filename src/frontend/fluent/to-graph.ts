@@ -39,6 +39,7 @@ import {
   type ResolveOciLayout,
   resolveBase,
 } from './resolve-base.ts';
+import { resolveLayers } from './resolve-layers.ts';
 import { sourcePython, treeInArchive } from './standalone-python.ts';
 import { stepEnvironment } from './step-environment.ts';
 import type { Volume } from './volume.ts';
@@ -105,6 +106,8 @@ export interface ImageGraph {
   /** The base's entries first. Every entry that is not `empty_layer` is one layer of the stack, in order. */
   readonly history: readonly HistoryEntry[];
   readonly mounts: readonly PendingMount[];
+  /** The calls with all their steps. */
+  readonly layers: readonly LayerDefinition[];
   /** For every call, the vertices that it added; none for a call that only changes the configuration. */
   readonly layerVertices: readonly (readonly Vertex[])[];
   /** By the name that `source-local` vertices use. Without those of pending mounts. */
@@ -138,7 +141,8 @@ export async function toGraph(
   options: PlanOptions,
   surroundings: GraphSurroundings,
 ): Promise<ImageGraph> {
-  const { layers, mounts } = imageParts(image);
+  const { layers: calls, mounts } = imageParts(image);
+  const layers = await resolveLayers(calls, surroundings.scan);
   const [first] = layers as [LayerDefinition, ...LayerDefinition[]];
   const { resolver, settings, platform, hostPython, readDockerfile } = surroundings;
   const base = await resolveBase(first.base as NonNullable<LayerDefinition['base']>, options, {
@@ -166,7 +170,7 @@ export async function toGraph(
     }
   }
   const { builderVersion, diagnostics } = base;
-  return { ...build.result(diagnostics), builderVersion, mounts };
+  return { ...build.result(diagnostics), layers, builderVersion, mounts };
 }
 
 /** Only inputs that may be either are looked at here; all others are what their call says. */
@@ -353,7 +357,7 @@ class GraphBuilder {
     };
   }
 
-  result(diagnostics: readonly Diagnostic[]): Omit<ImageGraph, 'builderVersion' | 'mounts'> {
+  result(diagnostics: readonly Diagnostic[]): Omit<ImageGraph, 'layers' | 'builderVersion' | 'mounts'> {
     return {
       contextInputs: this.#contextInputs,
       declarations: this.#declarations,
