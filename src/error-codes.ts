@@ -58,6 +58,39 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A requirements file names other local files, which do not travel with it.',
   },
+  E_PYPROJECT_MISSING: {
+    who: 'definition',
+    meaning: 'There is no pyproject.toml where the call expects it.',
+  },
+  E_PYPROJECT_SYNTAX: {
+    who: 'definition',
+    meaning: 'A pyproject.toml that is not TOML, or whose dependencies are not lists of requirements.',
+  },
+  E_PYPROJECT_NO_DEPENDENCIES: {
+    who: 'definition',
+    meaning: 'A pyproject.toml that has no list of dependencies.',
+  },
+  E_PYPROJECT_UNKNOWN_GROUP: {
+    who: 'definition',
+    meaning: 'A pyproject.toml does not have those optional dependencies.',
+  },
+  E_UV_WORKSPACE: {
+    who: 'definition',
+    meaning: 'A pyproject.toml is the root of a workspace of uv, of which only this file would travel.',
+  },
+  E_POETRY_LOCK_MISSING: { who: 'definition', meaning: 'The lock file of a Poetry project does not exist.' },
+  E_PRIVATE_REPO_NO_SECRET: {
+    who: 'definition',
+    meaning: 'Private repositories are to be installed without a secret that holds a token.',
+  },
+  E_PRIVATE_REPO_HOST: {
+    who: 'definition',
+    meaning: 'A private repository that is not of github.com or gitlab.com.',
+  },
+  E_NOT_A_PYTHON_PACKAGE: {
+    who: 'definition',
+    meaning: 'A local path that is no wheel, source archive, project or package of Python.',
+  },
   E_FILE_CHANGED_DURING_BUILD: {
     who: 'definition',
     meaning: 'An input file changed while the build read it.',

@@ -27,6 +27,7 @@ export {
   TsbuildError,
   UsageError,
 } from './errors.ts';
+export type { AddPythonPackagesOptions } from './frontend/fluent/add-python-packages.ts';
 export { BuiltImage } from './frontend/fluent/built-image.ts';
 export type { Diagnostic } from './frontend/fluent/diagnostic.ts';
 export type {
@@ -35,7 +36,12 @@ export type {
   FromDockerfileOptions,
 } from './frontend/fluent/dockerfile-layers.ts';
 export { Image } from './frontend/fluent/image.ts';
+export type { PipOptions, UvPipOptions } from './frontend/fluent/install-layers.ts';
+export type { PyprojectOptions } from './frontend/fluent/pip-from-pyproject.ts';
+export type { PrivateReposOptions } from './frontend/fluent/pip-private-repos.ts';
 export type { ImagePlan, LayerPlan, MountPlan } from './frontend/fluent/plan.ts';
+export type { PoetryOptions } from './frontend/fluent/poetry-install.ts';
+export type { UvSyncOptions } from './frontend/fluent/uv-sync.ts';
 export type { VolumeFromNameOptions, VolumeMap, VolumeMountOptions } from './frontend/fluent/volume.ts';
 export { Volume } from './frontend/fluent/volume.ts';
 export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';

@@ -60,6 +60,7 @@ const TOOLS: Readonly<Record<ToolSupport, ToolFacts>> = {
   },
   // Links cannot lead from a mount into the layer.
   uv: { env: { UV_LINK_MODE: 'copy' }, cacheVariable: 'UV_CACHE_DIR', cache: 'packages' },
+  poetry: { env: {}, cacheVariable: 'POETRY_CACHE_DIR', cache: 'packages' },
   npm: { env: {}, cacheVariable: 'npm_config_cache', cache: 'packages' },
   apt: { env: { DEBIAN_FRONTEND: 'noninteractive' }, cache: 'apt' },
   'apt-archives': { env: {}, cache: 'apt' },

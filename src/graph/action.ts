@@ -46,10 +46,10 @@ export interface ExecAction {
 }
 
 /**
- * `pip`, `uv` and `npm` get their caches on a cache mount, `apt-archives` has apt keep its downloads on one, and `apt` sets
+ * `pip`, `uv`, `poetry` and `npm` get their caches on a cache mount, `apt-archives` has apt keep its downloads on one, and `apt` sets
  * `DEBIAN_FRONTEND` besides.
  */
-export type ToolSupport = 'pip' | 'uv' | 'npm' | 'apt' | 'apt-archives';
+export type ToolSupport = 'pip' | 'uv' | 'poetry' | 'npm' | 'apt' | 'apt-archives';
 
 /** setrlimit(2); -1 is no limit. */
 export interface Ulimit {

@@ -21,6 +21,7 @@ const VALUES = [
 ];
 
 const TYPES = [
+  'AddPythonPackagesOptions',
   'Annotation',
   'BuildEvent',
   'CacheSource',
@@ -39,6 +40,12 @@ const TYPES = [
   'LayerPlan',
   'MountPlan',
   'OutputSpec',
+  'PipOptions',
+  'PoetryOptions',
+  'PrivateReposOptions',
+  'PyprojectOptions',
+  'UvPipOptions',
+  'UvSyncOptions',
   'VolumeFromNameOptions',
   'VolumeMap',
   'VolumeMountOptions',

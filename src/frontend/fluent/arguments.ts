@@ -78,6 +78,27 @@ export function knownOptions(method: string, options: unknown, known: readonly s
   return options;
 }
 
+/**
+ * A value that stands in its place or among the options, which may take that place (A0.3).
+ *
+ * @throws {DefinitionError} `E_ARG_TYPE` when it is given twice, and what {@link knownOptions} throws.
+ */
+export function placedOrNamed(
+  method: string,
+  name: string,
+  placed: unknown,
+  given: unknown,
+  known: readonly string[],
+): { readonly value: unknown; readonly options: Options } {
+  const bagFirst = given === undefined && isPlainObject(placed);
+  const options = knownOptions(method, bagFirst ? placed : given, [...known, name]);
+  const inPlace = bagFirst ? undefined : placed;
+  if (inPlace !== undefined && options[name] !== undefined) {
+    throw definitionError('E_ARG_TYPE', `${method}(): '${name}' is given twice`);
+  }
+  return { value: inPlace ?? options[name], options };
+}
+
 export function booleanOption(method: string, options: Options, name: string, otherwise = false): boolean {
   const value = options[name];
   if (value === undefined) {

@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
 import type { ContainerConfig } from '../../oci/image-config.ts';
 import type { ConfigChange } from './layer-definition.ts';
+import { DEFAULT_PATH } from './step-environment.ts';
 
 const DEFAULT_SHELL = ['/bin/sh', '-c'];
 
@@ -30,6 +31,15 @@ export class ConfigState {
       case 'env':
         this.#environment.set(change.name, change.value);
         return;
+      case 'prepend-env': {
+        const { name, value } = change;
+        const before = this.#environment.get(name) ?? (name === 'PATH' ? DEFAULT_PATH : '');
+        const existing = before.split(':').filter((path) => path !== '');
+        if (!existing.includes(value)) {
+          this.#environment.set(name, [value, ...existing].join(':'));
+        }
+        return;
+      }
       case 'entrypoint':
         this.#entrypoint = change.argv;
         // Docker's rule with the whole chain as one stage (E12): what the base left is cleared, our own stays.

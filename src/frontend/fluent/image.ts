@@ -1,6 +1,7 @@
 /** The Image API: immutable descriptions of images, made by a factory and extended by methods (A0 to A3). */
 import { canonicalJson } from '../../base/canonical-json.ts';
 import { sha256Hex } from '../../base/sha256.ts';
+import { type AddPythonPackagesOptions, addPythonPackages } from './add-python-packages.ts';
 import { definitionError, flattenStrings, isPlainObject, requiredString, type StrArg } from './arguments.ts';
 import * as bases from './base-definitions.ts';
 import type { BuiltImage, BuiltLayer } from './built-image.ts';
@@ -22,10 +23,14 @@ import type { LayerDefinition, PendingMount } from './layer-definition.ts';
 import * as locals from './local-layers.ts';
 import { absoluteLocalPath, type LocalPath } from './local-path.ts';
 import * as micromamba from './micromamba-layers.ts';
+import { type PyprojectOptions, pipInstallFromPyproject } from './pip-from-pyproject.ts';
+import { type PrivateReposOptions, pipInstallPrivateRepos } from './pip-private-repos.ts';
 import type { ImagePlan } from './plan.ts';
+import { type PoetryOptions, poetryInstallFromFile } from './poetry-install.ts';
 import * as registryBases from './registry-bases.ts';
 import type { StepOptions } from './step-options.ts';
 import * as terminal from './terminal-options.ts';
+import { type UvSyncOptions, uvSync } from './uv-sync.ts';
 
 /** The chain as a list that grows at its end and is shared by branches. */
 interface Link {
@@ -35,6 +40,9 @@ interface Link {
   /** Own flag or an ancestor's. */
   readonly forced: boolean;
 }
+
+/** A path, or one level of array of paths. */
+type PathArg = LocalPath | readonly LocalPath[];
 
 interface ImageState {
   readonly tip: Link;
@@ -202,6 +210,88 @@ export class Image {
     options?: Omit<installs.UvPipOptions, 'requirements'>,
   ): Image {
     return this.#extend(installs.uvPipInstallFromRequirements(requirementsTxt, options));
+  }
+
+  /**
+   * Installs what a pyproject.toml of this machine lists in `[project].dependencies`, and in the optional groups that are
+   * named. The file itself is not copied, and only the resulting list is in the key.
+   *
+   * @example
+   * ```ts
+   * image.pipInstallFromPyproject('pyproject.toml', ['dev']);
+   * ```
+   * @throws {DefinitionError} Later: `E_PYPROJECT_MISSING`, `E_PYPROJECT_SYNTAX`, `E_PYPROJECT_NO_DEPENDENCIES`,
+   * `E_PYPROJECT_UNKNOWN_GROUP`.
+   */
+  pipInstallFromPyproject(
+    pyprojectToml: LocalPath,
+    optionalDependencies?: readonly string[] | PyprojectOptions,
+    options?: PyprojectOptions,
+  ): Image {
+    return this.#extend(pipInstallFromPyproject(pyprojectToml, optionalDependencies, options));
+  }
+
+  /**
+   * Installs packages from private repositories of GitHub and GitLab. The secrets give `GITHUB_TOKEN` and `GITLAB_TOKEN`,
+   * which only the step's shell sees.
+   *
+   * @param args - `github.com/org/repo@ref`, `gitlab.com/org/repo#subdirectory=inner`, and the options.
+   * @example
+   * ```ts
+   * image.pipInstallPrivateRepos('github.com/acme/tools@v1', { gitUser: 'me', secrets: [Secret.fromEnv(['GITHUB_TOKEN'])] });
+   * ```
+   * @throws {DefinitionError} `E_PRIVATE_REPO_NO_SECRET`, `E_PRIVATE_REPO_HOST`, `E_ARG_TYPE` without `gitUser`.
+   */
+  pipInstallPrivateRepos(...args: [...repositories: StrArg[], options: PrivateReposOptions]): Image {
+    return this.#extend(pipInstallPrivateRepos(args));
+  }
+
+  /**
+   * Installs what a project of uv depends on, as its `uv.lock` says if it has one, into an environment that comes first on
+   * PATH from here on. The project itself is not installed.
+   *
+   * @param projectDir - With `pyproject.toml`, and `uv.lock` or not. @defaultValue the working directory
+   * @example
+   * ```ts
+   * image.uvSync('.', { groups: ['serving'] }).copyLocalDir('src', '/app');
+   * ```
+   * @throws {DefinitionError} Later: `E_PYPROJECT_MISSING`, `E_PYPROJECT_SYNTAX`, `E_UV_WORKSPACE`.
+   */
+  uvSync(projectDir?: LocalPath | UvSyncOptions, options?: UvSyncOptions): Image {
+    return this.#extend(uvSync(projectDir, options));
+  }
+
+  /**
+   * Installs what a project of Poetry depends on, as its lock file says, into the image's own Python. The project itself is
+   * not installed.
+   *
+   * @param poetryLockfile - @defaultValue `poetry.lock` beside the pyproject.toml
+   * @example
+   * ```ts
+   * image.poetryInstallFromFile('pyproject.toml', { without: ['dev'] });
+   * ```
+   * @throws {DefinitionError} Later: `E_PYPROJECT_MISSING`, `E_POETRY_LOCK_MISSING`.
+   */
+  poetryInstallFromFile(
+    pyprojectToml: LocalPath,
+    poetryLockfile?: LocalPath | PoetryOptions,
+    options?: PoetryOptions,
+  ): Image {
+    return this.#extend(poetryInstallFromFile(pyprojectToml, poetryLockfile, options));
+  }
+
+  /**
+   * Installs Python packages of this machine: wheels, source archives and directories with build metadata by pip, plain
+   * packages as they are. What they were installed from does not stay in the image.
+   *
+   * @example
+   * ```ts
+   * image.addPythonPackages('dist/acme-1.0-py3-none-any.whl', './mypkg');
+   * ```
+   * @throws {DefinitionError} Later: `E_LOCAL_FILE_MISSING`, `E_NOT_A_PYTHON_PACKAGE`.
+   */
+  addPythonPackages(...args: [...paths: PathArg[], options: AddPythonPackagesOptions] | PathArg[]): Image {
+    return this.#extend(addPythonPackages(args));
   }
 
   /** Installs Debian packages. Options of apt-get may stand between the names. */

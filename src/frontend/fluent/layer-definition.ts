@@ -76,6 +76,8 @@ export interface RunStep {
   readonly lend: readonly ToolSupport[];
   /** Names of `${NAME}` that must be defined when the step runs. */
   readonly variables: readonly string[];
+  /** Local files that the command sees at their paths in the inputs, all below `at`. It may change them; nothing of that stays. */
+  readonly mounted?: { readonly at: string; readonly inputs: readonly LocalInput[] };
   readonly timeoutMs?: number;
   /** What to try when the shell does not find the command. */
   readonly hintIfMissing?: string;
@@ -119,6 +121,8 @@ export interface ConfigStep {
 
 export type ConfigChange =
   | { readonly kind: 'env'; readonly name: string; readonly value: string }
+  /** Put before what the list of paths has, unless it is in it. */
+  | { readonly kind: 'prepend-env'; readonly name: string; readonly value: string }
   | { readonly kind: 'entrypoint'; readonly argv: readonly string[] }
   | { readonly kind: 'cmd'; readonly argv: readonly string[] }
   | { readonly kind: 'shell'; readonly argv: readonly string[] }

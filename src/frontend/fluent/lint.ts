@@ -9,6 +9,11 @@ const INSTALLS = [
   'pipInstallFromRequirements',
   'uvPipInstall',
   'uvPipInstallFromRequirements',
+  'pipInstallFromPyproject',
+  'pipInstallPrivateRepos',
+  'uvSync',
+  'poetryInstallFromFile',
+  'addPythonPackages',
 ];
 
 export function lint(layers: readonly LayerDefinition[]): Diagnostic[] {

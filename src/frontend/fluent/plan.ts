@@ -138,7 +138,7 @@ export function stepLines(steps: readonly Step[], found: (input: LocalInput) => 
 function stepLine(step: Step, found: (input: LocalInput) => ScannedFiles): string | readonly string[] {
   switch (step.kind) {
     case 'run':
-      return `RUN ${step.text}`;
+      return `RUN ${step.mounted === undefined ? '' : `${mountFlag(step.mounted.at)} `}${step.text}`;
     case 'copy-local':
       return found(step.input).form === 'file' ? step.textOfFile : step.textOfDirectory;
     case 'dockerfile':
@@ -151,9 +151,17 @@ function stepLine(step: Step, found: (input: LocalInput) => ScannedFiles): strin
   }
 }
 
+function mountFlag(at: string): string {
+  return `--mount=type=bind,source=${at},target=${at},rw`;
+}
+
 /** Local files that the layer's steps name. */
 export function inputsOf(layer: LayerDefinition): LocalInput[] {
-  return copySteps(layer.steps).map((step) => step.input);
+  return [...copySteps(layer.steps).map((step) => step.input), ...mountedInputs(layer.steps)];
+}
+
+function mountedInputs(steps: readonly Step[]): LocalInput[] {
+  return steps.flatMap((step) => (step.kind === 'run' ? (step.mounted?.inputs ?? []) : []));
 }
 
 function copySteps(steps: readonly Step[]): CopyLocalStep[] {
@@ -183,6 +191,9 @@ function planLayer(
     }
   }
   const python = steps.find((step) => step.kind === 'copy-python');
+  for (const input of mountedInputs(steps)) {
+    mounted = { ...mounted, ...fileMap(found(input).entries) };
+  }
   const plan = {
     method: layer.method,
     commands,

@@ -2,7 +2,8 @@ import { canonicalJson } from '../../base/canonical-json.ts';
 import type { SecretVariable } from '../../graph/action.ts';
 import type { Secret } from '../../secret/secret.ts';
 
-const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/** Of a step whose image sets none. */
+export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
  * Image variables, then secrets in list order, then the call's own; later wins (A0.5). A name is in one of the two

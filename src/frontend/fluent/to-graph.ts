@@ -1,9 +1,11 @@
 /** The chain of calls as a graph of vertices, and as the configuration and history of the image (B1). */
+import { posix } from 'node:path';
 import { canonicalJson, type Json } from '../../base/canonical-json.ts';
 import {
   type Action,
   type CopyAction,
   type ExecAction,
+  type Mount,
   ROOT_OWNER,
   type SecretVariable,
 } from '../../graph/action.ts';
@@ -412,10 +414,15 @@ class GraphBuilder {
       // Input 0 is the root itself.
       return inputs.length;
     };
+    const addLocalFiles = (files: LocalInput): number => {
+      const input = inputName(files);
+      this.#localInputs.set(input, files);
+      return addInput({ kind: 'source-local', input }, `local files for ${layer.label}`);
+    };
     for (const step of steps) {
       switch (step.kind) {
         case 'run':
-          actions.push(this.#exec(layer, step));
+          actions.push(this.#exec(layer, step, (step.mounted?.inputs ?? []).map(bindOf(addLocalFiles))));
           break;
         case 'config':
           this.#config.apply(step.change);
@@ -443,9 +450,7 @@ class GraphBuilder {
           break;
         }
         case 'copy-local': {
-          const name = inputName(step.input);
-          this.#localInputs.set(name, step.input);
-          const input = addInput({ kind: 'source-local', input: name }, `local files for ${layer.label}`);
+          const input = addLocalFiles(step.input);
           if (this.#formOf(step.input) === 'file') {
             // Mounted files lie at their final paths already.
             const whole = step.fileGoesTo === 'contextMount';
@@ -465,7 +470,7 @@ class GraphBuilder {
     return { actions, inputs };
   }
 
-  #exec(layer: LayerDefinition, step: RunStep): ExecAction {
+  #exec(layer: LayerDefinition, step: RunStep, mounts: readonly Mount[]): ExecAction {
     const { env, secretEnv } = stepEnvironment(this.#config.environment, layer.secrets, layer.env);
     const defined = new Set([...env.map(([name]) => name), ...secretEnv.map(({ name }) => name)]);
     const missing = step.variables.filter((name) => !defined.has(name));
@@ -491,7 +496,7 @@ class GraphBuilder {
       cwd: this.#config.workingDir,
       user: this.#config.user,
       network: 'host',
-      mounts: volumes.map(mountOfVolume),
+      mounts: [...mounts, ...volumes.map(mountOfVolume)],
       secretEnv,
       lend: step.lend,
       ...(layer.gpu.length === 0 ? {} : { gpus: layer.gpu }),
@@ -506,6 +511,20 @@ const DEBIAN_CONFIG: ContainerConfig = {
   Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'],
   Cmd: ['bash'],
 };
+
+/** The directory that the input's files are in, writable; what is written there is thrown away. */
+function bindOf(addInput: (input: LocalInput) => number): (input: LocalInput) => Mount {
+  return (input) => {
+    const directory = posix.dirname(input.directoryAt);
+    return {
+      kind: 'bind',
+      input: addInput(input),
+      source: directory,
+      target: directory,
+      readOnly: false,
+    };
+  };
+}
 
 function argvOf(step: RunStep, shell: readonly string[]): readonly string[] {
   switch (step.form) {
