@@ -229,6 +229,11 @@ function slimFromArchive(base: DebianSlim, facts: BuilderFacts, settings: Settin
       run(['ln -s python3 /usr/bin/python'], { lend: [] }),
       // PEP 668's mark: without it, pip and uv install into the system's interpreter.
       run([`rm -f /usr/lib/python${python}/EXTERNALLY-MANAGED`], { lend: [] }),
+      // Debian's distributions have no list of files, without which pip refuses to go past them. An empty one says that none
+      // of theirs is pip's to remove: a newer version goes to /usr/local, which is before them on Python's path.
+      run(['for info in /usr/lib/python3/dist-packages/*.dist-info; do touch "$info/RECORD"; done'], {
+        lend: [],
+      }),
       ...(base.toolchain ? [run([TOOLCHAIN], { lend: ['apt'] })] : []),
     ],
     keyExtras: { components: ['main'] },

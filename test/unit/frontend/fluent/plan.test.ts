@@ -61,6 +61,7 @@ describe('bases', () => {
       'FROM debian-archive:trixie python3 python3-pip python3-venv',
       'RUN ln -s python3 /usr/bin/python',
       'RUN rm -f /usr/lib/python3.13/EXTERNALLY-MANAGED',
+      'RUN for info in /usr/lib/python3/dist-packages/*.dist-info; do touch "$info/RECORD"; done',
     ];
     expect(await lastLines(Image.debianSlim({ source: 'archive' }))).toEqual(lines);
     const byVariable = { env: { TSBUILD_DEBIAN_SOURCE: 'archive' }, hostPython: '3.11' };
