@@ -166,14 +166,18 @@ describe('commands', () => {
       base.pipInstall('a', { extraOptions: ' --no-build-isolation ', indexUrl: 'https://i' }),
       ['RUN python -m pip install a --index-url https://i --no-build-isolation'],
     ],
-    ['row 33', base.pipInstall('-r', 'requirements.txt'), ['RUN python -m pip install -r requirements.txt']],
     [
-      'row 34',
+      'options of pip among the packages (C33)',
+      base.pipInstall('-r', 'requirements.txt'),
+      ['RUN python -m pip install -r requirements.txt'],
+    ],
+    [
+      'a variable in an option of pip is left to the shell (C34)',
       base.pipInstall('--extra-index-url', T, 'pkg'),
       [`RUN python -m pip install pkg --extra-index-url "${T}"`],
     ],
     [
-      'row 160',
+      'a variable in the address of an index too (C160)',
       base.pipInstall('p', { extraIndexUrl: T }),
       [`RUN python -m pip install p --extra-index-url "${T}"`],
     ],
@@ -328,7 +332,7 @@ describe('definition hash', () => {
 });
 
 describe('local files', () => {
-  test('row 45: content counts, the time and place of a requirements file do not', async () => {
+  test('content counts, the time and place of a requirements file do not (C45)', async () => {
     await using tree = await temporaryTree({ 'requirements.txt': 'a==1\n', 'else/other.txt': 'a==1\n' });
     const file = join(tree.path, 'requirements.txt');
     const before = await last(base.pipInstallFromRequirements(file, { pre: true }));
