@@ -11,9 +11,11 @@ import { pack } from 'tar-stream';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Engine } from '../../src/engine.ts';
 import { StepError } from '../../src/errors.ts';
+import type { BuiltImage } from '../../src/frontend/fluent/built-image.ts';
 import { Image } from '../../src/frontend/fluent/image.ts';
 import { Secret } from '../../src/secret/secret.ts';
 import type { BuildEvent } from '../../src/solver/event.ts';
+import { commit, git, makeRepository, serveGitHttp } from '../support/git-server.ts';
 import { lacks } from '../support/requires.ts';
 import { networkEnvironment } from '../support/tsbuild.ts';
 import { startWebServer, type WebServer } from '../support/web-server.ts';
@@ -56,7 +58,7 @@ async function sdist(name: string, version: string, value: string): Promise<Buff
   return gzipSync(Buffer.concat(parts));
 }
 
-describe.skipIf(lacks('root', 'bwrap'))('Python packages on Debian', () => {
+describe.skipIf(lacks('root', 'bwrap', 'git'))('Python packages on Debian', () => {
   let dir: string;
   let engine: Engine;
   let index: WebServer;
@@ -77,13 +79,21 @@ describe.skipIf(lacks('root', 'bwrap'))('Python packages on Debian', () => {
     `import importlib.metadata as m; print(*map(m.version, ${JSON.stringify(names)}))`;
   const log = () => events.flatMap((event) => (event.kind === 'log' ? [event.text] : [])).join('\n');
 
+  const expectNothingOfTheToken = async (image: Image, built: BuiltImage | undefined) => {
+    expect(log()).not.toContain(TOKEN);
+    expect(JSON.stringify(built?.config)).not.toContain(TOKEN);
+    const places = ['/usr', '/etc', '/root', '/var', '/tmp'];
+    const found = await engine.run(image, ['grep', '-rlF', TOKEN, ...places], {});
+    expect([found.exitCode, found.stdout]).toEqual([1, '']);
+  };
+
   beforeAll(async () => {
     dir = mkdtempSync(join(tmpdir(), 'tsbuild-python-'));
     const content = wheel('acme_private', '1.0', 'from the index');
     index = await startWebServer();
     // Below /public/ for everybody, else for who has the token.
     index.handle(({ url = '', headers }, response) => {
-      if (!url.startsWith('/public/') && headers.authorization !== basic(TOKEN)) {
+      if (!url.startsWith('/public/') && headers.authorization !== basic('token', TOKEN)) {
         response.writeHead(401, { 'www-authenticate': 'Basic realm="index"' }).end();
       } else if (url.endsWith(`/${PRIVATE_WHEEL}`)) {
         response.end(content);
@@ -119,14 +129,10 @@ describe.skipIf(lacks('root', 'bwrap'))('Python packages on Debian', () => {
     const built = await build(inline);
     expect(await python(inline, 'import acme_private; print(acme_private.VALUE)')).toBe('from the index');
     const seen = index.requests.flatMap(({ headers }) => headers.authorization ?? []);
-    expect(new Set(seen)).toEqual(new Set([basic(TOKEN)]));
+    expect(new Set(seen)).toEqual(new Set([basic('token', TOKEN)]));
     expect(log()).toContain('acme_private-1.0');
-    expect(log()).not.toContain(TOKEN);
     expect(JSON.stringify(built?.config.history)).toContain(T);
-    expect(JSON.stringify(built?.config)).not.toContain(TOKEN);
-    const places = ['/usr', '/etc', '/root', '/var', '/tmp'];
-    const found = await engine.run(inline, ['grep', '-rlF', TOKEN, ...places], {});
-    expect([found.exitCode, found.stdout]).toEqual([1, '']);
+    await expectNothingOfTheToken(inline, built);
 
     const option = base.pipInstall('acme-private', { indexUrl: url, secrets });
     expect(await python(option, versions('acme-private'))).toBe('1.0');
@@ -148,6 +154,31 @@ describe.skipIf(lacks('root', 'bwrap'))('Python packages on Debian', () => {
       .copyLocalFile(write('requirements.txt', requirements), 'requirements.txt')
       .pipInstall('-r', 'requirements.txt');
     expect(await python(image, 'import acme_private; print(acme_private.VALUE)')).toBe('from the index');
+  });
+
+  test('a private repository is cloned with the token, of which nothing stays (C47)', async () => {
+    const repository = makeRepository(at('git'), 'acme/tools');
+    commit(repository, {
+      'setup.py': "from setuptools import setup\nsetup(name='tools', version='1', py_modules=['tools'])\n",
+      'tools.py': "VALUE = 'from git'\n",
+    });
+    git(repository, 'tag', 'v1');
+    commit(repository, { 'tools.py': "VALUE = 'newer'\n" });
+    await using server = await serveGitHttp(at('git'), { authorization: basic('me', TOKEN) });
+    // Only an address that holds the token itself is led to the server of the test.
+    const image = base.pipInstallPrivateRepos('github.com/acme/tools@v1', {
+      gitUser: 'me',
+      secrets: [Secret.fromDict({ GITHUB_TOKEN: TOKEN })],
+      env: {
+        GIT_CONFIG_COUNT: '1',
+        GIT_CONFIG_KEY_0: `url.http://me:${TOKEN}@${new URL(server.origin).host}/.insteadOf`,
+        GIT_CONFIG_VALUE_0: `https://me:${TOKEN}@github.com/`,
+      },
+    });
+    const built = await build(image);
+    expect(await python(image, 'import tools; print(tools.VALUE)')).toBe('from git');
+    expect(server.requests.some(({ authorization }) => authorization === basic('me', TOKEN))).toBe(true);
+    await expectNothingOfTheToken(image, built);
   });
 
   test('without the token of a host, its guard says so and nothing follows (C47)', async () => {
@@ -232,8 +263,8 @@ describe.skipIf(lacks('root', 'bwrap'))('Python packages on Debian', () => {
   });
 });
 
-function basic(token: string): string {
-  return `Basic ${Buffer.from(`token:${token}`).toString('base64')}`;
+function basic(user: string, password: string): string {
+  return `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
 }
 
 const UV_PROJECT = `[project]

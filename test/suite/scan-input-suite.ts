@@ -174,6 +174,17 @@ export function scanInputSuite(name: string, native: ScanTools['native']): void 
       await expect(scan(directory(join(tree.path, 'none')))).rejects.toThrow(code('E_LOCAL_DIR_MISSING'));
     });
 
+    test('a file that may be missing, and one whose text is wanted', async () => {
+      await using tree = await temporaryTree({ f: 'text\u00e9', l: { link: 'f' } });
+      const missing = await scan({ ...file(join(tree.path, 'none')), mayBeMissing: true });
+      expect([missing.form, missing.files, missing.text]).toEqual(['missing', [], undefined]);
+      expect((await scan(file(join(tree.path, 'f')))).text).toBeUndefined();
+      const wanted = await scan({ ...file(join(tree.path, 'l')), mayBeMissing: true, wantsText: true });
+      expect([wanted.form, wanted.text]).toEqual(['file', 'text\u00e9']);
+      await writeFile(join(tree.path, 'f'), Buffer.alloc(16 * 1024 * 1024 + 1));
+      expect((await scan({ ...file(join(tree.path, 'f')), wantsText: true })).text).toBeUndefined();
+    });
+
     test('an unchanged tree is not read again, a changed file is', async () => {
       await using tree = await temporaryTree({ a: '1', b: '2' });
       const statCache = new MemoryStatCache();
