@@ -41,12 +41,14 @@ import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } fro
 import { Registries } from './engine/registries.ts';
 import { type ContainerOptions, runContainer } from './engine/run-image.ts';
 import { Store } from './engine/store.ts';
+import { Volumes } from './engine/volumes.ts';
 import { DefinitionError, StepError, UsageError } from './errors.ts';
 import type { BuiltImage } from './frontend/fluent/built-image.ts';
 import { Image } from './frontend/fluent/image.ts';
 import type * as api from './frontend/fluent/image-engine.ts';
 import type { PlatformName } from './frontend/fluent/layer-definition.ts';
 import { type ImagePlan, planImage } from './frontend/fluent/plan.ts';
+import type { VolumeStore } from './frontend/fluent/volume-store.ts';
 import { LayerStore } from './layer/layer-store.ts';
 import { hostPythonSeries } from './local/host-python.ts';
 import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './oci/platform.ts';
@@ -181,6 +183,12 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       layers,
       cache,
       registries,
+      volumes: new Volumes({
+        storeDir: store.dir,
+        environment: settings.environment,
+        worker,
+        signal: options.signal,
+      }),
       settings,
       environment,
       jobs: options.jobs ?? availableParallelism(),
@@ -494,6 +502,11 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return await this.#during(() => importCacheMount(this.#parts, id, path, this.#context(options)));
   }
 
+  /** Volumes of this engine's store. */
+  get volumes(): VolumeStore {
+    return this.#parts.volumes;
+  }
+
   async usage(options: { readonly signal?: AbortSignal } = {}): Promise<readonly UsageLine[]> {
     return await this.#during(() => usage(this.#parts, this.#signalOf(options)));
   }
@@ -509,10 +522,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   /** Ends the worker and all connections. What runs is cancelled by its signal, not by this. */
   async close(): Promise<void> {
     try {
-      await (await this.#startWorker.worker?.catch(() => undefined))?.close();
-      await this.#parts.registries.close();
+      await this.#parts.volumes.close();
     } finally {
-      this.#parts.store.close();
+      try {
+        await (await this.#startWorker.worker?.catch(() => undefined))?.close();
+        await this.#parts.registries.close();
+      } finally {
+        this.#parts.store.close();
+      }
     }
   }
 

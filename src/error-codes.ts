@@ -116,6 +116,12 @@ export const ERROR_CODES = {
     meaning: 'A volume is to be mounted where that is not possible, or a path within a volume is not plain.',
   },
   E_VOLUME_TYPE: { who: 'definition', meaning: 'Something that is not a Volume where a Volume belongs.' },
+  E_OBJECT_NOT_FOUND: { who: 'definition', meaning: 'No secret or volume of that name to delete.' },
+  E_VOLUME_NOT_FOUND: { who: 'definition', meaning: 'No volume of that name.' },
+  E_VOLUME_READ_ONLY: {
+    who: 'definition',
+    meaning: 'A change through a handle of a volume that is read-only.',
+  },
   E_VOLUME_DUPLICATE: {
     who: 'definition',
     meaning: 'One volume is to be mounted at two places of one call.',
@@ -212,6 +218,11 @@ export const ERROR_CODES = {
   E_USAGE: { who: 'usage', meaning: 'The command line cannot be understood.' },
   E_CACHE_MOUNT_NOT_FOUND: { who: 'usage', meaning: 'No cache mount of that id in the store.' },
   E_CACHE_MOUNT_IN_USE: { who: 'usage', meaning: 'A cache mount that a step is using cannot be touched.' },
+  E_VOLUME_EXISTS: { who: 'usage', meaning: 'A volume of that name is there already.' },
+  E_VOLUME_IN_USE: {
+    who: 'usage',
+    meaning: 'A volume that a step or a container is using cannot be deleted.',
+  },
   E_OUTPUT_UNSAFE: {
     who: 'usage',
     meaning: 'An output that deletes extra files was given a directory that holds more than outputs.',

@@ -1,9 +1,18 @@
 /** The public names of the library. A test lists them, so that a wider API is seen in review. */
+
+import { defaultVolumePath } from './engine/default-volume-path.ts';
 import { Engine } from './engine.ts';
 import { provideDefaultEngine } from './frontend/fluent/image-engine.ts';
+import { provideVolumeStore } from './frontend/fluent/volume-store.ts';
 import { readPatternFile } from './local/pattern-file.ts';
 import { providePatternFileReader } from './patterns/file-pattern-matcher.ts';
 
+export type {
+  CreateObjectOptions,
+  DeleteObjectOptions,
+  ListObjectsOptions,
+  StoredObject,
+} from './base/stored-objects.ts';
 export type { DescribedDockerfile, DescribeOptions } from './engine/describe-dockerfile.ts';
 export {
   type Annotation,
@@ -42,7 +51,12 @@ export type { PrivateReposOptions } from './frontend/fluent/pip-private-repos.ts
 export type { ImagePlan, LayerPlan, MountPlan } from './frontend/fluent/plan.ts';
 export type { PoetryOptions } from './frontend/fluent/poetry-install.ts';
 export type { UvSyncOptions } from './frontend/fluent/uv-sync.ts';
-export type { VolumeFromNameOptions, VolumeMap, VolumeMountOptions } from './frontend/fluent/volume.ts';
+export type {
+  VolumeFileOptions,
+  VolumeFromNameOptions,
+  VolumeMap,
+  VolumeMountOptions,
+} from './frontend/fluent/volume.ts';
 export { Volume } from './frontend/fluent/volume.ts';
 export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';
 export { Secret } from './secret/secret.ts';
@@ -54,8 +68,7 @@ export type { BuildEvent } from './solver/event.ts';
  */
 let opened: Promise<Engine> | undefined;
 
-providePatternFileReader(readPatternFile);
-provideDefaultEngine(() => {
+const defaultEngine = () => {
   opened ??= Engine.open().then((engine) => {
     process.once('beforeExit', () => {
       opened = undefined;
@@ -64,4 +77,8 @@ provideDefaultEngine(() => {
     return engine;
   });
   return opened;
-});
+};
+
+providePatternFileReader(readPatternFile);
+provideDefaultEngine(defaultEngine);
+provideVolumeStore({ store: async () => (await defaultEngine()).volumes, pathOf: defaultVolumePath });

@@ -3,6 +3,7 @@
  * object. Precedence: environment, project file, user file, default; options of the API and of the command line stand
  * above and are applied by those who read the object.
  */
+import { isObjectName } from './base/object-name.ts';
 import { redactText } from './base/redact.ts';
 import { UsageError } from './errors.ts';
 import { canonicalHost } from './oci/reference.ts';
@@ -87,7 +88,7 @@ export function readSettings(
     ignoreCache: flag('TSBUILD_IGNORE_CACHE', 'ignoreCache'),
     ...defined('imageBuilderVersion', find('TSBUILD_IMAGE_BUILDER_VERSION', 'imageBuilderVersion')),
     ...defined('pythonVersion', find('TSBUILD_PYTHON_VERSION', 'pythonVersion')),
-    environment: text('TSBUILD_ENVIRONMENT', 'environment') ?? 'main',
+    environment: environmentName(find('TSBUILD_ENVIRONMENT', 'environment')),
     home: text('TSBUILD_HOME', 'home') ?? defaultHome(env),
     buildValidation: oneOf('TSBUILD_BUILD_VALIDATION', 'buildValidation', ['error', 'warn', 'ignore']),
     gpuPolicy: oneOf('TSBUILD_GPU_POLICY', 'gpuPolicy', ['auto', 'strict', 'ignore']),
@@ -102,6 +103,19 @@ export function readSettings(
     ...defined('secretsKey', env.TSBUILD_SECRETS_KEY || undefined),
     ...defined('logLevel', text('TSBUILD_LOGLEVEL', 'logLevel')),
   });
+}
+
+function environmentName(found: Sourced | undefined): string {
+  if (found !== undefined && !isObjectName(found.value)) {
+    throw new UsageError(
+      `${found.from} is '${found.value.slice(0, 80)}', which cannot be the name of an environment`,
+      {
+        code: 'E_USAGE',
+        hint: 'names are 1 to 64 of the characters A-Z, a-z, 0-9, dot, dash and underscore',
+      },
+    );
+  }
+  return found?.value ?? 'main';
 }
 
 function fromConfig(config: ConfigFile, key: string, file: string): Sourced | undefined {

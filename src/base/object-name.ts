@@ -5,10 +5,14 @@ const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 /** What other systems take for the id of an app. */
 const APP_ID = /^ap-[A-Za-z0-9]{22}$/;
 
+export function isObjectName(name: string): boolean {
+  // A name is the name of a file too.
+  return NAME.test(name) && !APP_ID.test(name) && name !== '.' && name !== '..';
+}
+
 /** @throws {DefinitionError} `E_NAME` */
 export function checkObjectName(where: string, what: string, name: unknown): string {
-  // A name is the name of a file too.
-  if (typeof name !== 'string' || !NAME.test(name) || APP_ID.test(name) || name === '.' || name === '..') {
+  if (typeof name !== 'string' || !isObjectName(name)) {
     const shown = typeof name === 'string' ? `'${name.slice(0, 80)}'` : `a value of type ${typeof name}`;
     throw new DefinitionError(`${where}: ${shown} cannot be the name of ${what}`, {
       code: 'E_NAME',

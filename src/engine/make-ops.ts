@@ -2,11 +2,12 @@
 import { randomUUID } from 'node:crypto';
 import { InternalError } from '../errors.ts';
 import type { ImageGraph } from '../frontend/fluent/to-graph.ts';
+import type { Volume } from '../frontend/fluent/volume.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import { buildOp } from '../ops/build.ts';
 import { mergeOp } from '../ops/merge.ts';
-import type { OpTools, SecretValues } from '../ops/op-context.ts';
+import type { OpTools, SecretValues, VolumeUses } from '../ops/op-context.ts';
 import { scratchOp } from '../ops/scratch.ts';
 import { sourceDebianOp } from '../ops/source-debian.ts';
 import { sourceGitOp } from '../ops/source-git.ts';
@@ -32,7 +33,7 @@ const LENT_ENV = { TSBUILD_IS_CONTAINER: '1', TSBUILD_IS_BUILD: '1' };
 /** @param openSources - Gives what the graphs' web files and commits were resolved by; called when a step reads one. */
 export function makeOps(
   parts: EngineParts,
-  graphs: readonly Pick<ImageGraph, 'secrets' | 'debianMirrors'>[],
+  graphs: readonly Pick<ImageGraph, 'secrets' | 'volumes' | 'debianMirrors'>[],
   inputs: BuildInputs,
   openSources: () => Promise<RemoteSources>,
   given: GivenById,
@@ -64,6 +65,7 @@ export function makeOps(
       },
       secrets: secretsOf(graphs, parts.environment, given),
       agents: given.agent,
+      volumes: volumesOf(parts, graphs),
       lentEnv: LENT_ENV,
     }),
     'source-local': sourceLocalOp(inputs),
@@ -92,6 +94,17 @@ export function makeOps(
         ? { image: (vertex: Vertex, signal: AbortSignal) => toolImage(parts, vertex, signal) }
         : {}),
     }),
+  };
+}
+
+function volumesOf({ volumes }: EngineParts, graphs: readonly Pick<ImageGraph, 'volumes'>[]): VolumeUses {
+  const all = new Map<string, Volume>(graphs.flatMap((graph) => [...graph.volumes]));
+  return (id) => {
+    const volume = all.get(id);
+    if (volume === undefined) {
+      throw new InternalError(`the graph names a volume that the build does not have: '${id}'`);
+    }
+    return volumes.use(volume);
   };
 }
 

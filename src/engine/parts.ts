@@ -5,6 +5,7 @@ import type { BuildEvent } from '../solver/event.ts';
 import type { Worker } from '../worker/protocol.ts';
 import type { Registries } from './registries.ts';
 import type { Store } from './store.ts';
+import type { Volumes } from './volumes.ts';
 
 /** What an engine is made of; handed to those who do its work. */
 export interface EngineParts {
@@ -12,6 +13,7 @@ export interface EngineParts {
   readonly layers: LayerStore;
   readonly cache: SqliteCache;
   readonly registries: Registries;
+  readonly volumes: Volumes;
   readonly settings: Settings;
   readonly environment: NodeJS.ProcessEnv;
   readonly jobs: number;

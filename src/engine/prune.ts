@@ -15,7 +15,15 @@ import type { EngineParts } from './parts.ts';
 import { gitDir, gitLockPath, type Store } from './store.ts';
 
 /** `archives` are packages that bases were assembled from, `git` is what was fetched from repositories. */
-export type UsageKind = 'images' | 'layers' | 'blobs' | 'archives' | 'git' | 'cache-mounts' | 'logs';
+export type UsageKind =
+  | 'images'
+  | 'layers'
+  | 'blobs'
+  | 'archives'
+  | 'git'
+  | 'cache-mounts'
+  | 'volumes'
+  | 'logs';
 
 export interface UsageLine {
   readonly kind: UsageKind;
@@ -63,6 +71,7 @@ interface Inventory {
   readonly mounts: Sizes;
   /** When a step last used each. */
   readonly mountsUsedMs: ReadonlyMap<string, number>;
+  readonly volumes: Sizes;
   readonly logs: Sizes;
   /** Manifest digest → config digest, of images and of bases that were looked up. */
   readonly documents: ReadonlyMap<Digest, Digest>;
@@ -85,6 +94,8 @@ export async function usage(parts: EngineParts, signal: AbortSignal): Promise<re
     line('archives', inventory.archives),
     line('git', inventory.repositories),
     line('cache-mounts', inventory.mounts),
+    // Only whoever made one deletes it.
+    line('volumes', inventory.volumes),
     line('logs', inventory.logs),
   ];
 }
@@ -145,7 +156,7 @@ async function removeFiles(
 }
 
 async function takeInventory({ store, worker }: EngineParts, signal: AbortSignal): Promise<Inventory> {
-  const { layers, mounts } = await (await worker()).call('usage', {}, { signal });
+  const { layers, mounts, volumes } = await (await worker()).call('usage', {}, { signal });
   const blobs = new Map<string, number>();
   for await (const { digest, size } of store.blobs.list()) {
     blobs.set(digest, size);
@@ -160,6 +171,7 @@ async function takeInventory({ store, worker }: EngineParts, signal: AbortSignal
         .map(({ id, sizeBytes }) => [id, sizeBytes]),
     ),
     mountsUsedMs: new Map(mounts.map(({ id, usedMs }) => [id, usedMs])),
+    volumes: new Map(Object.entries(volumes)),
     blobs,
     archives: archives.sizes,
     archivesUsedMs: archives.usedMs,

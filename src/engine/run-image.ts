@@ -1,5 +1,7 @@
 /** Containers on a built image: started, watched, thrown away (Image API, A3.3 and B10). */
 import { DefinitionError } from '../errors.ts';
+import type { VolumeMap } from '../frontend/fluent/volume.ts';
+import { refuseSameVolume, volumeMounts } from '../frontend/fluent/volume-mounts.ts';
 import type { LayerContext } from '../layer/layer-store.ts';
 import type { ContainerConfig } from '../oci/image-config.ts';
 import type { Platform } from '../oci/platform.ts';
@@ -18,6 +20,7 @@ export interface ContainerOptions {
   readonly network?: 'host' | 'none';
   readonly timeoutMs?: number;
   readonly stdin?: string | Uint8Array;
+  readonly volumes?: VolumeMap;
 }
 
 export interface Container {
@@ -45,6 +48,8 @@ export async function runContainer(
   onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void,
 ): Promise<WorkerRunResult> {
   const { layers: layerStore, worker, environment } = parts;
+  const volumes = volumeMounts('run', options.volumes);
+  refuseSameVolume('run', volumes, parts.settings.environment);
   const argv = [...(config.Entrypoint ?? []), ...(command ?? config.Cmd ?? [])];
   if (argv.length === 0) {
     throw new DefinitionError('the image has neither an entrypoint nor a command', {
@@ -82,6 +87,7 @@ export async function runContainer(
       ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
       files,
       secretValues: Object.values(secrets),
+      volumes: parts.volumes.mounted(volumes),
       ...(options.stdin === undefined ? {} : { stdinBase64: Buffer.from(options.stdin).toString('base64') }),
     },
     {

@@ -16,7 +16,7 @@ import { SourceRecords } from '../content/source-records.ts';
 import { SqliteStatCache } from '../content/stat-cache.ts';
 import { HostError, InternalError } from '../errors.ts';
 import { type NativeLock, native } from '../native/addon.ts';
-import { WORK_PREFIX } from '../snapshot/snapshot-store.ts';
+import { EPHEMERAL_PREFIX, WORK_PREFIX } from '../snapshot/snapshot-store.ts';
 
 export class Store {
   readonly dir: string;
@@ -116,7 +116,9 @@ export class Store {
       await rm(join(tmp, `engine-${id}`), { recursive: true, force: true });
     }
     await this.blobs.sweep();
-    return (await readdir(tmp)).some((name) => name.startsWith(WORK_PREFIX));
+    return (await readdir(tmp)).some((name) =>
+      [WORK_PREFIX, EPHEMERAL_PREFIX].some((prefix) => name.startsWith(prefix)),
+    );
   }
 
   /** A directory below `tmp/` for unfinished things of this engine, not made yet. */

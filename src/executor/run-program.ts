@@ -11,6 +11,8 @@ import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Mountpoint, Prepared } from '../snapshot/driver.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
 import { type CacheMountRequest, CacheMounts } from '../volume/cache-mounts.ts';
+import { mountSubPath } from '../volume/mounted-volume.ts';
+import type { NamedVolumes, VolumeUse } from '../volume/named-volumes.ts';
 import type { DeviceEdits } from './cdi.ts';
 import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
 import { HOSTNAME, type Outcome, runInSandbox, type SandboxMount } from './sandbox.ts';
@@ -27,6 +29,14 @@ export type ProgramMount =
       readonly request: CacheMountRequest;
       readonly target: string;
       readonly readOnly?: boolean;
+    }
+  | {
+      readonly kind: 'volume';
+      readonly use: VolumeUse;
+      readonly target: string;
+      readonly readOnly: boolean;
+      /** Made if it is missing, unless `readOnly`. */
+      readonly subPath?: string;
     }
   | { readonly kind: 'tmpfs'; readonly target: string; readonly sizeBytes?: number }
   | {
@@ -79,6 +89,7 @@ export interface ProgramSpec {
 export interface Executor {
   readonly lent: Lent;
   readonly caches: CacheMounts;
+  readonly volumes: NamedVolumes;
   readonly memoryDir: string;
   readonly idMode: 'root' | 'multi' | 'single';
   readonly pidNamespace: boolean;
@@ -216,7 +227,8 @@ async function runMounted(
   ];
   for (const [index, mount] of all.entries()) {
     const fixed = index < lent.caches.length;
-    const found = await place(executor, mount, cacheDirs, join(stepDir, `mount-${index}`), held);
+    const path = join(stepDir, `mount-${index}`);
+    const found = await place(executor, mount, cacheDirs, path, held, spec.signal);
     placed.push({ ...found, fixed });
   }
   return await runInSandbox(
@@ -289,6 +301,7 @@ async function place(
   cacheDirs: ReadonlyMap<ProgramMount, string>,
   path: string,
   held: (() => void | Promise<void>)[],
+  signal: AbortSignal,
 ): Promise<Placed> {
   const { path: target, kind: targetKind } = mountpointOf(mount);
   switch (mount.kind) {
@@ -301,6 +314,8 @@ async function place(
         targetKind,
         extensible: true,
       };
+    case 'volume':
+      return await placeVolume(executor, mount, path, held, signal);
     case 'tmpfs':
       return {
         kind: 'tmpfs',
@@ -332,6 +347,27 @@ async function place(
       return { kind: 'bind', source: socket.path, target, readOnly: true, targetKind };
     }
   }
+}
+
+/** Others may be writing to it at the same time. */
+async function placeVolume(
+  { volumes }: Executor,
+  mount: Extract<ProgramMount, { kind: 'volume' }>,
+  path: string,
+  held: (() => void | Promise<void>)[],
+  signal: AbortSignal,
+): Promise<Placed> {
+  const { path: target, kind: targetKind } = mountpointOf(mount);
+  const { use, readOnly, subPath } = mount;
+  const volume = await volumes.hold(use, signal);
+  held.push(() => volume.release());
+  let source = volume.dir;
+  if (subPath !== undefined) {
+    const mounted = mountSubPath(volume.dir, subPath, !readOnly, path);
+    held.push(() => mounted.release());
+    source = mounted.source;
+  }
+  return { kind: 'bind', source, target, readOnly, targetKind, extensible: !readOnly };
 }
 
 function checkOwner({ idMode }: Executor, { uid, gid }: FileAttributes, target: string): void {

@@ -6,9 +6,16 @@ import type { Action, Chmod, ExecAction, Mount } from '../graph/action.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { KeyField, LayerId, Op, OpContext, PathRead, Result } from '../solver/op.ts';
-import type { SshAgentSocket, StepInput, WireSecret } from '../worker/protocol.ts';
+import type { SshAgentSocket, StepInput, StepParams, WireSecret } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
-import type { AgentSockets, HttpFileContents, LocalInputs, OpTools, SecretValues } from './op-context.ts';
+import type {
+  AgentSockets,
+  HttpFileContents,
+  LocalInputs,
+  OpTools,
+  SecretValues,
+  VolumeUses,
+} from './op-context.ts';
 import { operationOf } from './operation-of.ts';
 import { refuseMusl } from './refuse-musl.ts';
 import { httpInput } from './source-http.ts';
@@ -18,6 +25,7 @@ export interface BuildOpOptions extends OpTools {
   readonly httpFiles: HttpFileContents;
   readonly secrets: SecretValues;
   readonly agents: AgentSockets;
+  readonly volumes: VolumeUses;
   /** Variables that every step sees and no key does, such as TSBUILD_IS_BUILD. */
   readonly lentEnv: Readonly<Record<string, string>>;
 }
@@ -106,6 +114,7 @@ async function execute(
         inputs: stepInputs,
         secrets,
         agents,
+        volumes: volumesOf(actions, options.volumes),
         logPath: join(options.storeDir, 'logs', `${resultId}.log`),
         lentEnv: options.lentEnv,
       },
@@ -337,6 +346,14 @@ async function agentsOf(
     }
   }
   return agents;
+}
+
+function volumesOf(actions: readonly Action[], use: VolumeUses): NonNullable<StepParams['volumes']> {
+  return Object.fromEntries(
+    execsOf(actions).flatMap(({ mounts }) =>
+      mounts.flatMap((mount) => (mount.kind === 'volume' ? [[mount.volume, use(mount.volume)]] : [])),
+    ),
+  );
 }
 
 /** A step that is to run as if for the first time finds no cache that an earlier build left; one of this build it does. */

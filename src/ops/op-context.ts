@@ -5,7 +5,7 @@ import type { LayerContext, LayerStore } from '../layer/layer-store.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { Emit } from '../solver/event.ts';
 import type { LayerId } from '../solver/op.ts';
-import type { InputFile, SshAgentSocket, Worker } from '../worker/protocol.ts';
+import type { InputFile, SshAgentSocket, VolumeUse, Worker } from '../worker/protocol.ts';
 
 export interface OpTools {
   readonly storeDir: string;
@@ -49,6 +49,9 @@ export type SecretValues = (secretId: string) => Promise<SecretContent>;
 
 /** Where the build's ssh agent of an id listens; undefined when it was given none. Started when a step runs that names it. */
 export type AgentSockets = (id: string) => Promise<SshAgentSocket | undefined>;
+
+/** Which directory the build's volume of an id is. */
+export type VolumeUses = (id: string) => VolumeUse;
 
 /** The bytes of web files, fetched if they are not in the store. */
 export interface HttpFileContents {

@@ -17,6 +17,8 @@ const LAYER_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$/;
 const RUBBISH_LIMIT = 256;
 /** Of the work directories in `tmp/`. */
 export const WORK_PREFIX = 'worker-';
+/** Of directories in `tmp/` that hold volumes without a name, locked alike. */
+export const EPHEMERAL_PREFIX = 'ephemeral-';
 
 export class SnapshotStore {
   readonly storeDir: string;
@@ -54,7 +56,7 @@ export class SnapshotStore {
     const tmp = join(this.storeDir, 'tmp');
     const names = new Set(
       readdirSync(tmp)
-        .filter((name) => name.startsWith(WORK_PREFIX))
+        .filter((name) => [WORK_PREFIX, EPHEMERAL_PREFIX].some((prefix) => name.startsWith(prefix)))
         .map((name) => name.replace(/\.lock$/, '')),
     );
     let swept = 0;

@@ -10,6 +10,7 @@ import type { SnapshotDriver } from '../snapshot/driver.ts';
 import { OverlayDriver } from '../snapshot/overlay.ts';
 import { SnapshotStore } from '../snapshot/snapshot-store.ts';
 import { CacheMounts } from '../volume/cache-mounts.ts';
+import { NamedVolumes } from '../volume/named-volumes.ts';
 import type { WorkerContext } from './context.ts';
 import { type HelloParams, type HelloResult, PROTOCOL_VERSION } from './protocol.ts';
 
@@ -56,6 +57,7 @@ export async function sayHello(
           singleId: idMode === 'single',
         }),
         caches: new CacheMounts(params.storeDir),
+        volumes: new NamedVolumes(params.storeDir),
         memoryDir,
         idMode,
         cdiDirs: params.cdiDirs,

@@ -207,7 +207,8 @@ export async function usage(context: WorkerContext, request: RequestContext): Pr
       );
     }
   }
-  return { layers, mounts: await context.executor.caches.list() };
+  const { caches, volumes } = context.executor;
+  return { layers, mounts: await caches.list(), volumes: await volumes.sizes(request.signal) };
 }
 
 export async function removeLayers(

@@ -15,6 +15,7 @@ import { readsDigest } from './reads-digest.ts';
 import { recompress } from './recompress.ts';
 import { runContainer } from './run-container.ts';
 import { runStep } from './step.ts';
+import { deleteVolume, getVolume, listVolume, putVolume, removeFromVolume } from './volume.ts';
 import { cancelledWire, toWire } from './wire-error.ts';
 
 /** More than this on its way out, and steps are made to wait. */
@@ -48,6 +49,11 @@ const HANDLERS: Handlers = {
   removeMounts,
   exportMount,
   importMount,
+  listVolume,
+  putVolume,
+  getVolume,
+  removeFromVolume,
+  deleteVolume,
 };
 
 const running = new Map<number, AbortController>();

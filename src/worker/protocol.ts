@@ -13,8 +13,10 @@ import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Activity } from '../solver/event.ts';
 import type { LayerId, PathRead } from '../solver/op.ts';
 import type { CacheMountFacts, WhenInUse } from '../volume/cache-mounts.ts';
+import type { VolumePlace, VolumeUse } from '../volume/named-volumes.ts';
 
 export type { SshAgentSocket } from '../secret/ssh-agents.ts';
+export type { VolumePlace, VolumeUse } from '../volume/named-volumes.ts';
 
 export const PROTOCOL_VERSION = 1;
 /** A longer message is a bug or an attack. */
@@ -110,6 +112,8 @@ export interface WorkerMethods {
     result: {
       readonly layers: Readonly<Record<string, number>>;
       readonly mounts: readonly CacheMountFacts[];
+      /** By `ENVIRONMENT/NAME`. */
+      readonly volumes: Readonly<Record<string, number>>;
     };
   };
   listMounts: { params: Record<string, never>; result: { readonly mounts: readonly CacheMountFacts[] } };
@@ -137,6 +141,26 @@ export interface WorkerMethods {
     params: { readonly id: string; readonly input: string };
     result: { readonly sizeBytes: number };
   };
+  /** Everything at or below a path of a volume. Paths in these are absolute within it. */
+  listVolume: {
+    params: { readonly use: VolumeUse; readonly path: string };
+    result: { readonly paths: readonly string[] };
+  };
+  /** Copies a file, or what a directory holds, of the user's into a volume. */
+  putVolume: {
+    params: { readonly use: VolumeUse; readonly source: string; readonly path: string };
+    result: { readonly sizeBytes: number };
+  };
+  /** Copies a file, or what a directory holds, out of a volume. */
+  getVolume: {
+    params: { readonly use: VolumeUse; readonly path: string; readonly destination: string };
+    result: { readonly sizeBytes: number };
+  };
+  removeFromVolume: {
+    params: { readonly use: VolumeUse; readonly path: string };
+    result: Record<string, never>;
+  };
+  deleteVolume: { params: { readonly place: VolumePlace }; result: { readonly existed: boolean } };
 }
 
 export interface HelloParams {
@@ -208,6 +232,8 @@ export interface StepParams {
   readonly secrets: Readonly<Record<string, WireSecret>>;
   /** Agents that the actions name, by id; one that is missing was not given to the build. @defaultValue none */
   readonly agents?: Readonly<Record<string, SshAgentSocket>>;
+  /** Volumes that the actions name, by id. @defaultValue none */
+  readonly volumes?: Readonly<Record<string, VolumeUse>>;
   /** Complete output of the step, secrets masked, `TIME STREAM TEXT` a line. Below the store's `logs/`. */
   readonly logPath: string;
   /** Variables that every exec of this step sees and that are in no key: TSBUILD_IS_BUILD and the like. */
@@ -307,8 +333,18 @@ export interface RunParams {
   /** Files put above the image for this run (pending mounts), in order. */
   readonly files: readonly InputFile[];
   readonly secretValues: readonly string[];
+  /** @defaultValue none */
+  readonly volumes?: readonly MountedVolume[];
   /** Written to the program's standard input, which is closed otherwise. */
   readonly stdinBase64?: string;
+}
+
+/** A volume of a container. */
+export interface MountedVolume {
+  readonly use: VolumeUse;
+  readonly target: string;
+  readonly readOnly: boolean;
+  readonly subPath?: string;
 }
 
 /** A program that cannot be started is a StepError, not a result. */

@@ -56,7 +56,7 @@ export async function runContainer(
       user: params.user,
       network: params.network,
       lend: [],
-      mounts: [],
+      mounts: (params.volumes ?? []).map((volume) => ({ kind: 'volume', ...volume })),
       ...(params.timeoutMs === undefined ? {} : { timeoutMs: params.timeoutMs }),
       ...(params.stdinBase64 === undefined ? {} : { stdin: Buffer.from(params.stdinBase64, 'base64') }),
       signal: request.signal,

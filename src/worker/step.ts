@@ -286,7 +286,7 @@ async function findMount(step: Step, mount: Mount, action: ExecAction): Promise<
       return [{ kind: 'cache', request: { ...mount, ...fill }, target, readOnly }];
     }
     case 'volume':
-      throw new InternalError(`the volume '${mount.name}' was not sent`);
+      return [volumeMount(step, mount)];
     case 'tmpfs':
       return [mount];
     case 'inline': {
@@ -333,6 +333,15 @@ async function findMount(step: Step, mount: Mount, action: ExecAction): Promise<
       ];
     }
   }
+}
+
+function volumeMount({ params }: Step, mount: Extract<Mount, { kind: 'volume' }>): ProgramMount {
+  const { kind, volume, name, target, readOnly, subPath } = mount;
+  const use = params.volumes?.[volume];
+  if (use === undefined) {
+    throw new InternalError(`the volume '${name}' was not sent`);
+  }
+  return { kind, use, target, readOnly, ...(subPath === undefined ? {} : { subPath }) };
 }
 
 function hasMountsWithin(target: string, { mounts }: ExecAction): boolean {

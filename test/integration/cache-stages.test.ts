@@ -16,6 +16,7 @@ import { makeOps } from '../../src/engine/make-ops.ts';
 import type { EngineParts } from '../../src/engine/parts.ts';
 import { Registries } from '../../src/engine/registries.ts';
 import { Store } from '../../src/engine/store.ts';
+import { Volumes } from '../../src/engine/volumes.ts';
 import { inputName, type LocalInput } from '../../src/frontend/fluent/local-input.ts';
 import { type Action, ROOT_OWNER } from '../../src/graph/action.ts';
 import { firstOutput, type Vertex, vertex } from '../../src/graph/vertex.ts';
@@ -142,6 +143,7 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('a graph of two stages', () =
       layers,
       cache,
       registries,
+      volumes: new Volumes({ storeDir: store.dir, environment: 'main', worker, signal: undefined }),
       settings: readSettings(environment, undefined, undefined),
       environment,
       jobs: 2,

@@ -11,6 +11,7 @@ import type { EngineParts } from '../../src/engine/parts.ts';
 import { Registries } from '../../src/engine/registries.ts';
 import { RemoteSources } from '../../src/engine/remote-sources.ts';
 import { Store } from '../../src/engine/store.ts';
+import { Volumes } from '../../src/engine/volumes.ts';
 import { type Action, ROOT_OWNER } from '../../src/graph/action.ts';
 import { firstOutput, type Vertex, vertex } from '../../src/graph/vertex.ts';
 import { LayerStore } from '../../src/layer/layer-store.ts';
@@ -77,6 +78,7 @@ export function openGraphBuild(storeDir: string): GraphBuild {
     layers,
     cache,
     registries,
+    volumes: new Volumes({ storeDir: store.dir, environment: 'main', worker, signal: undefined }),
     settings,
     environment,
     jobs: 2,

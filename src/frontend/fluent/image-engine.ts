@@ -10,6 +10,7 @@ import type { BuiltImage } from './built-image.ts';
 import type { Image } from './image.ts';
 import type { PlatformName } from './layer-definition.ts';
 import type { ImagePlan } from './plan.ts';
+import type { VolumeMap } from './volume.ts';
 
 interface Watched {
   /** Called with every event. @defaultValue nobody is told */
@@ -42,6 +43,8 @@ export interface RunOptions extends Watched {
   /** Added to the image's environment. */
   readonly env?: Readonly<Record<string, string | null | undefined>>;
   readonly secrets?: readonly Secret[];
+  /** Mount path to volume. What the container writes there stays. @defaultValue none */
+  readonly volumes?: VolumeMap;
   /** @defaultValue the image's WORKDIR */
   readonly workdir?: string;
   /** @defaultValue the image's USER */

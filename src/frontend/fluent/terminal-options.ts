@@ -14,6 +14,8 @@ import { parseBuilderVersion } from './builder-version.ts';
 import { timeoutMs } from './command-layers.ts';
 import type { BuildOptions, ExportOptions, PlanOptions, PushOptions, RunOptions } from './image-engine.ts';
 import { secretList } from './step-options.ts';
+import type { VolumeMap } from './volume.ts';
+import { volumeMounts } from './volume-mounts.ts';
 
 const WATCHED = ['logger', 'signal'];
 
@@ -52,7 +54,18 @@ export function buildOptions(given: unknown): BuildOptions {
 
 export function runOptions(given: unknown): RunOptions {
   const method = 'run';
-  const known = ['env', 'secrets', 'workdir', 'user', 'timeout', 'stdin', 'network', 'encoding', ...WATCHED];
+  const known = [
+    'env',
+    'secrets',
+    'volumes',
+    'workdir',
+    'user',
+    'timeout',
+    'stdin',
+    'network',
+    'encoding',
+    ...WATCHED,
+  ];
   const options = knownOptions(method, given, known);
   const { env, stdin, timeout } = options;
   if (env !== undefined && !isPlainObject(env)) {
@@ -69,6 +82,7 @@ export function runOptions(given: unknown): RunOptions {
   return present({
     env: env === undefined ? undefined : stringEntries("run(): 'env'", env),
     secrets: secretList(method, options.secrets),
+    volumes: volumeMap(method, options.volumes),
     workdir,
     user: stringOption(method, options, 'user'),
     timeout: timeout as number | undefined,
@@ -77,6 +91,13 @@ export function runOptions(given: unknown): RunOptions {
     encoding: choice(method, options, 'encoding', ['utf8', 'buffer'] as const),
     ...watched(method, options),
   });
+}
+
+function volumeMap(method: string, volumes: unknown): VolumeMap | undefined {
+  const mounts = volumeMounts(method, volumes);
+  return volumes === undefined
+    ? undefined
+    : Object.freeze(Object.fromEntries(mounts.map(({ path, volume }) => [path, volume])));
 }
 
 export function exportOptions(given: unknown): ExportOptions {

@@ -1,6 +1,19 @@
 /** Directories that outlive containers and builds, and are in no layer and no key (A4.2 of the Image API). */
+import { posix } from 'node:path';
 import { checkObjectName } from '../../base/object-name.ts';
-import { booleanOption, definitionError, knownOptions, stringOption } from './arguments.ts';
+import {
+  type CreateObjectOptions,
+  createOptions,
+  type DeleteObjectOptions,
+  deleteOptions,
+  environmentOf,
+  type ListObjectsOptions,
+  listOptions,
+  type StoredObject,
+} from '../../base/stored-objects.ts';
+import { booleanOption, definitionError, knownOptions, requiredString, stringOption } from './arguments.ts';
+import { absoluteLocalPath, type LocalPath } from './local-path.ts';
+import { volumeStore } from './volume-store.ts';
 
 /** Mount path to volume. */
 export type VolumeMap = Readonly<Record<string, Volume>>;
@@ -17,6 +30,11 @@ export interface VolumeMountOptions {
   readonly readOnly?: boolean;
   /** Directory of the volume that is mounted, `/` for all of it. Part of the cache key. @defaultValue as before, at first all */
   readonly subPath?: string;
+}
+
+export interface VolumeFileOptions {
+  /** Ends the work; the call rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** Which volume is meant. */
@@ -55,6 +73,9 @@ let count = 0;
  * ```
  */
 export class Volume {
+  /** Volumes as things that are stored. */
+  static readonly objects = Object.freeze({ create: createVolume, list: listVolumes, delete: deleteVolume });
+
   readonly #state: VolumeState;
 
   /** Use {@link Volume.fromName} or {@link Volume.ephemeral}. */
@@ -74,11 +95,10 @@ export class Volume {
   static fromName(name: string, options?: VolumeFromNameOptions): Volume {
     const method = 'Volume.fromName';
     const given = knownOptions(method, options, ['createIfMissing', 'environment']);
-    const environment = environmentOption(method, given.environment);
     return create({
       kind: 'named',
       name: checkObjectName(`${method}()`, 'a volume', name),
-      ...(environment === undefined ? {} : { environment }),
+      ...environmentOf(method, given),
       createIfMissing: booleanOption(method, given, 'createIfMissing'),
     });
   }
@@ -104,6 +124,83 @@ export class Volume {
       readOnly: booleanOption(method, given, 'readOnly', readOnly),
       ...(subPath === undefined || subPath === '' ? {} : { subPath }),
     });
+  }
+
+  /** The directory on this machine, which need not be there yet. Files in it may belong to subordinate ids. */
+  get path(): string {
+    return volumeStore().pathOf(this);
+  }
+
+  /**
+   * Copies a file, or what a directory holds, into the volume.
+   *
+   * @param path - In the volume; with a slash at its end a directory that gets the file. @defaultValue the name of `localPath`
+   * @example
+   * ```ts
+   * await Volume.fromName('models', { createIfMissing: true }).put('weights.bin', '/v1/');
+   * ```
+   * @throws {DefinitionError} `E_VOLUME_PATH`, `E_VOLUME_NOT_FOUND`, `E_VOLUME_READ_ONLY`, `E_LOCAL_FILE_MISSING`
+   */
+  async put(localPath: LocalPath, path?: string, options?: VolumeFileOptions): Promise<void> {
+    const source = absoluteLocalPath('put', 'localPath', localPath);
+    const signal = fileOptions('put', options);
+    const name = posix.basename(source);
+    const target = path === undefined ? name : path.endsWith('/') ? `${path}${name}` : path;
+    const inVolume = volumePath('put', target);
+    await (await volumeStore().store()).put(this, source, inVolume, signal);
+  }
+
+  /**
+   * Copies a file, or what a directory holds, out of the volume. What is written belongs to the user.
+   *
+   * @example
+   * ```ts
+   * await Volume.fromName('models').get('/v1/weights.bin', './weights.bin');
+   * ```
+   * @throws {DefinitionError} `E_VOLUME_PATH`, `E_VOLUME_NOT_FOUND`, `E_FILE_NOT_FOUND` @throws {UsageError} `E_OUTPUT_EXISTS`
+   */
+  async get(path: string, localPath: LocalPath, options?: VolumeFileOptions): Promise<void> {
+    const target = absoluteLocalPath('get', 'localPath', localPath);
+    const inVolume = volumePath('get', path);
+    await (await volumeStore().store()).get(this, inVolume, target, fileOptions('get', options));
+  }
+
+  /**
+   * Everything below a path: files, links and directories (with a trailing `/`), sorted.
+   *
+   * @throws {DefinitionError} `E_VOLUME_PATH`, `E_VOLUME_NOT_FOUND`, `E_FILE_NOT_FOUND`
+   */
+  async list(path = '/', options?: VolumeFileOptions): Promise<readonly string[]> {
+    const inVolume = volumePath('list', path);
+    return await (await volumeStore().store()).listFiles(this, inVolume, fileOptions('list', options));
+  }
+
+  /**
+   * Removes a file or a directory with all that is in it.
+   *
+   * @throws {DefinitionError} `E_VOLUME_PATH`, `E_VOLUME_NOT_FOUND`, `E_VOLUME_READ_ONLY`, `E_FILE_NOT_FOUND`
+   */
+  async remove(path: string, options?: VolumeFileOptions): Promise<void> {
+    const inVolume = volumePath('remove', path);
+    if (inVolume === '/') {
+      throw definitionError(
+        'E_VOLUME_PATH',
+        "remove(): '/' is all of the volume",
+        'use Volume.objects.delete()',
+      );
+    }
+    await (await volumeStore().store()).remove(this, inVolume, fileOptions('remove', options));
+  }
+
+  /** Removes a volume without a name; one with a name stays. */
+  async close(): Promise<void> {
+    if (this.#state.origin.kind === 'ephemeral') {
+      await (await volumeStore().store()).discard(this);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 
   /** `(ephemeral)` for one without a name. */
@@ -140,16 +237,44 @@ function create(origin: VolumeOrigin): Volume {
   return new Volume(CONSTRUCT, { id: `volume-${count}`, origin: Object.freeze(origin), readOnly: false });
 }
 
-/** @throws {DefinitionError} `E_NAME` */
-export function environmentOption(method: string, environment: unknown): string | undefined {
-  return environment === undefined
-    ? undefined
-    : checkObjectName(`${method}()`, 'an environment', environment);
+async function createVolume(name: string, options?: CreateObjectOptions): Promise<void> {
+  const method = 'Volume.objects.create';
+  const checked = checkObjectName(`${method}()`, 'a volume', name);
+  const normal = createOptions(method, options);
+  await (await volumeStore().store()).create(checked, normal);
+}
+
+async function listVolumes(options?: ListObjectsOptions): Promise<readonly StoredObject[]> {
+  const normal = listOptions('Volume.objects.list', options);
+  return await (await volumeStore().store()).list(normal);
+}
+
+async function deleteVolume(name: string, options?: DeleteObjectOptions): Promise<void> {
+  const method = 'Volume.objects.delete';
+  const checked = checkObjectName(`${method}()`, 'a volume', name);
+  const normal = deleteOptions(method, options);
+  await (await volumeStore().store()).delete(checked, normal);
+}
+
+function fileOptions(method: string, options: unknown): VolumeFileOptions {
+  const { signal } = knownOptions(method, options, ['signal']);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'signal' must be an AbortSignal`);
+  }
+  return signal === undefined ? {} : { signal };
+}
+
+/** Absolute, without a slash at its end. @throws {DefinitionError} `E_VOLUME_PATH`, `E_ARG_TYPE` */
+function volumePath(method: string, given: unknown): string {
+  return `/${plainPath(method, requiredString(method, 'path', given))}`;
 }
 
 /** @throws {DefinitionError} `E_VOLUME_PATH` */
 function checkedSubPath(method: string, given: unknown): string {
-  const text = stringOption(method, { subPath: given }, 'subPath') ?? '';
+  return plainPath(method, stringOption(method, { subPath: given }, 'subPath') ?? '');
+}
+
+function plainPath(method: string, text: string): string {
   const path = text.replace(/^\//, '').replace(/\/$/, '');
   const parts = path.split('/');
   if (text === '' || path.includes('\0') || (path !== '' && parts.some(isNoName))) {

@@ -32,6 +32,7 @@ beforeEach(() => {
         const facts = { copies: 1, usedMs: 0, inUse: false };
         return {
           layers: { ...snapshots },
+          volumes: {},
           mounts: Object.entries(mounts).map(([id, { sizeBytes, usedMs = 0 }]) => ({
             ...facts,
             id,
