@@ -2,6 +2,7 @@
  * The composition root: opens the store, introduces everything to everything, and is what library and command line call.
  */
 import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
 import { SqliteCache } from './cache/sqlite-cache.ts';
 import { type Annotation, checkAnnotations } from './engine/annotations.ts';
 import { BlobSources } from './engine/blob-sources.ts';
@@ -40,6 +41,8 @@ import type { EngineParts } from './engine/parts.ts';
 import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
 import { Registries } from './engine/registries.ts';
 import { type ContainerOptions, runContainer } from './engine/run-image.ts';
+import { SecretFiles } from './engine/secret-files.ts';
+import { findDotenv, secretSources } from './engine/secret-sources.ts';
 import { Store } from './engine/store.ts';
 import { Volumes } from './engine/volumes.ts';
 import { DefinitionError, StepError, UsageError } from './errors.ts';
@@ -53,6 +56,8 @@ import { LayerStore } from './layer/layer-store.ts';
 import { hostPythonSeries } from './local/host-python.ts';
 import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './oci/platform.ts';
 import { parseReference } from './oci/reference.ts';
+import { Secret } from './secret/secret.ts';
+import type { SecretStore } from './secret/secret-store.ts';
 import { readSettings, type Settings } from './settings.ts';
 import type { BuildEvent } from './solver/event.ts';
 import type { CacheMountFacts } from './volume/cache-mounts.ts';
@@ -151,12 +156,25 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       started.worker ??= openWorker(store.dir, options, environment, settings);
       return started.worker;
     };
+    const { secretsKey, secretsKeyFile } = settings;
+    const secrets = new SecretFiles({
+      storeDir: store.dir,
+      environment: settings.environment,
+      ...(secretsKey !== undefined
+        ? { key: { words: secretsKey } }
+        : secretsKeyFile !== undefined
+          ? { key: { file: resolve(secretsKeyFile) } }
+          : {}),
+      now,
+    });
+    const sources = secretSources(environment, secrets);
     const registries = new Registries({
       mirrors: Object.entries(settings.registryMirrors).flatMap(([host, urls]) =>
         urls.map((url) => ({ host, url })),
       ),
       offline: settings.offline,
       environment,
+      secretSources: sources,
       onWarning: (message) => onEvent({ kind: 'warning', timeMs: now(), code: 'W_REGISTRY', message }),
     });
     const layers = new LayerStore({
@@ -183,6 +201,8 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       layers,
       cache,
       registries,
+      secrets,
+      secretSources: sources,
       volumes: new Volumes({
         storeDir: store.dir,
         environment: settings.environment,
@@ -221,6 +241,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       platform: formatPlatform(hostPlatform()) as PlatformName,
       hostPython: () => hostPythonSeries(environment),
       scan: (input) => inputs.scan(input, signal),
+      secretWarnings: (secret) => Secret.warningsOf(secret, findDotenv),
       resolveOciLayout: (layout, platform) => resolveLayout(store, layout, platform, signal),
     });
   }
@@ -500,6 +521,11 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<{ readonly sizeBytes: number }> {
     return await this.#during(() => importCacheMount(this.#parts, id, path, this.#context(options)));
+  }
+
+  /** Secrets of this engine's store. */
+  get secrets(): SecretStore {
+    return this.#parts.secrets;
   }
 
   /** Volumes of this engine's store. */

@@ -98,6 +98,11 @@ export const ERROR_CODES = {
   E_SECRET_TYPE: { who: 'definition', meaning: 'Something that is not a Secret where a Secret belongs.' },
   E_SECRET_KEY: { who: 'definition', meaning: 'A variable name that is not one.' },
   E_SECRET_VALUE: { who: 'definition', meaning: 'A variable value that is not a string.' },
+  E_SECRET_NOT_FOUND: { who: 'definition', meaning: 'No stored secret of that name.' },
+  E_SECRET_MISSING_KEYS: {
+    who: 'definition',
+    meaning: 'A stored secret lacks a variable that the definition requires of it.',
+  },
   E_SECRET_MISSING: { who: 'definition', meaning: 'A secret that a step requires has no value.' },
   E_SSH_MISSING: { who: 'definition', meaning: 'A step requires an ssh agent that the build was not given.' },
   E_FILE_TOO_LARGE: { who: 'definition', meaning: 'A file of the image is larger than what was asked for.' },
@@ -218,6 +223,7 @@ export const ERROR_CODES = {
   E_USAGE: { who: 'usage', meaning: 'The command line cannot be understood.' },
   E_CACHE_MOUNT_NOT_FOUND: { who: 'usage', meaning: 'No cache mount of that id in the store.' },
   E_CACHE_MOUNT_IN_USE: { who: 'usage', meaning: 'A cache mount that a step is using cannot be touched.' },
+  E_SECRET_EXISTS: { who: 'usage', meaning: 'A secret of that name is stored already.' },
   E_VOLUME_EXISTS: { who: 'usage', meaning: 'A volume of that name is there already.' },
   E_VOLUME_IN_USE: {
     who: 'usage',
@@ -249,6 +255,14 @@ export const ERROR_CODES = {
     meaning: 'The step or image needs more than one user id, and no subordinate ids are set up.',
   },
   E_STORE_MAP: { who: 'host', meaning: 'The store was written with another mapping of user ids.' },
+  E_SECRET_STORE_MODE: {
+    who: 'host',
+    meaning: 'A stored secret or a key file that others than its owner can read.',
+  },
+  E_SECRET_STORE_KEY: {
+    who: 'host',
+    meaning: 'A stored secret that cannot be opened: its key is not given, or is another one.',
+  },
   E_STORE_VERSION: { who: 'host', meaning: 'The store was written by a newer tsbuild.' },
   E_SNAPSHOT_MISSING: { who: 'host', meaning: 'A layer that the build needs was removed from the store.' },
   E_OVERLAY_DENIED: { who: 'host', meaning: 'The kernel refuses an overlay mount.' },
@@ -292,6 +306,7 @@ export const ERROR_CODES = {
   // Integrity.
   E_DIGEST_MISMATCH: { who: 'integrity', meaning: 'Bytes do not have the digest that they should have.' },
   E_SIZE_MISMATCH: { who: 'integrity', meaning: 'Bytes do not have the size that they should have.' },
+  E_SECRET_STORE_DAMAGED: { who: 'integrity', meaning: 'A stored secret is not what tsbuild wrote.' },
   E_SIGNATURE: { who: 'integrity', meaning: 'A signature is missing, wrong or by an unknown key.' },
   E_BLOB_DAMAGED: { who: 'integrity', meaning: 'A blob of the store is damaged.' },
   E_BAD_ARCHIVE: {

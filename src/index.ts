@@ -6,6 +6,7 @@ import { provideDefaultEngine } from './frontend/fluent/image-engine.ts';
 import { provideVolumeStore } from './frontend/fluent/volume-store.ts';
 import { readPatternFile } from './local/pattern-file.ts';
 import { providePatternFileReader } from './patterns/file-pattern-matcher.ts';
+import { provideSecretStore } from './secret/secret-store.ts';
 
 export type {
   CreateObjectOptions,
@@ -59,6 +60,7 @@ export type {
 } from './frontend/fluent/volume.ts';
 export { Volume } from './frontend/fluent/volume.ts';
 export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';
+export type { SecretFromDotenvOptions, SecretFromNameOptions } from './secret/secret.ts';
 export { Secret } from './secret/secret.ts';
 export type { BuildEvent } from './solver/event.ts';
 
@@ -81,4 +83,5 @@ const defaultEngine = () => {
 
 providePatternFileReader(readPatternFile);
 provideDefaultEngine(defaultEngine);
+provideSecretStore(async () => (await defaultEngine()).secrets);
 provideVolumeStore({ store: async () => (await defaultEngine()).volumes, pathOf: defaultVolumePath });

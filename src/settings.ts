@@ -35,7 +35,10 @@ export interface Settings {
   readonly npmRegistry?: string;
   readonly aptMirror?: string;
   readonly offline: boolean;
+  /** What stored secrets are sealed with; of the environment only. */
   readonly secretsKey?: string;
+  /** A file that holds it, which nobody else may read. */
+  readonly secretsKeyFile?: string;
   readonly logLevel?: string;
 }
 
@@ -101,6 +104,7 @@ export function readSettings(
     ...defined('aptMirror', text('TSBUILD_APT_MIRROR', 'aptMirror')),
     offline: flag('TSBUILD_OFFLINE', 'offline'),
     ...defined('secretsKey', env.TSBUILD_SECRETS_KEY || undefined),
+    ...defined('secretsKeyFile', text('TSBUILD_SECRETS_KEY_FILE', 'secretsKeyFile')),
     ...defined('logLevel', text('TSBUILD_LOGLEVEL', 'logLevel')),
   });
 }

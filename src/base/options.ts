@@ -75,6 +75,6 @@ export function describe(value: unknown): string {
   return typeof value === 'object' ? 'an object' : `a value of type ${typeof value}`;
 }
 
-function definitionError(code: ErrorCode, message: string, hint?: string): DefinitionError {
+export function definitionError(code: ErrorCode, message: string, hint?: string): DefinitionError {
   return new DefinitionError(message, { code, hint });
 }

@@ -1,7 +1,6 @@
 /** What stored secrets and volumes have in common: options of `objects.create`, `list` and `delete`, and listings (A4). */
-import { DefinitionError } from '../errors.ts';
 import { checkObjectName } from './object-name.ts';
-import { booleanOption, knownOptions, type Options } from './options.ts';
+import { booleanOption, definitionError, knownOptions, type Options } from './options.ts';
 
 export interface StoredObject {
   readonly name: string;
@@ -56,13 +55,13 @@ export function listOptions(method: string, given: unknown): ListObjectsOptions 
   const options = knownOptions(method, given, ['maxObjects', 'createdBefore', 'environment']);
   const { maxObjects, createdBefore } = options;
   if (maxObjects !== undefined && !(Number.isInteger(maxObjects) && (maxObjects as number) >= 0)) {
-    throw argType(`${method}(): 'maxObjects' must be a whole number, 0 or more`);
+    throw definitionError('E_ARG_TYPE', `${method}(): 'maxObjects' must be a whole number, 0 or more`);
   }
   if (
     createdBefore !== undefined &&
     !(createdBefore instanceof Date && Number.isFinite(createdBefore.getTime()))
   ) {
-    throw argType(`${method}(): 'createdBefore' must be a Date`);
+    throw definitionError('E_ARG_TYPE', `${method}(): 'createdBefore' must be a Date`);
   }
   return {
     ...(maxObjects === undefined ? {} : { maxObjects: maxObjects as number }),
@@ -91,8 +90,4 @@ export function environmentOf(method: string, { environment }: Options): OfEnvir
   return environment === undefined
     ? {}
     : { environment: checkObjectName(`${method}()`, 'an environment', environment) };
-}
-
-function argType(message: string): DefinitionError {
-  return new DefinitionError(message, { code: 'E_ARG_TYPE' });
 }

@@ -39,6 +39,7 @@ import { resolveLayout } from './layouts.ts';
 import { BuildInputs } from './local-inputs.ts';
 import { makeOps } from './make-ops.ts';
 import type { EngineParts } from './parts.ts';
+import { StepWarnings } from './step-warnings.ts';
 
 export interface BuildImagesOptions {
   readonly signal: AbortSignal;
@@ -105,7 +106,9 @@ export async function solveImages(
   readonly inputs: BuildInputs;
 }> {
   const { signal } = options;
+  const stepWarnings = new StepWarnings();
   const onEvent = (event: BuildEvent) => {
+    stepWarnings.hear(event);
     parts.onEvent(event);
     options.onEvent?.(event);
   };
@@ -182,7 +185,11 @@ export async function solveImages(
     warnings.add(index, await warningsOfFiles(layers, (input) => inputs.scan(input, signal)));
   }
   const solved = images.map((image, index) =>
-    describe(image, { ...(graphs[index] as ImageGraph), diagnostics: warnings.ofImage(index) }, solution),
+    describe(
+      image,
+      withDiagnostics(graphs[index] as ImageGraph, warnings.ofImage(index), stepWarnings),
+      solution,
+    ),
   );
   return { solved, context: { signal, emit }, inputs };
 }
@@ -304,6 +311,11 @@ function withMounts(graph: ImageGraph, inputs: BuildInputs): ImageGraph {
   };
 }
 
+/** All that is worth saying about an image is its graph's from then on. */
+function withDiagnostics(graph: ImageGraph, known: readonly Diagnostic[], steps: StepWarnings): ImageGraph {
+  return { ...graph, diagnostics: [...known, ...steps.of(graph)] };
+}
+
 function describe(source: Image, graph: ImageGraph, { solved, resultIds, known }: Solution): SolvedImage {
   const tip = solved.get(graph.tip.vertex.digest);
   if (tip === undefined || tip.result.kind !== 'rootfs') {
@@ -323,7 +335,8 @@ function describe(source: Image, graph: ImageGraph, { solved, resultIds, known }
   });
   const id = ids.at(-1) ?? '';
   recordAttempt(source, { id, layers: builtLayers });
-  return { source, graph, id, layers: tip.result.layers, builtLayers, known };
+  const { layers } = tip.result;
+  return { source, graph, id, layers, builtLayers, known };
 }
 
 /** Of every call of the chain, the base's first. */

@@ -340,10 +340,14 @@ export class Dockerfiles implements AsyncDisposable {
         return found;
       }
       missing = found;
-      const owner = stepSecrets.findLast(({ identity }) => identity.keys.includes(id));
-      const value = owner === undefined ? undefined : secretValues(owner, this.#parts.environment)[id];
-      if (value !== undefined) {
-        return { kind: 'value', bytes: Buffer.from(value, 'utf8') };
+      for (const secret of stepSecrets.toReversed()) {
+        const value =
+          secret.keys?.includes(id) === false
+            ? undefined
+            : (await secretValues(secret, this.#parts.secretSources))[id];
+        if (value !== undefined) {
+          return { kind: 'value', bytes: Buffer.from(value, 'utf8') };
+        }
       }
     }
     return missing;

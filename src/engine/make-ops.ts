@@ -16,7 +16,7 @@ import { sourceImageOp, sourceOciLayoutOp } from '../ops/source-image.ts';
 import { sourceLocalOp } from '../ops/source-local.ts';
 import { sourcePythonOp } from '../ops/source-python.ts';
 import { sourceToolOp } from '../ops/source-tool.ts';
-import { type Secret, secretValues } from '../secret/secret.ts';
+import { readSecret, type Secret, type SecretContents, type SecretSources } from '../secret/secret.ts';
 import type { Ops } from '../solver/solve.ts';
 import { ensureExecutable } from './executable.ts';
 import type { GivenById } from './given-by-id.ts';
@@ -63,7 +63,7 @@ export function makeOps(
       httpFiles: {
         contents: async (file, context) => await (await openSources()).http.contents(file, context),
       },
-      secrets: secretsOf(graphs, parts.environment, given),
+      secrets: secretsOf(graphs, parts.secretSources, given),
       agents: given.agent,
       volumes: volumesOf(parts, graphs),
       lentEnv: LENT_ENV,
@@ -110,10 +110,12 @@ function volumesOf({ volumes }: EngineParts, graphs: readonly Pick<ImageGraph, '
 
 function secretsOf(
   graphs: readonly Pick<ImageGraph, 'secrets'>[],
-  environment: NodeJS.ProcessEnv,
+  sources: SecretSources,
   given: GivenById,
 ): SecretValues {
   const all = new Map<string, Secret>(graphs.flatMap((graph) => [...graph.secrets]));
+  /** Once a build: opening a sealed one takes its time. */
+  const read = new Map<string, Promise<SecretContents>>();
   return async (secretId) => {
     const id = idOfBuildSecret(secretId);
     if (id !== undefined) {
@@ -123,6 +125,8 @@ function secretsOf(
     if (secret === undefined) {
       throw new InternalError(`the graph names a secret that the build does not have: '${secretId}'`);
     }
-    return { kind: 'variables', values: secretValues(secret, environment) };
+    const content = read.get(secretId) ?? readSecret(secret, sources);
+    read.set(secretId, content);
+    return { kind: 'variables', ...(await content) };
   };
 }

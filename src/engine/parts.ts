@@ -1,9 +1,11 @@
 import type { SqliteCache } from '../cache/sqlite-cache.ts';
 import type { LayerStore } from '../layer/layer-store.ts';
+import type { SecretSources } from '../secret/secret.ts';
 import type { Settings } from '../settings.ts';
 import type { BuildEvent } from '../solver/event.ts';
 import type { Worker } from '../worker/protocol.ts';
 import type { Registries } from './registries.ts';
+import type { SecretFiles } from './secret-files.ts';
 import type { Store } from './store.ts';
 import type { Volumes } from './volumes.ts';
 
@@ -14,6 +16,9 @@ export interface EngineParts {
   readonly cache: SqliteCache;
   readonly registries: Registries;
   readonly volumes: Volumes;
+  readonly secrets: SecretFiles;
+  /** Where values of secrets come from. */
+  readonly secretSources: SecretSources;
   readonly settings: Settings;
   readonly environment: NodeJS.ProcessEnv;
   readonly jobs: number;

@@ -1,6 +1,7 @@
 /** The registry clients of an engine: one with the user's credentials, and one for each login that an image brings. */
 import type { RegistryLogin } from '../frontend/fluent/layer-definition.ts';
 import { formatReference, parseReference, type Reference } from '../oci/reference.ts';
+import type { SecretSources } from '../secret/secret.ts';
 import type { RegistryClient } from '../transport/registry/client.ts';
 import type { Mirror } from '../transport/registry/mirrors.ts';
 
@@ -8,6 +9,7 @@ export interface RegistriesOptions {
   readonly mirrors: readonly Mirror[];
   readonly offline: boolean;
   readonly environment: NodeJS.ProcessEnv;
+  readonly secretSources: SecretSources;
   readonly onWarning: (text: string) => void;
 }
 
@@ -54,7 +56,7 @@ export class Registries {
   }
 
   async #open(login?: RegistryLogin, host = ''): Promise<RegistryClient> {
-    const { mirrors, offline, environment, onWarning } = this.#options;
+    const { mirrors, offline, environment, secretSources, onWarning } = this.#options;
     const [{ RegistryClient }, { AuthFiles }, { credentialsFor }] = await Promise.all([
       import('../transport/registry/client.ts'),
       import('../transport/registry/auth-files.ts'),
@@ -63,7 +65,7 @@ export class Registries {
     const credentials =
       login === undefined
         ? new AuthFiles({ environment, onWarning })
-        : await credentialsFor(host, login, environment);
+        : await credentialsFor(host, login, { environment, secretSources });
     return new RegistryClient({ credentials, mirrors, offline, environment, onWarning });
   }
 }

@@ -1,7 +1,7 @@
 /** What a registry is told, by what an image says about it (A1.4 to A1.6 of the Image API). */
 import { RemoteError } from '../errors.ts';
 import type { RegistryLogin } from '../frontend/fluent/layer-definition.ts';
-import { secretValues } from '../secret/secret.ts';
+import { type SecretSources, secretValues } from '../secret/secret.ts';
 import { type CredentialSource, fixedCredentials } from '../transport/registry/credentials.ts';
 
 /** Which user name Google's registries take for "a key file follows". */
@@ -15,7 +15,10 @@ const GCP_USER = '_json_key';
 export async function credentialsFor(
   host: string,
   { type, secret }: RegistryLogin,
-  environment: NodeJS.ProcessEnv,
+  {
+    environment,
+    secretSources,
+  }: { readonly environment: NodeJS.ProcessEnv; readonly secretSources: SecretSources },
 ): Promise<CredentialSource> {
   if (secret === undefined) {
     throw new RemoteError(`cannot log in to ${host}: the image names no secret`, {
@@ -23,7 +26,7 @@ export async function credentialsFor(
       hint: `pass secret: Secret.fromDict({ ${VARIABLES[type]}: … })`,
     });
   }
-  const values = secretValues(secret, environment);
+  const values = await secretValues(secret, secretSources);
   switch (type) {
     case 'static': {
       const { REGISTRY_USERNAME: username, REGISTRY_PASSWORD: password } = values;

@@ -47,7 +47,7 @@ export async function runContainer(
   context: LayerContext,
   onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void,
 ): Promise<WorkerRunResult> {
-  const { layers: layerStore, worker, environment } = parts;
+  const { layers: layerStore, worker } = parts;
   const volumes = volumeMounts('run', options.volumes);
   refuseSameVolume('run', volumes, parts.settings.environment);
   const argv = [...(config.Entrypoint ?? []), ...(command ?? config.Cmd ?? [])];
@@ -59,7 +59,9 @@ export async function runContainer(
   }
   const secrets = Object.assign(
     {},
-    ...(options.secrets ?? []).map((secret) => secretValues(secret, environment)),
+    ...(await Promise.all(
+      (options.secrets ?? []).map((secret) => secretValues(secret, parts.secretSources)),
+    )),
   ) as Record<string, string>;
   const env = new Map<string, string>([['PATH', DEFAULT_PATH]]);
   for (const entry of config.Env ?? []) {

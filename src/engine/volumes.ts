@@ -9,7 +9,7 @@ import {
   type StoredObject,
 } from '../base/stored-objects.ts';
 import { DefinitionError, UsageError } from '../errors.ts';
-import type { Volume } from '../frontend/fluent/volume.ts';
+import { pathInVolume, type Volume } from '../frontend/fluent/volume.ts';
 import type { VolumeMount } from '../frontend/fluent/volume-mounts.ts';
 import type { VolumeStore } from '../frontend/fluent/volume-store.ts';
 import { NamedVolumes, type VolumePlace, type VolumeUse } from '../volume/named-volumes.ts';
@@ -84,10 +84,12 @@ export class Volumes implements VolumeStore {
   async put(
     volume: Volume,
     localPath: string,
-    path: string,
+    path: string | undefined,
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<void> {
-    const place = writablePath('put', volume, path);
+    const name = posix.basename(localPath);
+    const target = path === undefined ? name : path.endsWith('/') ? `${path}${name}` : path;
+    const place = writablePath('put', volume, target);
     if (statSync(localPath, { throwIfNoEntry: false }) === undefined) {
       throw new DefinitionError(`put(): there is no file '${localPath}'`, { code: 'E_LOCAL_FILE_MISSING' });
     }
@@ -104,7 +106,7 @@ export class Volumes implements VolumeStore {
     localPath: string,
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<void> {
-    const params = { use: this.use(volume), path: below(volume, path), destination: localPath };
+    const params = { use: this.use(volume), path: below('get', volume, path), destination: localPath };
     await this.#call((worker, signal) => worker.call('getVolume', params, { signal }), options.signal);
   }
 
@@ -115,7 +117,7 @@ export class Volumes implements VolumeStore {
   ): Promise<readonly string[]> {
     const use = this.use(volume);
     const { paths } = await this.#call(
-      (worker, signal) => worker.call('listVolume', { use, path: below(volume, path) }, { signal }),
+      (worker, signal) => worker.call('listVolume', { use, path: below('list', volume, path) }, { signal }),
       options.signal,
     );
     const { subPath } = volume;
@@ -193,8 +195,8 @@ function placeOf(ephemeral: EphemeralVolumes, environment: string, { id, origin 
 }
 
 /** A handle of a part of a volume sees only that. */
-function below({ subPath }: Volume, path: string): string {
-  return subPath === undefined ? path : posix.join('/', subPath, path).replace(/(.)\/$/, '$1');
+function below(method: string, { subPath = '' }: Volume, path: string): string {
+  return posix.join('/', subPath, pathInVolume(method, path)).replace(/(.)\/$/, '$1');
 }
 
 function writablePath(method: string, volume: Volume, path: string): string {
@@ -203,5 +205,11 @@ function writablePath(method: string, volume: Volume, path: string): string {
       code: 'E_VOLUME_READ_ONLY',
     });
   }
-  return below(volume, path);
+  if (pathInVolume(method, path) === '/' && method === 'remove') {
+    throw new DefinitionError("remove(): '/' is all of the volume", {
+      code: 'E_VOLUME_PATH',
+      hint: 'delete the volume, with Volume.objects.delete() or `tsbuild volume delete`',
+    });
+  }
+  return below(method, volume, path);
 }

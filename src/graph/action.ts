@@ -36,7 +36,9 @@ export interface ExecAction {
   readonly gpus?: readonly GpuRequest[];
   readonly mounts: readonly Mount[];
   /** Environment variables whose values come from the secret store when the step runs. Only the names are in the key. */
-  readonly secretEnv: readonly SecretVariable[];
+  readonly secretEnv: readonly (SecretVariable | WholeSecret)[];
+  /** Names that its whole secrets must define; known when they are read, before anything runs. Not part of the key. @defaultValue none */
+  readonly requiredVariables?: readonly string[];
   /** Build tools that the environment should please; each names a set of variables and cache mounts that never enter the key. */
   readonly lend: readonly ToolSupport[];
   /** Wall-clock limit in milliseconds. Not part of the key. */
@@ -93,6 +95,16 @@ export interface SecretVariable {
   readonly secretId: string;
   /** What the key sees of the secret: its kind and names, never values. Canonical JSON. */
   readonly identity: string;
+}
+
+/** All variables of a secret whose names only whoever reads it knows. */
+export interface WholeSecret {
+  /** Not part of the key. */
+  readonly secretId: string;
+  /** Canonical JSON. */
+  readonly identity: string;
+  /** Variables that the step has from elsewhere all the same. */
+  readonly except: readonly string[];
 }
 
 export type Mount =

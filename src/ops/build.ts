@@ -90,11 +90,14 @@ async function execute(
   }
   const [stepInputs, secrets, agents] = await Promise.all([
     Promise.all(inputs.map((input, index) => stepInput(options, vertex, input, index, context))),
-    secretsOf(actions, options.secrets),
+    secretsOf(actions, options.secrets, (warning) =>
+      emit({ kind: 'warning', vertex: vertex.digest, ...warning }),
+    ),
     agentsOf(actions, options.agents),
   ]).catch((error: unknown) => {
     throw atLayer(error, vertex);
   });
+  checkRequired(actions, secrets);
   const stacks = inputs.flatMap((input) => (input.kind === 'rootfs' ? [input.layers] : []));
   await Promise.all(stacks.map((stack) => options.layers.ensureSnapshots(stack, context)));
   const worker = await options.worker();
@@ -195,9 +198,7 @@ function execKey(action: ExecAction): Json {
     user,
     network,
     mounts: action.mounts.map(mountKey),
-    secretEnv: action.secretEnv.map(({ name, identity, optional }) =>
-      optional === true ? [name, identity, 'optional'] : [name, identity],
-    ),
+    secretEnv: action.secretEnv.map(secretVariableKey),
     // Only what was asked for: a key of a step that asks for none of it does not change when more can be asked for.
     ...(security === 'insecure' ? { security } : {}),
     ...(hostname === undefined ? {} : { hostname }),
@@ -206,6 +207,16 @@ function execKey(action: ExecAction): Json {
     ...(devices === undefined ? {} : { devices: devices.map(({ name, required }) => [name, required]) }),
     ...(gpus === undefined ? {} : { gpus: gpus.map(({ type, count }) => [type, count]) }),
   };
+}
+
+/** No variable is called `*`. */
+function secretVariableKey(variable: ExecAction['secretEnv'][number]): Json {
+  if (!('name' in variable)) {
+    const { identity, except } = variable;
+    return ['*', identity, except];
+  }
+  const { name, identity, optional } = variable;
+  return optional === true ? [name, identity, 'optional'] : [name, identity];
 }
 
 /** The id and the sharing of a cache mount are not in the key: what the cache holds must not matter to the result. */
@@ -274,14 +285,15 @@ async function stepInput(
 async function secretsOf(
   actions: readonly Action[],
   read: SecretValues,
+  warn: (warning: { readonly code: string; readonly message: string }) => void,
 ): Promise<Record<string, WireSecret>> {
   /** Whether somebody requires it, by id. */
   const wanted = new Map<string, boolean>();
   const want = (secretId: string, required: boolean) =>
     wanted.set(secretId, required || wanted.get(secretId) === true);
   for (const action of execsOf(actions)) {
-    for (const { secretId, optional } of action.secretEnv) {
-      want(secretId, optional !== true);
+    for (const variable of action.secretEnv) {
+      want(variable.secretId, !('name' in variable) || variable.optional !== true);
     }
     for (const mount of action.mounts) {
       if (mount.kind === 'secret') {
@@ -301,6 +313,7 @@ async function secretsOf(
         case 'variables': {
           const values = Object.entries(content.values).map(([name, value]) => [name, base64(value)]);
           secrets[secretId] = { kind: 'variables', values: Object.fromEntries(values) };
+          content.warnings?.forEach(warn);
           break;
         }
         case 'missing':
@@ -311,6 +324,25 @@ async function secretsOf(
     }),
   );
   return secrets;
+}
+
+/** @throws {DefinitionError} `E_UNDEFINED_VARIABLE` */
+function checkRequired(actions: readonly Action[], secrets: Readonly<Record<string, WireSecret>>): void {
+  for (const { requiredVariables = [], secretEnv } of execsOf(actions)) {
+    const missing = requiredVariables.filter(
+      (name) =>
+        !secretEnv.some(({ secretId }) => {
+          const secret = secrets[secretId];
+          return secret?.kind === 'variables' && Object.hasOwn(secret.values, name);
+        }),
+    );
+    if (missing.length > 0) {
+      throw new DefinitionError(
+        `${missing.map((name) => `\${${name}}`).join(', ')} is not defined by the step's secrets, its env or the image's environment`,
+        { code: 'E_UNDEFINED_VARIABLE', hint: 'add it to one of the secrets of the call' },
+      );
+    }
+  }
 }
 
 function secretMissing(id: string, why: string): DefinitionError {

@@ -40,7 +40,12 @@ export interface ScannedInput {
 
 /** What a secret of the build holds: named variables, one value of bytes, or nothing, and why. */
 export type SecretContent =
-  | { readonly kind: 'variables'; readonly values: Readonly<Record<string, string>> }
+  | {
+      readonly kind: 'variables';
+      readonly values: Readonly<Record<string, string>>;
+      /** Worth saying to whoever runs the step. @defaultValue none */
+      readonly warnings?: readonly { readonly code: string; readonly message: string }[];
+    }
   | { readonly kind: 'value'; readonly bytes: Uint8Array }
   | { readonly kind: 'missing'; readonly why: string };
 

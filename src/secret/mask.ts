@@ -107,7 +107,7 @@ function isBlank(byte: number): boolean {
 }
 
 /** The same for a whole text. */
-export function maskSecrets(text: string, secrets: readonly string[]): string {
+export function maskSecrets(text: string, secrets: readonly (string | Uint8Array)[]): string {
   const mask = new SecretMask(secrets);
   const masked = mask.push(Buffer.from(text, 'utf8').toString('latin1')) + mask.end();
   return Buffer.from(masked, 'latin1').toString('utf8');

@@ -3,13 +3,46 @@
  * What the rest of tsbuild sees is the identity; only {@link secretValues} gives the values, to whoever runs a step.
  */
 import { canonicalJson, type Json } from '../base/canonical-json.ts';
+import { absoluteLocalPath, type LocalPath } from '../base/local-path.ts';
+import { checkObjectName } from '../base/object-name.ts';
+import { booleanOption, knownOptions, stringOption } from '../base/options.ts';
+import {
+  type CreateObjectOptions,
+  createOptions,
+  type DeleteObjectOptions,
+  deleteOptions,
+  environmentOf,
+  type ListObjectsOptions,
+  listOptions,
+  type StoredObject,
+} from '../base/stored-objects.ts';
 import { DefinitionError } from '../errors.ts';
+import { parseDotenv } from './dotenv.ts';
+import { secretStore } from './secret-store.ts';
 
-/** B2.3: kind and sorted variable names. */
+/** B2.3: kind and sorted variable names, or what the names come from. */
 export type SecretIdentity =
   | { readonly kind: 'dict'; readonly keys: readonly string[] }
   | { readonly kind: 'environ'; readonly keys: readonly string[] }
-  | { readonly kind: 'env'; readonly keys: readonly string[] };
+  | { readonly kind: 'env'; readonly keys: readonly string[] }
+  | { readonly kind: 'name'; readonly name: string; readonly requiredKeys: readonly string[] }
+  | { readonly kind: 'dotenv'; readonly filename: string };
+
+/** What `fromName` takes. */
+export interface SecretFromNameOptions {
+  /** Namespace of the name. Not part of the cache key. @defaultValue TSBUILD_ENVIRONMENT, or `main` */
+  readonly environment?: string;
+  /** Variables that it must have. Part of the cache key. @defaultValue none */
+  readonly requiredKeys?: readonly string[];
+}
+
+/** What `fromDotenv` takes. */
+export interface SecretFromDotenvOptions {
+  /** Name of the file. Part of the cache key. @defaultValue `.env` */
+  readonly filename?: string;
+  /** Fail when there is no such file, instead of having no variables. Not part of the cache key. @defaultValue false */
+  readonly required?: boolean;
+}
 
 type Values =
   | { readonly kind: 'known'; readonly values: Readonly<Record<string, string>> }
@@ -18,7 +51,38 @@ type Values =
       /** Variable of the step to variable of the invoking process. */
       readonly variables: Readonly<Record<string, string>>;
       readonly optional: boolean;
+    }
+  | {
+      readonly kind: 'stored';
+      readonly name: string;
+      readonly environment?: string;
+      readonly requiredKeys: readonly string[];
+    }
+  /** The search begins at `start`, a file or a directory, and goes upwards. */
+  | {
+      readonly kind: 'dotenv';
+      readonly start: string;
+      readonly filename: string;
+      readonly required: boolean;
     };
+
+/** Where values come from that were not given when the secret was made. */
+export interface SecretSources {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** @throws {DefinitionError} `E_SECRET_NOT_FOUND` @throws {HostError} `E_SECRET_STORE_MODE`, `E_SECRET_STORE_KEY` */
+  stored(name: string, environment: string | undefined): Promise<Readonly<Record<string, string>>>;
+  /** The nearest file of that name, in the directory of `start` or above. */
+  dotenv(
+    start: string,
+    filename: string,
+  ): Promise<{ readonly path: string; readonly text: string } | undefined>;
+}
+
+/** Something that is worth saying about a secret. */
+export interface SecretWarning {
+  readonly code: 'W_DOTENV_MISSING';
+  readonly message: string;
+}
 
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const PRIVATE: unique symbol = Symbol('tsbuild.secret');
@@ -26,6 +90,9 @@ let count = 0;
 
 /** Immutable. Printing, inspecting or serialising it shows the identity. */
 export class Secret {
+  /** Secrets as things that are stored. */
+  static readonly objects = Object.freeze({ create: createSecret, list: listSecrets, delete: deleteSecret });
+
   readonly #identity: SecretIdentity;
   readonly #values: Values;
   readonly #id: string;
@@ -39,7 +106,7 @@ export class Secret {
     }
     count += 1;
     this.#id = `secret-${count}`;
-    this.#identity = Object.freeze({ ...identity, keys: Object.freeze([...identity.keys]) });
+    this.#identity = frozen(identity);
     this.#values = values;
     Object.freeze(this);
   }
@@ -50,10 +117,8 @@ export class Secret {
    * @throws {DefinitionError} `E_SECRET_VALUE`, `E_SECRET_KEY`
    */
   static fromDict(values: Readonly<Record<string, string | null | undefined>>): Secret {
-    if (values === null || typeof values !== 'object' || Array.isArray(values)) {
-      throw new DefinitionError('Secret.fromDict() takes an object of strings', { code: 'E_SECRET_VALUE' });
-    }
-    const known = stringEntries('Secret.fromDict()', values);
+    const where = 'Secret.fromDict()';
+    const known = stringEntries(where, objectOfStrings(where, values));
     return new Secret(
       PRIVATE,
       { kind: 'dict', keys: Object.keys(known).sort() },
@@ -105,6 +170,90 @@ export class Secret {
     );
   }
 
+  /**
+   * Variables of a file, read when a step that needs them is about to run.
+   *
+   * @param path - Where the search begins: a directory, or a file in it; it goes upwards. @defaultValue the working directory
+   * @example
+   * ```ts
+   * image.runCommands('python fetch.py', { secrets: [Secret.fromDotenv()] });
+   * ```
+   * @throws {DefinitionError} `E_ARG_TYPE`, `E_UNKNOWN_OPTION`; later `E_LOCAL_FILE_MISSING` if `required`, `E_SECRET_KEY`, `E_SECRET_VALUE`.
+   */
+  static fromDotenv(path?: LocalPath, options?: SecretFromDotenvOptions): Secret {
+    const method = 'Secret.fromDotenv';
+    const given = knownOptions(method, options, ['filename', 'required']);
+    const filename = stringOption(method, given, 'filename') ?? '.env';
+    if (filename === '' || filename.includes('/') || filename.includes('\0')) {
+      throw new DefinitionError(`${method}(): 'filename' must be the name of a file, without a directory`, {
+        code: 'E_ARG_TYPE',
+      });
+    }
+    const start = absoluteLocalPath(method, 'path', path ?? '.');
+    const required = booleanOption(method, given, 'required');
+    return new Secret(PRIVATE, { kind: 'dotenv', filename }, { kind: 'dotenv', start, filename, required });
+  }
+
+  /**
+   * The stored secret of that name, read when a step that needs it is about to run.
+   *
+   * @example
+   * ```ts
+   * await Secret.objects.create('huggingface', { HF_TOKEN: token });
+   * image.runCommands('python download.py', { secrets: [Secret.fromName('huggingface')] });
+   * ```
+   * @throws {DefinitionError} `E_NAME`, `E_SECRET_KEY`; later `E_SECRET_NOT_FOUND`, `E_SECRET_MISSING_KEYS`.
+   */
+  static fromName(name: string, options?: SecretFromNameOptions): Secret {
+    const method = 'Secret.fromName';
+    const given = knownOptions(method, options, ['environment', 'requiredKeys']);
+    const checked = checkObjectName(`${method}()`, 'a secret', name);
+    const requiredKeys = Object.freeze(
+      [...new Set(checkedNames(`${method}(): 'requiredKeys'`, given.requiredKeys ?? []))].sort(),
+    );
+    return new Secret(
+      PRIVATE,
+      { kind: 'name', name: checked, requiredKeys },
+      { kind: 'stored', name: checked, requiredKeys, ...environmentOf(method, given) },
+    );
+  }
+
+  /** Of a stored secret; undefined for others. */
+  get name(): string | undefined {
+    return this.#values.kind === 'stored' ? this.#values.name : undefined;
+  }
+
+  /**
+   * Adds and replaces variables of a stored secret; null entries are dropped, and variables that are not named stay.
+   *
+   * @throws {DefinitionError} `E_SECRET_NOT_FOUND`, `E_SECRET_KEY`, `E_SECRET_VALUE`; `E_SECRET_TYPE` for one without a name.
+   */
+  async update(values: Readonly<Record<string, string | null | undefined>>): Promise<void> {
+    const { name, environment } = this.#stored('update');
+    const entries = stringEntries('update()', objectOfStrings('update()', values));
+    await (await secretStore()).update(name, entries, environment === undefined ? {} : { environment });
+  }
+
+  /** @throws {DefinitionError} `E_SECRET_NOT_FOUND`; `E_SECRET_TYPE` for one without a name. */
+  async info(): Promise<StoredObject> {
+    const { name, environment } = this.#stored('info');
+    return await (await secretStore()).info(name, environment === undefined ? {} : { environment });
+  }
+
+  #stored(method: string): Extract<Values, { kind: 'stored' }> {
+    if (this.#values.kind !== 'stored') {
+      throw new DefinitionError(`${method}() needs a secret of the store, such as Secret.fromName() gives`, {
+        code: 'E_SECRET_TYPE',
+      });
+    }
+    return this.#values;
+  }
+
+  /** Names of its variables; undefined when only whoever reads it knows them. */
+  get keys(): readonly string[] | undefined {
+    return 'keys' in this.#identity ? this.#identity.keys : undefined;
+  }
+
   /** What a cache key sees. */
   get identity(): SecretIdentity {
     return this.#identity;
@@ -127,15 +276,57 @@ export class Secret {
     return this.toString();
   }
 
-  /** @internal Use {@link secretValues}. */
-  static valuesOf(
-    secret: Secret,
-    environment: Readonly<Record<string, string | undefined>>,
-  ): Readonly<Record<string, string>> {
+  /** @internal Use {@link readSecret}. */
+  static async read(secret: Secret, sources: SecretSources): Promise<SecretContents> {
     const source = secret.#values;
-    if (source.kind === 'known') {
-      return source.values;
+    switch (source.kind) {
+      case 'known':
+        return { values: source.values, warnings: [] };
+      case 'environment':
+        return { values: Secret.#fromVariables(source, sources.environment), warnings: [] };
+      case 'stored': {
+        const values = await sources.stored(source.name, source.environment);
+        const missing = source.requiredKeys.filter((key) => !Object.hasOwn(values, key));
+        if (missing.length > 0) {
+          throw new DefinitionError(`the secret '${source.name}' has no ${missing.join(', ')}`, {
+            code: 'E_SECRET_MISSING_KEYS',
+            hint: `add it with Secret.fromName('${source.name}').update()`,
+          });
+        }
+        return { values, warnings: [] };
+      }
+      case 'dotenv': {
+        const file = await sources.dotenv(source.start, source.filename);
+        if (file !== undefined) {
+          return { values: parseDotenv(file.text, file.path, sources.environment), warnings: [] };
+        }
+        const message = `there is no '${source.filename}' at '${source.start}' or above`;
+        if (source.required) {
+          throw new DefinitionError(`Secret.fromDotenv(): ${message}`, { code: 'E_LOCAL_FILE_MISSING' });
+        }
+        return { values: {}, warnings: [{ code: 'W_DOTENV_MISSING', message }] };
+      }
     }
+  }
+
+  /** @internal What a plan can say without reading a value. */
+  static async warningsOf(secret: Secret, find: SecretSources['dotenv']): Promise<readonly SecretWarning[]> {
+    const source = secret.#values;
+    if (source.kind !== 'dotenv' || (await find(source.start, source.filename)) !== undefined) {
+      return [];
+    }
+    return [
+      {
+        code: 'W_DOTENV_MISSING',
+        message: `there is no '${source.filename}' at '${source.start}' or above`,
+      },
+    ];
+  }
+
+  static #fromVariables(
+    source: Extract<Values, { kind: 'environment' }>,
+    environment: SecretSources['environment'],
+  ): Readonly<Record<string, string>> {
     const values: Record<string, string> = Object.create(null) as Record<string, string>;
     for (const [target, name] of Object.entries(source.variables)) {
       if (environment[name] !== undefined) {
@@ -148,16 +339,65 @@ export class Secret {
   }
 }
 
+export interface SecretContents {
+  readonly values: Readonly<Record<string, string>>;
+  readonly warnings: readonly SecretWarning[];
+}
+
 /**
  * The values, for the process that runs the step.
  *
- * @throws {DefinitionError} `E_ENVIRON_MISSING`
+ * @throws {DefinitionError} `E_ENVIRON_MISSING`, `E_SECRET_NOT_FOUND`, `E_SECRET_MISSING_KEYS`, `E_LOCAL_FILE_MISSING`
  */
-export function secretValues(
+export async function readSecret(secret: Secret, sources: SecretSources): Promise<SecretContents> {
+  return await Secret.read(secret, sources);
+}
+
+/** The same without what is worth saying. */
+export async function secretValues(
   secret: Secret,
-  environment: Readonly<Record<string, string | undefined>>,
-): Readonly<Record<string, string>> {
-  return Secret.valuesOf(secret, environment);
+  sources: SecretSources,
+): Promise<Readonly<Record<string, string>>> {
+  return (await readSecret(secret, sources)).values;
+}
+
+async function createSecret(
+  name: string,
+  values: Readonly<Record<string, string | null | undefined>>,
+  options?: CreateObjectOptions,
+): Promise<void> {
+  const method = 'Secret.objects.create';
+  const checked = checkObjectName(`${method}()`, 'a secret', name);
+  const entries = stringEntries(`${method}()`, objectOfStrings(`${method}()`, values));
+  const normal = createOptions(method, options);
+  await (await secretStore()).create(checked, entries, normal);
+}
+
+async function listSecrets(options?: ListObjectsOptions): Promise<readonly StoredObject[]> {
+  const normal = listOptions('Secret.objects.list', options);
+  return await (await secretStore()).list(normal);
+}
+
+async function deleteSecret(name: string, options?: DeleteObjectOptions): Promise<void> {
+  const method = 'Secret.objects.delete';
+  const checked = checkObjectName(`${method}()`, 'a secret', name);
+  const normal = deleteOptions(method, options);
+  await (await secretStore()).delete(checked, normal);
+}
+
+/** @throws {DefinitionError} `E_SECRET_VALUE` */
+function objectOfStrings(where: string, values: unknown): Readonly<Record<string, unknown>> {
+  if (values === null || typeof values !== 'object' || Array.isArray(values)) {
+    throw new DefinitionError(`${where} takes an object of strings`, { code: 'E_SECRET_VALUE' });
+  }
+  return values as Readonly<Record<string, unknown>>;
+}
+
+function frozen(identity: SecretIdentity): SecretIdentity {
+  for (const part of Object.values(identity)) {
+    Object.freeze(part);
+  }
+  return Object.freeze({ ...identity });
 }
 
 /** Checks what is used as environment of a step or as a dictionary of secrets, and drops what is null. */

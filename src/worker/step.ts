@@ -7,16 +7,18 @@ import { LENT_DIR } from '../executor/lent.ts';
 import { type ProgramMount, runProgram, subuidHint } from '../executor/run-program.ts';
 import type { Outcome } from '../executor/sandbox.ts';
 import { StepOutput } from '../executor/step-output.ts';
-import type { CacheSeed, ExecAction, Mount, SecretVariable } from '../graph/action.ts';
+import type { CacheSeed, ExecAction, Mount, SecretVariable, WholeSecret } from '../graph/action.ts';
 import { native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import { fromNative } from '../native/error.ts';
+import { maskSecrets } from '../secret/mask.ts';
 import type { Prepared } from '../snapshot/driver.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
 import { makeDirectory, makeFile } from './make.ts';
 import type { StepParams, StepResult, WireSecret } from './protocol.ts';
+import { filesWithValues } from './secrets-in-layer.ts';
 import { openInput, type StepInputTree } from './step-input.ts';
 
 export async function runStep(
@@ -56,7 +58,11 @@ export async function runStep(
           break;
       }
     }
-    return await prepared.commit(params.layer);
+    const result = await prepared.commit(params.layer);
+    if (!result.existed && !result.empty) {
+      await reportSecretsIn(context.snapshots.layerDir(params.layer), params.secrets, request);
+    }
+    return result;
   } finally {
     output.close();
     for (const cleanUp of cleanUps.reverse()) {
@@ -94,7 +100,7 @@ async function inputOf(step: Step, number: number): Promise<StepInputTree> {
 
 async function exec(step: Step, action: ExecAction, output: StepOutput): Promise<void> {
   const { context, params, request, prepared } = step;
-  const secretEnv = action.secretEnv.flatMap((variable) => secretVariable(step, variable));
+  const secretEnv = action.secretEnv.flatMap((variable) => secretVariables(step, variable));
   const mounts: ProgramMount[] = [];
   for (const mount of action.mounts) {
     mounts.push(...(await findMount(step, mount, action)));
@@ -133,9 +139,46 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
   }
 }
 
+/** A literal value in a file, such as the URL with a token that `git clone` leaves in `.git/config`, goes wherever the image goes. */
+async function reportSecretsIn(
+  layerDir: string,
+  secrets: StepParams['secrets'],
+  { signal, emit }: RequestContext,
+): Promise<void> {
+  const values = Object.values(secrets).flatMap(valuesOf);
+  const { files, count } = await filesWithValues(layerDir, values, signal);
+  if (count > 0) {
+    // A name may hold one too.
+    const names = maskSecrets(files.map((file) => `'${file}'`).join(', '), values);
+    const more = count > files.length ? ` and ${count - files.length} more` : '';
+    emit({
+      kind: 'warning',
+      code: 'W_SECRET_IN_LAYER',
+      message: `the value of a secret is in the layer, in ${names}${more}; remove it in the same step`,
+    });
+  }
+}
+
 function valuesOf(secret: WireSecret): Buffer[] {
   const values = secret.kind === 'value' ? [secret.value] : Object.values(secret.values);
   return values.map((value) => Buffer.from(value, 'base64'));
+}
+
+function secretVariables(
+  step: Step,
+  variable: SecretVariable | WholeSecret,
+): readonly (readonly [string, Buffer])[] {
+  if ('name' in variable) {
+    return secretVariable(step, variable);
+  }
+  const { secretId, identity, except } = variable;
+  const secret = step.params.secrets[secretId];
+  if (secret?.kind !== 'variables') {
+    throw new InternalError(`the values of secret '${secretId}' were not sent`);
+  }
+  return Object.keys(secret.values)
+    .filter((name) => !except.includes(name))
+    .flatMap((name) => secretVariable(step, { name, secretId, identity }));
 }
 
 function secretVariable({ params }: Step, { name, secretId, optional }: SecretVariable): [string, Buffer][] {

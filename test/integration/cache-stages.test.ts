@@ -15,6 +15,8 @@ import { BuildInputs } from '../../src/engine/local-inputs.ts';
 import { makeOps } from '../../src/engine/make-ops.ts';
 import type { EngineParts } from '../../src/engine/parts.ts';
 import { Registries } from '../../src/engine/registries.ts';
+import { SecretFiles } from '../../src/engine/secret-files.ts';
+import { secretSources } from '../../src/engine/secret-sources.ts';
 import { Store } from '../../src/engine/store.ts';
 import { Volumes } from '../../src/engine/volumes.ts';
 import { inputName, type LocalInput } from '../../src/frontend/fluent/local-input.ts';
@@ -117,7 +119,10 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('a graph of two stages', () =
       });
       return started;
     };
+    const secrets = new SecretFiles({ storeDir: store.dir, environment: 'main', now: Date.now });
+    const sources = secretSources(environment, secrets);
     const registries = new Registries({
+      secretSources: sources,
       mirrors: [],
       offline: false,
       environment,
@@ -143,6 +148,8 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('a graph of two stages', () =
       layers,
       cache,
       registries,
+      secrets,
+      secretSources: sources,
       volumes: new Volumes({ storeDir: store.dir, environment: 'main', worker, signal: undefined }),
       settings: readSettings(environment, undefined, undefined),
       environment,

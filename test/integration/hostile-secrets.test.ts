@@ -1,9 +1,11 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: shells expand them, not JavaScript.
 /** Where the value of a secret must not be: everywhere but in the step, also when the step does its worst to show it. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Engine } from '../../src/engine.ts';
+import { Volume } from '../../src/frontend/fluent/volume.ts';
 import { Secret } from '../../src/secret/secret.ts';
 import { busyboxImage } from '../support/busybox.ts';
 import { lacks } from '../support/requires.ts';
@@ -70,6 +72,37 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('the value of a secret', () =
     }
     expectNowhere();
     expect(JSON.stringify(events)).toContain('short abc');
+  });
+
+  test('is in nothing that is written where it was stored under a key, nor in a volume of the step', async () => {
+    const env = { PATH: process.env.PATH, HOME: dir, TSBUILD_SECRETS_KEY: 'words of the key' };
+    await using engine = await Engine.open({
+      storeDir: join(dir, 'store'),
+      env,
+      onEvent: (event) => events.push(event),
+    });
+    await engine.secrets.create('planted', { TOKEN: VALUE });
+    await engine.secrets.update('planted', { KEY });
+    const options = {
+      secrets: [Secret.fromName('planted', { requiredKeys: ['TOKEN'] })],
+      volumes: { '/v': Volume.fromName('v', { createIfMissing: true }) },
+    };
+    const script = 'echo "$TOKEN"; echo "$KEY" >&2; echo "${#TOKEN}" > /v/length; ls -la /v';
+    const image = busyboxImage().runCommands(script, options);
+    await engine.build([image], {
+      outputs: [{ type: 'oci', tar: false, dest: join(dir, 'out'), compression: 'uncompressed' }],
+    });
+    const { stdout } = await engine.run(image, ['/bin/sh', '-c', script], options);
+    const error = await engine
+      .build([busyboxImage().runCommands(`${script}; exit 3`, options)])
+      .catch(String);
+    expect(readFileSync(join(dir, 'store/volumes/main/v/length'), 'utf8')).toBe(`${VALUE.length}\n`);
+    expectNowhere([
+      stdout.toString(),
+      String(error),
+      JSON.stringify(await engine.plan(image)),
+      String(options.secrets),
+    ]);
   });
 
   test('is not in the error of a step that fails with it', async () => {

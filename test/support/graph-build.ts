@@ -10,6 +10,8 @@ import { makeOps } from '../../src/engine/make-ops.ts';
 import type { EngineParts } from '../../src/engine/parts.ts';
 import { Registries } from '../../src/engine/registries.ts';
 import { RemoteSources } from '../../src/engine/remote-sources.ts';
+import { SecretFiles } from '../../src/engine/secret-files.ts';
+import { secretSources } from '../../src/engine/secret-sources.ts';
 import { Store } from '../../src/engine/store.ts';
 import { Volumes } from '../../src/engine/volumes.ts';
 import { type Action, ROOT_OWNER } from '../../src/graph/action.ts';
@@ -40,7 +42,10 @@ export function openGraphBuild(storeDir: string): GraphBuild {
   const environment = { PATH: process.env.PATH };
   const settings = readSettings(environment);
   const store = Store.open(storeDir, Date.now);
+  const secrets = new SecretFiles({ storeDir: store.dir, environment: 'main', now: Date.now });
+  const sources = secretSources(environment, secrets);
   const registries = new Registries({
+    secretSources: sources,
     mirrors: [],
     offline: true,
     environment,
@@ -78,6 +83,8 @@ export function openGraphBuild(storeDir: string): GraphBuild {
     layers,
     cache,
     registries,
+    secrets,
+    secretSources: sources,
     volumes: new Volumes({ storeDir: store.dir, environment: 'main', worker, signal: undefined }),
     settings,
     environment,

@@ -30,6 +30,8 @@ const TYPES = [
   'DeleteObjectOptions',
   'ListObjectsOptions',
   'StoredObject',
+  'SecretFromDotenvOptions',
+  'SecretFromNameOptions',
   'VolumeFileOptions',
   'DescribeOptions',
   'DescribedDockerfile',

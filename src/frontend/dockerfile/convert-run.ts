@@ -2,7 +2,7 @@
 import { posix } from 'node:path';
 import { canonicalJson } from '../../base/canonical-json.ts';
 import { DefinitionError } from '../../errors.ts';
-import type { ExecAction, Mount, SecretVariable } from '../../graph/action.ts';
+import type { ExecAction, Mount, SecretVariable, WholeSecret } from '../../graph/action.ts';
 import { isOwnCacheId } from '../../graph/cache-id.ts';
 import { buildSecretId } from '../../graph/secret-id.ts';
 import type { Edge } from '../../graph/vertex.ts';
@@ -45,7 +45,7 @@ export async function convertRun(
   const { stepEnv, stepSecretEnv, stepGpus } = request;
   const environment: (readonly [string, string])[] = [
     ...[...state.environment].filter(
-      ([name]) => !(name in stepEnv) && !stepSecretEnv.some((each) => each.name === name),
+      ([name]) => !(name in stepEnv) && !stepSecretEnv.some((each) => 'name' in each && each.name === name),
     ),
     ...Object.entries(stepEnv),
   ];
@@ -58,7 +58,16 @@ export async function convertRun(
     network,
     hostname: request.buildArgs.BUILDKIT_SANDBOX_HOSTNAME ?? HOSTNAME,
     mounts: [...script.mounts, ...mounted.mounts],
-    secretEnv: [...stepSecretEnv.filter(({ name }) => !(name in stepEnv)), ...mounted.secretEnv],
+    secretEnv: [
+      ...stepSecretEnv.flatMap((each): (SecretVariable | WholeSecret)[] =>
+        'name' in each
+          ? each.name in stepEnv
+            ? []
+            : [each]
+          : [{ ...each, except: Object.keys(stepEnv).sort() }],
+      ),
+      ...mounted.secretEnv,
+    ],
     lend: [],
     ...(conversion.proxies.length === 0 ? {} : { proxyEnv: conversion.proxies }),
     ...(security === 'insecure' ? { security } : {}),

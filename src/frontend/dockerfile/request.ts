@@ -3,7 +3,7 @@
  * no process and opens no socket: whatever it must know of the world comes through a {@link DockerfileResolver}.
  */
 
-import type { DeviceRequest, GpuRequest, SecretVariable, Ulimit } from '../../graph/action.ts';
+import type { DeviceRequest, GpuRequest, SecretVariable, Ulimit, WholeSecret } from '../../graph/action.ts';
 import type { Edge, SourceGit } from '../../graph/vertex.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
@@ -49,7 +49,7 @@ export interface DockerfileRequest {
   readonly allow: ReadonlySet<Entitlement>;
   /** Variables of every RUN, over those of the Dockerfile. */
   readonly stepEnv: Readonly<Record<string, string>>;
-  readonly stepSecretEnv: readonly SecretVariable[];
+  readonly stepSecretEnv: readonly (SecretVariable | WholeSecret)[];
   /** GPUs of every RUN; alternatives, the best first. */
   readonly stepGpus: readonly GpuRequest[];
   /** Convert every stage, for checks. @defaultValue only what the target needs */

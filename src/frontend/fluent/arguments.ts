@@ -1,9 +1,9 @@
 /** The one rule for arguments of the Image API (A0.3): positional values first, one plain-object options bag last. */
-import { describe, isPlainObject, type Options } from '../../base/options.ts';
-import { DefinitionError, type ErrorCode } from '../../errors.ts';
+import { definitionError, describe, isPlainObject, type Options } from '../../base/options.ts';
 
 export {
   booleanOption,
+  definitionError,
   describe,
   isPlainObject,
   knownOptions,
@@ -13,10 +13,6 @@ export {
 
 /** A string, or one level of array of strings. */
 export type StrArg = string | readonly string[];
-
-export function definitionError(code: ErrorCode, message: string, hint?: string): DefinitionError {
-  return new DefinitionError(message, { code, hint });
-}
 
 /** Takes the options bag off the end. A trailing `undefined` is ignored. */
 export function splitOptions(args: readonly unknown[]): { values: readonly unknown[]; options: Options } {

@@ -2,7 +2,7 @@
 import { canonicalJson, type Json } from '../../base/canonical-json.ts';
 import { sha256Hex } from '../../base/sha256.ts';
 import type { GpuRequest } from '../../graph/action.ts';
-import type { SecretIdentity } from '../../secret/secret.ts';
+import type { Secret, SecretIdentity, SecretWarning } from '../../secret/secret.ts';
 import { parseDockerfile } from '../dockerfile/parse.ts';
 import type { BuilderVersion } from './builder-version.ts';
 import type { Diagnostic } from './diagnostic.ts';
@@ -70,6 +70,8 @@ export interface MountPlan {
 }
 
 export interface PlanSurroundings extends BaseSurroundings {
+  /** What is worth saying about a secret before its values are read. @defaultValue nothing */
+  readonly secretWarnings?: (secret: Secret) => Promise<readonly SecretWarning[]>;
   readonly scan: ScanInput;
 }
 
@@ -97,6 +99,9 @@ export async function planImage(
     refuseSameVolume(layer.method, layer.volumes ?? [], surroundings.settings.environment);
     return planLayer(layer, index === 0 ? base : undefined, base.builderVersion, forced, found);
   });
+  const secretFindings = await Promise.all(
+    layers.map(async (layer, index) => await findingsOfSecrets(layer, index, surroundings)),
+  );
   return {
     builderVersion: base.builderVersion,
     platform: `${base.platform.os}/${base.platform.architecture}`,
@@ -105,6 +110,7 @@ export async function planImage(
     diagnostics: [
       ...base.diagnostics,
       ...callDiagnostics(layers),
+      ...secretFindings.flat(),
       ...inputDiagnostics(layers, found),
       ...mounts.flatMap(({ input }) => findingsOf(found(input))),
       ...(options.lint === true ? lint(layers) : []),
@@ -128,6 +134,15 @@ export function inputDiagnostics(
   return layers.flatMap((layer, index) =>
     inputsOf(layer).flatMap((input) => findingsOf(found(input)).map((each) => ({ ...each, layer: index }))),
   );
+}
+
+async function findingsOfSecrets(
+  { secrets }: LayerDefinition,
+  layer: number,
+  { secretWarnings }: PlanSurroundings,
+): Promise<readonly Diagnostic[]> {
+  const found = await Promise.all(secrets.map(async (secret) => (await secretWarnings?.(secret)) ?? []));
+  return found.flat().map((warning) => ({ ...warning, layer }));
 }
 
 /** Lines of a layer's steps, without `FROM`. Histories are made of them too. */

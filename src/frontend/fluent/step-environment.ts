@@ -1,5 +1,5 @@
 import { canonicalJson } from '../../base/canonical-json.ts';
-import type { SecretVariable } from '../../graph/action.ts';
+import type { SecretVariable, WholeSecret } from '../../graph/action.ts';
 import type { Secret } from '../../secret/secret.ts';
 
 /** Of a step whose image sets none. */
@@ -13,13 +13,21 @@ export function stepEnvironment(
   ofImage: ReadonlyMap<string, string>,
   secrets: readonly Secret[],
   ofStep: Readonly<Record<string, string>>,
-): { env: readonly (readonly [string, string])[]; secretEnv: readonly SecretVariable[] } {
+): { env: readonly (readonly [string, string])[]; secretEnv: readonly (SecretVariable | WholeSecret)[] } {
   const plain = new Map<string, string>([['PATH', DEFAULT_PATH], ...ofImage]);
-  const secret = new Map<string, SecretVariable>();
+  const except = Object.keys(ofStep).sort();
+  /** By name, or by the secret's id, which is no name. */
+  const secret = new Map<string, SecretVariable | WholeSecret>();
   for (const each of secrets) {
     const identity = canonicalJson(each.identity);
-    for (const name of each.identity.keys) {
+    if (each.keys === undefined) {
+      secret.delete(each.id);
+      secret.set(each.id, { secretId: each.id, identity, except });
+    }
+    for (const name of each.keys ?? []) {
       plain.delete(name);
+      // Where a secret was in the list decides what it wins over.
+      secret.delete(name);
       secret.set(name, { name, secretId: each.id, identity });
     }
   }

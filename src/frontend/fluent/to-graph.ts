@@ -1,14 +1,7 @@
 /** The chain of calls as a graph of vertices, and as the configuration and history of the image (B1). */
 import { posix } from 'node:path';
 import { canonicalJson, type Json } from '../../base/canonical-json.ts';
-import {
-  type Action,
-  type CopyAction,
-  type ExecAction,
-  type Mount,
-  ROOT_OWNER,
-  type SecretVariable,
-} from '../../graph/action.ts';
+import { type Action, type CopyAction, type ExecAction, type Mount, ROOT_OWNER } from '../../graph/action.ts';
 import { type Edge, firstOutput, type Operation, type Vertex, vertex } from '../../graph/vertex.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
@@ -78,7 +71,7 @@ export type ConvertDockerfile = (
     readonly begin?: StageBeginning;
     /** Run every step again. */
     readonly forced: boolean;
-    readonly secretEnv: readonly SecretVariable[];
+    readonly secretEnv: ExecAction['secretEnv'];
     readonly definition: string;
     /** Position of the call in the chain. */
     readonly layer: number;
@@ -472,9 +465,17 @@ class GraphBuilder {
 
   #exec(layer: LayerDefinition, step: RunStep, mounts: readonly Mount[]): ExecAction {
     const { env, secretEnv } = stepEnvironment(this.#config.environment, layer.secrets, layer.env);
-    const defined = new Set([...env.map(([name]) => name), ...secretEnv.map(({ name }) => name)]);
+    const defined = new Set(env.map(([name]) => name));
+    let isComplete = true;
+    for (const each of secretEnv) {
+      if ('name' in each) {
+        defined.add(each.name);
+      } else {
+        isComplete = false;
+      }
+    }
     const missing = step.variables.filter((name) => !defined.has(name));
-    if (missing.length > 0) {
+    if (isComplete && missing.length > 0) {
       throw definitionError(
         'E_UNDEFINED_VARIABLE',
         `${layer.method}(): ${missing.map((name) => `\${${name}}`).join(', ')} is not defined by the step's secrets, ` +
@@ -498,6 +499,7 @@ class GraphBuilder {
       network: 'host',
       mounts: [...mounts, ...volumes.map(mountOfVolume)],
       secretEnv,
+      ...(missing.length === 0 ? {} : { requiredVariables: missing }),
       lend: step.lend,
       ...(layer.gpu.length === 0 ? {} : { gpus: layer.gpu }),
       ...(step.timeoutMs === undefined ? {} : { timeoutMs: step.timeoutMs }),

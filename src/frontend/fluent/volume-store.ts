@@ -13,7 +13,7 @@ interface Cancellable {
   readonly signal?: AbortSignal;
 }
 
-/** Paths in a volume are absolute and normal here; local paths are absolute. */
+/** Local paths are absolute. Paths in a volume are checked: {DefinitionError} `E_VOLUME_PATH`. */
 export interface VolumeStore {
   /** @throws {UsageError} `E_VOLUME_EXISTS` */
   create(name: string, options?: CreateObjectOptions): Promise<void>;
@@ -23,7 +23,8 @@ export interface VolumeStore {
   delete(name: string, options?: DeleteObjectOptions): Promise<void>;
   /** The directory, which need not be there yet. */
   pathOf(volume: Volume): string;
-  put(volume: Volume, localPath: string, path: string, options?: Cancellable): Promise<void>;
+  /** @param path - With a slash at its end a directory that gets the file. @defaultValue the name of `localPath` */
+  put(volume: Volume, localPath: string, path: string | undefined, options?: Cancellable): Promise<void>;
   get(volume: Volume, path: string, localPath: string, options?: Cancellable): Promise<void>;
   listFiles(volume: Volume, path: string, options?: Cancellable): Promise<readonly string[]>;
   remove(volume: Volume, path: string, options?: Cancellable): Promise<void>;

@@ -1,5 +1,4 @@
 /** Directories that outlive containers and builds, and are in no layer and no key (A4.2 of the Image API). */
-import { posix } from 'node:path';
 import { checkObjectName } from '../../base/object-name.ts';
 import {
   type CreateObjectOptions,
@@ -144,10 +143,7 @@ export class Volume {
   async put(localPath: LocalPath, path?: string, options?: VolumeFileOptions): Promise<void> {
     const source = absoluteLocalPath('put', 'localPath', localPath);
     const signal = fileOptions('put', options);
-    const name = posix.basename(source);
-    const target = path === undefined ? name : path.endsWith('/') ? `${path}${name}` : path;
-    const inVolume = volumePath('put', target);
-    await (await volumeStore().store()).put(this, source, inVolume, signal);
+    await (await volumeStore().store()).put(this, source, path, signal);
   }
 
   /**
@@ -161,8 +157,7 @@ export class Volume {
    */
   async get(path: string, localPath: LocalPath, options?: VolumeFileOptions): Promise<void> {
     const target = absoluteLocalPath('get', 'localPath', localPath);
-    const inVolume = volumePath('get', path);
-    await (await volumeStore().store()).get(this, inVolume, target, fileOptions('get', options));
+    await (await volumeStore().store()).get(this, path, target, fileOptions('get', options));
   }
 
   /**
@@ -171,8 +166,7 @@ export class Volume {
    * @throws {DefinitionError} `E_VOLUME_PATH`, `E_VOLUME_NOT_FOUND`, `E_FILE_NOT_FOUND`
    */
   async list(path = '/', options?: VolumeFileOptions): Promise<readonly string[]> {
-    const inVolume = volumePath('list', path);
-    return await (await volumeStore().store()).listFiles(this, inVolume, fileOptions('list', options));
+    return await (await volumeStore().store()).listFiles(this, path, fileOptions('list', options));
   }
 
   /**
@@ -181,15 +175,7 @@ export class Volume {
    * @throws {DefinitionError} `E_VOLUME_PATH`, `E_VOLUME_NOT_FOUND`, `E_VOLUME_READ_ONLY`, `E_FILE_NOT_FOUND`
    */
   async remove(path: string, options?: VolumeFileOptions): Promise<void> {
-    const inVolume = volumePath('remove', path);
-    if (inVolume === '/') {
-      throw definitionError(
-        'E_VOLUME_PATH',
-        "remove(): '/' is all of the volume",
-        'use Volume.objects.delete()',
-      );
-    }
-    await (await volumeStore().store()).remove(this, inVolume, fileOptions('remove', options));
+    await (await volumeStore().store()).remove(this, path, fileOptions('remove', options));
   }
 
   /** Removes a volume without a name; one with a name stays. */
@@ -265,7 +251,7 @@ function fileOptions(method: string, options: unknown): VolumeFileOptions {
 }
 
 /** Absolute, without a slash at its end. @throws {DefinitionError} `E_VOLUME_PATH`, `E_ARG_TYPE` */
-function volumePath(method: string, given: unknown): string {
+export function pathInVolume(method: string, given: unknown): string {
   return `/${plainPath(method, requiredString(method, 'path', given))}`;
 }
 

@@ -25,6 +25,7 @@ afterEach(async () => {
 
 function registries(offline = false): Registries {
   const made = new Registries({
+    secretSources: { environment: {}, stored: async () => ({}), dotenv: async () => undefined },
     mirrors: [],
     offline,
     environment: { HOME: temporary.store.dir },

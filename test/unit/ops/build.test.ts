@@ -17,6 +17,7 @@ import {
   ROOT_OWNER,
   type SecretVariable,
   type Ulimit,
+  type WholeSecret,
 } from '../../../src/graph/action.ts';
 import { vertex } from '../../../src/graph/vertex.ts';
 import { type BuildOpOptions, buildOp } from '../../../src/ops/build.ts';
@@ -66,6 +67,7 @@ const ssh: MountOf<'ssh'> = {
   gid: 0,
   required: false,
 };
+const wholeSecret: WholeSecret = { secretId: 's1', identity: '["TOKEN"]', except: [] };
 const volume: MountOf<'volume'> = {
   kind: 'volume',
   volume: 'volume-1',
@@ -117,6 +119,7 @@ const execFields: Decisions<ExecAction> = {
   gpus: keyed([gpu]),
   mounts: keyed([tmpfs]),
   secretEnv: keyed([secretVariable]),
+  requiredVariables: unkeyed(['TOKEN']),
   lend: unkeyed(['pip', 'apt'] as const),
   timeoutMs: unkeyed(5),
   hintIfMissing: unkeyed('install it'),
@@ -126,6 +129,11 @@ const secretVariableFields: Decisions<SecretVariable> = {
   optional: keyed(true),
   secretId: unkeyed('s2'),
   identity: keyed('["OTHER"]'),
+};
+const wholeSecretFields: Decisions<WholeSecret> = {
+  secretId: unkeyed('s2'),
+  identity: keyed('["OTHER"]'),
+  except: keyed(['A']),
 };
 const cacheFields: Decisions<MountOf<'cache'>> = {
   id: unkeyed('npm'),
@@ -221,6 +229,11 @@ const kinds: readonly {
     name: 'SecretVariable',
     fields: secretVariableFields,
     action: (changed) => ({ ...exec, secretEnv: [{ ...secretVariable, ...changed }] }),
+  },
+  {
+    name: 'WholeSecret',
+    fields: wholeSecretFields,
+    action: (changed) => ({ ...exec, secretEnv: [{ ...wholeSecret, ...changed }] }),
   },
   { name: "Mount 'cache'", fields: cacheFields, action: (changed) => withMount({ ...cache, ...changed }) },
   { name: "Mount 'tmpfs'", fields: tmpfsFields, action: (changed) => withMount({ ...tmpfs, ...changed }) },
