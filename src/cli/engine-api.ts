@@ -12,9 +12,12 @@ import type { OutputSpec, WrittenOutput } from '../engine/outputs.ts';
 import type { PruneOptions, PruneResult, UsageLine } from '../engine/prune.ts';
 import type { EngineOptions } from '../engine.ts';
 import type { DockerfileText, FromDockerfileOptions } from '../frontend/fluent/dockerfile-layers.ts';
+import type { Volume, VolumeMap } from '../frontend/fluent/volume.ts';
+import type { VolumeStore } from '../frontend/fluent/volume-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Platform } from '../oci/platform.ts';
+import type { SecretStore } from '../secret/secret-store.ts';
 
 export type {
   Annotation,
@@ -94,6 +97,8 @@ export interface BuildOptions {
 export interface RunOptions {
   readonly signal?: AbortSignal;
   readonly env?: Readonly<Record<string, string>>;
+  /** By path in the container: what {@link EngineModule.Volume} made. */
+  readonly volumes?: VolumeMap;
   readonly workdir?: string;
   readonly user?: string;
   readonly network?: 'host' | 'none';
@@ -160,6 +165,8 @@ export interface EngineLike extends AsyncDisposable {
     path: string,
     options?: { readonly signal?: AbortSignal },
   ): Promise<{ readonly sizeBytes: number }>;
+  readonly secrets: SecretStore;
+  readonly volumes: Pick<VolumeStore, 'create' | 'list' | 'delete' | 'put' | 'get' | 'listFiles' | 'remove'>;
   usage(): Promise<readonly UsageLine[]>;
   prune(options?: PruneOptions): Promise<PruneResult>;
 }
@@ -183,6 +190,7 @@ export interface RegistryLogin {
 /** What `src/cli/engine-module.ts` hands to the commands. */
 export interface EngineModule {
   readonly Engine: { open(options?: EngineOptions): Promise<EngineLike> };
+  readonly Volume: Pick<typeof Volume, 'fromName'>;
   /** The class by which an exported value is recognised as an image. Its constructor is nobody's business. */
   readonly Image: {
     readonly prototype: DefinedImage;

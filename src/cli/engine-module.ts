@@ -4,6 +4,7 @@ import type { HostCheck } from './engine-api.ts';
 export { checkLogin, eraseLogin, saveLogin } from '../engine/login.ts';
 export { Engine } from '../engine.ts';
 export { Image } from '../frontend/fluent/image.ts';
+export { Volume } from '../frontend/fluent/volume.ts';
 
 /** Only `doctor` needs it, so only `doctor` loads it. */
 export async function probeHost(options: {

@@ -1,4 +1,5 @@
 /** Flags that several commands have, so that they mean the same everywhere. */
+import { isObjectName } from '../base/object-name.ts';
 import type { Platform } from '../oci/platform.ts';
 import { BadValue, choice, flag, list, value, wholeNumber } from './option.ts';
 import { PROGRESS_KINDS } from './progress/open.ts';
@@ -47,6 +48,21 @@ export const PLATFORMS_OPTION = list({
   defaultText: 'that of this machine',
   completion: ['linux/amd64', 'linux/arm64', 'linux/amd64,linux/arm64'],
   parse: (given) => given.split(',').map((part) => parsePlatform(part.trim())),
+});
+
+export const ENVIRONMENT_OPTION = value({
+  long: 'environment',
+  valueName: 'NAME',
+  summary: 'Namespace of the name',
+  detail: 'The namespace in which secrets and volumes have their names.',
+  defaultText: 'main',
+  environment: 'TSBUILD_ENVIRONMENT',
+  parse: (given) => {
+    if (!isObjectName(given)) {
+      throw new BadValue(`'${given}' cannot be the name of an environment`);
+    }
+    return given;
+  },
 });
 
 /** Flags of every command that runs steps. */

@@ -1,4 +1,5 @@
 /** An engine without a store: it plays events and answers, so that the command line can be tested by itself. */
+
 import type {
   BuildOptions,
   BuiltImage,
@@ -14,6 +15,7 @@ import type {
   RunOptions,
   StoredImage,
 } from '../../src/cli/engine-api.ts';
+import { Volume } from '../../src/frontend/fluent/volume.ts';
 import { sha256Digest } from '../../src/oci/digest.ts';
 import type { BuildEvent } from '../../src/solver/event.ts';
 
@@ -72,6 +74,10 @@ export interface FakeEngineCalls {
   tagged: (readonly [source: string, target: string])[];
   pruned?: object | undefined;
   /** The verb and its words. */
+  objects: (readonly string[])[];
+  /** What `secret create` stored. */
+  secret?: Readonly<Record<string, string>>;
+  /** The verb and its words. */
   cacheMounts: (readonly string[])[];
   saved?: readonly [server: string, login: RegistryLogin];
   disposed: number;
@@ -81,7 +87,7 @@ export function fakeEngine(script: FakeEngineScript = {}): {
   readonly module: EngineModule;
   readonly calls: FakeEngineCalls;
 } {
-  const calls: FakeEngineCalls = { tagged: [], cacheMounts: [], disposed: 0 };
+  const calls: FakeEngineCalls = { tagged: [], objects: [], cacheMounts: [], disposed: 0 };
   const work = async (onEvent: EngineOptions['onEvent'], signal: AbortSignal | undefined): Promise<void> => {
     for (const event of script.events ?? []) {
       onEvent?.(event);
@@ -159,6 +165,43 @@ export function fakeEngine(script: FakeEngineScript = {}): {
         await work(options.onEvent, importOptions?.signal);
         return { sizeBytes: 2000 };
       },
+      secrets: {
+        create: async (name, values, { environment = '' } = {}) => {
+          calls.objects.push(['secret create', name, environment]);
+          calls.secret = values;
+        },
+        update: async () => undefined,
+        info: async (name) => ({ name, createdAt: new Date(0) }),
+        list: async ({ environment = '' } = {}) => {
+          calls.objects.push(['secret list', environment]);
+          return [{ name: 'huggingface', createdAt: new Date(0) }];
+        },
+        delete: async (name, { environment = '' } = {}) => {
+          calls.objects.push(['secret delete', name, environment]);
+        },
+      },
+      volumes: {
+        create: async (name, { environment = '' } = {}) => {
+          calls.objects.push(['volume create', name, environment]);
+        },
+        list: async () => [{ name: 'hf-cache', createdAt: new Date(0) }],
+        delete: async (name, { environment = '' } = {}) => {
+          calls.objects.push(['volume delete', name, environment]);
+        },
+        put: async (volume, source, path) => {
+          calls.objects.push(['volume put', String(volume), source, path ?? '']);
+        },
+        get: async (volume, path, destination) => {
+          calls.objects.push(['volume get', String(volume), path, destination]);
+        },
+        listFiles: async (volume, path) => {
+          calls.objects.push(['volume ls', String(volume), path]);
+          return ['/a/', '/a/\u001b[31m'];
+        },
+        remove: async (volume, path) => {
+          calls.objects.push(['volume rm', String(volume), path]);
+        },
+      },
       usage: async () => [
         { kind: 'layers', count: 12, sizeBytes: 1_234_567_890, reclaimableBytes: 1000 },
         { kind: 'cache-mounts', count: 2, sizeBytes: 0, reclaimableBytes: 0 },
@@ -177,6 +220,7 @@ export function fakeEngine(script: FakeEngineScript = {}): {
     module: {
       Engine: { open },
       Image: FakeImage,
+      Volume,
       probeHost: async () => script.checks ?? [],
       checkLogin: async () => undefined,
       saveLogin: async (server, login) => {

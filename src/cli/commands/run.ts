@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { UsageError } from '../../errors.ts';
 import { command } from '../command.ts';
-import type { RunOptions } from '../engine-api.ts';
+import type { EngineModule, RunOptions } from '../engine-api.ts';
 import { loadDefinition, looksLikeDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
 import { BadValue, choice, flag, list, nonEmpty, value } from '../option.ts';
 import { parseDuration } from '../quantity.ts';
@@ -32,6 +32,15 @@ export default command({
         }
         return given;
       },
+    }),
+    volume: list({
+      long: 'volume',
+      short: 'v',
+      valueName: 'NAME:PATH',
+      summary: 'Mount a volume',
+      detail:
+        'Mounts the volume NAME on the absolute path PATH of the container; `:ro` after it makes it read-only. A volume that is not there is made. What the command writes to it stays.',
+      parse: parseVolume,
     }),
     workdir: value({
       long: 'workdir',
@@ -88,6 +97,7 @@ export default command({
       signal: context.signal,
       env: environment(options.env, context.env),
       pull: options.pull,
+      ...(options.volume.length === 0 ? {} : { volumes: volumes(options.volume, module) }),
       ...(options.workdir === undefined ? {} : { workdir: options.workdir }),
       ...(options.user === undefined ? {} : { user: options.user }),
       ...(options.network === undefined ? {} : { network: options.network }),
@@ -121,6 +131,31 @@ export default command({
     return result.signal === undefined ? result.exitCode : 128 + signalNumber(result.signal);
   },
 });
+
+interface VolumeSpec {
+  readonly name: string;
+  readonly path: string;
+  readonly readOnly: boolean;
+}
+
+function parseVolume(given: string): VolumeSpec {
+  const [, name = '', path = '', mode] = /^([^:/]+):(\/[^:]*)(?::(ro|rw))?$/.exec(given) ?? [];
+  if (name === '') {
+    throw new BadValue(`'${given}' is not NAME:/PATH or NAME:/PATH:ro`);
+  }
+  return { name, path, readOnly: mode === 'ro' };
+}
+
+function volumes(given: readonly VolumeSpec[], { Volume }: EngineModule): NonNullable<RunOptions['volumes']> {
+  const byPath: Record<string, NonNullable<RunOptions['volumes']>[string]> = {};
+  for (const { name, path, readOnly } of given) {
+    if (byPath[path] !== undefined) {
+      throw new UsageError(`two volumes are to be mounted on '${path}'`, { code: 'E_USAGE' });
+    }
+    byPath[path] = Volume.fromName(name, { createIfMissing: true }).withMountOptions({ readOnly });
+  }
+  return byPath;
+}
 
 function environment(given: readonly string[], own: NodeJS.ProcessEnv): Record<string, string> {
   const result: Record<string, string> = {};
