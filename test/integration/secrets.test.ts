@@ -286,7 +286,9 @@ test('the class works on the store of the process', async () => {
       process.env.TSBUILD_HOME = before;
     }
     await expect
-      .poll(() => readdirSync(join(dir, 'store/locks')).filter((name) => name.startsWith('engine')))
+      .poll(() => readdirSync(join(dir, 'store/locks')).filter((name) => name.startsWith('engine')), {
+        timeout: 60_000,
+      })
       .toEqual([]);
   }
 });

@@ -1,5 +1,6 @@
 /** Volumes in real builds and containers: what is written stays, and is in no layer. */
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -18,6 +19,9 @@ import { busyboxImage } from '../support/busybox.ts';
 import { lacks } from '../support/requires.ts';
 
 const code = (expected: string) => expect.objectContaining({ code: expected });
+/** A loaded machine takes its time. */
+const PATIENT = { timeout: 60_000 };
+const appears = (path: string) => expect.poll(() => existsSync(path), PATIENT).toBe(true);
 const volume = (name: string) => Volume.fromName(name, { createIfMissing: true });
 
 describe.skipIf(lacks('bwrap', 'busybox', 'root')).each(['overlay', 'copy'] as const)(
@@ -163,7 +167,7 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root')).each(['overlay', 'copy'] as c
         ['/bin/sh', '-c', 'touch /v/up; until [ -e /v/end ]; do sleep 0.1; done'],
         { volumes: { '/v': volume('v') } },
       );
-      await expect.poll(() => statSync(join(place('v'), 'up'), { throwIfNoEntry: false })).toBeDefined();
+      await appears(join(place('v'), 'up'));
       await expect(engine.volumes.delete('v')).rejects.toThrow(code('E_VOLUME_IN_USE'));
       writeFileSync(join(place('v'), 'end'), '');
       expect((await running).exitCode).toBe(0);
@@ -178,7 +182,7 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root')).each(['overlay', 'copy'] as c
       const building = engine.build([busyboxImage().runCommands('touch /v/up; sleep 60', { volumes })], {
         signal: stop.signal,
       });
-      await expect.poll(() => statSync(join(place('v'), 'sub/up'), { throwIfNoEntry: false })).toBeDefined();
+      await appears(join(place('v'), 'sub/up'));
       stop.abort(new Error('enough'));
       await expect(building).rejects.toThrow('enough');
       await engine.volumes.delete('v');
@@ -320,7 +324,7 @@ test.skipIf(lacks('root'))('the class works on the store of the process', async 
     } else {
       process.env.TSBUILD_HOME = before;
     }
-    await expect.poll(() => readdirSync(join(dir, 'store/tmp'))).toEqual([]);
+    await expect.poll(() => readdirSync(join(dir, 'store/tmp')), PATIENT).toEqual([]);
     rmSync(dir, { recursive: true, force: true });
   }
 });
