@@ -73,6 +73,12 @@ export class StepOutput {
     this.#flush();
   }
 
+  /** A line of tsbuild's own, for the file only: whoever watches is told by an event. */
+  note(text: string): void {
+    this.#record(`${Date.now()} stderr ${Buffer.from(text, 'utf8').toString('latin1')}\n`);
+    this.#flush();
+  }
+
   close(): void {
     this.endExec();
     if (this.#file !== undefined) {

@@ -60,7 +60,7 @@ export async function runStep(
     }
     const result = await prepared.commit(params.layer);
     if (!result.existed && !result.empty) {
-      await reportSecretsIn(context.snapshots.layerDir(params.layer), params.secrets, request);
+      await reportSecretsIn(context.snapshots.layerDir(params.layer), params.secrets, request, output);
     }
     return result;
   } finally {
@@ -144,6 +144,7 @@ async function reportSecretsIn(
   layerDir: string,
   secrets: StepParams['secrets'],
   { signal, emit }: RequestContext,
+  output: StepOutput,
 ): Promise<void> {
   const values = Object.values(secrets).flatMap(valuesOf);
   const { files, count } = await filesWithValues(layerDir, values, signal);
@@ -151,11 +152,9 @@ async function reportSecretsIn(
     // A name may hold one too.
     const names = maskSecrets(files.map((file) => `'${file}'`).join(', '), values);
     const more = count > files.length ? ` and ${count - files.length} more` : '';
-    emit({
-      kind: 'warning',
-      code: 'W_SECRET_IN_LAYER',
-      message: `the value of a secret is in the layer, in ${names}${more}; remove it in the same step`,
-    });
+    const message = `the value of a secret is in the layer, in ${names}${more}; remove it in the same step`;
+    emit({ kind: 'warning', code: 'W_SECRET_IN_LAYER', message });
+    output.note(`warning: W_SECRET_IN_LAYER: ${message}`);
   }
 }
 

@@ -247,6 +247,11 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('in steps', () => {
     expect(found?.[1]?.message).toContain("'/cut'");
     expect(found?.[1]?.message).not.toMatch(/binary|short|link/);
     expect(warnings().filter((each) => each === 'W_SECRET_IN_LAYER')).toHaveLength(2);
+    const logs = readdirSync(join(dir, 'store/logs')).map((name) =>
+      readFileSync(join(dir, 'store/logs', name), 'utf8'),
+    );
+    expect(logs.filter((log) => log.includes('W_SECRET_IN_LAYER'))).toHaveLength(2);
+    expect(logs.join()).not.toContain(VALUE);
     expect(JSON.stringify([built?.diagnostics, events])).not.toContain(VALUE);
   });
 
