@@ -1,5 +1,5 @@
 /** The one rule for arguments of the Image API (A0.3): positional values first, one plain-object options bag last. */
-import { definitionError, describe, isPlainObject, type Options } from '../../base/options.ts';
+import { definitionError, describe, isPlainObject, knownOptions, type Options } from '../../base/options.ts';
 
 export {
   booleanOption,
