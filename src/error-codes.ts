@@ -146,6 +146,14 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'The definition file cannot be loaded, or exports no image.',
   },
+  E_PARAM_UNKNOWN: {
+    who: 'usage',
+    meaning: 'A `--param` names a parameter that the definition does not have, or that reaches no function.',
+  },
+  E_PARAM_VALUE: {
+    who: 'usage',
+    meaning: 'The value of a `--param` is not of the type that the definition declares.',
+  },
   E_PACKAGE_NOT_FOUND: {
     who: 'definition',
     meaning: 'A Debian package that the suite does not have, or whose dependencies it does not have.',

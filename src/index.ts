@@ -39,6 +39,12 @@ export {
 } from './errors.ts';
 export type { AddPythonPackagesOptions } from './frontend/fluent/add-python-packages.ts';
 export { BuiltImage } from './frontend/fluent/built-image.ts';
+export type {
+  DefinitionParams,
+  ParamDeclaration,
+  ParamValue,
+  ParamValues,
+} from './frontend/fluent/definition-params.ts';
 export type { Diagnostic } from './frontend/fluent/diagnostic.ts';
 export type {
   DockerfileCommandsOptions,

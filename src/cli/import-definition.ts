@@ -1,32 +1,59 @@
 /** Runs the module of a definition; what goes wrong is told with the user's own line. */
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { DefinitionError, TsbuildError } from '../errors.ts';
-import { excerpt, placeOf } from './source-excerpt.ts';
+import { excerpt, placeOf, type SourcePlace } from './source-excerpt.ts';
 
 const OWN_INDEX = new URL(import.meta.url.endsWith('.ts') ? '../index.ts' : '../index.js', import.meta.url)
   .href;
 const TYPESCRIPT_FILE = /^file:.*\.m?ts$/;
 
+/**
+ * Waits for what the definition does: its module and the functions that it exports. Also ended by what the definition
+ * lets go unseen: a rejection that nobody handles, and a promise that nothing settles any more, with which Node would
+ * end as if all were well.
+ *
+ * @throws {DefinitionError} `E_DEFINITION_LOAD` @throws {TsbuildError} what the definition's own calls threw.
+ */
+export async function whileDefinitionRuns<T>(
+  shown: string,
+  signal: AbortSignal | undefined,
+  action: () => Promise<T>,
+): Promise<T> {
+  const stopped = Promise.withResolvers<never>();
+  const onRejection = (reason: unknown) => stopped.reject(reason);
+  const onIdle = () =>
+    stopped.reject(failed(`'${shown}' never ends: it waits for a promise that nothing settles`, undefined));
+  const onAbort = () => stopped.reject(signal?.reason);
+  process.on('unhandledRejection', onRejection);
+  process.on('beforeExit', onIdle);
+  signal?.addEventListener('abort', onAbort);
+  const loads = followLoads();
+  try {
+    return await Promise.race([action(), stopped.promise]);
+  } catch (error) {
+    if (error instanceof TsbuildError || (signal?.aborted === true && error === signal.reason)) {
+      throw error;
+    }
+    throw await describeFailure(error, shown, loads);
+  } finally {
+    loads.stop();
+    process.off('unhandledRejection', onRejection);
+    process.off('beforeExit', onIdle);
+    signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+/** To be called in {@link whileDefinitionRuns}. */
 export async function importModule(
   path: string,
-  shown: string,
   ownIndex: string = OWN_INDEX,
 ): Promise<Readonly<Record<string, unknown>>> {
   hookOwnPackage(ownIndex);
-  const loads = followLoads();
-  try {
-    return await import(pathToFileURL(path).href);
-  } catch (error) {
-    if (error instanceof TsbuildError) {
-      throw error;
-    }
-    throw await describeFailure(error, shown, loads.last());
-  } finally {
-    loads.stop();
-  }
+  return await import(pathToFileURL(path).href);
 }
 
 let ownPackageHooked = false;
@@ -47,13 +74,32 @@ function hookOwnPackage(ownIndex: string): void {
   });
 }
 
+interface Loads {
+  /** The module that was read last: when one cannot be compiled, it is that one. */
+  last(): string | undefined;
+  /** The import that led nowhere. */
+  missing(): { readonly specifier: string; readonly parentUrl: string } | undefined;
+  stop(): void;
+}
+
 /**
- * Remembers which module was read last: when a module cannot be compiled, it is that one. TypeScript files are modules
- * here even where a package.json above them says CommonJS: a definition lies in all kinds of projects.
+ * Watches what is loaded. TypeScript files are modules here even where a package.json above them says CommonJS: a
+ * definition lies in all kinds of projects.
  */
-function followLoads(): { last(): string | undefined; stop(): void } {
+function followLoads(): Loads {
   let last: string | undefined;
+  let missing: ReturnType<Loads['missing']>;
   const hooks = registerHooks({
+    resolve: (specifier, context, nextResolve) => {
+      try {
+        return nextResolve(specifier, context);
+      } catch (error) {
+        if (context.parentURL !== undefined) {
+          missing = { specifier, parentUrl: context.parentURL };
+        }
+        throw error;
+      }
+    },
     load: (url, context, nextLoad) => {
       last = url;
       return TYPESCRIPT_FILE.test(url) && !url.includes('/node_modules/')
@@ -61,14 +107,10 @@ function followLoads(): { last(): string | undefined; stop(): void } {
         : nextLoad(url, context);
     },
   });
-  return { last: () => last, stop: () => hooks.deregister() };
+  return { last: () => last, missing: () => missing, stop: () => hooks.deregister() };
 }
 
-async function describeFailure(
-  error: unknown,
-  shown: string,
-  lastLoaded: string | undefined,
-): Promise<DefinitionError> {
+async function describeFailure(error: unknown, shown: string, loads: Loads): Promise<DefinitionError> {
   if (!(error instanceof Error)) {
     return failed(`'${shown}' threw ${String(error).slice(0, 200)}`, error);
   }
@@ -76,14 +118,14 @@ async function describeFailure(
   if (error instanceof SyntaxError) {
     // Node puts the place in front of the stack for TypeScript, and nowhere for JavaScript: ask `node --check` then.
     const place = /^(?!SyntaxError)([\s\S]*?)\n\s*SyntaxError/.exec(error.stack ?? '')?.[1];
-    const found = place ?? (await syntaxCheck(lastLoaded));
+    const found = place ?? (await syntaxCheck(loads.last()));
     const hint =
       code === 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX'
         ? 'Node only removes types: write a union of strings for an enum, and plain fields for parameter properties'
         : undefined;
     return failed(`cannot load '${shown}': ${error.message}${indented(found)}`, error, hint);
   }
-  const place = placeOf(error);
+  const place = code === 'ERR_MODULE_NOT_FOUND' ? placeOfImport(loads.missing()) : placeOf(error);
   const shownPlace = place === undefined ? undefined : excerpt(place);
   const hint =
     code === 'ERR_MODULE_NOT_FOUND' ? 'install what it imports beside it, or mend the path' : undefined;
@@ -96,6 +138,22 @@ async function describeFailure(
     error,
     hint,
   );
+}
+
+/** The line that names what cannot be found: Node says only in which file it is. */
+function placeOfImport(missing: ReturnType<Loads['missing']>): SourcePlace | undefined {
+  if (missing === undefined || !missing.parentUrl.startsWith('file:')) {
+    return undefined;
+  }
+  const path = fileURLToPath(missing.parentUrl);
+  for (const [index, line] of readFileSync(path, 'utf8').split('\n').entries()) {
+    const quoted = [`'${missing.specifier}'`, `"${missing.specifier}"`];
+    const column = Math.max(...quoted.map((each) => line.indexOf(each)));
+    if (column >= 0) {
+      return { path, line: index + 1, column: column + 1 };
+    }
+  }
+  return undefined;
 }
 
 async function syntaxCheck(url: string | undefined): Promise<string | undefined> {

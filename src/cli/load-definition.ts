@@ -1,23 +1,26 @@
 /** Loads `file.ts[::export…]` and finds the images in it. */
 import { stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
-import { nearName } from '../base/near-name.ts';
-import { type DefinitionError, UsageError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
+import { DefinitionExports, type ExportKinds, SEPARATOR } from './definition-exports.ts';
 import type { DefinedImage } from './engine-api.ts';
-import { failed, importModule } from './import-definition.ts';
+import { failed, importModule, whileDefinitionRuns } from './import-definition.ts';
+import type { GivenParam } from './param-values.ts';
 
 export interface LoadedImage {
   readonly image: DefinedImage;
-  /** `default` or the name of the export. */
+  /** `default`, the name of the export, or that of an image in an export that holds several. */
   readonly exportName: string;
   /** Names the definition between runs: the file and the export. */
   readonly definition: string;
 }
 
-export interface LoadOptions {
+export interface LoadOptions extends ExportKinds {
   readonly cwd: string;
-  /** Tells an image from other values. */
-  readonly Image: { readonly prototype: DefinedImage };
+  /** What `--param` gave. */
+  readonly params?: readonly GivenParam[];
+  /** Ends the waiting for a definition that takes long. */
+  readonly signal?: AbortSignal;
   /** What `import … from 'tsbuild'` gives. @defaultValue the index of this very tsbuild */
   readonly ownIndex?: string;
 }
@@ -28,7 +31,6 @@ export interface DefinitionName {
   readonly exports: readonly string[];
 }
 
-const SEPARATOR = '::';
 const DEFINITION_FILE = /\.[cm]?[jt]s$/;
 
 /** @throws {UsageError} `E_USAGE` */
@@ -48,17 +50,46 @@ export function looksLikeDefinition(text: string): boolean {
 }
 
 /**
- * Runs the definition's module and collects its images: the ones that were named, or all that it exports. An image that
- * is exported twice is taken once, under its first name; `default` comes first.
+ * Runs the definition's module and collects its images: those of the exports that were named, or all. Of functions, only
+ * the default export is called without being named: others are steps, plugins and whatever else a file exports. An image
+ * that is exported twice is taken once, under its first name; `default` comes first.
  *
  * @throws {DefinitionError} `E_DEFINITION_LOAD`, with the user's line where there is one.
- * @throws {TsbuildError} what the definition's own calls threw.
+ * @throws {UsageError} `E_PARAM_UNKNOWN`, `E_PARAM_VALUE`.
+ * @throws {TsbuildError} what the definition's own calls threw; `signal.reason` when aborted.
  */
 export async function loadDefinition(name: DefinitionName, options: LoadOptions): Promise<LoadedImage[]> {
   const path = resolve(options.cwd, name.path);
   await checkFile(path, name.path);
-  const namespace = await importModule(path, name.path, options.ownIndex);
-  return collect(namespace, path, name, options.Image);
+  return await whileDefinitionRuns(name.path, options.signal, async () => {
+    const namespace = await importModule(path, options.ownIndex);
+    return await collect(namespace, path, name, options);
+  });
+}
+
+async function collect(
+  namespace: Readonly<Record<string, unknown>>,
+  path: string,
+  name: DefinitionName,
+  options: LoadOptions,
+): Promise<LoadedImage[]> {
+  const { params = [] } = options;
+  const exported = new DefinitionExports(namespace, name.path, options, params);
+  const images = name.exports.length > 0 ? await exported.named(name.exports) : await exported.all();
+  const [given] = params;
+  if (given !== undefined && !exported.calledAny) {
+    throw new UsageError(
+      `--param ${given.name} reaches nothing: only functions receive parameters, and none of '${name.path}' was called`,
+      { code: 'E_PARAM_UNKNOWN', hint: 'export a function: export default ({ NAME }) => Image.…' },
+    );
+  }
+  const found = new Map<DefinedImage, LoadedImage>();
+  for (const [exportName, image] of images) {
+    if (!found.has(image)) {
+      found.set(image, { image, exportName, definition: `${path}${SEPARATOR}${exportName}` });
+    }
+  }
+  return [...found.values()];
 }
 
 async function checkFile(path: string, shown: string): Promise<void> {
@@ -75,61 +106,6 @@ async function checkFile(path: string, shown: string): Promise<void> {
     );
   }
   throw failed(`'${shown}' is not a file`, undefined);
-}
-
-function collect(
-  namespace: Readonly<Record<string, unknown>>,
-  path: string,
-  name: DefinitionName,
-  Image: LoadOptions['Image'],
-): LoadedImage[] {
-  const all = Object.keys(namespace).sort(byRank);
-  const wanted = name.exports.length > 0 ? name.exports : all;
-  const found = new Map<DefinedImage, LoadedImage>();
-  for (const exportName of wanted) {
-    const value = namespace[exportName];
-    if (value instanceof (Image as unknown as new () => object)) {
-      const image = value as unknown as DefinedImage;
-      if (!found.has(image)) {
-        found.set(image, { image, exportName, definition: `${path}${SEPARATOR}${exportName}` });
-      }
-    } else if (name.exports.length > 0) {
-      throw notAnImage(exportName, value, all, name.path);
-    }
-  }
-  if (found.size === 0) {
-    throw failed(
-      `'${name.path}' exports no image${all.length === 0 ? '' : ` (it exports ${all.join(', ')})`}`,
-      undefined,
-      "export one: 'export default Image.debianSlim()'",
-    );
-  }
-  return [...found.values()];
-}
-
-function notAnImage(
-  exportName: string,
-  value: unknown,
-  all: readonly string[],
-  shown: string,
-): DefinitionError {
-  if (value === undefined && !all.includes(exportName)) {
-    const near = nearName(exportName, all);
-    const hint =
-      near === undefined
-        ? `it exports ${all.join(', ') || 'nothing'}`
-        : `did you mean '${SEPARATOR}${near}'?`;
-    return failed(`'${shown}' has no export '${exportName}'`, undefined, hint);
-  }
-  return failed(`export '${exportName}' of '${shown}' is not an image`, undefined);
-}
-
-/** `default` first, then by name: the order in which a module object has them, whoever loaded it. */
-function byRank(left: string, right: string): number {
-  if (left === 'default' || right === 'default') {
-    return left === right ? 0 : left === 'default' ? -1 : 1;
-  }
-  return left < right ? -1 : left > right ? 1 : 0;
 }
 
 /** What an export is called in lists: the default one by its file. */

@@ -2,6 +2,7 @@
 import { isObjectName } from '../base/object-name.ts';
 import type { Platform } from '../oci/platform.ts';
 import { BadValue, choice, flag, list, value, wholeNumber } from './option.ts';
+import { parseParam } from './param-values.ts';
 import { PROGRESS_KINDS } from './progress/open.ts';
 
 export const PROGRESS_OPTION = choice({
@@ -63,6 +64,16 @@ export const ENVIRONMENT_OPTION = value({
     }
     return given;
   },
+});
+
+/** Of every command that takes definitions. */
+export const PARAM_OPTION = list({
+  long: 'param',
+  valueName: 'NAME=VALUE',
+  summary: 'Give a parameter of the definition another value',
+  detail:
+    "Gives a parameter that the definition declares, as in `export const params = { python: '3.12', debug: false }`, another value of the same type. The functions that the definition exports receive all of them. Of a switch the name alone means true. See [definitions](../guide/definitions.md).",
+  parse: parseParam,
 });
 
 /** Flags of every command that runs steps. */

@@ -33,6 +33,7 @@ const TYPES = [
   'SecretFromDotenvOptions',
   'SecretFromNameOptions',
   'VolumeFileOptions',
+  'DefinitionParams',
   'DescribeOptions',
   'DescribedDockerfile',
   'Diagnostic',
@@ -56,6 +57,9 @@ const TYPES = [
   'VolumeFromNameOptions',
   'VolumeMap',
   'VolumeMountOptions',
+  'ParamDeclaration',
+  'ParamValue',
+  'ParamValues',
   'WrittenOutput',
 ];
 

@@ -19,7 +19,7 @@ import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from
 import { flag, list, nonEmpty, type Values, value } from '../option.ts';
 import { OUTPUT_OPTION, refuseStdout } from '../output-option.ts';
 import { withEngine } from '../session.ts';
-import { ENGINE_OPTIONS, PLATFORMS_OPTION } from '../shared-options.ts';
+import { ENGINE_OPTIONS, PARAM_OPTION, PLATFORMS_OPTION } from '../shared-options.ts';
 import { formatTable } from '../table.ts';
 import { neutralise } from '../terminal-text.ts';
 import { writeResult } from '../write-file.ts';
@@ -83,6 +83,7 @@ const options = {
       'Asks the registries again what the tags of base images mean. Without it a base that the store knows is used without asking.',
   }),
   platform: PLATFORMS_OPTION,
+  param: PARAM_OPTION,
   annotation: list({
     long: 'annotation',
     valueName: 'KEY=VALUE',
@@ -147,7 +148,7 @@ export default command({
     rm: 'leave it out: nothing of a step is left behind',
   },
   detail:
-    "Builds an image from a Dockerfile, as `docker buildx build` does: CONTEXT is a directory, the URL of a git repository or of an archive, or `-` for a tar archive or a Dockerfile on standard input. Or builds the images that a definition file exports: all of them, or those named after '::'. Steps that ran before are not run again. The digest of each image is written to standard output, progress to standard error.",
+    "Builds an image from a Dockerfile, as `docker buildx build` does: CONTEXT is a directory, the URL of a git repository or of an archive, or `-` for a tar archive or a Dockerfile on standard input. Or builds the images that a definition file exports: all of them, or those named after '::'. A definition that exports `params` and a function takes `--param`. Steps that ran before are not run again. The digest of each image is written to standard output, progress to standard error.",
   examples: [
     { purpose: 'Build the Dockerfile of a directory', command: 'tsbuild build -t web:1 .' },
     {
@@ -170,6 +171,10 @@ export default command({
     {
       purpose: 'Write an OCI image layout as a directory',
       command: 'tsbuild build image.ts -o type=oci,dest=layout,tar=false',
+    },
+    {
+      purpose: 'Give parameters of the definition other values',
+      command: 'tsbuild build image.ts --param python=3.13 --param debug',
     },
     { purpose: 'See why steps ran again', command: 'tsbuild build image.ts --explain' },
   ],
@@ -232,6 +237,12 @@ async function loadImages(
         code: 'E_USAGE',
       });
     }
+    if (typed.param.length > 0) {
+      throw new UsageError(`--param is for a definition, and '${first}' is the context of a Dockerfile`, {
+        code: 'E_USAGE',
+        hint: 'the arguments of a Dockerfile are given with --build-arg',
+      });
+    }
     return [await dockerfileImage(typed, first, module, context)];
   }
   const [flag] = givenDockerfileFlags(typed);
@@ -244,7 +255,8 @@ async function loadImages(
   const images: LoadedImage[] = [];
   for (const operand of operands) {
     const name = parseDefinitionName(operand);
-    images.push(...(await loadDefinition(name, { cwd: context.cwd, Image: module.Image })));
+    const { cwd, signal } = context;
+    images.push(...(await loadDefinition(name, { cwd, Image: module.Image, params: typed.param, signal })));
   }
   return images;
 }

@@ -3,6 +3,7 @@ import type { DefinedPlan } from '../engine-api.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
 import { choice, flag } from '../option.ts';
 import { withEngine } from '../session.ts';
+import { PARAM_OPTION } from '../shared-options.ts';
 import { neutraliseLines, terminalJson } from '../terminal-text.ts';
 
 export default command({
@@ -26,6 +27,7 @@ export default command({
       summary: 'Add warnings about style',
       detail: 'Adds the warnings about style, such as packages without a version.',
     }),
+    param: PARAM_OPTION,
     platform: choice({
       long: 'platform',
       valueName: 'OS/ARCH',
@@ -46,7 +48,12 @@ export default command({
     const loaded: LoadedImage[] = [];
     for (const operand of operands) {
       loaded.push(
-        ...(await loadDefinition(parseDefinitionName(operand), { cwd: context.cwd, Image: module.Image })),
+        ...(await loadDefinition(parseDefinitionName(operand), {
+          cwd: context.cwd,
+          Image: module.Image,
+          params: options.param,
+          signal: context.signal,
+        })),
       );
     }
     const plans = await withEngine(context, module, { quiet: true }, async ({ engine }) => {

@@ -6,7 +6,7 @@ import { loadDefinition, looksLikeDefinition, parseDefinitionName, shownName } f
 import { BadValue, choice, flag, list, nonEmpty, value } from '../option.ts';
 import { parseDuration } from '../quantity.ts';
 import { withEngine } from '../session.ts';
-import { ENGINE_OPTIONS, PLATFORM_OPTION } from '../shared-options.ts';
+import { ENGINE_OPTIONS, PARAM_OPTION, PLATFORM_OPTION } from '../shared-options.ts';
 
 export default command({
   operands: [
@@ -82,6 +82,7 @@ export default command({
       detail: 'Asks the registries again what the tags of base images mean.',
     }),
     platform: PLATFORM_OPTION,
+    param: PARAM_OPTION,
     ...ENGINE_OPTIONS,
   },
   detail:
@@ -104,8 +105,19 @@ export default command({
       ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
       ...(options.platform === undefined ? {} : { platform: options.platform }),
     };
-    const loaded = looksLikeDefinition(operand)
-      ? await loadDefinition(parseDefinitionName(operand), { cwd: context.cwd, Image: module.Image })
+    const isDefinition = looksLikeDefinition(operand);
+    if (!isDefinition && options.param.length > 0) {
+      throw new UsageError(`--param is for a definition, and '${operand}' is the name of an image`, {
+        code: 'E_USAGE',
+      });
+    }
+    const loaded = isDefinition
+      ? await loadDefinition(parseDefinitionName(operand), {
+          cwd: context.cwd,
+          Image: module.Image,
+          params: options.param,
+          signal: context.signal,
+        })
       : [];
     if (loaded.length > 1) {
       throw new UsageError(
