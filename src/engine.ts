@@ -34,6 +34,7 @@ import {
   type StoredImage,
 } from './engine/image-library.ts';
 import { resolveLayout } from './engine/layouts.ts';
+import { type CallingBack, Listeners } from './engine/listeners.ts';
 import { BuildInputs } from './engine/local-inputs.ts';
 import { untilNothingIsLost } from './engine/lost-blobs.ts';
 import { type OutputSpec, refuseSeveral, type WrittenOutput, writeOutput } from './engine/outputs.ts';
@@ -60,6 +61,7 @@ import { Secret } from './secret/secret.ts';
 import type { SecretStore } from './secret/secret-store.ts';
 import { readSettings, type Settings } from './settings.ts';
 import type { BuildEvent } from './solver/event.ts';
+import type { EventStream, EventStreamOptions } from './solver/event-stream.ts';
 import type { CacheMountFacts } from './volume/cache-mounts.ts';
 import type { InputFile, Worker } from './worker/protocol.ts';
 
@@ -121,19 +123,25 @@ export interface EngineRunOptions extends Omit<api.RunOptions, 'timeout' | 'enco
   readonly onOutput?: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
 }
 
+type PublishOptions = CallingBack & { readonly secret?: api.PushOptions['secret'] };
+
 export class Engine implements api.ImageEngine, AsyncDisposable {
   readonly #parts: EngineParts;
   readonly #library: ImageLibrary;
   readonly #signal: AbortSignal | undefined;
   readonly #startWorker: { worker: Promise<Worker> | undefined };
+  readonly #listeners: Listeners;
   #running = 0;
+  #closed: Promise<void> | undefined;
 
   private constructor(
     parts: EngineParts,
     startWorker: { worker: Promise<Worker> | undefined },
+    listeners: Listeners,
     signal: AbortSignal | undefined,
   ) {
     this.#parts = parts;
+    this.#listeners = listeners;
     this.#library = new ImageLibrary(parts);
     this.#startWorker = startWorker;
     this.#signal = signal;
@@ -150,7 +158,8 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     const settings = withOptions(readSettings(environment, project, user), options);
     const now = Date.now;
     const store = Store.open(options.storeDir ?? settings.home, now);
-    const onEvent = options.onEvent ?? (() => undefined);
+    const listeners = new Listeners(options.onEvent);
+    const onEvent = listeners.tell;
     const started: { worker: Promise<Worker> | undefined } = { worker: undefined };
     const worker = () => {
       started.worker ??= openWorker(store.dir, options, environment, settings);
@@ -216,7 +225,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       onEvent,
       now,
     };
-    const engine = new Engine(parts, started, options.signal);
+    const engine = new Engine(parts, started, listeners, options.signal);
     if (await store.sweep()) {
       // What a killed worker left belongs to subordinate ids; a new worker removes it when it starts.
       await worker();
@@ -259,8 +268,8 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   }
 
   /** Builds what is missing, in parallel, each shared layer once. The results are in the order of `images`. */
-  async build(images: readonly Image[], options: EngineBuildOptions = {}): Promise<readonly BuiltImage[]> {
-    return await this.#during(async () => {
+  async build(images: readonly Image[], given: EngineBuildOptions = {}): Promise<readonly BuiltImage[]> {
+    return await this.#watched(given, async (options) => {
       const { tags = [], outputs = [], annotations = [], definitions = [] } = options;
       const { cacheFrom = [], cacheTo = [] } = options;
       if ((tags.length > 0 || outputs.length > 0) && images.length !== 1) {
@@ -359,9 +368,9 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   async run(
     image: Image | string,
     command: readonly string[] | undefined,
-    options: EngineRunOptions & { readonly timeout?: number; readonly encoding?: 'utf8' | 'buffer' } = {},
+    given: EngineRunOptions & { readonly timeout?: number; readonly encoding?: 'utf8' | 'buffer' } = {},
   ): Promise<api.RunResult<string | Buffer> & { readonly signal?: string }> {
-    return await this.#during(async () => {
+    return await this.#watched(given, async (options) => {
       const context = this.#context(options);
       const chunks: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
       const timeoutMs =
@@ -545,8 +554,34 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return await this.#during(() => prune(this.#parts, options, this.#signalOf(options)));
   }
 
-  /** Ends the worker and all connections. What runs is cancelled by its signal, not by this. */
-  async close(): Promise<void> {
+  /**
+   * Everything that this engine tells from now on, to be read with `for await`. Ends with the engine, or when the reader leaves the
+   * loop. For the events of one build, hand the `push` of an `EventStream` to its `logger`.
+   *
+   * @example
+   * ```ts
+   * for await (const event of engine.events()) {
+   *   if (event.kind === 'log') {
+   *     console.log(event.text);
+   *   }
+   * }
+   * ```
+   */
+  events(options: EventStreamOptions = {}): EventStream {
+    const stream = this.#listeners.stream(options);
+    if (this.#closed !== undefined) {
+      stream.end();
+    }
+    return stream;
+  }
+
+  /** Ends the worker and all connections. What runs is cancelled by its signal, not by this. Can be called again. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
     try {
       await this.#parts.volumes.close();
     } finally {
@@ -554,6 +589,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
         await (await this.#startWorker.worker?.catch(() => undefined))?.close();
         await this.#parts.registries.close();
       } finally {
+        this.#listeners.close();
         this.#parts.store.close();
       }
     }
@@ -566,11 +602,15 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   async #publish(
     image: Image | string,
     spec: OutputSpec,
-    options: {
-      readonly signal?: AbortSignal;
-      readonly logger?: (event: BuildEvent) => void;
-      readonly secret?: api.PushOptions['secret'];
-    },
+    given: PublishOptions,
+  ): Promise<api.PublishedImage> {
+    return await this.#watched(given, (options) => this.#publishWatched(image, spec, options));
+  }
+
+  async #publishWatched(
+    image: Image | string,
+    spec: OutputSpec,
+    options: PublishOptions,
   ): Promise<api.PublishedImage> {
     const context = this.#context(options);
     const publish = async () => {
@@ -594,7 +634,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       }
       return await writeOutput(this.#parts, id, spec, names, context);
     };
-    return await this.#during(() => untilNothingIsLost(context, publish));
+    return await untilNothingIsLost(context, publish);
   }
 
   async #container(
@@ -687,7 +727,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return signals.length === 1 && signals[0] !== undefined ? signals[0] : AbortSignal.any(signals);
   }
 
+  #watched<O extends CallingBack, T>(given: O, work: (options: O) => Promise<T>): Promise<T> {
+    return this.#during(() => this.#listeners.during(given, work));
+  }
+
   async #during<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#closed !== undefined) {
+      throw new UsageError('this engine was closed', { code: 'E_USAGE' });
+    }
     this.#running += 1;
     try {
       return await work();

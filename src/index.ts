@@ -69,6 +69,7 @@ export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';
 export type { SecretFromDotenvOptions, SecretFromNameOptions } from './secret/secret.ts';
 export { Secret } from './secret/secret.ts';
 export type { BuildEvent } from './solver/event.ts';
+export { EventStream, type EventStreamOptions } from './solver/event-stream.ts';
 
 /**
  * The engine behind `image.build()`: opened by the first operation on the process's environment, closed when the process has

@@ -1,15 +1,15 @@
 /** Verifies clear-signed release files (`InRelease`) against the archive's public keys. */
 import { readdir, readFile } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
 import { HostError, IntegrityError } from '../errors.ts';
+import { packagePath } from '../native/package-path.ts';
 
 /** Public keys, each an armored or binary OpenPGP file. */
 export type Keyring = readonly Uint8Array[];
 
-const KEYRING_DIRECTORY = fileURLToPath(new URL('../../data/debian-archive-keyring', import.meta.url));
-
 /** The archive keys that come with tsbuild: data/debian-archive-keyring. */
-export async function archiveKeyring(directory: string = KEYRING_DIRECTORY): Promise<Keyring> {
+export async function archiveKeyring(
+  directory: string = packagePath('data/debian-archive-keyring'),
+): Promise<Keyring> {
   try {
     const names = (await readdir(directory)).filter((name) => /\.(asc|pgp|gpg)$/.test(name)).sort();
     return await Promise.all(names.map((name) => readFile(`${directory}/${name}`)));

@@ -8,6 +8,7 @@
  */
 import { createRequire } from 'node:module';
 import { HostError } from '../errors.ts';
+import { nativeFile } from './native-file.ts';
 
 /** Cancels native work that has begun. `new addon.CancelToken()`. */
 export interface CancelToken {
@@ -377,22 +378,20 @@ export interface NativeLock {
   release(): void;
 }
 
-const ADDON_FILE = `tsbuild.linux-${process.arch === 'arm64' ? 'arm64' : 'x64'}.node`;
-
 let loaded: NativeAddon | undefined;
 
-/** @throws {HostError} `E_NATIVE_MISSING` when there is no binary for this platform. */
+/** @throws {HostError} `E_NATIVE_MISSING` when there is no binary for this platform, or none that it can load. */
 export function native(): NativeAddon {
   if (loaded === undefined) {
-    const path = new URL(`../../native/dist/${ADDON_FILE}`, import.meta.url).pathname;
+    const path = nativeFile('tsbuild', '.node');
     try {
-      loaded = createRequire(import.meta.url)(path) as NativeAddon;
+      loaded = createRequire(path)(path) as NativeAddon;
     } catch (cause) {
-      throw new HostError(`cannot load the native helper '${ADDON_FILE}'`, {
+      throw new HostError(`cannot load the native helper '${path}': ${(cause as Error).message}`, {
         code: 'E_NATIVE_MISSING',
         path,
         cause,
-        hint: 'in a checkout, run `npm run build:native`; tsbuild needs Linux on x64 or arm64',
+        hint: 'it needs the C library of a Debian 12 or later; in a checkout, run `npm run build:native`',
       });
     }
   }

@@ -1,10 +1,10 @@
 /** The front's half: starts the worker through the launcher and talks to it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { HostError, InternalError } from '../errors.ts';
 import { CDI_DIRS } from '../executor/cdi.ts';
 import { launcherPath } from '../native/launcher-path.ts';
+import { packagePath, runsFromSources } from '../native/package-path.ts';
 import { encodeFrame, FrameReader } from './framing.ts';
 import {
   type FromWorker,
@@ -54,10 +54,7 @@ interface Pending {
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   options.signal.throwIfAborted();
   const launcher = launcherPath();
-  const main = fileURLToPath(
-    // From the sources or from a chunk beside them.
-    new URL(import.meta.url.endsWith('.ts') ? './main.ts' : '../worker/main.js', import.meta.url),
-  );
+  const main = packagePath(runsFromSources() ? 'src/worker/main.ts' : 'dist/worker/main.js');
   const child = spawn(
     launcher,
     [
