@@ -74,6 +74,7 @@ export interface EngineOptions {
   readonly storeDir?: string;
   /** Steps at a time. @defaultValue the number of cores */
   readonly jobs?: number;
+  /** Called with everything that the engine does; one that throws cancels what is at work. @defaultValue nobody is told */
   readonly onEvent?: (event: BuildEvent) => void;
   /** Whether steps get this machine's certificates: `auto` when it trusts some beyond the public ones. @defaultValue auto */
   readonly hostCa?: 'auto' | 'always' | 'never';
@@ -95,7 +96,9 @@ export interface EngineOptions {
 }
 
 export interface EngineBuildOptions extends api.BuildOptions {
+  /** Ask the registries again what the tags of base images mean. Not part of the key. @defaultValue false */
   readonly pull?: boolean;
+  /** Of base images and of the result. Part of the key. @defaultValue that of this machine */
   readonly platform?: Platform;
   /** Several make an index of one image for each. The same one twice counts once. Stands over `platform`. */
   readonly platforms?: readonly Platform[];
@@ -116,8 +119,11 @@ export interface EngineBuildOptions extends api.BuildOptions {
 }
 
 export interface EngineRunOptions extends Omit<api.RunOptions, 'timeout' | 'encoding'>, ContainerOptions {
+  /** Which variant of the image to run. @defaultValue that of this machine */
   readonly platform?: Platform;
+  /** Ask the registries again what the tags of base images mean. @defaultValue false */
   readonly pull?: boolean;
+  /** Names the image between runs, for explanations. */
   readonly definition?: string;
   /** What the container writes, as it comes. */
   readonly onOutput?: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
@@ -150,6 +156,10 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   /**
    * Opens the store. Nothing else is started; end with `close()` or `await using`.
    *
+   * @example
+   * ```ts
+   * await using engine = await Engine.open({ storeDir: '/var/lib/builds', jobs: 4 });
+   * ```
    * @throws {HostError} `E_IO`, `E_STORE_VERSION`. @throws {UsageError} `E_USAGE` for settings that cannot be understood.
    */
   static async open(options: EngineOptions = {}): Promise<Engine> {
@@ -233,7 +243,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return engine;
   }
 
-  /** Describes every layer, without network and without executing anything. */
+  /**
+   * Describes every layer, without network and without executing anything.
+   *
+   * @example
+   * ```ts
+   * const { layers } = await engine.plan(image, { lint: true });
+   * ```
+   */
   async plan(image: Image, options: api.PlanOptions = {}): Promise<ImagePlan> {
     const { settings, environment, store, now } = this.#parts;
     const inputs = new BuildInputs(store.stats, now);
@@ -259,6 +276,10 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
    * What the Dockerfile of an image that `Image.fromDockerfile()` made says of itself: violations of the build checks, what
    * its target takes, its stages. Nothing is built.
    *
+   * @example
+   * ```ts
+   * const { findings, error } = await engine.describeDockerfile(Image.fromDockerfile('Dockerfile'));
+   * ```
    * @throws {DefinitionError} `E_ARG_TYPE` for other images.
    */
   async describeDockerfile(image: Image, options: DescribeOptions = {}): Promise<DescribedDockerfile> {
@@ -267,7 +288,18 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     );
   }
 
-  /** Builds what is missing, in parallel, each shared layer once. The results are in the order of `images`. */
+  /**
+   * Builds what is missing, in parallel, each shared layer once. The results are in the order of `images`.
+   *
+   * @example
+   * ```ts
+   * const [built] = await engine.build([image], {
+   *   tags: ['web:1'],
+   *   outputs: [{ type: 'oci', dest: 'web.tar' }],
+   * });
+   * console.log(built?.digest);
+   * ```
+   */
   async build(images: readonly Image[], given: EngineBuildOptions = {}): Promise<readonly BuiltImage[]> {
     return await this.#watched(given, async (options) => {
       const { tags = [], outputs = [], annotations = [], definitions = [] } = options;
@@ -354,6 +386,16 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return built;
   }
 
+  /**
+   * Runs a container and throws its changes away. `command` takes the place of CMD.
+   *
+   * @param image - A definition, which is built first, or the name or id of an image of the store.
+   * @example
+   * ```ts
+   * const { exitCode, stdout } = await engine.run('web:1', ['cat', '/etc/os-release']);
+   * ```
+   * @throws {StepError} `E_BUILD_TIMEOUT` when it ran too long; {DefinitionError} `E_NOTHING_TO_RUN`, `E_IMAGE_NOT_FOUND`.
+   */
   run(
     image: Image,
     command: readonly string[] | undefined,
@@ -364,7 +406,6 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     command: readonly string[] | undefined,
     options?: EngineRunOptions,
   ): Promise<api.RunResult<string | Buffer> & { readonly signal?: string }>;
-  /** Runs a container and throws its changes away. `command` takes the place of CMD. */
   async run(
     image: Image | string,
     command: readonly string[] | undefined,
@@ -412,7 +453,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     });
   }
 
-  /** A file of the built image. */
+  /**
+   * A file of the built image.
+   *
+   * @example
+   * ```ts
+   * const release = String(await engine.readFile(image, '/etc/os-release'));
+   * ```
+   */
   async readFile(image: Image, path: string): Promise<Buffer> {
     const MAX_BYTES = 1 << 30;
     const { base64 } = await this.#inspectTree(image, (layers, worker, signal) =>
@@ -421,6 +469,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return Buffer.from(base64, 'base64');
   }
 
+  /**
+   * Whether the built image has something at a path, be it a file, a link or a directory.
+   *
+   * @example
+   * ```ts
+   * const hasGit = await engine.exists(image, '/usr/bin/git');
+   * ```
+   */
   async exists(image: Image, path: string): Promise<boolean> {
     const { exists } = await this.#inspectTree(image, (layers, worker, signal) =>
       worker.call('exists', { layers, path }, { signal }),
@@ -428,6 +484,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return exists;
   }
 
+  /**
+   * Files, links and directories (with a trailing `/`) of the built image below a path, sorted.
+   *
+   * @example
+   * ```ts
+   * const paths = await engine.listFiles(image, '/etc');
+   * ```
+   */
   async listFiles(image: Image, prefix: string): Promise<readonly string[]> {
     const { paths } = await this.#inspectTree(image, (layers, worker, signal) =>
       worker.call('listFiles', { layers, prefix }, { signal }),
@@ -435,6 +499,15 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return paths;
   }
 
+  /**
+   * Builds what is missing, and writes the image to this machine; pending mounts become a last layer.
+   *
+   * @param path - Absolute, or below the working directory.
+   * @example
+   * ```ts
+   * await engine.exportTo(image, 'web.tar', { format: 'docker-archive', tag: 'web:1' });
+   * ```
+   */
   async exportTo(image: Image, path: string, options: api.ExportOptions): Promise<api.PublishedImage> {
     const name = options.tag === undefined ? {} : { name: options.tag };
     const specs: Record<api.ExportOptions['format'], OutputSpec> = {
@@ -446,6 +519,15 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return await this.#publish(image, specs[options.format], options);
   }
 
+  /**
+   * Sends an image of the store or of a definition to a registry, what that does not have yet.
+   *
+   * @example
+   * ```ts
+   * const { digest } = await engine.push('web:1', 'registry.example/team/web:1');
+   * ```
+   * @throws {RemoteError} `E_AUTH` and its like; {DefinitionError} `E_IMAGE_NOT_FOUND`.
+   */
   push(
     image: Image | string,
     destination: string,
@@ -454,7 +536,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return this.#publish(image, { type: 'registry', name: destination }, options);
   }
 
-  /** Writes an image of the store or of a definition somewhere. */
+  /**
+   * Writes an image of the store or of a definition somewhere.
+   *
+   * @example
+   * ```ts
+   * await engine.output('web:1', { type: 'local', dest: './rootfs' });
+   * ```
+   */
   output(
     image: Image | string,
     spec: OutputSpec,
@@ -463,7 +552,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return this.#publish(image, spec, options);
   }
 
-  /** Brings an image of a registry into the store, whole. */
+  /**
+   * Brings an image of a registry into the store, whole.
+   *
+   * @example
+   * ```ts
+   * const { id } = await engine.pull('debian:trixie-slim');
+   * ```
+   */
   async pull(
     reference: string,
     options: { readonly platform?: Platform; readonly signal?: AbortSignal } = {},
@@ -473,31 +569,75 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     );
   }
 
-  /** Gives an image of the store another name. @throws {DefinitionError} `E_IMAGE_NOT_FOUND` */
+  /**
+   * Gives an image of the store another name. @throws {DefinitionError} `E_IMAGE_NOT_FOUND`
+   *
+   * @example
+   * ```ts
+   * await engine.tag('web:1', 'web:latest');
+   * ```
+   */
   async tag(source: string, target: string): Promise<StoredImage> {
     return await this.#library.tag(source, target);
   }
 
+  /**
+   * Images of the store, the newest first.
+   *
+   * @example
+   * ```ts
+   * for (const { names, sizeBytes } of engine.images()) {
+   *   console.log(names.join(', '), sizeBytes);
+   * }
+   * ```
+   */
   images(): readonly StoredImage[] {
     return this.#library.list();
   }
 
-  /** Manifest, config and what else the store knows. @throws {DefinitionError} `E_IMAGE_NOT_FOUND` */
+  /**
+   * Manifest, config and what else the store knows. @throws {DefinitionError} `E_IMAGE_NOT_FOUND`
+   *
+   * @example
+   * ```ts
+   * const { manifestDescriptor } = await engine.inspect('web:1');
+   * ```
+   */
   async inspect(name: string): Promise<InspectedImage | InspectedIndex> {
     return await this.#library.inspect(name);
   }
 
-  /** Removes a name, and the image with its last one. What only it used is left to `prune`. */
+  /**
+   * Removes a name, and the image with its last one. What only it used is left to `prune`.
+   *
+   * @example
+   * ```ts
+   * await engine.removeImage('web:1');
+   * ```
+   */
   async removeImage(name: string): Promise<RemovedImage> {
     return await this.#library.remove(name);
   }
 
-  /** Directories that steps keep between builds, by id. */
+  /**
+   * Directories that steps keep between builds, by id.
+   *
+   * @example
+   * ```ts
+   * const idle = (await engine.cacheMounts()).filter(({ inUse }) => !inUse);
+   * ```
+   */
   async cacheMounts(options: { readonly signal?: AbortSignal } = {}): Promise<readonly CacheMountFacts[]> {
     return await this.#during(() => listCacheMounts(this.#parts, this.#signalOf(options)));
   }
 
-  /** @throws {UsageError} `E_CACHE_MOUNT_NOT_FOUND`, `E_CACHE_MOUNT_IN_USE`; nothing is removed then. */
+  /**
+   * @example
+   * ```ts
+   * await engine.removeCacheMounts(['/root/.npm']);
+   * ```
+   * @throws {UsageError} `E_CACHE_MOUNT_NOT_FOUND`, `E_CACHE_MOUNT_IN_USE`; nothing is removed then.
+   */
   async removeCacheMounts(
     ids: readonly string[],
     options: { readonly signal?: AbortSignal } = {},
@@ -509,6 +649,10 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
    * Writes what a cache mount holds as a tar, with owners as steps see them. Compressed as the name of the file says (`.tar`,
    * `.tar.gz`, `.tgz`), otherwise with zstd.
    *
+   * @example
+   * ```ts
+   * await engine.exportCacheMount('/root/.npm', 'npm.tar.zst');
+   * ```
    * @throws {UsageError} `E_CACHE_MOUNT_NOT_FOUND`, `E_CACHE_MOUNT_IN_USE`
    */
   async exportCacheMount(
@@ -522,6 +666,10 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   /**
    * Makes a cache mount of a tar in any compression, in the place of what it held.
    *
+   * @example
+   * ```ts
+   * await engine.importCacheMount('/root/.npm', 'npm.tar.zst');
+   * ```
    * @throws {UsageError} `E_CACHE_MOUNT_IN_USE`; {IntegrityError} `E_BAD_ARCHIVE`. Nothing has changed then.
    */
   async importCacheMount(
@@ -542,11 +690,27 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return this.#parts.volumes;
   }
 
+  /**
+   * What the store takes on disk, by kind, and how much of it `prune` would free.
+   *
+   * @example
+   * ```ts
+   * for (const { kind, sizeBytes, reclaimableBytes } of await engine.usage()) {
+   *   console.log(kind, sizeBytes, reclaimableBytes);
+   * }
+   * ```
+   */
   async usage(options: { readonly signal?: AbortSignal } = {}): Promise<readonly UsageLine[]> {
     return await this.#during(() => usage(this.#parts, this.#signalOf(options)));
   }
 
-  /** @throws {UsageError} `E_USAGE` while this engine builds. */
+  /**
+   * @example
+   * ```ts
+   * const { freedBytes } = await engine.prune();
+   * ```
+   * @throws {UsageError} `E_USAGE` while this engine builds.
+   */
   async prune(options: PruneOptions & { readonly signal?: AbortSignal } = {}): Promise<PruneResult> {
     if (this.#running > 0) {
       throw new UsageError('cannot prune while this engine is at work', { code: 'E_USAGE' });
@@ -575,7 +739,19 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return stream;
   }
 
-  /** Ends the worker and all connections. What runs is cancelled by its signal, not by this. Can be called again. */
+  /**
+   * Ends the worker and all connections. What runs is cancelled by its signal, not by this. Can be called again.
+   *
+   * @example
+   * ```ts
+   * const engine = await Engine.open();
+   * try {
+   *   await engine.build([image]);
+   * } finally {
+   *   await engine.close();
+   * }
+   * ```
+   */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;

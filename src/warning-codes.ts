@@ -51,6 +51,10 @@ export const WARNING_CODES = {
     by: 'build',
     meaning: 'There is no file for Secret.fromDotenv(); the secret is empty.',
   },
+  W_EVENTS_DROPPED: {
+    by: 'build',
+    meaning: 'An EventStream left out events that nobody read in time.',
+  },
   W_FILE_CHANGED_DURING_BUILD: {
     by: 'build',
     meaning: 'An input file changed after the build began, and `TSBUILD_BUILD_VALIDATION` is `warn`.',

@@ -31,7 +31,7 @@ export function providePatternFileReader(reader: (path: string) => string): void
  */
 export class FilePatternMatcher {
   /** Everything that is not a Python source file. */
-  static readonly NON_PYTHON_FILES: FilePatternMatcher = new FilePatternMatcher('**/*.py').negate();
+  static readonly NON_PYTHON_FILES: FilePatternMatcher = new FilePatternMatcher('docs', '*.md').negate();
   /** Matches nothing. */
   static readonly NOTHING: FilePatternMatcher = new FilePatternMatcher();
 
@@ -46,23 +46,48 @@ export class FilePatternMatcher {
     this.#inverted = inverted;
   }
 
-  /** With git's meaning of patterns (B8.2). */
+  /**
+   * With git's meaning of patterns (B8.2).
+   *
+   * @example
+   * ```ts
+   * image.addLocalDir('.', '/app', { ignore: FilePatternMatcher.gitignore('build/', '*.log', '!keep.log') });
+   * ```
+   */
   static gitignore(...patterns: (string | readonly string[])[]): FilePatternMatcher {
     return FilePatternMatcher.#make(linesSource('gitignore', patterns), false);
   }
 
-  /** Patterns of a file, one a line; lines that start with `#` are comments. Read at the first use, once. */
+  /**
+   * Patterns of a file, one a line; lines that start with `#` are comments. Read at the first use, once.
+   *
+   * @example
+   * ```ts
+   * image.addLocalDir('.', '/app', { ignore: FilePatternMatcher.fromFile('.gitignore', { syntax: 'gitignore' }) });
+   * ```
+   */
   static fromFile(path: string, options: { readonly syntax?: IgnoreSyntax } = {}): FilePatternMatcher {
     return FilePatternMatcher.#make({ kind: 'file', syntax: options.syntax ?? 'dockerignore', path }, false);
   }
 
-  /** The opposite answer for every path. Of an empty matcher that is everything. */
+  /**
+   * The opposite answer for every path. Of an empty matcher that is everything.
+   *
+   * @example
+   * ```ts
+   * image.addLocalDir('.', '/app', { ignore: new FilePatternMatcher('docs', '*.md').negate() });
+   * ```
+   */
   negate(): FilePatternMatcher {
     return FilePatternMatcher.#make(this.#source, !this.#inverted);
   }
 
   /**
    * @param path - Relative to the directory that is looked at, `/`-separated.
+   * @example
+   * ```ts
+   * new FilePatternMatcher('lib', '!lib/keep.py').matches('lib/a.py'); // true
+   * ```
    * @throws {DefinitionError} `E_BAD_PATTERN` when a pattern cannot be parsed.
    */
   matches(path: string, isDirectory = false): boolean {
@@ -71,13 +96,21 @@ export class FilePatternMatcher {
     return matched !== this.#inverted;
   }
 
-  /** Whether a directory that matches need not be descended: nothing below it can be answered otherwise. */
+  /**
+   * Whether a directory that matches need not be descended: nothing below it can be answered otherwise.
+   *
+   * @internal
+   */
   canPruneDirectories(): boolean {
     const { syntax, matcher } = this.#matcher();
     return !this.#inverted && (syntax === 'gitignore' || matcher.prunes);
   }
 
-  /** Patterns that can only match at the root because nobody wrote `**`; for `W_IGNORE_ROOT_ONLY`. */
+  /**
+   * Patterns that can only match at the root because nobody wrote `**`; for `W_IGNORE_ROOT_ONLY`.
+   *
+   * @internal
+   */
   rootOnlyPatterns(): readonly string[] {
     const { syntax, matcher } = this.#matcher();
     if (syntax === 'gitignore' || this.#inverted) {
@@ -86,12 +119,20 @@ export class FilePatternMatcher {
     return matcher.patterns.filter((each) => each.rootOnly && !each.includes).map((each) => each.text);
   }
 
-  /** A matcher of one of {@link rootOnlyPatterns} alone. */
+  /**
+   * A matcher of one of {@link rootOnlyPatterns} alone.
+   *
+   * @internal
+   */
   onlyPattern(pattern: string): FilePatternMatcher {
     return FilePatternMatcher.#make(linesSource(this.#source.syntax, [pattern]), false);
   }
 
-  /** What a recipe hash sees. */
+  /**
+   * What a recipe hash sees.
+   *
+   * @internal
+   */
   describe(): { readonly [field: string]: string | boolean | readonly string[] } {
     const source = this.#source;
     const what = source.kind === 'lines' ? { patterns: source.lines } : { file: source.path };

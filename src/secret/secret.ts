@@ -114,6 +114,12 @@ export class Secret {
   /**
    * Values as they are now; entries that are null or undefined are dropped.
    *
+   * @example
+   * ```ts
+   * image.runCommands('curl -H "Authorization: Bearer $TOKEN" https://example.com', {
+   *   secrets: [Secret.fromDict({ TOKEN: 'from somewhere' })],
+   * });
+   * ```
    * @throws {DefinitionError} `E_SECRET_VALUE`, `E_SECRET_KEY`
    */
   static fromDict(values: Readonly<Record<string, string | null | undefined>>): Secret {
@@ -130,6 +136,10 @@ export class Secret {
    * Variables of this process, as they are now. Inside of a container (`TSBUILD_IS_CONTAINER=1`) the secret is empty: the
    * definition may be loaded there too, where the variables are not.
    *
+   * @example
+   * ```ts
+   * image.pipInstall('private-package', { secrets: [Secret.fromLocalEnviron(['PIP_INDEX_URL'])] });
+   * ```
    * @throws {DefinitionError} `E_ENVIRON_MISSING` naming a variable that is not set; `E_SECRET_KEY`, `E_NOT_STRINGS`.
    */
   static fromLocalEnviron(
@@ -153,6 +163,10 @@ export class Secret {
   /**
    * Variables of this process, read when a step that needs them is about to run. A record renames: `{ TARGET: 'SOURCE' }`.
    *
+   * @example
+   * ```ts
+   * image.runCommands('make fetch', { secrets: [Secret.fromEnv({ TOKEN: 'CI_JOB_TOKEN' })] });
+   * ```
    * @throws {DefinitionError} `E_SECRET_KEY`, `E_NOT_STRINGS`; later `E_ENVIRON_MISSING`, unless `optional`.
    */
   static fromEnv(

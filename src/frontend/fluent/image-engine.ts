@@ -42,6 +42,7 @@ export interface BuildOptions extends Watched {
 export interface RunOptions extends Watched {
   /** Added to the image's environment. */
   readonly env?: Readonly<Record<string, string | null | undefined>>;
+  /** Variables of the command only. A later one counts, and `env` counts over them. */
   readonly secrets?: readonly Secret[];
   /** Mount path to volume. What the container writes there stays. @defaultValue none */
   readonly volumes?: VolumeMap;
@@ -66,6 +67,7 @@ export interface RunResult<Output = string> {
 }
 
 export interface ExportOptions extends Watched {
+  /** A directory (`oci-layout`), an archive of one, an archive for `docker load`, or the bare files. */
   readonly format: 'oci-layout' | 'oci-archive' | 'docker-archive' | 'rootfs-tar';
   /** Name that the image gets in the destination. */
   readonly tag?: string;

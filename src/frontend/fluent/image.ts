@@ -69,12 +69,26 @@ export class Image {
     }
   }
 
-  /** A minimal Debian with Python and pip. */
+  /**
+   * A minimal Debian with Python and pip.
+   *
+   * @example
+   * ```ts
+   * const base = Image.debianSlim({ pythonVersion: '3.13' });
+   * ```
+   */
   static debianSlim(options?: bases.DebianSlimOptions): Image {
     return begin(bases.debianSlim(options));
   }
 
-  /** Debian assembled from its signed archive, without any registry. */
+  /**
+   * Debian assembled from its signed archive, without any registry.
+   *
+   * @example
+   * ```ts
+   * const base = Image.fromDebian({ packages: ['ca-certificates'] });
+   * ```
+   */
   static fromDebian(options?: bases.FromDebianOptions): Image {
     return begin(bases.fromDebian(options));
   }
@@ -147,12 +161,26 @@ export class Image {
     return begin(registryBases.fromCloudRegistry('fromGcpArtifactRegistry', tag, options));
   }
 
-  /** An image of an OCI image layout on this machine. */
+  /**
+   * An image of an OCI image layout on this machine.
+   *
+   * @example
+   * ```ts
+   * const base = Image.fromOciLayout('./layout', { tag: 'latest' });
+   * ```
+   */
   static fromOciLayout(path: LocalPath, options?: bases.FromOciOptions): Image {
     return begin(bases.fromOci('fromOciLayout', path, options));
   }
 
-  /** An image of a tar archive of an OCI image layout on this machine. */
+  /**
+   * An image of a tar archive of an OCI image layout on this machine.
+   *
+   * @example
+   * ```ts
+   * const base = Image.fromOciArchive('./base.tar');
+   * ```
+   */
   static fromOciArchive(path: LocalPath, options?: bases.FromOciOptions): Image {
     return begin(bases.fromOci('fromOciArchive', path, options));
   }
@@ -175,12 +203,27 @@ export class Image {
     return begin(base).#extend(python);
   }
 
-  /** Nothing at all. */
+  /**
+   * Nothing at all.
+   *
+   * @example
+   * ```ts
+   * const data = Image.fromScratch().copyLocalDir('./public', '/public');
+   * ```
+   */
   static fromScratch(options?: bases.FactoryOptions): Image {
     return begin(bases.fromScratch(options));
   }
 
-  /** Builds several images in parallel, each shared layer once. */
+  /**
+   * Builds several images in parallel, each shared layer once.
+   *
+   * @example
+   * ```ts
+   * const base = Image.debianSlim().aptInstall('git');
+   * const [web, worker] = await Image.buildAll([base.pipInstall('flask'), base.pipInstall('celery')]);
+   * ```
+   */
   static async buildAll(images: readonly Image[], options?: BuildOptions): Promise<readonly BuiltImage[]> {
     if (!Array.isArray(images) || !images.every((each) => each instanceof Image)) {
       throw definitionError('E_ARG_TYPE', 'Image.buildAll() takes an array of images');
@@ -189,22 +232,50 @@ export class Image {
     return (await defaultEngine()).build(images, normal);
   }
 
-  /** Installs Python packages with pip. Options of pip may stand between the requirements. */
+  /**
+   * Installs Python packages with pip. Options of pip may stand between the requirements.
+   *
+   * @example
+   * ```ts
+   * image.pipInstall('numpy==2.1.0', ['scipy', 'pandas<3'], { extraIndexUrl: 'https://wheels.example/simple' });
+   * ```
+   */
   pipInstall(...args: [...packages: StrArg[], options: installs.PipOptions] | StrArg[]): Image {
     return this.#extend(installs.pipInstall(args));
   }
 
-  /** Installs from a requirements file of this machine with pip. */
+  /**
+   * Installs from a requirements file of this machine with pip.
+   *
+   * @example
+   * ```ts
+   * image.pipInstallFromRequirements('requirements.txt');
+   * ```
+   */
   pipInstallFromRequirements(requirementsTxt: LocalPath, options?: installs.PipOptions): Image {
     return this.#extend(installs.pipInstallFromRequirements(requirementsTxt, options));
   }
 
-  /** Installs Python packages with uv, into the first `python` of the image's PATH. */
+  /**
+   * Installs Python packages with uv, into the first `python` of the image's PATH.
+   *
+   * @example
+   * ```ts
+   * image.uvPipInstall('numpy==2.1.0', 'httpx[http2]');
+   * ```
+   */
   uvPipInstall(...args: [...packages: StrArg[], options: installs.UvPipOptions] | StrArg[]): Image {
     return this.#extend(installs.uvPipInstall(args));
   }
 
-  /** Installs from requirements files of this machine with uv. */
+  /**
+   * Installs from requirements files of this machine with uv.
+   *
+   * @example
+   * ```ts
+   * image.uvPipInstallFromRequirements(['requirements.txt', 'requirements-dev.txt']);
+   * ```
+   */
   uvPipInstallFromRequirements(
     requirementsTxt: LocalPath | readonly LocalPath[],
     options?: Omit<installs.UvPipOptions, 'requirements'>,
@@ -294,12 +365,26 @@ export class Image {
     return this.#extend(addPythonPackages(args));
   }
 
-  /** Installs Debian packages. Options of apt-get may stand between the names. */
+  /**
+   * Installs Debian packages. Options of apt-get may stand between the names.
+   *
+   * @example
+   * ```ts
+   * image.aptInstall('git', 'build-essential');
+   * ```
+   */
   aptInstall(...args: [...packages: StrArg[], options: installs.AptInstallOptions] | StrArg[]): Image {
     return this.#extend(installs.aptInstall(args));
   }
 
-  /** Removes Debian packages, and what nothing needs any more. */
+  /**
+   * Removes Debian packages, and what nothing needs any more.
+   *
+   * @example
+   * ```ts
+   * image.aptRemove('build-essential', { purge: true });
+   * ```
+   */
   aptRemove(...args: [...packages: StrArg[], options: installs.AptRemoveOptions] | StrArg[]): Image {
     return this.#extend(installs.aptRemove(args));
   }
@@ -320,7 +405,14 @@ export class Image {
     return this.#extend(micromamba.micromambaInstall(args));
   }
 
-  /** Runs commands, each in a shell of its own; all of one call make one layer. */
+  /**
+   * Runs commands, each in a shell of its own; all of one call make one layer.
+   *
+   * @example
+   * ```ts
+   * image.runCommands('git clone https://git.example/tool /src', 'make -C /src install');
+   * ```
+   */
   runCommands(...args: [...commands: StrArg[], options: commands.RunCommandsOptions] | StrArg[]): Image {
     return this.#extend(commands.runCommands(args));
   }
@@ -339,32 +431,74 @@ export class Image {
     return this.#extend(dockerfiles.dockerfileCommands(args));
   }
 
-  /** Sets environment variables for good. Values are literal. */
+  /**
+   * Sets environment variables for good. Values are literal.
+   *
+   * @example
+   * ```ts
+   * image.env({ HF_HOME: '/models' });
+   * ```
+   */
   env(vars: Readonly<Record<string, string>>, options?: StepOptions): Image {
     return this.#extend(config.env(vars, options));
   }
 
-  /** Sets and makes the working directory of later steps and of the container. */
+  /**
+   * Sets and makes the working directory of later steps and of the container.
+   *
+   * @example
+   * ```ts
+   * image.workdir('/app');
+   * ```
+   */
   workdir(path: string, options?: StepOptions): Image {
     return this.#extend(config.workdir(path, options));
   }
 
-  /** Sets the entrypoint. An inherited CMD is cleared, unless this chain set one before. */
+  /**
+   * Sets the entrypoint. An inherited CMD is cleared, unless this chain set one before.
+   *
+   * @example
+   * ```ts
+   * image.entrypoint(['python', '/app/main.py']);
+   * ```
+   */
   entrypoint(args: readonly string[], options?: StepOptions): Image {
     return this.#extend(config.argvLayer('entrypoint', args, options));
   }
 
-  /** Sets the default command, or the default arguments of the entrypoint. */
+  /**
+   * Sets the default command, or the default arguments of the entrypoint.
+   *
+   * @example
+   * ```ts
+   * image.cmd(['--port', '8080']);
+   * ```
+   */
   cmd(args: readonly string[], options?: StepOptions): Image {
     return this.#extend(config.argvLayer('cmd', args, options));
   }
 
-  /** Sets the shell that runs the text of later commands. */
+  /**
+   * Sets the shell that runs the text of later commands.
+   *
+   * @example
+   * ```ts
+   * image.shell(['/bin/bash', '-o', 'pipefail', '-c']).runCommands('curl https://example.com | wc -c');
+   * ```
+   */
   shell(args: readonly string[], options?: StepOptions): Image {
     return this.#extend(config.argvLayer('shell', args, options));
   }
 
-  /** Puts a file of this machine into containers when they start, or into a layer with `copy: true`. */
+  /**
+   * Puts a file of this machine into containers when they start, or into a layer with `copy: true`.
+   *
+   * @example
+   * ```ts
+   * image.addLocalFile('model.py', '/app/model.py');
+   * ```
+   */
   addLocalFile(
     localPath: LocalPath,
     remotePath: string | locals.AddLocalFileOptions,
@@ -373,7 +507,14 @@ export class Image {
     return this.#add(locals.addLocalFile(localPath, remotePath, options));
   }
 
-  /** Puts the contents of a directory into containers when they start, or into a layer with `copy: true`. */
+  /**
+   * Puts the contents of a directory into containers when they start, or into a layer with `copy: true`.
+   *
+   * @example
+   * ```ts
+   * image.addLocalDir('./config', '/app/config', { ignore: ['*.bak'] });
+   * ```
+   */
   addLocalDir(
     localPath: LocalPath,
     remotePath: string | locals.AddLocalDirOptions,
@@ -382,7 +523,14 @@ export class Image {
     return this.#add(locals.addLocalDir(localPath, remotePath, options));
   }
 
-  /** Copies a file of this machine into a layer; a relative `remotePath` is below WORKDIR. */
+  /**
+   * Copies a file of this machine into a layer; a relative `remotePath` is below WORKDIR.
+   *
+   * @example
+   * ```ts
+   * image.workdir('/app').copyLocalFile('requirements.txt');
+   * ```
+   */
   copyLocalFile(
     localPath: LocalPath,
     remotePath?: string | locals.CopyLocalFileOptions,
@@ -391,7 +539,14 @@ export class Image {
     return this.#extend(locals.copyLocalFile(localPath, remotePath, options));
   }
 
-  /** Copies the contents of a directory of this machine into a layer; a relative `remotePath` is below WORKDIR. */
+  /**
+   * Copies the contents of a directory of this machine into a layer; a relative `remotePath` is below WORKDIR.
+   *
+   * @example
+   * ```ts
+   * image.copyLocalDir('./src', '/app/src', { ignore: ['*.pyc', '__pycache__'] });
+   * ```
+   */
   copyLocalDir(
     localPath: LocalPath,
     remotePath?: string | locals.CopyLocalDirOptions,
@@ -400,7 +555,15 @@ export class Image {
     return this.#extend(locals.copyLocalDir(localPath, remotePath, options));
   }
 
-  /** Hands this image to a function that extends it. */
+  /**
+   * Hands this image to a function that extends it.
+   *
+   * @example
+   * ```ts
+   * const withTools = (base: Image, ...tools: string[]) => base.aptInstall('ca-certificates', tools);
+   * image.pipe(withTools, 'git', 'curl');
+   * ```
+   */
   pipe<A extends unknown[]>(fn: (image: Image, ...args: A) => Image, ...args: A): Image {
     if (typeof fn !== 'function') {
       throw definitionError('E_ARG_TYPE', 'pipe() takes a function');
@@ -412,20 +575,43 @@ export class Image {
     return result;
   }
 
-  /** Describes every layer, without network and without executing anything; local files are read. */
+  /**
+   * Describes every layer, without network and without executing anything; local files are read.
+   *
+   * @example
+   * ```ts
+   * const { layers } = await image.plan();
+   * console.log(layers.flatMap(({ commands }) => commands).join('\n'));
+   * ```
+   */
   async plan(options?: PlanOptions): Promise<ImagePlan> {
     const normal = terminal.planOptions(options);
     return (await defaultEngine()).plan(this, normal);
   }
 
-  /** Builds what is missing. */
+  /**
+   * Builds what is missing.
+   *
+   * @example
+   * ```ts
+   * const { digest, layers } = await image.build({ signal: AbortSignal.timeout(60_000) });
+   * console.log(digest, layers.filter(({ cached }) => !cached).length);
+   * ```
+   */
   async build(options?: BuildOptions): Promise<BuiltImage> {
     const normal = terminal.buildOptions(options);
     const [built] = await (await defaultEngine()).build([this], normal);
     return built as BuiltImage;
   }
 
-  /** Runs a container and throws its changes away. `command` takes the place of CMD. */
+  /**
+   * Runs a container and throws its changes away. `command` takes the place of CMD.
+   *
+   * @example
+   * ```ts
+   * const { exitCode, stdout } = await image.run(['python', '-c', 'print(1 + 1)'], { timeout: 10 });
+   * ```
+   */
   run(
     command: readonly string[] | undefined,
     options: RunOptions & { readonly encoding: 'buffer' },
@@ -446,27 +632,63 @@ export class Image {
     return (await defaultEngine()).run(this, flattenStrings('run', command), normal);
   }
 
-  /** A file of the built image, without starting a container. */
+  /**
+   * A file of the built image, without starting a container.
+   *
+   * @example
+   * ```ts
+   * const release = String(await image.readFile('/etc/os-release'));
+   * ```
+   */
   async readFile(path: string): Promise<Buffer> {
     return (await defaultEngine()).readFile(this, requiredString('readFile', 'path', path));
   }
 
+  /**
+   * Whether the built image has something at a path, without starting a container.
+   *
+   * @example
+   * ```ts
+   * const hasGit = await image.exists('/usr/bin/git');
+   * ```
+   */
   async exists(path: string): Promise<boolean> {
     return (await defaultEngine()).exists(this, requiredString('exists', 'path', path));
   }
 
-  /** Files, links and directories (with a trailing `/`) of the built image, sorted. */
+  /**
+   * Files, links and directories (with a trailing `/`) of the built image, sorted.
+   *
+   * @example
+   * ```ts
+   * const models = await image.listFiles('/models');
+   * ```
+   */
   async listFiles(prefix = '/'): Promise<readonly string[]> {
     return (await defaultEngine()).listFiles(this, requiredString('listFiles', 'prefix', prefix));
   }
 
-  /** Writes the image to this machine; pending mounts become a last layer. */
+  /**
+   * Writes the image to this machine; pending mounts become a last layer.
+   *
+   * @example
+   * ```ts
+   * await image.exportTo('web.tar', { format: 'docker-archive', tag: 'web:1' });
+   * ```
+   */
   async exportTo(path: LocalPath, options: ExportOptions): Promise<PublishedImage> {
     const normal = terminal.exportOptions(options);
     return (await defaultEngine()).exportTo(this, absoluteLocalPath('exportTo', 'path', path), normal);
   }
 
-  /** Pushes the image to a registry; pending mounts become a last layer. */
+  /**
+   * Pushes the image to a registry; pending mounts become a last layer.
+   *
+   * @example
+   * ```ts
+   * const { digest } = await image.push('registry.example/team/web:1');
+   * ```
+   */
   async push(reference: string, options?: PushOptions): Promise<PublishedImage> {
     const normal = terminal.pushOptions(options);
     return (await defaultEngine()).push(this, requiredString('push', 'reference', reference), normal);

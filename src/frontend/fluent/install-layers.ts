@@ -26,9 +26,11 @@ import { classifyRequirements, nestedRequirementLines } from './requirement-toke
 import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
 
 export interface PipOptions extends StepOptions {
-  /** All of them are part of the cache key. Where `${NAME}` stands in one, the step's shell expands it. */
+  /** A page or directory with archives to look in. Part of the key; the step's shell expands a `${NAME}` in it. */
   readonly findLinks?: string;
+  /** Instead of PyPI. Part of the key; the step's shell expands a `${NAME}` in it. @defaultValue pip's own */
   readonly indexUrl?: string;
+  /** Besides that. Part of the key; the step's shell expands a `${NAME}` in it. */
   readonly extraIndexUrl?: string;
   /** Accept versions that are not final. @defaultValue false */
   readonly pre?: boolean;
