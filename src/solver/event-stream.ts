@@ -1,4 +1,5 @@
 /** Events for whoever reads them with `for await`, at the reader's own speed. */
+import { DefinitionError } from '../errors.ts';
 import type { BuildEvent } from './event.ts';
 
 export interface EventStreamOptions {
@@ -44,12 +45,21 @@ export class EventStream implements AsyncIterableIterator<BuildEvent, undefined,
 
   /**
    * @param onEnd - Called once, when the stream ends.
-   * @throws {TypeError} when the limit is no whole number above 0.
+   * @throws {DefinitionError} `E_ARG_TYPE`, `E_UNKNOWN_OPTION`
    */
   constructor(options: EventStreamOptions = {}, onEnd?: (stream: EventStream) => void) {
-    const { limit = DEFAULT_LIMIT } = options;
+    const { limit = DEFAULT_LIMIT, ...unknown } = options;
+    const [name] = Object.keys(unknown);
+    if (name !== undefined) {
+      throw new DefinitionError(`EventStream has no option '${name}'`, {
+        code: 'E_UNKNOWN_OPTION',
+        hint: "its option is 'limit'",
+      });
+    }
     if (!Number.isSafeInteger(limit) || limit < 1) {
-      throw new TypeError('EventStream: the limit must be a whole number above 0');
+      throw new DefinitionError("EventStream: 'limit' must be a whole number above 0", {
+        code: 'E_ARG_TYPE',
+      });
     }
     this.#limit = limit;
     this.#onEnd = onEnd;

@@ -102,6 +102,11 @@ describe('EventStream', () => {
   });
 
   test.each([0, -1, 1.5, Number.NaN])('refuses a limit of %s', (limit) => {
-    expect(() => new EventStream({ limit })).toThrow(TypeError);
+    expect(() => new EventStream({ limit })).toThrow(expect.objectContaining({ code: 'E_ARG_TYPE' }));
+  });
+
+  test('refuses an option that it does not have', () => {
+    const options = { limt: 4 } as object;
+    expect(() => new EventStream(options)).toThrow(expect.objectContaining({ code: 'E_UNKNOWN_OPTION' }));
   });
 });
