@@ -5,7 +5,9 @@
 export default {
   input: { 'cli/main': 'src/cli/main.ts', index: 'src/index.ts', 'worker/main': 'src/worker/main.ts' },
   platform: 'node',
-  external: [/^node:/, /^[a-z@][^:]*$/],
+  // The oldest Node that package.json allows knows no `using`.
+  transform: { target: 'node22.18' },
+  external: [/^node:/, /^(?!@oxc-project\/runtime)[a-z@][^:]*$/],
   output: {
     dir: 'dist',
     format: 'esm',

@@ -133,11 +133,13 @@ function bad(message: string): RequestError {
   return new RequestError(400, 'BAD_REQUEST', message);
 }
 
-export interface OpenContext extends AsyncDisposable {
+export interface OpenContext {
   readonly image: Image;
+  /** Removes the files. */
+  remove(): Promise<void>;
 }
 
-/** Writes the files; they are removed with the context. */
+/** Writes the files. */
 export async function openContext(request: BuildRequest): Promise<OpenContext> {
   const directory = await mkdtemp(join(tmpdir(), 'build-service-'));
   const remove = () => rm(directory, { recursive: true, force: true });
@@ -155,7 +157,7 @@ export async function openContext(request: BuildRequest): Promise<OpenContext> {
         ...(request.target === undefined ? {} : { target: request.target }),
       },
     );
-    return { image, [Symbol.asyncDispose]: remove };
+    return { image, remove };
   } catch (error) {
     await remove();
     throw error;

@@ -16,6 +16,7 @@ import {
   type Engine,
   EventStream,
   HostError,
+  type Image,
   RemoteError,
   TsbuildError,
   UsageError,
@@ -119,9 +120,24 @@ async function build(
   engine: Engine,
   { signal }: AbortController,
 ): Promise<void> {
-  await using context = await openContext(wanted);
+  const context = await openContext(wanted);
+  try {
+    await buildImage(context.image, wanted, id, response, engine, signal);
+  } finally {
+    await context.remove();
+  }
+}
+
+async function buildImage(
+  image: Image,
+  wanted: BuildRequest,
+  id: string,
+  response: ServerResponse,
+  engine: Engine,
+  signal: AbortSignal,
+): Promise<void> {
   // Mistakes in the Dockerfile have a status of their own, which is over once the stream begins.
-  const { error } = await engine.describeDockerfile(context.image, { question: 'outline', signal });
+  const { error } = await engine.describeDockerfile(image, { question: 'outline', signal });
   if (error !== undefined) {
     throw error;
   }
@@ -129,7 +145,7 @@ async function build(
   await write(response, { build: id });
   const events = new EventStream();
   const building = engine
-    .build([context.image], {
+    .build([image], {
       signal,
       logger: events.push,
       ...(wanted.tag === undefined ? {} : { tags: [wanted.tag] }),

@@ -53,6 +53,10 @@ export async function importModule(
   ownIndex: string = OWN_INDEX,
 ): Promise<Readonly<Record<string, unknown>>> {
   hookOwnPackage(ownIndex);
+  if (path.endsWith('.cts')) {
+    // Node 22 cannot require a module from CommonJS in TypeScript unless it was loaded before.
+    await import(ownIndex);
+  }
   return await import(pathToFileURL(path).href);
 }
 

@@ -117,6 +117,21 @@ const SUCCESS = {
   stdout: expect.stringMatching(/^\{"digest":"sha256:[0-9a-f]{64}","stdout":"built\\n"\}\n$/),
 };
 
+test('the package is written for the oldest Node that it allows', () => {
+  const { engines } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
+  const config = readFileSync(join(import.meta.dirname, '../../rolldown.config.js'), 'utf8');
+  expect(engines.node).toBe(`>=${/target: 'node([\d.]+)'/.exec(config)?.[1]}`);
+  const scripts = readdirSync(join(installed, 'dist'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.js'),
+  );
+  expect(scripts.length).toBeGreaterThan(10);
+  // Of Node 24 on.
+  const newer = /^\s*(?:for \()?(?:await )?using \w+ (?:=|of)/m;
+  expect(scripts.filter((name) => newer.test(readFileSync(join(installed, 'dist', name), 'utf8')))).toEqual(
+    [],
+  );
+});
+
 describe.skipIf(lacks('bwrap', 'busybox', 'root'))('a program', () => {
   test('imports it, and sees nothing of it that it did not ask for', async () => {
     const script = write(
