@@ -240,6 +240,10 @@ export class Secret {
   /**
    * Adds and replaces variables of a stored secret; null entries are dropped, and variables that are not named stay.
    *
+   * @example
+   * ```ts
+   * await Secret.fromName('registry').update({ REGISTRY_PASSWORD: token });
+   * ```
    * @throws {DefinitionError} `E_SECRET_NOT_FOUND`, `E_SECRET_KEY`, `E_SECRET_VALUE`; `E_SECRET_TYPE` for one without a name.
    */
   async update(values: Readonly<Record<string, string | null | undefined>>): Promise<void> {
@@ -248,7 +252,15 @@ export class Secret {
     await (await secretStore()).update(name, entries, environment === undefined ? {} : { environment });
   }
 
-  /** @throws {DefinitionError} `E_SECRET_NOT_FOUND`; `E_SECRET_TYPE` for one without a name. */
+  /**
+   * Name and age of a stored secret.
+   *
+   * @example
+   * ```ts
+   * const { name } = await Secret.fromName('registry').info();
+   * ```
+   * @throws {DefinitionError} `E_SECRET_NOT_FOUND`; `E_SECRET_TYPE` for one without a name.
+   */
   async info(): Promise<StoredObject> {
     const { name, environment } = this.#stored('info');
     return await (await secretStore()).info(name, environment === undefined ? {} : { environment });

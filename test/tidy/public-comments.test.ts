@@ -85,6 +85,7 @@ ${Object.keys(api)
   const engine: Engine;
   const built: BuiltImage;
   const secret: Secret;
+  const token: string;
   const readFileSync: typeof import('node:fs').readFileSync;
 }
 `;

@@ -22,7 +22,9 @@ export interface PoetryOptions extends StepOptions {
   readonly ignoreLockfile?: boolean;
   /** Dependency groups; all are part of the key. @defaultValue those that Poetry installs by itself */
   readonly with?: readonly string[];
+  /** Groups that Poetry installs by itself, and that are left out. Part of the key. */
   readonly without?: readonly string[];
+  /** Nothing but these groups. Part of the key. */
   readonly only?: readonly string[];
   /** Null: Poetry is in the image already. Part of the key. @defaultValue `latest` */
   readonly poetryVersion?: string | null;
