@@ -39,6 +39,7 @@ import { BuildInputs } from './engine/local-inputs.ts';
 import { untilNothingIsLost } from './engine/lost-blobs.ts';
 import { type OutputSpec, refuseSeveral, type WrittenOutput, writeOutput } from './engine/outputs.ts';
 import type { EngineParts } from './engine/parts.ts';
+import { configWithMounts } from './engine/pending-mounts.ts';
 import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
 import { Registries } from './engine/registries.ts';
 import { type ContainerOptions, runContainer } from './engine/run-image.ts';
@@ -842,7 +843,8 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     for (const { input } of only.graph.mounts) {
       files.push(...(await inputs.scan(input, this.#signalOf(options))).files);
     }
-    const { config, platform } = only.graph;
+    const { platform } = only.graph;
+    const config = configWithMounts(only.graph);
     return { imageId: only.id, layers: only.layers, config, platform, files };
   }
 

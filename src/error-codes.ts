@@ -54,6 +54,14 @@ export const ERROR_CODES = {
     meaning: 'A build context does not hold what an instruction takes from it, or an ignore file hides it.',
   },
   E_LOCAL_NOT_DIR: { who: 'definition', meaning: 'A directory is expected where there is something else.' },
+  E_MODULE_NOT_FOUND: {
+    who: 'definition',
+    meaning: 'A Python module is in none of the directories that are looked into, or has no Python files.',
+  },
+  E_MODULE_BINARY: {
+    who: 'definition',
+    meaning: 'A local Python module has compiled parts, which may not run in the image.',
+  },
   E_REQUIREMENTS_NESTED: {
     who: 'definition',
     meaning: 'A requirements file names other local files, which do not travel with it.',

@@ -1,7 +1,8 @@
 /** Loads `file.ts[::export…]` and finds the images in it. */
 import { stat } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { UsageError } from '../errors.ts';
+import { inRecipeDirectory } from '../frontend/fluent/recipe-directory.ts';
 import { DefinitionExports, type ExportKinds, SEPARATOR } from './definition-exports.ts';
 import type { DefinedImage } from './engine-api.ts';
 import { failed, importModule, whileDefinitionRuns } from './import-definition.ts';
@@ -61,10 +62,11 @@ export function looksLikeDefinition(text: string): boolean {
 export async function loadDefinition(name: DefinitionName, options: LoadOptions): Promise<LoadedImage[]> {
   const path = resolve(options.cwd, name.path);
   await checkFile(path, name.path);
-  return await whileDefinitionRuns(name.path, options.signal, async () => {
+  const load = async () => {
     const namespace = await importModule(path, options.ownIndex);
     return await collect(namespace, path, name, options);
-  });
+  };
+  return await whileDefinitionRuns(name.path, options.signal, () => inRecipeDirectory(dirname(path), load));
 }
 
 async function collect(

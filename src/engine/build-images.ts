@@ -13,11 +13,8 @@ import { BuiltImage, type BuiltLayer } from '../frontend/fluent/built-image.ts';
 import type { Diagnostic } from '../frontend/fluent/diagnostic.ts';
 import { type Image, recordAttempt } from '../frontend/fluent/image.ts';
 import type { LayerDefinition, PlatformName } from '../frontend/fluent/layer-definition.ts';
-import { inputName } from '../frontend/fluent/local-input.ts';
 import { callDiagnostics } from '../frontend/fluent/plan.ts';
 import { type ImageGraph, toGraph } from '../frontend/fluent/to-graph.ts';
-import { ROOT_OWNER } from '../graph/action.ts';
-import { type Edge, firstOutput, vertex } from '../graph/vertex.ts';
 import { buildManifest, type ImageLayer } from '../image/manifest.ts';
 import type { BlobWish, LayerContext, LayerStore } from '../layer/layer-store.ts';
 import { hostPythonSeries } from '../local/host-python.ts';
@@ -39,6 +36,7 @@ import { resolveLayout } from './layouts.ts';
 import { BuildInputs } from './local-inputs.ts';
 import { makeOps } from './make-ops.ts';
 import type { EngineParts } from './parts.ts';
+import { withMounts } from './pending-mounts.ts';
 import { StepWarnings } from './step-warnings.ts';
 
 export interface BuildImagesOptions {
@@ -278,39 +276,6 @@ async function graphOf(
   return options.materialise === true && graph.mounts.length > 0 ? withMounts(graph, inputs) : graph;
 }
 
-/** Pending local files as one last layer (Image API, B10). */
-function withMounts(graph: ImageGraph, inputs: BuildInputs): ImageGraph {
-  const { platform } = graph;
-  const sources: Edge[] = graph.mounts.map(({ input }) => {
-    inputs.add(input);
-    return firstOutput(
-      vertex({ kind: 'source-local', input: inputName(input) }, [], { platform, label: 'local files' }),
-    );
-  });
-  const added = vertex(
-    {
-      kind: 'build',
-      actions: sources.map((_source, index) => ({
-        kind: 'copy',
-        input: index + 1,
-        source: '/',
-        destination: '/',
-        owner: ROOT_OWNER,
-        modes: 'normalise',
-        times: 'epoch',
-      })),
-    },
-    [graph.tip, ...sources],
-    { platform, label: 'local files', origin: { method: 'addLocal', layer: graph.layerVertices.length } },
-  );
-  return {
-    ...graph,
-    tip: firstOutput(added),
-    history: [...graph.history, { created_by: 'COPY . /' }],
-    layerVertices: [...graph.layerVertices, [added]],
-  };
-}
-
 /** All that is worth saying about an image is its graph's from then on. */
 function withDiagnostics(graph: ImageGraph, known: readonly Diagnostic[], steps: StepWarnings): ImageGraph {
   return { ...graph, diagnostics: [...known, ...steps.of(graph)] };
@@ -344,8 +309,8 @@ function layerIds(graph: ImageGraph, resultIds: ReadonlyMap<Digest, string>): re
   const ids: string[] = [];
   for (const [index, vertices] of graph.layerVertices.entries()) {
     const results = vertices.map((each) => resultIds.get(each.digest) ?? '');
-    const dockerfile = graph.dockerfileConfigs.get(index);
-    const config = dockerfile === undefined ? configLines(graph.layers[index]) : [dockerfile];
+    const other = graph.otherConfigs.get(index);
+    const config = other === undefined ? configLines(graph.layers[index]) : [other];
     ids.push(imageId(ids.at(-1) ?? '', { results, config }));
   }
   return ids;

@@ -20,6 +20,7 @@ import { sha256Digest } from '../oci/digest.ts';
 import type { InputFilter } from '../patterns/ignore-spec.ts';
 import type { InputFile } from '../worker/protocol.ts';
 import { type HashTools, hashFiles, type ToHash } from './hash-files.ts';
+import { selectPythonModules } from './select-python-modules.ts';
 
 export interface ScannedInput extends ScannedFiles {
   /** For the worker, which reads the user's files when it copies them. Sorted by path. */
@@ -47,7 +48,7 @@ interface KeptLink {
   readonly link: string;
 }
 
-interface Selection {
+export interface Selection {
   readonly form: ScannedFiles['form'];
   readonly files: readonly Candidate[];
   readonly links: readonly KeptLink[];
@@ -57,8 +58,8 @@ interface Selection {
 }
 
 /**
- * @throws {DefinitionError} `E_LOCAL_FILE_MISSING`, `E_LOCAL_DIR_MISSING`, `E_LOCAL_NOT_DIR`, `E_BAD_PATTERN`;
- * `E_LAYER_UNREPRESENTABLE` for a selected name that is not UTF-8.
+ * @throws {DefinitionError} `E_LOCAL_FILE_MISSING`, `E_LOCAL_DIR_MISSING`, `E_LOCAL_NOT_DIR`, `E_BAD_PATTERN`,
+ * `E_MODULE_NOT_FOUND`, `E_MODULE_BINARY`; `E_LAYER_UNREPRESENTABLE` for a selected name that is not UTF-8.
  * @throws the signal's reason when it is aborted.
  */
 export async function scanInput(input: LocalInput, tools: ScanTools): Promise<ScannedInput> {
@@ -81,6 +82,9 @@ export async function scanInput(input: LocalInput, tools: ScanTools): Promise<Sc
 }
 
 async function select(input: LocalInput, tools: ScanTools, cancel: CancelToken): Promise<Selection> {
+  if (input.python !== undefined) {
+    return await selectPythonModules(input, input.python, (part) => select(part, tools, cancel));
+  }
   const found = await statOrMissing(input);
   if (found === undefined) {
     return NOTHING_THERE;

@@ -39,6 +39,16 @@ export function inputFilter(method: string, ignore: unknown, syntax: IgnoreSynta
   );
 }
 
+/** @throws {DefinitionError} `E_ARG_TYPE` */
+export function ignoreSyntax(method: string, value: unknown, otherwise: IgnoreSyntax): IgnoreSyntax {
+  if (value === undefined || value === 'dockerignore' || value === 'gitignore') {
+    return value ?? otherwise;
+  }
+  throw new DefinitionError(`${method}(): 'ignoreSyntax' is 'dockerignore' or 'gitignore'`, {
+    code: 'E_ARG_TYPE',
+  });
+}
+
 export function describeFilter(filter: InputFilter): Json {
   switch (filter.kind) {
     case 'none':

@@ -28,6 +28,7 @@ import { type PrivateReposOptions, pipInstallPrivateRepos } from './pip-private-
 import type { ImagePlan } from './plan.ts';
 import { type PoetryOptions, poetryInstallFromFile } from './poetry-install.ts';
 import * as registryBases from './registry-bases.ts';
+import { type AddLocalPythonSourceOptions, addLocalPythonSource } from './python-source-layer.ts';
 import type { StepOptions } from './step-options.ts';
 import * as terminal from './terminal-options.ts';
 import { type UvSyncOptions, uvSync } from './uv-sync.ts';
@@ -524,6 +525,23 @@ export class Image {
   }
 
   /**
+   * Puts Python modules of this machine below `/root` and on PYTHONPATH when a container starts, or into a layer with
+   * `copy: true`. They are named as in an import statement and found as Python finds them. Meant for projects in pure Python.
+   *
+   * @example
+   * ```ts
+   * image.addLocalPythonSource('app', 'tools.report');
+   * ```
+   * @throws {DefinitionError} `E_NOT_STRINGS`, `E_ARG_TYPE`; later `E_MODULE_NOT_FOUND`, `E_MODULE_BINARY`.
+   */
+  addLocalPythonSource(
+    ...args: [...modules: StrArg[], options: AddLocalPythonSourceOptions] | StrArg[]
+  ): Image {
+    const added = addLocalPythonSource(args);
+    return added === undefined ? this : this.#add(added);
+  }
+
+  /**
    * Copies a file of this machine into a layer; a relative `remotePath` is below WORKDIR.
    *
    * @example
@@ -729,7 +747,7 @@ export class Image {
       throw definitionError(
         'E_STEP_AFTER_MOUNT',
         `${layer.method}() adds a layer, but local files were added before that exist only when a container starts`,
-        'put addLocalFile() and addLocalDir() last, or pass them copy: true',
+        'put addLocalFile(), addLocalDir() and addLocalPythonSource() last, or pass them copy: true',
       );
     }
     return new Image(CONSTRUCT, { tip: link(this.#state.tip, layer), mounts: [] });

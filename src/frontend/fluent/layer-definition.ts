@@ -205,7 +205,7 @@ export interface OciLayoutSource {
 
 /** Local files that are put above the image when a container starts. */
 export interface PendingMount {
-  readonly kind: 'file' | 'dir';
+  readonly kind: 'file' | 'dir' | 'pythonSource';
   readonly input: LocalInput;
   readonly recipe: Json;
 }

@@ -13,11 +13,21 @@ export interface LocalInput {
   readonly fileAt: string;
   /** Path in the input that the contents of the directory land in, if it is one. */
   readonly directoryAt: string;
+  /** Of Python modules it is about paths relative to the module's own directory. */
   readonly filter: InputFilter;
   /** The definition hangs on what the file says: the scan reads it. @defaultValue false */
   readonly wantsText?: boolean;
   /** It need not be there; what follows from that is the definition's to say. @defaultValue false */
   readonly mayBeMissing?: boolean;
+  /** Modules, packages and namespace packages by name, instead of what is at `hostPath`; `directoryAt` is their root. */
+  readonly python?: PythonModules;
+}
+
+/** Named as in an import statement, found as Python would find them. */
+export interface PythonModules {
+  readonly modules: readonly string[];
+  /** Absolute, in the order in which they are looked into. */
+  readonly searchPaths: readonly string[];
 }
 
 /** A file as plans and keys see it. */

@@ -7,6 +7,7 @@ import {
   describeFilter,
   type IgnoreSpec,
   type InputFilter,
+  ignoreSyntax,
   inputFilter,
 } from '../../patterns/ignore-spec.ts';
 import {
@@ -85,7 +86,11 @@ export function addLocalDir(localPath: unknown, remote: unknown, given: unknown)
   const { remotePath, options } = readRemotePath(method, remote, given, known);
   const hostPath = absoluteLocalPath(method, 'localPath', localPath);
   const at = absoluteRemotePath(method, remotePath);
-  const filter = inputFilter(method, options.ignore, ignoreSyntax(method, options, 'dockerignore'));
+  const filter = inputFilter(
+    method,
+    options.ignore,
+    ignoreSyntax(method, options.ignoreSyntax, 'dockerignore'),
+  );
   const input: LocalInput = { expects: 'directory', hostPath, fileAt: at, directoryAt: at, filter };
   return added(method, 'dir', input, options, [pathText(localPath as LocalPath), at, describeFilter(filter)]);
 }
@@ -152,7 +157,7 @@ export function copyLocalDir(localPath: unknown, remote: unknown, given: unknown
 
 function filterOf(method: string, options: Options): InputFilter {
   const { condition, ignore } = options;
-  const syntax = ignoreSyntax(method, options, 'gitignore');
+  const syntax = ignoreSyntax(method, options.ignoreSyntax, 'gitignore');
   if (condition === undefined) {
     return inputFilter(method, ignore, syntax);
   }
@@ -271,12 +276,4 @@ function samePath(method: string, localPath: LocalPath, hostPath: string): strin
     );
   }
   return normal === '.' ? '.' : `./${normal}`;
-}
-
-function ignoreSyntax(method: string, options: Options, otherwise: IgnoreSyntax): IgnoreSyntax {
-  const value = options.ignoreSyntax;
-  if (value === undefined || value === 'dockerignore' || value === 'gitignore') {
-    return value ?? otherwise;
-  }
-  throw definitionError('E_ARG_TYPE', `${method}(): 'ignoreSyntax' is 'dockerignore' or 'gitignore'`);
 }

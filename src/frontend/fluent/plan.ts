@@ -64,7 +64,7 @@ export interface LayerPlan {
 }
 
 export interface MountPlan {
-  readonly kind: 'file' | 'dir';
+  readonly kind: 'file' | 'dir' | 'pythonSource';
   /** By absolute path in the container. */
   readonly files: Readonly<Record<string, PlanFile>>;
 }

@@ -111,8 +111,8 @@ export interface ImageGraph {
   readonly contextInputs: ReadonlyMap<string, ContextInput>;
   /** By the name that `source-oci-layout` vertices use. */
   readonly layouts: ReadonlyMap<string, OciLayoutSource>;
-  /** By position of the call: what a Dockerfile makes of everything that is not files. For the ids of images. */
-  readonly dockerfileConfigs: ReadonlyMap<number, string>;
+  /** By position of the call: what it makes of everything that is not files, where its steps do not say. For the ids of images. */
+  readonly otherConfigs: ReadonlyMap<number, string>;
   /** Of Dockerfiles: secrets and agents by id are theirs. */
   readonly declarations: readonly DockerfileDeclaration[];
   /** MAINTAINER; otherwise the base's. */
@@ -204,7 +204,7 @@ class GraphBuilder {
   readonly #debianMirrors = new Map<Digest, string>();
   readonly #contextInputs = new Map<string, ContextInput>();
   readonly #declarations: DockerfileDeclaration[] = [];
-  readonly #dockerfileConfigs = new Map<number, string>();
+  readonly #otherConfigs = new Map<number, string>();
   readonly #diagnostics: Diagnostic[] = [];
   #author: string | undefined;
   #sourceDateEpoch: number | undefined;
@@ -321,10 +321,7 @@ class GraphBuilder {
     this.#sourceDateEpoch ??= graph.sourceDateEpoch;
     this.#declarations.push(declaration);
     const { config, platform, author = null, history } = graph;
-    this.#dockerfileConfigs.set(
-      index,
-      canonicalJson({ config, platform, author, history } as unknown as Json),
-    );
+    this.#otherConfigs.set(index, canonicalJson({ config, platform, author, history } as unknown as Json));
     for (const [name, input] of graph.contextInputs) {
       this.#contextInputs.set(name, input);
     }
@@ -356,7 +353,7 @@ class GraphBuilder {
     return {
       contextInputs: this.#contextInputs,
       declarations: this.#declarations,
-      dockerfileConfigs: this.#dockerfileConfigs,
+      otherConfigs: this.#otherConfigs,
       author: this.#author ?? this.#base?.author,
       sourceDateEpoch: this.#sourceDateEpoch,
       diagnostics: [...diagnostics, ...this.#diagnostics],
