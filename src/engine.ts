@@ -40,6 +40,7 @@ import { untilNothingIsLost } from './engine/lost-blobs.ts';
 import { type OutputSpec, refuseSeveral, type WrittenOutput, writeOutput } from './engine/outputs.ts';
 import type { EngineParts } from './engine/parts.ts';
 import { configWithMounts } from './engine/pending-mounts.ts';
+import { contextsOf } from './engine/plan-contexts.ts';
 import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
 import { Registries } from './engine/registries.ts';
 import { type ContainerOptions, runContainer } from './engine/run-image.ts';
@@ -269,6 +270,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       hostPython: () => hostPythonSeries(environment),
       scan: (input) => inputs.scan(input, signal),
       secretWarnings: (secret) => Secret.warningsOf(secret, findDotenv),
+      contextsOf: contextsOf(dockerfiles, inputs, signal),
       resolveOciLayout: (layout, platform) => resolveLayout(store, layout, platform, signal),
     });
   }

@@ -55,6 +55,7 @@ export { Image } from './frontend/fluent/image.ts';
 export type { PipOptions, UvPipOptions } from './frontend/fluent/install-layers.ts';
 export type { PyprojectOptions } from './frontend/fluent/pip-from-pyproject.ts';
 export type { PrivateReposOptions } from './frontend/fluent/pip-private-repos.ts';
+export { Mount } from './frontend/fluent/mount.ts';
 export type { ImagePlan, LayerPlan, MountPlan } from './frontend/fluent/plan.ts';
 export type { PoetryOptions } from './frontend/fluent/poetry-install.ts';
 export type { UvSyncOptions } from './frontend/fluent/uv-sync.ts';

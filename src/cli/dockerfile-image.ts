@@ -78,6 +78,7 @@ export async function dockerfileImage(
     ...(typed.target === undefined ? {} : { target: typed.target }),
     labels: pairsOf(typed.label),
     buildContexts: pairsOf(typed.buildContext),
+    ignoreFiles: 'docker',
     noCacheFilter: typed.noCacheFilter.flatMap((each) => each.split(',')),
     network: typed.network === 'none' ? 'none' : 'host',
     addHosts: Object.fromEntries(typed.addHost),

@@ -7,7 +7,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DefinitionError } from '../errors.ts';
 import { findingWarning } from '../frontend/dockerfile/check-report.ts';
-import type { ContextIgnore } from '../frontend/dockerfile/context-input.ts';
+import type { ContextIgnore, ContextInput } from '../frontend/dockerfile/context-input.ts';
 import {
   type CheckedDockerfile,
   checkDockerfile,
@@ -185,8 +185,18 @@ export class Dockerfiles implements AsyncDisposable {
       case 'directory': {
         const read = await this.#readFile(file, ownPlace(context.path));
         const dockerfile = file.kind === 'text' ? undefined : read.name;
-        const ignore = declaration.ignore ?? (await findIgnoreFile(context.path, dockerfile));
-        return { ...read, context: directoryContext('context', context.path, ignore) };
+        const ignore =
+          declaration.ignore ?? (await findIgnoreFile(context.path, dockerfile, declaration.ignoreFiles));
+        const directory = { name: 'context', directory: context.path, ignore, ...filesOf(declaration) };
+        return { ...read, context: { directory } };
+      }
+      case 'mount': {
+        const { parts } = context;
+        const directory = { name: 'contextMount', directory: '/', ignore: undefined, parts };
+        return {
+          ...(await this.#readFile(file, ownPlace('.'))),
+          context: { directory: { ...directory, ...filesOf(declaration) } },
+        };
       }
       case 'remote':
       case 'stream': {
@@ -308,7 +318,7 @@ export class Dockerfiles implements AsyncDisposable {
         return await git.commitTime(await git.resolve(source, {}, { signal, emit }), { signal, emit });
       },
       ignoredBy: async ({ ignore }, source) => {
-        if (ignore === undefined) {
+        if (ignore === undefined || !('text' in ignore)) {
           return undefined;
         }
         const parsed = ignoreFiles.get(ignore.name) ?? parseIgnoreFile(ignore.text, ignore.name);
@@ -366,6 +376,10 @@ export class Dockerfiles implements AsyncDisposable {
 
 function directoryContext(name: string, directory: string, ignore: ContextIgnore | undefined): BuildContext {
   return { directory: { name, directory, ignore } };
+}
+
+function filesOf({ contextFiles }: DockerfileDeclaration): Pick<ContextInput, 'files'> {
+  return Object.keys(contextFiles).length === 0 ? {} : { files: contextFiles };
 }
 
 function ownPlace(directory: string): DockerfilePlace {

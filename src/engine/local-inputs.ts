@@ -1,7 +1,12 @@
 /** The local inputs of one build: each directory is scanned once, however many ask. */
 import { canonicalJson } from '../base/canonical-json.ts';
 import { DefinitionError, InternalError } from '../errors.ts';
-import { type ContextInput, contextInputName } from '../frontend/dockerfile/context-input.ts';
+import {
+  type ContextInput,
+  contextIdentity,
+  contextInputName,
+  usesOnlyGivenFiles,
+} from '../frontend/dockerfile/context-input.ts';
 import { withPlace } from '../frontend/dockerfile/definition-place.ts';
 import { inputName, type LocalInput } from '../frontend/fluent/local-input.ts';
 import { type ContextFiles, ScannedContext } from '../local/scan-context.ts';
@@ -33,9 +38,10 @@ export class BuildInputs implements LocalInputs {
   contextFiles(input: ContextInput, signal: AbortSignal): Promise<ContextFiles> {
     const name = this.add(input);
     return once(this.#contextFiles, name, async () => {
-      const { directory, ignore, name: shown } = input;
-      const of = canonicalJson({ directory, shown, ignore: ignore === undefined ? null : { ...ignore } });
-      const context = await once(this.#contexts, of, () => ScannedContext.scan(input, this.#tools(signal)));
+      const whole = usesOnlyGivenFiles(input) ? { ...input, parts: [] } : input;
+      const context = await once(this.#contexts, canonicalJson(contextIdentity(whole)), () =>
+        ScannedContext.scan(whole, this.#tools(signal)),
+      );
       try {
         return await context.files(input.selections, this.#tools(signal));
       } catch (error) {

@@ -1,15 +1,15 @@
 import { readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DefinitionError, HostError } from '../errors.ts';
 import type { ContextIgnore } from '../frontend/dockerfile/context-input.ts';
+import type { IgnoreFileOrder } from '../frontend/dockerfile/declaration.ts';
 
 const IGNORE_FILE = '.dockerignore';
 /** One above this is something else. */
 const MAX_IGNORE_FILE_BYTES = 16 * 1024 * 1024;
 
 /**
- * The ignore file of a local context: the one beside the Dockerfile that has its name, even if it is empty, or else the one
- * at the top of the context. It is read though it may hide itself.
+ * The ignore file of a local context: the first that is there, even if it is empty. It is read though it may hide itself.
  *
  * @param directory - Of the context, absolute.
  * @param dockerfile - Path of the Dockerfile, if it is a file of this machine and the context is its own.
@@ -19,11 +19,13 @@ const MAX_IGNORE_FILE_BYTES = 16 * 1024 * 1024;
 export async function findIgnoreFile(
   directory: string,
   dockerfile?: string,
+  order: IgnoreFileOrder = 'docker',
 ): Promise<ContextIgnore | undefined> {
   const candidates = [
     ...(dockerfile === undefined ? [] : [`${dockerfile}${IGNORE_FILE}`]),
+    ...(dockerfile === undefined || order === 'docker' ? [] : [join(dirname(dockerfile), IGNORE_FILE)]),
     join(directory, IGNORE_FILE),
-  ];
+  ].filter((path) => order === 'docker' || path.startsWith(directory === '/' ? '/' : `${directory}/`));
   for (const path of candidates) {
     const text = await textOf(path);
     if (text !== undefined) {

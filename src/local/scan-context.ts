@@ -2,21 +2,22 @@
  * A local build context: scanned once in a build, without a look into directories that the ignore file hides, and then asked by
  * each instruction for its files. Only those are opened and hashed, and only those are in the key.
  */
-import { lstat, realpath, stat } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { nearName } from '../base/near-name.ts';
 import { pathBytes } from '../base/path-bytes.ts';
 import { sha256Hex } from '../base/sha256.ts';
-import { DefinitionError, HostError } from '../errors.ts';
-import type { ContextInput, ContextSelection } from '../frontend/dockerfile/context-input.ts';
-import type { CancelToken, FileFacts, ListingRow, NativeAddon } from '../native/addon.ts';
+import { DefinitionError, type HostError } from '../errors.ts';
+import type { ContextIgnore, ContextInput, ContextSelection } from '../frontend/dockerfile/context-input.ts';
+import type { CancelToken, FileFacts, NativeAddon } from '../native/addon.ts';
 import { fromNative } from '../native/error.ts';
 import { type Digest, sha256Digest } from '../oci/digest.ts';
-import { decidingPattern, type IgnoreFile, parseIgnoreFile } from '../patterns/ignore-file.ts';
+import { decidingPattern } from '../patterns/ignore-file.ts';
 import { selectSources } from '../patterns/select.ts';
-import { MapTree, type SourceTree, type TreeEntry, walk, walkTop } from '../patterns/source-tree.ts';
+import type { SourceTree } from '../patterns/source-tree.ts';
 import type { InputFile } from '../worker/protocol.ts';
-import { type HashTools, hashFiles, type ToHash } from './hash-files.ts';
+import { type ContextEntry, type ContextTree, contextTree, permissionDenied } from './context-tree.ts';
+import { type HashTools, hashFiles } from './hash-files.ts';
 
 export interface ContextTools extends HashTools {
   readonly native: Pick<NativeAddon, 'scanDirectories' | 'hashFiles' | 'CancelToken'>;
@@ -33,65 +34,38 @@ export interface ContextFiles {
   readonly summary: Readonly<Record<string, string>>;
   /** Pipes and devices below what was selected; they are not carried. */
   readonly leftOut: readonly string[];
-}
-
-/** The top has no facts: it is what the worker mounts or makes, and its mode is no business of the key's. */
-interface ContextEntry extends TreeEntry {
-  readonly facts?: ToHash['facts'];
-  readonly mode: number;
+  /** Ignore patterns that match nothing at the top of the context, though they would further down. */
+  readonly rootOnlyPatterns: readonly string[];
 }
 
 const LITERAL = { wildcards: false, parents: false, exclude: [] };
 const EMPTY_SHA256 = sha256Hex('');
 const LINK_MODE = 0o777;
-const TOP_MODE = 0o755;
 
 /** What all declarations of a build about one directory with one ignore file share. */
 export class ScannedContext {
   readonly #root: string;
   readonly #name: string;
-  readonly #ignore: IgnoreFile | undefined;
-  readonly #tree: MapTree<ContextEntry>;
-  /** Directories that this process may not look into. */
-  readonly #denied: ReadonlySet<string>;
+  readonly #ignore: ContextIgnore | undefined;
+  readonly #found: ContextTree;
   /** By path, so that instructions that share files hash them once. */
   readonly #hashed = new Map<string, FileFacts>();
   #hashing: Promise<unknown> = Promise.resolve();
 
-  private constructor(
-    root: string,
-    name: string,
-    ignore: IgnoreFile | undefined,
-    tree: MapTree<ContextEntry>,
-    denied: ReadonlySet<string>,
-  ) {
-    this.#root = root;
+  private constructor(name: string, ignore: ContextIgnore | undefined, found: ContextTree) {
+    this.#root = found.root;
     this.#name = name;
     this.#ignore = ignore;
-    this.#tree = tree;
-    this.#denied = denied;
+    this.#found = found;
   }
 
-  /**
-   * @throws {DefinitionError} `E_LOCAL_DIR_MISSING`, `E_LOCAL_NOT_DIR`; `E_BAD_PATTERN` in the ignore file.
-   * @throws {HostError} `E_IO`
-   */
+  /** @throws as {@link contextTree}. */
   static async scan(
-    { directory, name, ignore: ignoreText }: Omit<ContextInput, 'kind' | 'selections'>,
+    input: Omit<ContextInput, 'kind' | 'selections'>,
     tools: ContextTools,
   ): Promise<ScannedContext> {
-    const ignore = ignoreText === undefined ? undefined : parseIgnoreFile(ignoreText.text, ignoreText.name);
-    const root = await contextRoot(directory);
-    return cancellable(tools, `cannot list the context '${directory}'`, async (cancel) => {
-      const top: ContextEntry = { kind: 'directory', mode: TOP_MODE };
-      const denied = new Set<string>();
-      const entries: [string, ContextEntry][] = [];
-      const filter = { exclude: ignore?.matcher };
-      await walk(diskTree(root, top, denied, tools, cancel), walkTop('/', top), filter, ({ at, entry }) =>
-        entries.push([at, entry]),
-      );
-      const tree = new MapTree<ContextEntry>(entries, top);
-      return new ScannedContext(root, name, ignore, tree, denied);
+    return cancellable(tools, `cannot list the context '${input.directory}'`, async (cancel) => {
+      return new ScannedContext(input.name, input.ignore, await contextTree(input, tools, cancel));
     });
   }
 
@@ -121,20 +95,21 @@ export class ScannedContext {
     }
     const files = paths.filter((path) => selected.get(path)?.kind === 'file');
     await this.#hash(files, selected, tools);
-    return { ...this.#assemble(paths, selected), leftOut: leftOut.sort() };
+    const { rootOnlyPatterns } = this.#found;
+    return { ...this.#assemble(paths, selected), leftOut: leftOut.sort(), rootOnlyPatterns };
   }
 
   async #select({ source, select }: ContextSelection, into: Map<string, ContextEntry>): Promise<void> {
-    const denied = this.#denied;
+    const { denied } = this.#found;
     const tree: SourceTree<ContextEntry> = {
-      stat: (path) => this.#tree.stat(path),
+      stat: (path) => this.#found.tree.stat(path),
       list: (directories) => {
         for (const directory of directories) {
           if (denied.has(directory)) {
             throw this.#permissionDenied(directory);
           }
         }
-        return this.#tree.list(directories);
+        return this.#found.tree.list(directories);
       },
     };
     const found = await selectSources(tree, source, select ?? LITERAL);
@@ -166,20 +141,26 @@ export class ScannedContext {
 
   async #missing(source: string, at: string): Promise<DefinitionError | HostError> {
     const path = at.slice(1);
-    const denied = [...this.#denied].find((directory) =>
+    const denied = [...this.#found.denied].find((directory) =>
       at.startsWith(`${directory === '/' ? '' : directory}/`),
     );
     if (denied !== undefined) {
       return this.#permissionDenied(denied);
     }
     const message = `there is no '${source}' in ${this.#shown()}`;
-    const pattern = this.#ignore === undefined ? undefined : decidingPattern(this.#ignore.matcher, path);
+    const { ignore } = this.#found;
+    const pattern = ignore === undefined ? undefined : decidingPattern(ignore.matcher, path);
     const exists = await lstat(this.#hostPath(at)).then(
       () => true,
       () => false,
     );
-    if (this.#ignore !== undefined && pattern !== undefined && exists) {
-      const { name } = this.#ignore;
+    if (this.#ignore !== undefined && !('text' in this.#ignore) && exists) {
+      return new DefinitionError(`${message}: ${this.#ignore.name} leaves it out`, {
+        code: 'E_COPY_SOURCE_MISSING',
+      });
+    }
+    if (ignore !== undefined && pattern !== undefined && exists) {
+      const { name } = ignore;
       return new DefinitionError(
         `${message}: line ${pattern.line} of '${name}' hides it: '${pattern.text}'`,
         {
@@ -189,7 +170,7 @@ export class ScannedContext {
       );
     }
     const directory = posix.dirname(at);
-    const names = (this.#tree.list([directory])[0] ?? []).map(({ name }) => name);
+    const names = (this.#found.tree.list([directory])[0] ?? []).map(({ name }) => name);
     const near = nearName(posix.basename(at), names);
     return new DefinitionError(message, {
       code: 'E_COPY_SOURCE_MISSING',
@@ -201,23 +182,21 @@ export class ScannedContext {
   }
 
   #permissionDenied(directory: string): HostError {
-    const path = this.#hostPath(directory);
-    return new HostError(`cannot list '${path}': permission denied`, {
-      code: 'E_IO',
-      errno: 'EACCES',
-      path,
-      hint: 'an ignore file can leave it out',
-    });
+    return permissionDenied(this.#hostPath(directory));
   }
 
   #shown(): string {
+    if (this.#name === 'contextMount') {
+      return 'the contextMount';
+    }
     return this.#name === 'context'
       ? `the build context '${this.#root}'`
       : `the context '${this.#name}' ('${this.#root}')`;
   }
 
   #hostPath(path: string): string {
-    return path === '/' ? this.#root : `${this.#root}${path}`;
+    const { hostPath } = this.#found.tree.stat(path) ?? {};
+    return hostPath ?? (path === '/' ? this.#root : `${this.#root}${path}`);
   }
 
   /** Plans and messages to the worker are JSON; a name that is not text would silently become another. */
@@ -260,7 +239,7 @@ export class ScannedContext {
   #assemble(
     paths: readonly string[],
     selected: ReadonlyMap<string, ContextEntry>,
-  ): Omit<ContextFiles, 'leftOut'> {
+  ): Omit<ContextFiles, 'leftOut' | 'rootOnlyPatterns'> {
     const files: InputFile[] = [];
     const summary: [string, string][] = [];
     for (const path of paths) {
@@ -302,64 +281,6 @@ export class ScannedContext {
 
 function expectOf({ sizeBytes, mtimeNs, ctimeNs }: FileFacts): NonNullable<InputFile['expect']> {
   return { sizeBytes, mtimeNs, ctimeNs };
-}
-
-/** What the user named may be a link to the directory. */
-async function contextRoot(directory: string): Promise<string> {
-  try {
-    const found = await stat(directory);
-    if (!found.isDirectory()) {
-      throw new DefinitionError(`the context '${directory}' is not a directory`, { code: 'E_LOCAL_NOT_DIR' });
-    }
-    return await realpath(directory);
-  } catch (cause) {
-    if (cause instanceof DefinitionError) {
-      throw cause;
-    }
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') {
-      throw new DefinitionError(`there is no context at '${directory}'`, {
-        code: 'E_LOCAL_DIR_MISSING',
-        cause,
-      });
-    }
-    throw new HostError(`cannot look at the context '${directory}'`, {
-      code: 'E_IO',
-      errno: code,
-      path: directory,
-      cause,
-    });
-  }
-}
-
-function diskTree(
-  root: string,
-  top: ContextEntry,
-  denied: Set<string>,
-  { native, signal }: ContextTools,
-  cancel: CancelToken,
-): SourceTree<ContextEntry> {
-  return {
-    stat: () => top,
-    async list(directories) {
-      signal?.throwIfAborted();
-      const wanted = directories.map((path) => pathBytes(path.slice(1)));
-      const listings = JSON.parse(await native.scanDirectories(root, wanted, cancel)) as (
-        | ListingRow[]
-        | null
-      )[];
-      return listings.map((rows, index) => {
-        if (rows === null) {
-          denied.add(directories[index] as string);
-          return [];
-        }
-        return rows.map(([name, kind, mode, sizeBytes, dev, ino, mtimeNs, ctimeNs, link]) => {
-          const facts = { sizeBytes, dev, ino, mtimeNs, ctimeNs };
-          return { name, entry: link === undefined ? { kind, mode, facts } : { kind, mode, facts, link } };
-        });
-      });
-    },
-  };
 }
 
 async function cancellable<T>(

@@ -18,9 +18,11 @@ import type { CancelToken, FileFacts, NativeAddon, ScanEntry } from '../native/a
 import { fromNative } from '../native/error.ts';
 import { sha256Digest } from '../oci/digest.ts';
 import type { InputFilter } from '../patterns/ignore-spec.ts';
+import { rootOnlyPatterns } from '../patterns/root-only.ts';
 import type { InputFile } from '../worker/protocol.ts';
 import { type HashTools, hashFiles, type ToHash } from './hash-files.ts';
 import { selectPythonModules } from './select-python-modules.ts';
+import { factsOf } from './stat-facts.ts';
 
 export interface ScannedInput extends ScannedFiles {
   /** For the worker, which reads the user's files when it copies them. Sorted by path. */
@@ -214,7 +216,7 @@ async function selectBelow(input: LocalInput, tools: ScanTools, cancel: CancelTo
     findings: {
       linksOutside,
       unfiltered: [...bulky].filter(([, selected]) => selected).map(([directory]) => directory),
-      rootOnlyPatterns: rootOnlyPatterns(
+      rootOnlyPatterns: missedPatterns(
         input.filter,
         entries.map(({ path }) => path),
       ),
@@ -247,21 +249,13 @@ function filterFunction(filter: InputFilter): Ignores {
   }
 }
 
-/** Patterns that matched nothing where they look, while the same name is further down. */
-function rootOnlyPatterns(filter: InputFilter, paths: readonly string[]): string[] {
+function missedPatterns(filter: InputFilter, paths: readonly string[]): string[] {
   if (filter.kind !== 'patterns') {
     return [];
   }
-  const patterns = filter.matcher.rootOnlyPatterns();
-  if (patterns.length === 0) {
-    return [];
-  }
-  const atRoot = paths.filter((path) => !path.includes('/'));
-  const deeper = new Set(paths.filter((path) => path.includes('/')).map((path) => posix.basename(path)));
-  return patterns.filter((pattern) => {
-    const one = filter.matcher.onlyPattern(pattern);
-    return !atRoot.some((name) => one.matches(name)) && [...deeper].some((name) => one.matches(name));
-  });
+  const atTop = paths.filter((path) => !path.includes('/'));
+  const below = paths.filter((path) => path.includes('/')).map((path) => posix.basename(path));
+  return rootOnlyPatterns(filter.matcher, atTop, new Set(below));
 }
 
 type FollowedLink =
@@ -354,16 +348,6 @@ function assemble(selection: Selection, facts: readonly FileFacts[]): ScannedInp
 
 function normalMode(mode: number): number {
   return (mode & 0o111) === 0 ? FILE_MODE : EXECUTABLE_MODE;
-}
-
-function factsOf(found: BigStats): Candidate['facts'] {
-  return {
-    dev: String(found.dev),
-    ino: String(found.ino),
-    sizeBytes: Number(found.size),
-    mtimeNs: String(found.mtimeNs),
-    ctimeNs: String(found.ctimeNs),
-  };
 }
 
 /** Plans and messages to the worker are JSON; a name that is not text would silently become another. */

@@ -39,6 +39,32 @@ export function inputFilter(method: string, ignore: unknown, syntax: IgnoreSynta
   );
 }
 
+/**
+ * A function that says what is taken, instead of what is left out.
+ *
+ * @throws {DefinitionError} `E_IGNORE_AND_CONDITION`, `E_ARG_TYPE`
+ */
+export function conditionFilter(method: string, condition: unknown, ignore: unknown): InputFilter {
+  if (ignore !== undefined) {
+    throw new DefinitionError(`${method}(): give 'ignore' or 'condition', not both`, {
+      code: 'E_IGNORE_AND_CONDITION',
+    });
+  }
+  if (typeof condition !== 'function') {
+    throw new DefinitionError(`${method}(): 'condition' must be a function`, { code: 'E_ARG_TYPE' });
+  }
+  const includes = condition as (path: string) => boolean;
+  let ignores = negations.get(includes);
+  if (ignores === undefined) {
+    ignores = (path: string) => !includes(path);
+    negations.set(includes, ignores);
+  }
+  return { kind: 'predicate', ignores };
+}
+
+/** One negation for one condition, so that equal calls declare equal inputs. */
+const negations = new WeakMap<object, IgnorePredicate>();
+
 /** @throws {DefinitionError} `E_ARG_TYPE` */
 export function ignoreSyntax(method: string, value: unknown, otherwise: IgnoreSyntax): IgnoreSyntax {
   if (value === undefined || value === 'dockerignore' || value === 'gitignore') {
@@ -49,6 +75,24 @@ export function ignoreSyntax(method: string, value: unknown, otherwise: IgnoreSy
   });
 }
 
+const predicateNumbers = new WeakMap<object, number>();
+let predicates = 0;
+
+/** Tells filters of one process apart. Two functions are equal only if they are the same one. */
+export function filterIdentity(filter: InputFilter): Json {
+  if (filter.kind !== 'predicate') {
+    return describeFilter(filter);
+  }
+  let number = predicateNumbers.get(filter.ignores);
+  if (number === undefined) {
+    predicates += 1;
+    number = predicates;
+    predicateNumbers.set(filter.ignores, number);
+  }
+  return number;
+}
+
+/** For the recipe hash. */
 export function describeFilter(filter: InputFilter): Json {
   switch (filter.kind) {
     case 'none':

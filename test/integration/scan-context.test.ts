@@ -370,6 +370,27 @@ describe('which ignore file', () => {
     expect(await findIgnoreFile(join(tree.path, 'sub'))).toBeUndefined();
   });
 
+  test('in the other order one beside the Dockerfile comes in between, and only those inside of the context count (C101)', async () => {
+    await using tree = await temporaryTree({
+      'ctx/.dockerignore': 'top',
+      'ctx/sub/.dockerignore': 'beside',
+      'ctx/sub/D.dockerignore': 'named',
+      'ctx-2/.dockerignore': 'other',
+      'ctx-2/D.dockerignore': 'other',
+    });
+    const context = join(tree.path, 'ctx');
+    const nearest = async (dockerfile?: string) => {
+      const path = dockerfile === undefined ? undefined : join(tree.path, dockerfile);
+      const found = await findIgnoreFile(context, path, 'nearest');
+      return found !== undefined && 'text' in found ? found.text : undefined;
+    };
+    expect(await nearest('ctx/sub/D')).toBe('named');
+    expect(await nearest('ctx/sub/Other')).toBe('beside');
+    expect(await nearest('ctx/Other')).toBe('top');
+    expect(await nearest('ctx-2/D')).toBe('top');
+    expect(await nearest()).toBe('top');
+  });
+
   test('something else than a file is refused', async () => {
     await using tree = await temporaryTree({ '.dockerignore': null });
     await expect(findIgnoreFile(tree.path)).rejects.toThrow(code('E_LOCAL_FILE_MISSING'));
@@ -377,7 +398,7 @@ describe('which ignore file', () => {
 });
 
 test.skipIf(!canMakeUsers())(
-  'what an ordinary user may not read matters only where it is selected',
+  'what an ordinary user may not read matters only where it is selected (C157)',
   async () => {
     const where = stage('without-ids');
     try {

@@ -45,6 +45,7 @@ export function surroundings(given: Surroundings = {}): PlanSurroundings & Graph
       scanInput(input, { native: plainScan, statCache, now: () => BigInt(Date.now()) * 1_000_000n }),
     resolver,
     readDockerfile: async ({ file }) => (file.kind === 'text' ? file : undefined),
+    contextsOf: async () => ({ files: new Map(), given: new Map(), warnings: [], rootOnlyPatterns: [] }),
     convertDockerfile: async () => {
       throw new Error('these surroundings know no Dockerfiles');
     },

@@ -13,6 +13,7 @@ const VALUES = [
   'Image',
   'IntegrityError',
   'InternalError',
+  'Mount',
   'RemoteError',
   'Secret',
   'StepError',

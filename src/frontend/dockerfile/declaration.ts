@@ -3,7 +3,7 @@ import type { DeviceRequest, GpuRequest, Ulimit } from '../../graph/action.ts';
 import type { BuildSecret } from '../../secret/build-secret.ts';
 import type { Secret } from '../../secret/secret.ts';
 import type { SshAgentSpec } from '../../secret/ssh-agent-spec.ts';
-import type { ContextIgnore } from './context-input.ts';
+import type { ContextIgnore, ContextPart } from './context-input.ts';
 import type { NamedContextSpec } from './named-context.ts';
 import type { Entitlement } from './request.ts';
 
@@ -13,8 +13,11 @@ export const MAX_DOCKERFILE_BYTES = 16 * 1024 * 1024;
 export interface DockerfileDeclaration {
   readonly file: DockerfileSource;
   readonly context: ContextSource;
-  /** Undefined: the ignore file beside the Dockerfile or in the context decides. */
+  /** Undefined: an ignore file decides, which is looked for as `ignoreFiles` says. */
   readonly ignore: ContextIgnore | undefined;
+  readonly ignoreFiles: IgnoreFileOrder;
+  /** Files of this machine by path in the context; nothing ignores them. */
+  readonly contextFiles: Readonly<Record<string, string>>;
   readonly buildArgs: Readonly<Record<string, string>>;
   readonly target: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
@@ -36,6 +39,12 @@ export interface DockerfileDeclaration {
   readonly stepGpus: readonly GpuRequest[];
 }
 
+/**
+ * `docker`: the ignore file beside the Dockerfile that has its name, or the one at the top of the context. `nearest` (B8.4):
+ * also `.dockerignore` beside the Dockerfile, in between; and only files inside of the context.
+ */
+export type IgnoreFileOrder = 'docker' | 'nearest';
+
 export type DockerfileSource =
   /** Absolute path on this machine. */
   | { readonly kind: 'path'; readonly path: string }
@@ -46,6 +55,8 @@ export type DockerfileSource =
 export type ContextSource =
   /** Absolute. */
   | { readonly kind: 'directory'; readonly path: string }
+  /** What a Mount holds is the whole context. */
+  | { readonly kind: 'mount'; readonly parts: readonly ContextPart[] }
   /** A git repository, an archive or a Dockerfile somewhere else. */
   | { readonly kind: 'remote'; readonly url: string }
   /** A tar archive, or a Dockerfile, from standard input. */
@@ -55,6 +66,8 @@ export type ContextSource =
 /** Everything that only some callers say. */
 export const PLAIN_DECLARATION: Omit<DockerfileDeclaration, 'file' | 'context'> = Object.freeze({
   ignore: undefined,
+  ignoreFiles: 'docker',
+  contextFiles: Object.freeze({}),
   buildArgs: Object.freeze({}),
   target: undefined,
   labels: Object.freeze({}),

@@ -1,12 +1,16 @@
 /** Definitions from Dockerfiles: `fromDockerfile` and `dockerfileCommands` (A1.7 and A2.16 of the Image API). */
-import { basename } from 'node:path';
+import { basename, posix } from 'node:path';
 import type { DeviceRequest, Ulimit } from '../../graph/action.ts';
+import type { IgnoreSyntax } from '../../patterns/file-pattern-matcher.ts';
+import { describeFilter, type IgnoreSpec, ignoreSyntax, inputFilter } from '../../patterns/ignore-spec.ts';
 import { type BuildSecret, parseBuildSecret } from '../../secret/build-secret.ts';
 import { parseSshAgent, type SshAgentSpec } from '../../secret/ssh-agent-spec.ts';
+import type { ContextIgnore } from '../dockerfile/context-input.ts';
 import {
   type ContextSource,
   type DockerfileDeclaration,
   type DockerfileSource,
+  type IgnoreFileOrder,
   PLAIN_DECLARATION,
 } from '../dockerfile/declaration.ts';
 import { type NamedContextSpec, parseNamedContextFlag } from '../dockerfile/named-context.ts';
@@ -25,6 +29,7 @@ import {
 import { baseLayer, FACTORY_OPTIONS, type FactoryOptions } from './base-definitions.ts';
 import { type DockerfileStep, type LayerDefinition, label } from './layer-definition.ts';
 import { absoluteLocalPath, type LocalPath } from './local-path.ts';
+import { describeMount, Mount } from './mount.ts';
 import { addPythonSteps, parseAddPython } from './standalone-python.ts';
 import { NO_STEP_OPTIONS, recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
 
@@ -32,16 +37,27 @@ import { NO_STEP_OPTIONS, recipeOf, STEP_OPTIONS, type StepOptions, stepOptions 
 interface ContextOptions {
   /** @defaultValue the working directory of the process */
   readonly contextDir?: LocalPath;
+  /** Instead of `contextDir` and `ignore`: the tree of the mount is the context. What instructions use of it is part of the key. */
+  readonly contextMount?: Mount;
   /**
-   * What is left out of the context. Selected files are part of the key, the patterns are not.
-   * @defaultValue `<Dockerfile>.dockerignore`, or `.dockerignore` of the context
+   * What is left out of the context. Selected files are part of the key, the patterns are not. `[]` leaves nothing out.
+   * @defaultValue an ignore file of the context
    */
-  readonly ignore?: readonly string[];
+  readonly ignore?: IgnoreSpec;
+  /** @defaultValue `dockerignore` */
+  readonly ignoreSyntax?: IgnoreSyntax;
   /** Values of ARG. Part of the key of the steps that see them. @defaultValue none */
   readonly buildArgs?: Readonly<Record<string, string>>;
 }
 
-export type DockerfileCommandsOptions = StepOptions & ContextOptions;
+export type DockerfileCommandsOptions = StepOptions &
+  ContextOptions & {
+    /**
+     * Files of this machine by their path in the context, beside its own and over them. No ignore pattern is about them.
+     * Path, mode and content are part of the key where an instruction uses them. @defaultValue none
+     */
+    readonly contextFiles?: Readonly<Record<string, LocalPath>>;
+  };
 
 export interface FromDockerfileOptions extends FactoryOptions, StepOptions, ContextOptions {
   /** Series of a CPython to put above the image, as a layer of its own: `3.12`, `3.14t`. Its release is part of the key. */
@@ -53,6 +69,12 @@ export interface FromDockerfileOptions extends FactoryOptions, StepOptions, Cont
    * the Dockerfile is then one in the context.
    */
   readonly context?: string | AsyncIterable<Uint8Array>;
+  /**
+   * Which ignore file counts without `ignore`. `nearest`: the first of `<Dockerfile>.dockerignore`, `.dockerignore` beside it
+   * and `.dockerignore` of the context that is inside of the context. `docker`: as its tools do, without the second and with
+   * the first wherever it is. Not part of the key. @defaultValue `nearest`
+   */
+  readonly ignoreFiles?: IgnoreFileOrder;
   /** Over those of the Dockerfile. */
   readonly labels?: Readonly<Record<string, string>>;
   /** Further contexts by name: a directory, `docker-image://…`, `oci-layout://…`, `target:…`, or a URL. */
@@ -84,12 +106,13 @@ export interface DockerfileText {
   readonly name?: string;
 }
 
-const CONTEXT_OPTIONS = ['contextDir', 'ignore', 'buildArgs'];
+const CONTEXT_OPTIONS = ['contextDir', 'contextMount', 'ignore', 'ignoreSyntax', 'buildArgs'];
 const DOCKERFILE_OPTIONS = [
   'addPython',
   ...CONTEXT_OPTIONS,
   'target',
   'context',
+  'ignoreFiles',
   'labels',
   'buildContexts',
   'noCacheFilter',
@@ -120,6 +143,7 @@ export function fromDockerfile(
     ...contextParts(method, options),
     file,
     context,
+    ignoreFiles: ignoreFilesOption(method, options),
     target: stringOption(method, options, 'target'),
     labels: stringRecord(method, options, 'labels'),
     contexts: namedContexts(method, options),
@@ -140,7 +164,10 @@ export function fromDockerfile(
   };
   const words = [shownSource(file)];
   const base = {
-    ...baseLayer(method, options, words, { kind: 'dockerfile', declaration: Object.freeze(declaration) }),
+    ...baseLayer(method, forRecipe(method, options), words, {
+      kind: 'dockerfile',
+      declaration: Object.freeze(declaration),
+    }),
     ...common,
   };
   return addPython === undefined ? { base } : { base, python: pythonLayer(method, addPython) };
@@ -185,14 +212,17 @@ export function dockerfileCommands(args: readonly unknown[]): LayerDefinition | 
   const method = 'dockerfileCommands';
   const { values, options } = splitOptions(args);
   const lines = flattenStrings(method, values);
-  knownOptions(method, options, [...STEP_OPTIONS, ...CONTEXT_OPTIONS]);
+  knownOptions(method, options, [...STEP_OPTIONS, ...CONTEXT_OPTIONS, 'contextFiles']);
   const common = stepOptions(method, options);
+  const context = contextSource(method, options);
+  const contextFiles = contextFilesOption(method, options.contextFiles);
   if (lines.length === 0) {
     return undefined;
   }
   const step = dockerfileStep(`${method}()`, lines, {
     ...contextParts(method, options),
-    context: contextSource(method, options),
+    context,
+    contextFiles,
     stepEnv: common.env,
     stepSecrets: common.secrets,
     stepGpus: common.gpu,
@@ -203,9 +233,22 @@ export function dockerfileCommands(args: readonly unknown[]): LayerDefinition | 
     steps: [step],
     ...common,
     keyExtras: {},
-    recipe: [lines, recipeOf(options)],
+    recipe: [lines, recipeOf(forRecipe(method, options))],
     diagnostics: [],
     requirements: [],
+  };
+}
+
+/** Options with what is no literal value described. */
+function forRecipe(method: string, options: Options): Options {
+  const { contextMount, ignore, ignoreSyntax: syntax } = options;
+  return {
+    ...options,
+    contextMount: contextMount instanceof Mount ? describeMount(contextMount) : undefined,
+    ignored:
+      ignore === undefined
+        ? undefined
+        : describeFilter(inputFilter(method, ignore, ignoreSyntax(method, syntax, 'dockerignore'))),
   };
 }
 
@@ -230,7 +273,21 @@ function dockerfileSource(method: string, path: unknown, context: ContextSource)
 }
 
 function contextSource(method: string, options: Options): ContextSource {
-  const { context, contextDir, ignore } = options;
+  const { context, contextDir, contextMount, ignore } = options;
+  if (contextMount !== undefined) {
+    if (!(contextMount instanceof Mount)) {
+      throw definitionError('E_ARG_TYPE', `${method}(): 'contextMount' must be a Mount`);
+    }
+    const other = ['context', 'contextDir', 'ignore'].find((name) => options[name] !== undefined);
+    if (other !== undefined) {
+      throw definitionError(
+        'E_ARG_TYPE',
+        `${method}(): 'contextMount' is instead of '${other}'`,
+        other === 'ignore' ? 'give ignore to Mount.fromLocalDir()' : undefined,
+      );
+    }
+    return { kind: 'mount', parts: Mount.partsOf(contextMount) };
+  }
   if (context === undefined) {
     return { kind: 'directory', path: absoluteLocalPath(method, 'contextDir', contextDir ?? '.') };
   }
@@ -251,12 +308,54 @@ function contextSource(method: string, options: Options): ContextSource {
 
 function contextParts(method: string, options: Options): Pick<DockerfileDeclaration, 'ignore' | 'buildArgs'> {
   return {
-    ignore:
-      options.ignore === undefined
-        ? undefined
-        : { name: "the option 'ignore'", text: stringArray(method, 'ignore', options.ignore).join('\n') },
+    ignore: contextIgnore(method, options),
     buildArgs: stringRecord(method, options, 'buildArgs'),
   };
+}
+
+const IGNORE_NAME = "the option 'ignore'";
+
+/** Lists in the usual syntax mean what a file of them means, so that errors can name the line. */
+function contextIgnore(method: string, options: Options): ContextIgnore | undefined {
+  const { ignore } = options;
+  const syntax = ignoreSyntax(method, options.ignoreSyntax, 'dockerignore');
+  if (ignore === undefined) {
+    return undefined;
+  }
+  const filter = inputFilter(method, ignore, syntax);
+  if (!Array.isArray(ignore) || syntax === 'gitignore') {
+    return { name: IGNORE_NAME, filter };
+  }
+  // A list has no comments.
+  const lines = (ignore as string[]).map((each) => (each.startsWith('#') ? `\\${each}` : each));
+  return { name: IGNORE_NAME, text: lines.join('\n') };
+}
+
+function ignoreFilesOption(method: string, { ignoreFiles = 'nearest' }: Options): IgnoreFileOrder {
+  if (ignoreFiles !== 'nearest' && ignoreFiles !== 'docker') {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'ignoreFiles' is 'nearest' or 'docker'`);
+  }
+  return ignoreFiles;
+}
+
+function contextFilesOption(method: string, given: unknown): Readonly<Record<string, string>> {
+  if (given === undefined) {
+    return {};
+  }
+  if (!isPlainObject(given)) {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'contextFiles' must be an object of paths`);
+  }
+  const entries = Object.entries(given).map(([path, file]) => {
+    const at = posix.resolve('/', path);
+    if (path.includes('\0') || at === '/' || path.endsWith('/')) {
+      throw definitionError(
+        'E_ARG_TYPE',
+        `${method}(): '${path}' cannot be the path of a file in the context`,
+      );
+    }
+    return [at, absoluteLocalPath(method, 'contextFiles', file)] as const;
+  });
+  return Object.freeze(Object.fromEntries(entries));
 }
 
 function namedContexts(method: string, options: Options): Readonly<Record<string, NamedContextSpec>> {

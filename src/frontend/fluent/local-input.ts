@@ -2,7 +2,7 @@
 import { canonicalJson } from '../../base/canonical-json.ts';
 import { sha256Hex } from '../../base/sha256.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { describeFilter, type InputFilter } from '../../patterns/ignore-spec.ts';
+import { filterIdentity, type InputFilter } from '../../patterns/ignore-spec.ts';
 
 export interface LocalInput {
   /** What must be there. */
@@ -69,24 +69,10 @@ export interface InputFindings {
 /** Implemented by `local/scan-input.ts`. */
 export type ScanInput = (input: LocalInput) => Promise<ScannedFiles>;
 
-const predicateNumbers = new WeakMap<object, number>();
-let predicates = 0;
-
 /**
  * A name that equal declarations share and different ones do not; it tells inputs of several images of one build apart.
- * Two functions are equal only if they are the same one.
  */
 export function inputName(input: LocalInput): string {
   const { filter, ...rest } = input;
-  let described: unknown = describeFilter(filter);
-  if (filter.kind === 'predicate') {
-    let number = predicateNumbers.get(filter.ignores);
-    if (number === undefined) {
-      predicates += 1;
-      number = predicates;
-      predicateNumbers.set(filter.ignores, number);
-    }
-    described = number;
-  }
-  return `local-${sha256Hex(canonicalJson({ ...rest, filter: described })).slice(0, 32)}`;
+  return `local-${sha256Hex(canonicalJson({ ...rest, filter: filterIdentity(filter) })).slice(0, 32)}`;
 }

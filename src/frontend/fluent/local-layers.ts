@@ -4,6 +4,7 @@ import type { Json } from '../../base/canonical-json.ts';
 import { normalPath } from '../../base/normal-path.ts';
 import type { IgnoreSyntax } from '../../patterns/file-pattern-matcher.ts';
 import {
+  conditionFilter,
   describeFilter,
   type IgnoreSpec,
   type InputFilter,
@@ -158,26 +159,10 @@ export function copyLocalDir(localPath: unknown, remote: unknown, given: unknown
 function filterOf(method: string, options: Options): InputFilter {
   const { condition, ignore } = options;
   const syntax = ignoreSyntax(method, options.ignoreSyntax, 'gitignore');
-  if (condition === undefined) {
-    return inputFilter(method, ignore, syntax);
-  }
-  if (ignore !== undefined) {
-    throw definitionError('E_IGNORE_AND_CONDITION', `${method}(): give 'ignore' or 'condition', not both`);
-  }
-  if (typeof condition !== 'function') {
-    throw definitionError('E_ARG_TYPE', `${method}(): 'condition' must be a function`);
-  }
-  const includes = condition as (path: string) => boolean;
-  let ignores = negations.get(includes);
-  if (ignores === undefined) {
-    ignores = (path: string) => !includes(path);
-    negations.set(includes, ignores);
-  }
-  return { kind: 'predicate', ignores };
+  return condition === undefined
+    ? inputFilter(method, ignore, syntax)
+    : conditionFilter(method, condition, ignore);
 }
-
-/** One negation for one condition, so that equal calls declare equal inputs. */
-const negations = new WeakMap<object, (path: string) => boolean>();
 
 function copied(
   method: string,

@@ -17,6 +17,7 @@ import {
   type ScanInput,
   type ScannedFiles,
 } from './local-input.ts';
+import { type ContextsOf, declarationOf, type PlannedContext, planContexts } from './plan-contexts.ts';
 import { type BaseSurroundings, type RegistryAuth, type ResolvedBase, resolveBase } from './resolve-base.ts';
 import { resolveLayers } from './resolve-layers.ts';
 import { type StandalonePython, standalonePython } from './standalone-python.ts';
@@ -73,6 +74,7 @@ export interface PlanSurroundings extends BaseSurroundings {
   /** What is worth saying about a secret before its values are read. @defaultValue nothing */
   readonly secretWarnings?: (secret: Secret) => Promise<readonly SecretWarning[]>;
   readonly scan: ScanInput;
+  readonly contextsOf: ContextsOf;
 }
 
 /**
@@ -91,13 +93,15 @@ export async function planImage(
   const base = await resolveBase(first.base as NonNullable<LayerDefinition['base']>, options, surroundings);
   const inputs = [...layers.flatMap(inputsOf), ...mounts.map((mount) => mount.input)];
   const scanned = await scanAll(inputs, surroundings.scan);
+  const contexts = await planContexts(layers, base.platform, surroundings.contextsOf);
   const found = (input: LocalInput) => scanned.get(inputName(input)) as ScannedFiles;
 
   let forced = false;
   const plans = layers.map((layer, index) => {
     forced ||= layer.forceBuild;
     refuseSameVolume(layer.method, layer.volumes ?? [], surroundings.settings.environment);
-    return planLayer(layer, index === 0 ? base : undefined, base.builderVersion, forced, found);
+    const own = index === 0 ? base : undefined;
+    return planLayer(layer, own, base.builderVersion, forced, found, contexts.get(index));
   });
   const secretFindings = await Promise.all(
     layers.map(async (layer, index) => await findingsOfSecrets(layer, index, surroundings)),
@@ -112,6 +116,9 @@ export async function planImage(
       ...callDiagnostics(layers),
       ...secretFindings.flat(),
       ...inputDiagnostics(layers, found),
+      ...[...contexts].flatMap(([layer, context]) =>
+        contextDiagnostics(context).map((each) => ({ ...each, layer })),
+      ),
       ...mounts.flatMap(({ input }) => findingsOf(found(input))),
       ...(options.lint === true ? lint(layers) : []),
     ],
@@ -189,6 +196,7 @@ function planLayer(
   builderVersion: BuilderVersion,
   forceBuild: boolean,
   found: (input: LocalInput) => ScannedFiles,
+  context: PlannedContext | undefined,
 ): LayerPlan {
   const steps = [...(base?.steps ?? []), ...layer.steps];
   checkDockerfiles(layer.steps);
@@ -209,6 +217,12 @@ function planLayer(
   for (const input of mountedInputs(steps)) {
     mounted = { ...mounted, ...fileMap(found(input).entries) };
   }
+  for (const [path, entry] of context?.given ?? []) {
+    contextFiles[path] = { ...planFile(entry), size: entry.sizeBytes };
+  }
+  if (context !== undefined && context.files.size > 0) {
+    mounted = fileMap(context.files);
+  }
   const plan = {
     method: layer.method,
     commands,
@@ -222,7 +236,7 @@ function planLayer(
     env: { ...layer.env },
     secrets: layer.secrets.map((secret) => secret.identity),
     gpu: layer.gpu,
-    buildArgs: { ...buildArgsOf(layer) },
+    buildArgs: { ...declarationOf(layer)?.buildArgs },
     volumes: (layer.volumes ?? []).map(planOfVolume),
     registryAuth: base?.registryAuth ?? null,
     buildFunction: null,
@@ -240,17 +254,6 @@ function checkDockerfiles(steps: readonly Step[]): void {
       parseDockerfile(text, { name });
     }
   }
-}
-
-function buildArgsOf({ base, steps }: LayerDefinition): Readonly<Record<string, string>> {
-  const [only] = steps;
-  const declaration =
-    base?.kind === 'dockerfile'
-      ? base.declaration
-      : only?.kind === 'dockerfile'
-        ? only.declaration
-        : undefined;
-  return declaration?.buildArgs ?? {};
 }
 
 /** B2.1: every field that counts, by name; a field that is added to the plan is not in the hash by accident. */
@@ -310,11 +313,11 @@ async function scanAll(inputs: readonly LocalInput[], scan: ScanInput): Promise<
   return new Map([...unique.keys()].map((name, index) => [name, results[index] as ScannedFiles]));
 }
 
-function fileMap(entries: ReadonlyMap<string, InputEntry>): Record<string, PlanFile> {
+function fileMap(entries: ReadonlyMap<string, Omit<InputEntry, 'sizeBytes'>>): Record<string, PlanFile> {
   return Object.fromEntries([...entries].map(([path, entry]) => [path, planFile(entry)]));
 }
 
-function planFile({ sha256, mode, link }: InputEntry): PlanFile {
+function planFile({ sha256, mode, link }: Omit<InputEntry, 'sizeBytes'>): PlanFile {
   return { sha256, mode, ...(link === undefined ? {} : { link }) };
 }
 
@@ -327,12 +330,7 @@ export function findingsOf({ findings }: Pick<ScannedFiles, 'findings'>): Diagno
       message: `${list(findings.unfiltered)} will be in the image; pass ignore to leave it out`,
     });
   }
-  for (const pattern of findings.rootOnlyPatterns) {
-    found.push({
-      code: 'W_IGNORE_ROOT_ONLY',
-      message: `the pattern '${pattern}' matches nothing at the top of the directory; '**/${pattern}' would match below`,
-    });
-  }
+  found.push(...findings.rootOnlyPatterns.map(rootOnly));
   if (findings.linksOutside.length > 0) {
     found.push({
       code: 'W_SYMLINK_OUTSIDE',
@@ -340,6 +338,15 @@ export function findingsOf({ findings }: Pick<ScannedFiles, 'findings'>): Diagno
     });
   }
   return found;
+}
+
+function rootOnly(pattern: string): Diagnostic {
+  const message = `the pattern '${pattern}' matches nothing at the top of the directory; '**/${pattern}' would match below`;
+  return { code: 'W_IGNORE_ROOT_ONLY', message };
+}
+
+function contextDiagnostics(context: PlannedContext): Diagnostic[] {
+  return [...context.warnings, ...context.rootOnlyPatterns.map(rootOnly)];
 }
 
 function forceLeft(method: string, layer: number): Diagnostic {

@@ -138,11 +138,7 @@ RUN echo two > /two
     const from = (options: object) => thrown(() => Image.fromDockerfile(path, options));
     expect(from({ buildArgs: { A: 1 } })).toBe('E_ARG_TYPE');
     expect(from({ no: 1 })).toBe('E_UNKNOWN_OPTION');
-    expect(from({ contextMount: {} })).toBe('E_UNKNOWN_OPTION');
     expect(from({ addPython: '3.12.1' })).toBe('E_PYTHON_MICRO');
-    expect(thrown(() => base().dockerfileCommands('RUN x', { contextFiles: {} } as object))).toBe(
-      'E_UNKNOWN_OPTION',
-    );
     expect(thrown(() => base().dockerfileCommands(7 as never))).toBe('E_NOT_STRINGS');
     expect(thrown(() => Image.fromDockerfile(7 as never))).toBe('E_ARG_TYPE');
     expect(base().dockerfileCommands()).toBeInstanceOf(Image);
