@@ -843,7 +843,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     }
     const files: InputFile[] = [];
     for (const { input } of only.graph.mounts) {
-      files.push(...(await inputs.scan(input, this.#signalOf(options))).files);
+      files.push(...(await inputs.mounted(input, this.#signalOf(options))).files);
     }
     const { platform } = only.graph;
     const config = configWithMounts(only.graph);

@@ -27,6 +27,7 @@ import type { LayerId } from '../solver/op.ts';
 import { type KnownVertex, type Solution, solve } from '../solver/solve.ts';
 import { type Annotation, annotationsOf } from './annotations.ts';
 import { resolveBaseImage } from './base-resolver.ts';
+import { BuildValidation } from './build-validation.ts';
 import { BuildWarnings, warningsOfFiles } from './build-warnings.ts';
 import { inlineCache, portableIds } from './cache-export.ts';
 import type { ImportedCaches } from './cache-import.ts';
@@ -111,7 +112,9 @@ export async function solveImages(
     options.onEvent?.(event);
   };
   const emit: Emit = (event) => onEvent({ timeMs: parts.now(), ...event } as BuildEvent);
-  const inputs = new BuildInputs(parts.store.stats, parts.now);
+  const { settings, store, now } = parts;
+  const validation = new BuildValidation(settings.buildValidation, now(), store.dir);
+  const inputs = new BuildInputs(store.stats, now, validation.check);
   const mode = options.ignoreCache === true ? 'ignore' : options.forceBuild === true ? 'force' : 'use';
   await using dockerfiles = new Dockerfiles(parts, {
     signal,
@@ -181,6 +184,7 @@ export async function solveImages(
       diagnostics.filter(({ source }) => source === undefined),
     );
     warnings.add(index, await warningsOfFiles(layers, (input) => inputs.scan(input, signal)));
+    warnings.add(index, validation.diagnostics);
   }
   const solved = images.map((image, index) =>
     describe(

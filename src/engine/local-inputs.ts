@@ -14,24 +14,43 @@ import { type ScannedInput as Scan, scanInput } from '../local/scan-input.ts';
 import type { StatCache } from '../local/stat-cache.ts';
 import { native } from '../native/addon.ts';
 import type { LocalInputs, ScannedInput } from '../ops/op-context.ts';
+import type { InputFile } from '../worker/protocol.ts';
 
 export class BuildInputs implements LocalInputs {
   readonly #statCache: StatCache;
   readonly #now: () => number;
+  readonly #check: (files: readonly InputFile[]) => void;
   readonly #inputs = new Map<string, LocalInput | ContextInput>();
   readonly #scans = new Map<string, Promise<Scan>>();
   /** By directory and ignore file; many declarations share one. */
   readonly #contexts = new Map<string, Promise<ScannedContext>>();
   readonly #contextFiles = new Map<string, Promise<ContextFiles>>();
 
-  constructor(statCache: StatCache, now: () => number) {
+  /**
+   * @param check - Told of the files of every input of the build, when they are known. Not of what containers get when they start.
+   */
+  constructor(
+    statCache: StatCache,
+    now: () => number,
+    check: (files: readonly InputFile[]) => void = () => undefined,
+  ) {
+    this.#check = check;
     this.#statCache = statCache;
     this.#now = now;
   }
 
   scan(input: LocalInput, signal: AbortSignal): Promise<Scan> {
     const name = this.add(input);
-    return once(this.#scans, name, () => scanInput(input, this.#tools(signal)));
+    return once(this.#scans, name, async () => {
+      const scanned = await scanInput(input, this.#tools(signal));
+      this.#check(scanned.files);
+      return scanned;
+    });
+  }
+
+  /** What a container gets when it starts is as it is then. */
+  async mounted(input: LocalInput, signal: AbortSignal): Promise<Scan> {
+    return await scanInput(input, this.#tools(signal));
   }
 
   /** The files that a declaration selects of its context. */
@@ -43,7 +62,9 @@ export class BuildInputs implements LocalInputs {
         ScannedContext.scan(whole, this.#tools(signal)),
       );
       try {
-        return await context.files(input.selections, this.#tools(signal));
+        const found = await context.files(input.selections, this.#tools(signal));
+        this.#check(found.files);
+        return found;
       } catch (error) {
         throw error instanceof DefinitionError && error.line === undefined && input.place !== undefined
           ? withPlace(error, input.place.text, input.place.location)

@@ -131,6 +131,23 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'python3'))('local files', () 
     expect(Object.keys(JSON.parse(ran.stdout).default.mounts[0].files)).toEqual(['/root/beside.py']);
   });
 
+  test('a file that changes while a build runs: an error, or a warning in the result', async () => {
+    bench.write({ 'watched/one': '1', 'watched/late': 'x' });
+    const late = bench.at('watched/late');
+    // The context is looked at when all inputs of the images are known; the filter is called then, after the build began.
+    const make = (text: string) =>
+      busyboxImage().copyLocalDir(bench.at('watched'), '/w', {
+        condition: (path) => {
+          if (path === 'one') {
+            writeFileSync(late, text);
+          }
+          return true;
+        },
+      });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await expect(engine.build([make('a')])).rejects.toMatchObject({ code: 'E_FILE_CHANGED_DURING_BUILD' });
+  });
+
   test('copies land where the call says, by default at the same path (C92) (C93) (C94)', async () => {
     bench.write({
       'work/requirements.txt': 'r',

@@ -18,6 +18,7 @@ export type DiagnosticCode =
   | 'W_COPY_UNFILTERED'
   | 'W_DOTENV_MISSING'
   | 'W_EXPORT_LOST'
+  | 'W_FILE_CHANGED_DURING_BUILD'
   | 'W_FORCE_BUILD_LEFT'
   | 'W_IGNORE_ROOT_ONLY'
   | 'W_ORDER'
