@@ -55,6 +55,11 @@ import type * as api from './frontend/fluent/image-engine.ts';
 import type { PlatformName } from './frontend/fluent/layer-definition.ts';
 import { type ImagePlan, planImage } from './frontend/fluent/plan.ts';
 import type { VolumeStore } from './frontend/fluent/volume-store.ts';
+import {
+  type DockerfileExport,
+  type DockerfileSurroundings,
+  toDockerfile,
+} from './frontend/fluent/to-dockerfile.ts';
 import { LayerStore } from './layer/layer-store.ts';
 import { hostPythonSeries } from './local/host-python.ts';
 import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './oci/platform.ts';
@@ -254,6 +259,19 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
    * ```
    */
   async plan(image: Image, options: api.PlanOptions = {}): Promise<ImagePlan> {
+    return await this.#planning((surroundings) => planImage(image, options, surroundings));
+  }
+
+  /**
+   * The image as one Dockerfile and the files that it needs.
+   *
+   * @throws {DefinitionError} `E_NO_DOCKERFILE` for what no Dockerfile can say.
+   */
+  async toDockerfile(image: Image, options: api.PlanOptions = {}): Promise<DockerfileExport> {
+    return await this.#planning((surroundings) => toDockerfile(image, options, surroundings));
+  }
+
+  async #planning<T>(work: (surroundings: DockerfileSurroundings) => Promise<T>): Promise<T> {
     const { settings, environment, store, now } = this.#parts;
     const inputs = new BuildInputs(store.stats, now);
     const signal = this.#signalOf({});
@@ -263,7 +281,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       again: false,
       severalPlatforms: false,
     });
-    return await planImage(image, options, {
+    return await work({
       settings,
       readDockerfile: (declaration) => dockerfiles.read(declaration),
       platform: formatPlatform(hostPlatform()) as PlatformName,

@@ -62,6 +62,7 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A local Python module has compiled parts, which may not run in the image.',
   },
+  E_NO_DOCKERFILE: { who: 'definition', meaning: 'An image does something that no Dockerfile can say.' },
   E_REQUIREMENTS_NESTED: {
     who: 'definition',
     meaning: 'A requirements file names other local files, which do not travel with it.',

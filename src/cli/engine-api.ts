@@ -40,6 +40,15 @@ export interface PlanOptions {
   readonly lint?: boolean;
 }
 
+export interface ExportedDockerfile {
+  readonly text: string;
+  readonly context: Readonly<
+    Record<string, { readonly localPath?: string; readonly mode: number; readonly link?: string }>
+  >;
+  readonly buildContexts: Readonly<Record<string, string>>;
+  readonly secrets: readonly string[];
+}
+
 export interface DefinedPlan {
   readonly platform: string;
   readonly layers: readonly {
@@ -124,6 +133,7 @@ export interface InspectedImage {
 export interface EngineLike extends AsyncDisposable {
   /** Without network and without executing anything. */
   plan(image: DefinedImage, options?: PlanOptions): Promise<DefinedPlan>;
+  toDockerfile(image: DefinedImage, options?: PlanOptions): Promise<ExportedDockerfile>;
   build(images: readonly DefinedImage[], options?: BuildOptions): Promise<readonly BuiltImage[]>;
   /** What a Dockerfile says of itself; nothing is built. */
   describeDockerfile(image: DefinedImage, options?: DescribeOptions): Promise<DescribedDockerfile>;

@@ -19,7 +19,13 @@ import type { Platform } from '../oci/platform.ts';
 import type { Dockerfiles } from './dockerfiles.ts';
 import type { BuildInputs } from './local-inputs.ts';
 
-const NOTHING: PlannedContext = { files: new Map(), given: new Map(), warnings: [], rootOnlyPatterns: [] };
+const NOTHING: PlannedContext = {
+  files: new Map(),
+  given: new Map(),
+  warnings: [],
+  rootOnlyPatterns: [],
+  complete: false,
+};
 
 export function contextsOf(dockerfiles: Dockerfiles, inputs: BuildInputs, signal: AbortSignal): ContextsOf {
   return async (declaration, { platform, environment, layer, continues }) => {
@@ -47,12 +53,14 @@ export function contextsOf(dockerfiles: Dockerfiles, inputs: BuildInputs, signal
       }
       throw error;
     }
+    const known = knownInputs(graph);
     const scans = await Promise.all(
-      knownInputs(graph).map(async (input) => [input, await inputs.contextFiles(input, signal)] as const),
+      known.map(async (input) => [input, await inputs.contextFiles(input, signal)] as const),
     );
     return {
       ...plannedFiles(scans),
       warnings: graph.warnings,
+      complete: known.length === graph.contextInputs.size,
       rootOnlyPatterns: [...new Set(scans.flatMap(([, { rootOnlyPatterns }]) => rootOnlyPatterns))],
     };
   };
@@ -69,8 +77,8 @@ function knownInputs({ contextInputs, findings }: DockerfileGraph): readonly Con
 function plannedFiles(
   scans: readonly (readonly [ContextInput, ContextFiles])[],
 ): Pick<PlannedContext, 'files' | 'given'> {
-  const files = new Map<string, { sha256: string; mode: number; link?: string }>();
-  const given = new Map<string, { sha256: string; mode: number; sizeBytes: number }>();
+  const files = new Map<string, { sha256: string; mode: number; link?: string; hostPath?: string }>();
+  const given = new Map<string, { sha256: string; mode: number; sizeBytes: number; hostPath?: string }>();
   for (const [{ name, files: ofOptions = {} }, { files: found, summary }] of scans) {
     const parents = new Set(found.map(({ path }) => posix.dirname(path)));
     const prefix = name === 'context' || name === 'contextMount' ? '' : `${name}:`;
@@ -86,14 +94,18 @@ function plannedFiles(
       } else {
         const sha256 = (summary[path] ?? '').split(' ')[1] ?? '';
         if (prefix === '' && Object.hasOwn(ofOptions, path)) {
-          given.set(path, { sha256, mode, sizeBytes: file.expect?.sizeBytes ?? 0 });
+          given.set(path, { sha256, mode, sizeBytes: file.expect?.sizeBytes ?? 0, ...located(file) });
         } else {
-          files.set(prefix + path, { sha256, mode });
+          files.set(prefix + path, { sha256, mode, ...located(file) });
         }
       }
     }
   }
   return { files, given };
+}
+
+function located({ hostPath }: ContextFiles['files'][number]): { readonly hostPath?: string } {
+  return hostPath === undefined ? {} : { hostPath };
 }
 
 /** What is elsewhere is an image of which nothing is known, like any other. */

@@ -111,6 +111,7 @@ export function fakeEngine(script: FakeEngineScript = {}): {
     calls.opened = options;
     return {
       plan: (image) => (image as FakeImage).plan(),
+      toDockerfile: async () => ({ text: 'FROM scratch\n', context: {}, buildContexts: {}, secrets: [] }),
       build: async (images, buildOptions) => {
         calls.built = { images, options: buildOptions };
         await work(options.onEvent, buildOptions?.signal);

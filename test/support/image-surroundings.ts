@@ -45,7 +45,13 @@ export function surroundings(given: Surroundings = {}): PlanSurroundings & Graph
       scanInput(input, { native: plainScan, statCache, now: () => BigInt(Date.now()) * 1_000_000n }),
     resolver,
     readDockerfile: async ({ file }) => (file.kind === 'text' ? file : undefined),
-    contextsOf: async () => ({ files: new Map(), given: new Map(), warnings: [], rootOnlyPatterns: [] }),
+    contextsOf: async () => ({
+      files: new Map(),
+      given: new Map(),
+      warnings: [],
+      rootOnlyPatterns: [],
+      complete: true,
+    }),
     convertDockerfile: async () => {
       throw new Error('these surroundings know no Dockerfiles');
     },

@@ -1,5 +1,6 @@
 import { command } from '../command.ts';
-import type { DefinedPlan } from '../engine-api.ts';
+import type { CliContext } from '../context.ts';
+import type { DefinedPlan, EngineModule, ExportedDockerfile } from '../engine-api.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
 import { choice, flag } from '../option.ts';
 import { withEngine } from '../session.ts';
@@ -22,6 +23,12 @@ export default command({
       summary: 'Print the whole plan as JSON',
       detail: 'Prints one JSON object, with the plan of each export under its name.',
     }),
+    dockerfile: flag({
+      long: 'dockerfile',
+      summary: 'Print a Dockerfile that makes the same image',
+      detail:
+        'Prints one Dockerfile for each image, with the files that its context must hold as comments at its end. With `--json`, an object with the text and the files.',
+    }),
     lint: flag({
       long: 'lint',
       summary: 'Add warnings about style',
@@ -41,6 +48,10 @@ export default command({
     'Shows the layers of an image as the lines of a Dockerfile that would do the same. Reads local files; uses no network and runs nothing.',
   examples: [
     { purpose: 'See the steps of an image', command: 'tsbuild plan image.ts' },
+    {
+      purpose: 'Write a Dockerfile for other builders',
+      command: 'tsbuild plan --dockerfile image.ts > Dockerfile',
+    },
     { purpose: 'Compare two plans', command: 'tsbuild plan --json image.ts > plan.json' },
   ],
   async run({ options, operands }, context) {
@@ -55,6 +66,10 @@ export default command({
           signal: context.signal,
         })),
       );
+    }
+    if (options.dockerfile) {
+      context.stdout.write(await dockerfiles(loaded, options, context, module));
+      return 0;
     }
     const plans = await withEngine(context, module, { quiet: true }, async ({ engine }) => {
       const all: [loaded: LoadedImage, plan: DefinedPlan][] = [];
@@ -75,6 +90,46 @@ export default command({
     return 0;
   },
 });
+
+async function dockerfiles(
+  loaded: readonly LoadedImage[],
+  {
+    platform,
+    json,
+  }: { readonly platform: 'linux/amd64' | 'linux/arm64' | undefined; readonly json: boolean },
+  context: CliContext,
+  module: EngineModule,
+): Promise<string> {
+  const exported = await withEngine(context, module, { quiet: true }, async ({ engine }) => {
+    const all: [loaded: LoadedImage, exported: ExportedDockerfile][] = [];
+    for (const each of loaded) {
+      all.push([each, await engine.toDockerfile(each.image, platform === undefined ? {} : { platform })]);
+    }
+    return all;
+  });
+  return json
+    ? `${terminalJson(Object.fromEntries(exported.map(([{ exportName }, each]) => [exportName, each])), 2)}\n`
+    : exported.map(([, each]) => dockerfileText(each)).join('\n');
+}
+
+function dockerfileText({ text, context, buildContexts, secrets }: ExportedDockerfile): string {
+  const files = Object.entries(context).map(
+    ([path, { mode, localPath, link }]) =>
+      `# ${path}: ${link === undefined ? mode.toString(8).padStart(4, '0') : `-> ${link}`}${localPath === undefined ? '' : ` ${localPath}`}`,
+  );
+  const flags = [
+    ...Object.entries(buildContexts).map(([name, value]) => `# --build-context ${name}=${value}`),
+    ...secrets.map((id) => `# --secret id=${id}`),
+  ];
+  return neutraliseLines(
+    [
+      text.trimEnd(),
+      ...(files.length === 0 ? [] : ['', '# The context must hold', ...files]),
+      ...(flags.length === 0 ? [] : ['', '# The build needs', ...flags]),
+      '',
+    ].join('\n'),
+  );
+}
 
 function planText(name: string, plan: DefinedPlan): string {
   const lines = [`# ${name}, ${plan.platform}`];

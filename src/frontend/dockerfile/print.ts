@@ -24,7 +24,7 @@ export function printDockerfile(dockerfile: Dockerfile): string {
     ...directiveLines(directives),
     // Ends the directives, so that no comment below is taken for one.
     '',
-    ...instructions.flatMap((instruction) => instructionLines(instruction, directives.escape)),
+    ...instructions.flatMap((instruction) => printInstruction(instruction, directives.escape)),
     '',
   ].join('\n');
 }
@@ -37,7 +37,8 @@ function directiveLines({ syntax, escape: escapeCharacter, check }: Directives):
   ];
 }
 
-function instructionLines(
+/** @returns Its lines, bodies of heredocs included. */
+export function printInstruction(
   instruction: FromInstruction | StageInstruction,
   escapeCharacter: string,
 ): string[] {

@@ -11,6 +11,7 @@ import type { Image } from './image.ts';
 import type { PlatformName } from './layer-definition.ts';
 import type { ImagePlan } from './plan.ts';
 import type { VolumeMap } from './volume.ts';
+import type { DockerfileExport } from './to-dockerfile.ts';
 
 interface Watched {
   /** Called with every event. @defaultValue nobody is told */
@@ -81,6 +82,7 @@ export interface PushOptions extends Watched {
 /** Options arrive here normalised: no unknown names, right types. Every method builds what it needs first. */
 export interface ImageEngine {
   plan(image: Image, options: PlanOptions): Promise<ImagePlan>;
+  toDockerfile(image: Image, options: PlanOptions): Promise<DockerfileExport>;
   /** In parallel, each shared layer once. The results are in the order of `images`. */
   build(images: readonly Image[], options: BuildOptions): Promise<readonly BuiltImage[]>;
   /** `command` takes the place of CMD. */

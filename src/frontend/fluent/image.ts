@@ -32,6 +32,7 @@ import { type AddLocalPythonSourceOptions, addLocalPythonSource } from './python
 import type { StepOptions } from './step-options.ts';
 import * as terminal from './terminal-options.ts';
 import { type UvSyncOptions, uvSync } from './uv-sync.ts';
+import type { DockerfileExport } from './to-dockerfile.ts';
 
 /** The chain as a list that grows at its end and is shared by branches. */
 interface Link {
@@ -605,6 +606,21 @@ export class Image {
   async plan(options?: PlanOptions): Promise<ImagePlan> {
     const normal = terminal.planOptions(options);
     return (await defaultEngine()).plan(this, normal);
+  }
+
+  /**
+   * The chain as one Dockerfile and the files that its context must hold, without network and without executing anything.
+   * What a Dockerfile cannot say is in `notes` and left out, or an error where the image would be another. Secrets are ids.
+   *
+   * @example
+   * ```ts
+   * const { text, context, secrets } = await image.toDockerfile();
+   * ```
+   * @throws {DefinitionError} `E_NO_DOCKERFILE`, and what `plan()` throws.
+   */
+  async toDockerfile(options?: PlanOptions): Promise<DockerfileExport> {
+    const normal = terminal.planOptions(options);
+    return (await defaultEngine()).toDockerfile(this, normal);
   }
 
   /**

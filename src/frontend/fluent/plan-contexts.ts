@@ -8,12 +8,19 @@ import type { InputEntry } from './local-input.ts';
 
 export interface PlannedContext {
   /** By path in the context. A path that ends in `/` is an empty directory; `name:/path` is in a named context. */
-  readonly files: ReadonlyMap<string, Omit<InputEntry, 'sizeBytes'>>;
+  readonly files: ReadonlyMap<string, Omit<InputEntry, 'sizeBytes'> & Located>;
   /** Those of `contextFiles`. */
-  readonly given: ReadonlyMap<string, InputEntry>;
+  readonly given: ReadonlyMap<string, InputEntry & Located>;
   readonly warnings: readonly RequestWarning[];
   /** Of the ignore file or the option. */
   readonly rootOnlyPatterns: readonly string[];
+  /** False: what an instruction takes depends on a base of which nothing is known here. */
+  readonly complete: boolean;
+}
+
+interface Located {
+  /** On this machine; absent for links. */
+  readonly hostPath?: string;
 }
 
 /** Implemented by the engine. Uses no network. */
