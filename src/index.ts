@@ -65,6 +65,8 @@ export type {
   VolumeMap,
   VolumeMountOptions,
 } from './frontend/fluent/volume.ts';
+export type { DockerfileContextFile, DockerfileExport } from './frontend/fluent/to-dockerfile.ts';
+export type { VolumeFromNameOptions, VolumeMap, VolumeMountOptions } from './frontend/fluent/volume.ts';
 export { Volume } from './frontend/fluent/volume.ts';
 export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';
 export type { SecretFromDotenvOptions, SecretFromNameOptions } from './secret/secret.ts';

@@ -40,6 +40,8 @@ const TYPES = [
   'DescribedDockerfile',
   'Diagnostic',
   'DockerfileCommandsOptions',
+  'DockerfileContextFile',
+  'DockerfileExport',
   'DockerfileText',
   'EngineBuildOptions',
   'EngineOptions',

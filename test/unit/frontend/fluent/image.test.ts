@@ -208,17 +208,17 @@ describe('arguments', () => {
 });
 
 describe('local files', () => {
-  test('row 81: a relative remote path is refused', () => {
+  test('a relative remote path is refused (C81)', () => {
     expect(() => base.addLocalFile('a', 'b')).toThrow(code('E_REMOTE_PATH_RELATIVE'));
     expect(() => base.addLocalDir('a', 'b')).toThrow(code('E_REMOTE_PATH_RELATIVE'));
   });
 
-  test('row 80: a trailing slash appends the base name', () => {
+  test('a trailing slash appends the base name (C80)', () => {
     expect(base.addLocalFile('x/model.py', '/app/').mounts[0]?.input.fileAt).toBe('/app/model.py');
     expect(base.addLocalFile('x/model.py', '//app//m.py').mounts[0]?.input.fileAt).toBe('/app/m.py');
   });
 
-  test('row 83: no layer may follow a pending mount; further mounts may', () => {
+  test('no layer may follow a pending mount; further mounts may (C83)', () => {
     const mounted = base.addLocalDir('a', '/a').addLocalFile('b', '/b');
     expect(mounted.mounts).toHaveLength(2);
     for (const call of [
@@ -239,7 +239,7 @@ describe('local files', () => {
     expect(() => loose.addLocalFile?.('x')).toThrow(code('E_ARG_TYPE'));
   });
 
-  test('row 95: ignore and condition exclude each other', () => {
+  test('ignore and condition exclude each other (C95)', () => {
     expect(() => base.copyLocalDir('a', '/a', { ignore: [], condition: () => true })).toThrow(
       code('E_IGNORE_AND_CONDITION'),
     );

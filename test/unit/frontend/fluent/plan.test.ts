@@ -396,7 +396,7 @@ describe('local files', () => {
     );
   });
 
-  test('row 78: a pending mount adds no layer', async () => {
+  test('a pending mount adds no layer (C78)', async () => {
     await using tree = await temporaryTree({ 'config/a': '1', 'config/b/c': '2' });
     const plan = await planOf(base.addLocalDir(join(tree.path, 'config'), '/app/config/'));
     expect(plan.layers).toHaveLength(1);
@@ -405,7 +405,7 @@ describe('local files', () => {
     ]);
   });
 
-  test('row 84: copy: true adds one', async () => {
+  test('copy: true adds one, and later steps are allowed (C84)', async () => {
     await using tree = await temporaryTree({ 'a.txt': '1' });
     const image = base.addLocalFile(join(tree.path, 'a.txt'), '/app/', { copy: true }).runCommands('x');
     const layer = (await planOf(image)).layers[1];
@@ -413,10 +413,12 @@ describe('local files', () => {
     expect(Object.keys(layer?.contextMount?.files ?? {})).toEqual(['/app/a.txt']);
   });
 
-  test('rows 91, 93: copyLocalFile', async () => {
+  test('copyLocalFile (C91)', async () => {
     await using tree = await temporaryTree({ 'config.yaml': '1', 'my file': '2', 'dir/x': '3' });
-    const layer = await last(base.copyLocalFile(join(tree.path, 'config.yaml'), '/app/other.yaml'));
-    expect(layer?.commands).toEqual(['FROM base', 'COPY /config.yaml /app/other.yaml']);
+    const layer = await last(base.copyLocalFile(join(tree.path, 'config.yaml'), '/app/config.yaml'));
+    expect(layer?.commands).toEqual(['FROM base', 'COPY /config.yaml /app/config.yaml']);
+    const later = await planOf(base.copyLocalFile(join(tree.path, 'config.yaml'), '/x').runCommands('x'));
+    expect(later.layers).toHaveLength(3);
     expect(Object.keys(layer?.contextFiles ?? {})).toEqual(['/config.yaml']);
     expect(await lastLines(base.copyLocalFile(join(tree.path, 'my file'), '/a b'))).toEqual([
       'FROM base',
@@ -427,7 +429,7 @@ describe('local files', () => {
     expect(Object.keys(directory?.contextMount?.files ?? {})).toEqual(['/x']);
   });
 
-  test('row 92: the default destination is the same path', async () => {
+  test('the default destination is the same path', async () => {
     await using tree = await temporaryTree({ 'requirements.txt': '1', 'conf/a.yml': '2' });
     const cwd = process.cwd();
     process.chdir(tree.path);
@@ -445,7 +447,7 @@ describe('local files', () => {
 
   const files = async (image: Image) => Object.keys((await last(image))?.contextMount?.files ?? {});
 
-  test('rows 95 to 100: what is selected', async () => {
+  test('what is selected (C95) (C96) (C97) (C98) (C99) (C100)', async () => {
     await using tree = await temporaryTree({
       'a/b.pyc': '',
       'a/__pycache__/x': '',
@@ -455,6 +457,8 @@ describe('local files', () => {
       '.gitignore': '',
       'node_modules/x/y': '',
       '.git/config': '',
+      'a/node_modules/z': '',
+      'a/.git/config': '',
     });
     const { path } = tree;
     expect(await files(base.copyLocalDir(path, '/x', { condition: (name) => name.endsWith('.py') }))).toEqual(
