@@ -102,7 +102,7 @@ export const ERROR_CODES = {
   },
   E_FILE_CHANGED_DURING_BUILD: {
     who: 'definition',
-    meaning: 'An input file changed while the build read it.',
+    meaning: 'An input file changed after the build began, or between being read and being copied.',
   },
   E_SECRET_TYPE: { who: 'definition', meaning: 'Something that is not a Secret where a Secret belongs.' },
   E_SECRET_KEY: { who: 'definition', meaning: 'A variable name that is not one.' },

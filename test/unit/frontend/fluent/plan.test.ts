@@ -480,7 +480,7 @@ describe('local files', () => {
     expect(await files(base.addLocalDir(path, '/x', { copy: true, ignore: only }))).toEqual(['/x/a/m.py']);
     expect(await codes(base.copyLocalDir(path, '/app'))).toEqual(['W_COPY_UNFILTERED']);
     expect(await codes(base.copyLocalDir(path, '/app', { ignore }))).toEqual([]);
-    const root = base.addLocalDir(path, '/x', { copy: true, ignore: ['*.py', '.git', 'node_modules'] });
+    const root = base.addLocalDir(path, '/x', { copy: true, ignore: ['*.py', '**/.git', '**/node_modules'] });
     expect(await codes(root)).toEqual(['W_IGNORE_ROOT_ONLY']);
     await expect(planOf(base.addLocalDir(path, '/x', { ignore: ['['] }))).rejects.toThrow(
       code('E_BAD_PATTERN'),
