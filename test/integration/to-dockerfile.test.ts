@@ -299,6 +299,16 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('toDockerfile', () => {
         "RUN export DEBIAN_FRONTEND='noninteractive'; apt-get install -y git",
       ]),
     );
+    const python = await engine.toDockerfile(
+      Image.fromRegistry('debian:13', {
+        addPython: '3.12',
+        setupDockerfileCommands: ['RUN true', 'USER root'],
+      }),
+    );
+    expect(python.notes).toHaveLength(1);
+    expect(python.text).toContain('FROM debian:13 AS tsbuild-0\n');
+    expect(python.text).toMatch(/^FROM tsbuild-0 AS tsbuild-0-stage-0\nRUN true\nUSER root$/m);
+    expect(python.text).toContain('COPY --from=python:3.12-slim /usr/local/ /usr/local/\n');
     const uv = await engine.toDockerfile(Image.debianSlim({ pythonVersion: '3.12' }).uvPipInstall('x[y]'));
     expect(uv.text).toContain('FROM python:3.12-slim-trixie AS tsbuild-0\n');
     expect(uv.text).toContain('COPY --from=ghcr.io/astral-sh/uv:latest /uv /.uv/uv\n');

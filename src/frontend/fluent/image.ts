@@ -29,6 +29,7 @@ import type { ImagePlan } from './plan.ts';
 import { type PoetryOptions, poetryInstallFromFile } from './poetry-install.ts';
 import * as registryBases from './registry-bases.ts';
 import { type AddLocalPythonSourceOptions, addLocalPythonSource } from './python-source-layer.ts';
+import * as registryBases from './registry-bases.ts';
 import type { StepOptions } from './step-options.ts';
 import * as terminal from './terminal-options.ts';
 import { type UvSyncOptions, uvSync } from './uv-sync.ts';

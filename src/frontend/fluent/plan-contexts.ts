@@ -59,7 +59,8 @@ export async function planContexts(
     const declaration = declarationOf(definition);
     if (declaration !== undefined) {
       const environment = new Map(state.environment);
-      const options = { platform, continues: layer > 0, environment, layer };
+      const continues = definition.base?.kind !== 'dockerfile';
+      const options = { platform, continues, environment, layer };
       planned.set(layer, await contextsOf(declaration, options));
     }
     for (const step of definition.steps) {

@@ -70,7 +70,8 @@ export async function toDockerfile(
   await writer.begin(first, base, contexts.get(0), surroundings);
   for (const [index, layer] of layers.entries()) {
     writer.comment(`${index + 1}/${layers.length} ${layer.method}`);
-    await writer.layer(layer, index === 0 ? base.steps : layer.steps, index, contexts.get(index));
+    const steps = [...(index === 0 ? base.steps : []), ...layer.steps];
+    await writer.layer(layer, steps, index, contexts.get(index));
   }
   for (const [index, { kind, input }] of mounts.entries()) {
     writer.comment(`files that are mounted when a container starts`);
@@ -155,13 +156,6 @@ class DockerfileWriter {
     index: number,
     context: PlannedContext | undefined,
   ): Promise<void> {
-    const [only] = steps;
-    if (only?.kind === 'dockerfile') {
-      const { file } = only.declaration;
-      const text = file.kind === 'text' ? file.text : '';
-      this.#whole(layer, only.declaration, text, `${layer.method}()`, index, context);
-      return;
-    }
     if (layer.gpu.length > 0) {
       this.#note(`${layer.method}() asks for a GPU; give the build one with --device`);
     }
@@ -184,6 +178,15 @@ class DockerfileWriter {
           } else {
             this.line(step.text);
           }
+          break;
+        case 'dockerfile': {
+          const { file } = step.declaration;
+          const text = file.kind === 'text' ? file.text : '';
+          this.#whole(layer, step.declaration, text, `${layer.method}()`, index, context);
+          break;
+        }
+        case 'copy-python':
+          this.#copyPython(layer.method, step.series);
           break;
         case 'copy-tool':
         case 'workdir':
@@ -273,7 +276,8 @@ class DockerfileWriter {
   ): void {
     const { method } = layer;
     const dockerfile = parseDockerfile(text, { name });
-    const continues = index > 0;
+    // A base that is a Dockerfile is what the text begins with.
+    const continues = this.#lines.length > 0;
     if (continues && this.#directives.escape !== '\\') {
       throw inexpressible(`${method}(): the Dockerfile of the base has another escape character`);
     }
@@ -371,6 +375,17 @@ class DockerfileWriter {
         };
       }
     }
+  }
+
+  /** The image of that series has it at the same place. */
+  #copyPython(method: string, series: string): void {
+    if (series.endsWith('t')) {
+      throw inexpressible(`${method}(): no image has a free-threaded Python to copy`);
+    }
+    this.#note(
+      `${method}() adds a relocatable Python; that of the image python:${series}-slim is the nearest`,
+    );
+    this.line(`COPY --from=python:${series}-slim /usr/local/ /usr/local/`);
   }
 
   #run(layer: LayerDefinition, step: RunStep): void {
