@@ -53,9 +53,9 @@ export type {
 } from './frontend/fluent/dockerfile-layers.ts';
 export { Image } from './frontend/fluent/image.ts';
 export type { PipOptions, UvPipOptions } from './frontend/fluent/install-layers.ts';
+export { Mount } from './frontend/fluent/mount.ts';
 export type { PyprojectOptions } from './frontend/fluent/pip-from-pyproject.ts';
 export type { PrivateReposOptions } from './frontend/fluent/pip-private-repos.ts';
-export { Mount } from './frontend/fluent/mount.ts';
 export type { ImagePlan, LayerPlan, MountPlan } from './frontend/fluent/plan.ts';
 export type { PoetryOptions } from './frontend/fluent/poetry-install.ts';
 export type { UvSyncOptions } from './frontend/fluent/uv-sync.ts';
@@ -66,6 +66,7 @@ export type {
   VolumeMountOptions,
 } from './frontend/fluent/volume.ts';
 export type { DockerfileContextFile, DockerfileExport } from './frontend/fluent/to-dockerfile.ts';
+export type { UvSyncOptions } from './frontend/fluent/uv-sync.ts';
 export type { VolumeFromNameOptions, VolumeMap, VolumeMountOptions } from './frontend/fluent/volume.ts';
 export { Volume } from './frontend/fluent/volume.ts';
 export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';

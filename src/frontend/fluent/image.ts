@@ -27,13 +27,12 @@ import { type PyprojectOptions, pipInstallFromPyproject } from './pip-from-pypro
 import { type PrivateReposOptions, pipInstallPrivateRepos } from './pip-private-repos.ts';
 import type { ImagePlan } from './plan.ts';
 import { type PoetryOptions, poetryInstallFromFile } from './poetry-install.ts';
-import * as registryBases from './registry-bases.ts';
 import { type AddLocalPythonSourceOptions, addLocalPythonSource } from './python-source-layer.ts';
 import * as registryBases from './registry-bases.ts';
 import type { StepOptions } from './step-options.ts';
 import * as terminal from './terminal-options.ts';
-import { type UvSyncOptions, uvSync } from './uv-sync.ts';
 import type { DockerfileExport } from './to-dockerfile.ts';
+import { type UvSyncOptions, uvSync } from './uv-sync.ts';
 
 /** The chain as a list that grows at its end and is shared by branches. */
 interface Link {

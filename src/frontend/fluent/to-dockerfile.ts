@@ -8,15 +8,16 @@ import type { NamedContextSpec } from '../dockerfile/named-context.ts';
 import { parseDockerfile } from '../dockerfile/parse.ts';
 import { printInstruction } from '../dockerfile/print.ts';
 import { definitionError } from './arguments.ts';
+import { copyWords } from './copy-file-step.ts';
 import { type Image, imageParts } from './image.ts';
 import type { PlanOptions } from './image-engine.ts';
-import { copyWords } from './install-layers.ts';
 import type { CopyLocalStep, LayerDefinition, RunStep, Step } from './layer-definition.ts';
 import type { LocalInput, ScannedFiles } from './local-input.ts';
 import type { PlanSurroundings } from './plan.ts';
 import { type ContextsOf, type PlannedContext, planContexts } from './plan-contexts.ts';
 import { PYTHON_ROOT } from './python-source-layer.ts';
 import { type ResolvedBase, resolveBase } from './resolve-base.ts';
+import { resolveLayers } from './resolve-layers.ts';
 
 /** A file that the context of the Dockerfile must hold. */
 export interface DockerfileContextFile {
@@ -62,7 +63,8 @@ export async function toDockerfile(
   options: PlanOptions,
   surroundings: DockerfileSurroundings,
 ): Promise<DockerfileExport> {
-  const { layers, mounts } = imageParts(image);
+  const { layers: calls, mounts } = imageParts(image);
+  const layers = await resolveLayers(calls, surroundings.scan);
   const [first] = layers as [LayerDefinition, ...LayerDefinition[]];
   const base = await resolveBase(first.base as NonNullable<LayerDefinition['base']>, options, surroundings);
   const contexts = await planContexts(layers, base.platform, surroundings.contextsOf);
@@ -77,13 +79,16 @@ export async function toDockerfile(
     writer.comment(`files that are mounted when a container starts`);
     await writer.copyFinal(input, `tsbuild/mount-${index}`);
     if (kind === 'pythonSource') {
-      writer.line(PYTHON_PATH_LINE);
+      writer.line(prependLine('PYTHONPATH', PYTHON_ROOT));
     }
   }
   return writer.result();
 }
 
-const PYTHON_PATH_LINE = `ENV PYTHONPATH=${PYTHON_ROOT}\${PYTHONPATH:+:$PYTHONPATH}`;
+/** Nothing is behind the value where the variable is not set. */
+function prependLine(name: string, value: string): string {
+  return `ENV ${name}=${value}\${${name}:+:$${name}}`;
+}
 
 /** Holds what grows along the chain. */
 class DockerfileWriter {
@@ -165,14 +170,14 @@ class DockerfileWriter {
     for (const step of steps) {
       switch (step.kind) {
         case 'run':
-          this.#run(layer, step);
+          await this.#run(layer, step, `tsbuild/${index}`);
           break;
         case 'copy-local':
           await this.#copy(step, `tsbuild/${index}`);
           break;
         case 'config':
           if (step.change.kind === 'prepend-env') {
-            this.line(PYTHON_PATH_LINE);
+            this.line(prependLine(step.change.name, step.change.value));
           } else if (step.text.includes('\n')) {
             throw inexpressible(`${layer.method}(): a value holds a line break`);
           } else {
@@ -388,11 +393,19 @@ class DockerfileWriter {
     this.line(`COPY --from=python:${series}-slim /usr/local/ /usr/local/`);
   }
 
-  #run(layer: LayerDefinition, step: RunStep): void {
+  async #run(layer: LayerDefinition, step: RunStep, directory: string): Promise<void> {
     if (step.timeoutMs !== undefined) {
       this.#note(`${layer.method}() has a time limit`);
     }
-    const flags = this.#secretMounts(layer).map((mount) => `--mount=${mount} `);
+    const mounts = this.#secretMounts(layer);
+    if (step.mounted !== undefined) {
+      const { at, inputs } = step.mounted;
+      for (const input of inputs) {
+        await this.#addFiles(input, directory);
+      }
+      mounts.unshift(`type=bind,source=${directory}${at},target=${at},rw`);
+    }
+    const flags = mounts.map((mount) => `--mount=${mount} `);
     const before = prelude(layer.env, step.lend);
     if (step.form === 'exec') {
       const variables = Object.entries(layer.env).map(([name, value]) => `${name}=${value}`);
