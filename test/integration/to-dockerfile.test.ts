@@ -272,6 +272,20 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('toDockerfile', () => {
     expect(buildContexts).toEqual({ 'tsbuild-base': `oci-layout://${layout}:v1` });
   });
 
+  test('local packages of Python are mounted for their step', async () => {
+    bench.write({
+      'packages/mine/__init__.py': "name = 'mine'\n",
+      // Says where packages go, which is all that the step asks.
+      'bin/python': { text: '#!/bin/sh\necho /site-packages\n', mode: 0o755 },
+    });
+    const image = busyboxImage()
+      .copyLocalFile(bench.at('bin/python'), '/bin/python')
+      .addPythonPackages(bench.at('packages/mine'));
+    expect((await engine.readFile(image, '/site-packages/mine/__init__.py')).toString()).toContain('mine');
+    const { text } = await same(image);
+    expect(text).toMatch(/^RUN --mount=type=bind,source=tsbuild\/\d+\/\S+,target=\S+,rw /m);
+  });
+
   test('what no Dockerfile can say is an error, what it leaves out is noted', async () => {
     const refused = async (image: Image) =>
       await engine.toDockerfile(image).then(
