@@ -54,12 +54,12 @@ import { Image } from './frontend/fluent/image.ts';
 import type * as api from './frontend/fluent/image-engine.ts';
 import type { PlatformName } from './frontend/fluent/layer-definition.ts';
 import { type ImagePlan, planImage } from './frontend/fluent/plan.ts';
-import type { VolumeStore } from './frontend/fluent/volume-store.ts';
 import {
   type DockerfileExport,
   type DockerfileSurroundings,
   toDockerfile,
 } from './frontend/fluent/to-dockerfile.ts';
+import type { VolumeStore } from './frontend/fluent/volume-store.ts';
 import { LayerStore } from './layer/layer-store.ts';
 import { hostPythonSeries } from './local/host-python.ts';
 import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './oci/platform.ts';

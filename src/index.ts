@@ -58,6 +58,7 @@ export type { PyprojectOptions } from './frontend/fluent/pip-from-pyproject.ts';
 export type { PrivateReposOptions } from './frontend/fluent/pip-private-repos.ts';
 export type { ImagePlan, LayerPlan, MountPlan } from './frontend/fluent/plan.ts';
 export type { PoetryOptions } from './frontend/fluent/poetry-install.ts';
+export type { DockerfileContextFile, DockerfileExport } from './frontend/fluent/to-dockerfile.ts';
 export type { UvSyncOptions } from './frontend/fluent/uv-sync.ts';
 export type {
   VolumeFileOptions,
@@ -65,9 +66,6 @@ export type {
   VolumeMap,
   VolumeMountOptions,
 } from './frontend/fluent/volume.ts';
-export type { DockerfileContextFile, DockerfileExport } from './frontend/fluent/to-dockerfile.ts';
-export type { UvSyncOptions } from './frontend/fluent/uv-sync.ts';
-export type { VolumeFromNameOptions, VolumeMap, VolumeMountOptions } from './frontend/fluent/volume.ts';
 export { Volume } from './frontend/fluent/volume.ts';
 export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';
 export type { SecretFromDotenvOptions, SecretFromNameOptions } from './secret/secret.ts';

@@ -323,6 +323,13 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('toDockerfile', () => {
     expect(python.text).toContain('FROM debian:13 AS tsbuild-0\n');
     expect(python.text).toMatch(/^FROM tsbuild-0 AS tsbuild-0-stage-0\nRUN true\nUSER root$/m);
     expect(python.text).toContain('COPY --from=python:3.12-slim /usr/local/ /usr/local/\n');
+    const named = await engine.toDockerfile(
+      base.runCommands('x', {
+        secrets: [Secret.fromName('s', { requiredKeys: ['KEY'] }), Secret.fromDotenv()],
+      }),
+    );
+    expect(named.secrets).toEqual(['KEY']);
+    expect(named.notes).toHaveLength(1);
     const uv = await engine.toDockerfile(Image.debianSlim({ pythonVersion: '3.12' }).uvPipInstall('x[y]'));
     expect(uv.text).toContain('FROM python:3.12-slim-trixie AS tsbuild-0\n');
     expect(uv.text).toContain('COPY --from=ghcr.io/astral-sh/uv:latest /uv /.uv/uv\n');

@@ -10,8 +10,8 @@ import type { BuiltImage } from './built-image.ts';
 import type { Image } from './image.ts';
 import type { PlatformName } from './layer-definition.ts';
 import type { ImagePlan } from './plan.ts';
-import type { VolumeMap } from './volume.ts';
 import type { DockerfileExport } from './to-dockerfile.ts';
+import type { VolumeMap } from './volume.ts';
 
 interface Watched {
   /** Called with every event. @defaultValue nobody is told */

@@ -426,10 +426,18 @@ class DockerfileWriter {
   }
 
   /** One id for every variable of a secret; another secret with a variable of that name gets another id. */
-  #secretMounts({ secrets }: LayerDefinition): string[] {
+  #secretMounts({ method, secrets }: LayerDefinition): string[] {
     const ids = new Map<string, string>();
     for (const secret of secrets) {
-      for (const name of secret.identity.keys) {
+      const { identity } = secret;
+      if (!('keys' in identity)) {
+        this.#note(
+          `${method}() has a secret whose variables are known when it is built; only those that it must have are given`,
+        );
+      }
+      const names =
+        'keys' in identity ? identity.keys : 'requiredKeys' in identity ? identity.requiredKeys : [];
+      for (const name of names) {
         let id = name;
         for (let number = 2; (this.#secretIds.get(id) ?? secret) !== secret; number += 1) {
           id = `${name}.${number}`;
