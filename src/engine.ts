@@ -265,6 +265,11 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   /**
    * The image as one Dockerfile and the files that it needs.
    *
+   * @example
+   * ```ts
+   * const { text, context } = await engine.toDockerfile(image);
+   * console.log(text, context);
+   * ```
    * @throws {DefinitionError} `E_NO_DOCKERFILE` for what no Dockerfile can say.
    */
   async toDockerfile(image: Image, options: api.PlanOptions = {}): Promise<DockerfileExport> {
