@@ -50,6 +50,7 @@ import { Store } from './engine/store.ts';
 import { Volumes } from './engine/volumes.ts';
 import { DefinitionError, StepError, UsageError } from './errors.ts';
 import type { BuiltImage } from './frontend/fluent/built-image.ts';
+import { gpuRequests } from './frontend/fluent/gpu-request.ts';
 import { Image } from './frontend/fluent/image.ts';
 import type * as api from './frontend/fluent/image-engine.ts';
 import type { PlatformName } from './frontend/fluent/layer-definition.ts';
@@ -96,6 +97,11 @@ export interface EngineOptions {
    * @defaultValue `/etc/cdi`, `/var/run/cdi`
    */
   readonly cdiDirs?: readonly string[];
+  /**
+   * What a step that asks for GPUs gets: any that are there in number, with a warning when they are of another type; only those of the
+   * type; or none, with a warning. In no key. @defaultValue TSBUILD_GPU_POLICY, or auto
+   */
+  readonly gpuPolicy?: 'auto' | 'strict' | 'ignore';
   /** @defaultValue process.env */
   readonly env?: NodeJS.ProcessEnv;
   /** Ends whatever the engine does. */
@@ -125,7 +131,11 @@ export interface EngineBuildOptions extends api.BuildOptions {
   readonly onWritten?: (written: WrittenOutput) => void;
 }
 
-export interface EngineRunOptions extends Omit<api.RunOptions, 'timeout' | 'encoding'>, ContainerOptions {
+export interface EngineRunOptions
+  extends Omit<api.RunOptions, 'timeout' | 'encoding' | 'gpu'>,
+    Omit<ContainerOptions, 'gpus'> {
+  /** As `RunOptions.gpu`; a list is ordered by preference. */
+  readonly gpu?: string | readonly string[];
   /** Which variant of the image to run. @defaultValue that of this machine */
   readonly platform?: Platform;
   /** Ask the registries again what the tags of base images mean. @defaultValue false */
@@ -442,13 +452,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       const chunks: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
       const timeoutMs =
         options.timeoutMs ?? (options.timeout === undefined ? undefined : options.timeout * 1000);
+      const gpus = gpuRequests('run', options.gpu, { lists: true });
       const { container, result } = await untilNothingIsLost(context, async () => {
         const container = await this.#container(image, options);
         const result = await runContainer(
           this.#parts,
           container,
           command,
-          { ...options, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
+          { ...options, gpus, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
           context,
           options.onOutput ?? ((stream, chunk) => chunks[stream].push(chunk)),
         );
@@ -984,6 +995,10 @@ function snapshotterOf({ TSBUILD_SNAPSHOT: text }: NodeJS.ProcessEnv): 'auto' | 
   }
 }
 
-function withOptions(settings: Settings, { offline }: EngineOptions): Settings {
-  return offline === undefined ? settings : { ...settings, offline: offline || settings.offline };
+function withOptions(settings: Settings, { offline, gpuPolicy }: EngineOptions): Settings {
+  return {
+    ...settings,
+    ...(offline === undefined ? {} : { offline: offline || settings.offline }),
+    ...(gpuPolicy === undefined ? {} : { gpuPolicy }),
+  };
 }

@@ -302,6 +302,10 @@ export const ERROR_CODES = {
     who: 'host',
     meaning: 'A step asks for a resource limit that this machine does not allow.',
   },
+  E_GPU_UNAVAILABLE: {
+    who: 'host',
+    meaning: 'A step asks for GPUs that this machine does not have, or not so many.',
+  },
   E_DEVICE_UNAVAILABLE: { who: 'host', meaning: 'A device that a step requires is not on this machine.' },
   E_CA_BUNDLE: { who: 'host', meaning: 'The certificate bundle of this machine cannot be read.' },
 

@@ -111,6 +111,7 @@ export interface RunOptions {
   readonly workdir?: string;
   readonly user?: string;
   readonly network?: 'host' | 'none';
+  readonly gpu?: string;
   readonly timeoutMs?: number;
   readonly platform?: Platform;
   readonly pull?: boolean;

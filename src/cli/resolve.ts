@@ -10,6 +10,7 @@ export interface TypedEngineOptions {
   readonly jobs?: number | undefined;
   readonly hostCa?: 'auto' | 'always' | 'never' | undefined;
   readonly offline?: boolean;
+  readonly gpuPolicy?: 'auto' | 'strict' | 'ignore' | undefined;
 }
 
 /**
@@ -23,6 +24,7 @@ export function resolveEngine(typed: TypedEngineOptions, context: CliContext): E
     ...(typed.jobs === undefined ? {} : { jobs: typed.jobs }),
     ...(typed.hostCa === undefined ? {} : { hostCa: typed.hostCa }),
     ...(typed.offline === true ? { offline: true } : {}),
+    ...(typed.gpuPolicy === undefined ? {} : { gpuPolicy: typed.gpuPolicy }),
   };
 }
 

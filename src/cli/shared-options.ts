@@ -99,6 +99,16 @@ export const ENGINE_OPTIONS = {
     defaultText: 'auto',
   }),
   offline: OFFLINE_OPTION,
+  gpuPolicy: choice({
+    long: 'gpu-policy',
+    valueName: 'POLICY',
+    words: ['auto', 'strict', 'ignore'],
+    summary: 'Which GPUs satisfy a step that asks for some',
+    detail:
+      'What a step or container that asks for GPUs gets. `auto` takes any that are there in number and warns when they are of another type, `strict` takes only those of the type, `ignore` lends none and warns. Where there are too few, it fails with `E_GPU_UNAVAILABLE` before it starts.',
+    defaultText: 'auto',
+    environment: 'TSBUILD_GPU_POLICY',
+  }),
 } as const;
 
 const PART = /^[a-z0-9][a-z0-9._-]*$/;

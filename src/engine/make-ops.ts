@@ -67,6 +67,7 @@ export function makeOps(
       agents: given.agent,
       volumes: volumesOf(parts, graphs),
       lentEnv: LENT_ENV,
+      gpuPolicy: settings.gpuPolicy,
     }),
     'source-local': sourceLocalOp(inputs),
     'source-image': sourceImageOp({ blobs: store.blobs, layers }, repositoryOfText),

@@ -2,6 +2,7 @@
 import { DefinitionError } from '../errors.ts';
 import type { VolumeMap } from '../frontend/fluent/volume.ts';
 import { refuseSameVolume, volumeMounts } from '../frontend/fluent/volume-mounts.ts';
+import type { GpuRequest } from '../graph/action.ts';
 import type { LayerContext } from '../layer/layer-store.ts';
 import type { ContainerConfig } from '../oci/image-config.ts';
 import type { Platform } from '../oci/platform.ts';
@@ -21,6 +22,8 @@ export interface ContainerOptions {
   readonly timeoutMs?: number;
   readonly stdin?: string | Uint8Array;
   readonly volumes?: VolumeMap;
+  /** Alternatives, the best first. */
+  readonly gpus?: readonly GpuRequest[];
 }
 
 export interface Container {
@@ -47,9 +50,9 @@ export async function runContainer(
   context: LayerContext,
   onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void,
 ): Promise<WorkerRunResult> {
-  const { layers: layerStore, worker } = parts;
+  const { layers: layerStore, worker, settings } = parts;
   const volumes = volumeMounts('run', options.volumes);
-  refuseSameVolume('run', volumes, parts.settings.environment);
+  refuseSameVolume('run', volumes, settings.environment);
   const argv = [...(config.Entrypoint ?? []), ...(command ?? config.Cmd ?? [])];
   if (argv.length === 0) {
     throw new DefinitionError('the image has neither an entrypoint nor a command', {
@@ -90,6 +93,9 @@ export async function runContainer(
       files,
       secretValues: Object.values(secrets),
       volumes: parts.volumes.mounted(volumes),
+      ...(options.gpus === undefined || options.gpus.length === 0
+        ? {}
+        : { gpus: options.gpus, gpuPolicy: settings.gpuPolicy }),
       ...(options.stdin === undefined ? {} : { stdinBase64: Buffer.from(options.stdin).toString('base64') }),
     },
     {

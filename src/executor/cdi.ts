@@ -95,6 +95,36 @@ export async function findDevices(
   return { edits: editsOf([...chosen.values()], warnings), warnings };
 }
 
+/** A device as a specification has it. */
+export interface DescribedDevice {
+  /** Qualified: `vendor.com/class=name`. */
+  readonly name: string;
+  /** Of its own on the host, without those of all devices of the specification. */
+  readonly nodes: readonly string[];
+  /** A file of the host that it needs and that is not there. */
+  readonly missing?: string;
+}
+
+/** All devices of a kind, sorted by name. */
+export async function describedDevices(
+  kind: string,
+  directories: readonly string[],
+): Promise<{ readonly devices: readonly DescribedDevice[]; readonly problems: readonly string[] }> {
+  const { devices, problems } = await readRegistry(directories);
+  const ofKind = [...devices.values()].filter(({ spec }) => spec.kind === kind);
+  return {
+    devices: ofKind.map((known) => {
+      const [missing] = absentFiles(known);
+      return {
+        name: known.name,
+        nodes: known.device.edits.deviceNodes.map(({ hostPath }) => hostPath),
+        ...(missing === undefined ? {} : { missing }),
+      };
+    }),
+    problems,
+  };
+}
+
 async function readRegistry(directories: readonly string[]): Promise<Registry> {
   const devices = new Map<string, KnownDevice>();
   const problems: string[] = [];

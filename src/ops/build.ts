@@ -6,7 +6,7 @@ import type { Action, Chmod, ExecAction, Mount } from '../graph/action.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { KeyField, LayerId, Op, OpContext, PathRead, Result } from '../solver/op.ts';
-import type { SshAgentSocket, StepInput, StepParams, WireSecret } from '../worker/protocol.ts';
+import type { GpuPolicy, SshAgentSocket, StepInput, StepParams, WireSecret } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
 import type {
   AgentSockets,
@@ -28,6 +28,8 @@ export interface BuildOpOptions extends OpTools {
   readonly volumes: VolumeUses;
   /** Variables that every step sees and no key does, such as TSBUILD_IS_BUILD. */
   readonly lentEnv: Readonly<Record<string, string>>;
+  /** What requests for GPUs take. In no key. */
+  readonly gpuPolicy: GpuPolicy;
 }
 
 /** Made for one build: what a forced step drops is dropped once, for all steps that share it. */
@@ -120,6 +122,7 @@ async function execute(
         volumes: volumesOf(actions, options.volumes),
         logPath: join(options.storeDir, 'logs', `${resultId}.log`),
         lentEnv: options.lentEnv,
+        gpuPolicy: options.gpuPolicy,
       },
       { signal, onEvent: workerEvents(emit, vertex.digest) },
     );

@@ -8,7 +8,7 @@
  */
 import type { AssemblyStep } from '../debian/assembly.ts';
 import type { ErrorCode } from '../errors.ts';
-import type { Action } from '../graph/action.ts';
+import type { Action, GpuRequest } from '../graph/action.ts';
 import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Activity } from '../solver/event.ts';
 import type { LayerId, PathRead } from '../solver/op.ts';
@@ -238,7 +238,14 @@ export interface StepParams {
   readonly logPath: string;
   /** Variables that every exec of this step sees and that are in no key: TSBUILD_IS_BUILD and the like. */
   readonly lentEnv: Readonly<Record<string, string>>;
+  /** Of actions that ask for GPUs. @defaultValue auto */
+  readonly gpuPolicy?: GpuPolicy;
 }
+
+/**
+ * What a request for GPUs takes (Image API, B7): any that are there in number, only those of the type, or none at all.
+ */
+export type GpuPolicy = 'auto' | 'strict' | 'ignore';
 
 /** In base64: named variables, or one value that has no name. */
 export type WireSecret =
@@ -335,6 +342,10 @@ export interface RunParams {
   readonly secretValues: readonly string[];
   /** @defaultValue none */
   readonly volumes?: readonly MountedVolume[];
+  /** Alternatives, the best first. @defaultValue none */
+  readonly gpus?: readonly GpuRequest[];
+  /** @defaultValue auto */
+  readonly gpuPolicy?: GpuPolicy;
   /** Written to the program's standard input, which is closed otherwise. */
   readonly stdinBase64?: string;
 }

@@ -7,6 +7,7 @@ import { fromNative } from '../native/error.ts';
 import { SecretMask } from '../secret/mask.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
+import { devicesFor } from './devices.ts';
 import type { RunParams, RunResult } from './protocol.ts';
 import { stepError } from './step.ts';
 import { openInput } from './step-input.ts';
@@ -16,6 +17,7 @@ export async function runContainer(
   params: RunParams,
   request: RequestContext,
 ): Promise<RunResult> {
+  const devices = await devicesFor(context, params, request);
   const prepared = await context.driver.prepare(params.layers, request.signal);
   // Its bytes go out as they are; the lines are only kept for an error's last words.
   const output = new StepOutput({ secrets: params.secretValues, onText: () => undefined });
@@ -57,6 +59,7 @@ export async function runContainer(
       network: params.network,
       lend: [],
       mounts: (params.volumes ?? []).map((volume) => ({ kind: 'volume', ...volume })),
+      ...(devices === undefined ? {} : { devices }),
       ...(params.timeoutMs === undefined ? {} : { timeoutMs: params.timeoutMs }),
       ...(params.stdinBase64 === undefined ? {} : { stdin: Buffer.from(params.stdinBase64, 'base64') }),
       signal: request.signal,

@@ -2,7 +2,7 @@
 import type { Stats } from 'node:fs';
 import { join, posix } from 'node:path';
 import { DefinitionError, HostError, InternalError, StepError } from '../errors.ts';
-import { type DeviceEdits, findDevices } from '../executor/cdi.ts';
+import type { DeviceEdits } from '../executor/cdi.ts';
 import { LENT_DIR } from '../executor/lent.ts';
 import { type ProgramMount, runProgram, subuidHint } from '../executor/run-program.ts';
 import type { Outcome } from '../executor/sandbox.ts';
@@ -16,6 +16,7 @@ import type { Prepared } from '../snapshot/driver.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
+import { devicesFor } from './devices.ts';
 import { makeDirectory, makeFile } from './make.ts';
 import type { StepParams, StepResult, WireSecret } from './protocol.ts';
 import { filesWithValues } from './secrets-in-layer.ts';
@@ -29,9 +30,18 @@ export async function runStep(
   if (context.snapshots.has(params.layer)) {
     return { existed: true, empty: false };
   }
+  // What a step cannot have is said before anything of it runs, and once for all of its commands.
+  const devices = new Map<string, DeviceEdits | undefined>();
+  for (const wanted of params.actions.filter((action) => action.kind === 'exec')) {
+    const key = devicesKey(wanted);
+    if (!devices.has(key)) {
+      const { gpuPolicy } = params;
+      devices.set(key, await devicesFor(context, { ...wanted, gpuPolicy }, request));
+    }
+  }
   const prepared = await context.driver.prepare(params.parents, request.signal);
   const cleanUps: (() => Promise<void>)[] = [() => prepared.discard()];
-  const step: Step = { context, params, request, prepared, cleanUps, trees: new Map() };
+  const step: Step = { context, params, request, prepared, cleanUps, devices, trees: new Map() };
   const output = new StepOutput({
     logPath: params.logPath,
     secrets: Object.values(params.secrets).flatMap(valuesOf),
@@ -78,8 +88,14 @@ interface Step {
   readonly prepared: Prepared;
   /** Called in reverse order, whatever happens. */
   readonly cleanUps: (() => Promise<void>)[];
+  /** By what commands ask for. */
+  readonly devices: ReadonlyMap<string, DeviceEdits | undefined>;
   /** Inputs that are mounted. */
   readonly trees: Map<number, StepInputTree>;
+}
+
+function devicesKey({ devices, gpus }: ExecAction): string {
+  return JSON.stringify([devices ?? [], gpus ?? []]);
 }
 
 /** Inputs are mounted once per step. */
@@ -105,7 +121,7 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
   for (const mount of action.mounts) {
     mounts.push(...(await findMount(step, mount, action)));
   }
-  const devices = await devicesOf(step, action);
+  const devices = step.devices.get(devicesKey(action));
   const socket = mounts.find(({ kind }) => kind === 'ssh')?.target;
   let outcome: Outcome;
   try {
@@ -198,20 +214,6 @@ function secretVariable({ params }: Step, { name, secretId, optional }: SecretVa
     });
   }
   return [[name, bytes]];
-}
-
-async function devicesOf(
-  { context, request }: Step,
-  { devices = [] }: ExecAction,
-): Promise<DeviceEdits | undefined> {
-  if (devices.length === 0) {
-    return undefined;
-  }
-  const { edits, warnings } = await findDevices(devices, context.executor.cdiDirs);
-  for (const message of warnings) {
-    request.emit({ kind: 'warning', code: 'W_DEVICE', message });
-  }
-  return edits;
 }
 
 /** What a shell ends with (POSIX, Shell Command Language, 2.8.2). */

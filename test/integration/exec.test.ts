@@ -235,6 +235,37 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(c
       });
     });
 
+    test('a step gets the GPUs that it asks for, read-only tools with them, and leaves nothing of them', () => {
+      expect(results.gpuAll).toEqual({
+        lines: [
+          '/dev/nvidia0 /dev/nvidia1 tool',
+          'touch: /usr/bin/nvidia-smi: Read-only file system',
+          '0,1 compute,utility',
+        ],
+        warnings: [],
+        empty: true,
+        layer: [],
+      });
+      expect(results.gpuType).toMatchObject({
+        lines: expect.arrayContaining(['/dev/nvidia0 tool', '0 compute,utility']),
+        warnings: [expect.stringContaining('gets nvidia.com/gpu=0 (model unknown)')],
+        layer: [],
+      });
+    });
+
+    test('a request that cannot be met ends the layer before anything of it ran (C36)', () => {
+      for (const name of ['gpuStrict', 'gpuTooMany', 'gpuLate']) {
+        expect(results[name]).toMatchObject({
+          lines: [],
+          error: { name: 'HostError', code: 'E_GPU_UNAVAILABLE', message: expect.stringContaining('gpu=1') },
+        });
+      }
+      expect(results.gpuIgnored).toMatchObject({
+        lines: ['1'],
+        warnings: [expect.stringContaining("the policy 'ignore'")],
+      });
+    });
+
     test('cache mounts are exported and imported with their owners', () => {
       expect(results.archive).toEqual(
         expect.arrayContaining([

@@ -473,6 +473,52 @@ await run('deviceOptional', 'echo went on', {
 });
 await run('deviceNodeMissing', 'true', { devices: [{ name: 'vendor.example/net=gone', required: true }] });
 
+// GPUs: two, each described by its number and by its UUID.
+const gpus = [0, 1].flatMap((number) => {
+  const containerEdits = {
+    deviceNodes: [{ path: `/dev/nvidia${number}`, hostPath: ['/dev/zero', '/dev/full'][number] }],
+  };
+  return [
+    { name: String(number), containerEdits },
+    { name: `GPU-${number}`, containerEdits },
+  ];
+});
+writeFileSync(
+  join(cdiDirs[1] as string, 'gpu.json'),
+  JSON.stringify({
+    cdiVersion: '0.5.0',
+    kind: 'nvidia.com/gpu',
+    devices: gpus,
+    containerEdits: {
+      env: ['NVIDIA_VISIBLE_DEVICES=void'],
+      mounts: [
+        {
+          hostPath: join(home, 'driver/tool'),
+          containerPath: '/usr/bin/nvidia-smi',
+          options: ['ro', 'bind'],
+        },
+      ],
+    },
+  }),
+);
+const seeGpus =
+  'ls /dev/nvidia* | tr "\n" " "; nvidia-smi; touch /usr/bin/nvidia-smi 2>&1; echo $NVIDIA_VISIBLE_DEVICES $NVIDIA_DRIVER_CAPABILITIES';
+const gpuEnv: ExecAction['env'] = [['NVIDIA_VISIBLE_DEVICES', 'all']];
+await run('gpuAll', seeGpus, { env: gpuEnv, gpus: [{ type: 'ANY', count: 2 }] });
+await run('gpuType', seeGpus, { env: gpuEnv, gpus: [{ type: 'H100', count: 1 }] });
+await run('gpuStrict', 'true', { gpus: [{ type: 'H100', count: 1 }] }, { gpuPolicy: 'strict' });
+await run('gpuTooMany', 'true', { gpus: [{ type: 'ANY', count: 3 }] });
+await run(
+  'gpuIgnored',
+  'ls /dev/nvidia* 2>&1 | wc -l',
+  { gpus: [{ type: 'H100', count: 1 }] },
+  { gpuPolicy: 'ignore' },
+);
+results.gpuLate = await step('gpuLate', [
+  exec('echo ran'),
+  exec('true', { gpus: [{ type: 'ANY', count: 3 }] }),
+]);
+
 // Cache mounts by id.
 const call = async (work: () => Promise<unknown>) => {
   try {

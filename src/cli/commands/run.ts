@@ -68,6 +68,15 @@ export default command({
       detail: 'Network of the command: that of this machine, or none.',
       defaultText: 'host',
     }),
+    gpu: value({
+      long: 'gpu',
+      valueName: 'TYPE[:COUNT]',
+      summary: 'Lend GPUs to the command',
+      detail:
+        'GPUs that the command gets, such as `any`, `H100` or `A100-80GB:4`. Of a machine without them it fails with `E_GPU_UNAVAILABLE`; see `--gpu-policy`.',
+      defaultText: 'none',
+      parse: nonEmpty,
+    }),
     timeout: value({
       long: 'timeout',
       valueName: 'TIME',
@@ -102,6 +111,7 @@ export default command({
       ...(options.workdir === undefined ? {} : { workdir: options.workdir }),
       ...(options.user === undefined ? {} : { user: options.user }),
       ...(options.network === undefined ? {} : { network: options.network }),
+      ...(options.gpu === undefined ? {} : { gpu: options.gpu }),
       ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
       ...(options.platform === undefined ? {} : { platform: options.platform }),
     };

@@ -53,6 +53,11 @@ export interface RunOptions extends Watched {
   readonly user?: string;
   /** Wall-clock limit in seconds. @defaultValue no limit */
   readonly timeout?: number;
+  /**
+   * GPUs of this machine for the container: `'H100'`, `'any:2'` (B7).
+   * @defaultValue none
+   */
+  readonly gpu?: string;
   /** @defaultValue closed */
   readonly stdin?: string | Uint8Array;
   /** @defaultValue `host` */

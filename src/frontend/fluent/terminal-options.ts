@@ -12,6 +12,7 @@ import {
 import { platformName } from './base-definitions.ts';
 import { parseBuilderVersion } from './builder-version.ts';
 import { timeoutMs } from './command-layers.ts';
+import { gpuRequests } from './gpu-request.ts';
 import type { BuildOptions, ExportOptions, PlanOptions, PushOptions, RunOptions } from './image-engine.ts';
 import { secretList } from './step-options.ts';
 import type { VolumeMap } from './volume.ts';
@@ -64,6 +65,7 @@ export function runOptions(given: unknown): RunOptions {
     'stdin',
     'network',
     'encoding',
+    'gpu',
     ...WATCHED,
   ];
   const options = knownOptions(method, given, known);
@@ -79,6 +81,7 @@ export function runOptions(given: unknown): RunOptions {
     throw definitionError('E_ARG_TYPE', "run(): 'workdir' must be an absolute path");
   }
   timeoutMs(method, timeout);
+  gpuRequests(method, options.gpu, { lists: false });
   return present({
     env: env === undefined ? undefined : stringEntries("run(): 'env'", env),
     secrets: secretList(method, options.secrets),
@@ -89,6 +92,7 @@ export function runOptions(given: unknown): RunOptions {
     stdin: stdin as string | Uint8Array | undefined,
     network: choice(method, options, 'network', ['host', 'none'] as const),
     encoding: choice(method, options, 'encoding', ['utf8', 'buffer'] as const),
+    gpu: options.gpu as string | undefined,
     ...watched(method, options),
   });
 }
