@@ -91,6 +91,8 @@ export interface SolvedImage {
   readonly layers: readonly LayerId[];
   readonly builtLayers: readonly BuiltLayer[];
   readonly known: readonly KnownVertex[];
+  /** Of the definition, and of its steps that ran. */
+  readonly diagnostics: readonly Diagnostic[];
 }
 
 /** Definitions → results, with everything that a step needs; nothing is compressed but what `onLayers` asks for. */
@@ -305,7 +307,7 @@ function describe(source: Image, graph: ImageGraph, { solved, resultIds, known }
   const id = ids.at(-1) ?? '';
   recordAttempt(source, { id, layers: builtLayers });
   const { layers } = tip.result;
-  return { source, graph, id, layers, builtLayers, known };
+  return { source, graph, id, layers, builtLayers, known, diagnostics: graph.diagnostics };
 }
 
 /** Of every call of the chain, the base's first. */
@@ -344,7 +346,7 @@ async function finish(
   importedTimes: ReadonlyMap<string, string> | undefined,
 ): Promise<BuiltRecord> {
   const { store } = parts;
-  const { source, graph, id, layers, builtLayers, known } = solved;
+  const { source, graph, id, layers, builtLayers, known, diagnostics } = solved;
   const portableId = layerIds(graph, portableIds(known)).at(-1) ?? '';
   const before = store.images.get(id)?.config.created ?? importedTimes?.get(id);
   const created = createdAt(parts, graph.sourceDateEpoch, before);
@@ -387,7 +389,6 @@ async function finish(
       layers: builtLayers.map(({ id: layerId, method, durationMs }) => ({ id: layerId, method, durationMs })),
     },
   });
-  const diagnostics: readonly Diagnostic[] = graph.diagnostics;
   return {
     image: BuiltImage.of(source, {
       id,

@@ -4,7 +4,13 @@ import type { ImageGraph } from '../frontend/fluent/to-graph.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { BuildEvent } from '../solver/event.ts';
 
-const CODES: readonly DiagnosticCode[] = ['W_DOTENV_MISSING', 'W_SECRET_IN_LAYER'];
+const CODES: readonly DiagnosticCode[] = [
+  'W_DEVICE',
+  'W_DOTENV_MISSING',
+  'W_GPU_IGNORED',
+  'W_GPU_TYPE',
+  'W_SECRET_IN_LAYER',
+];
 
 export class StepWarnings {
   readonly #byVertex = new Map<Digest, Diagnostic[]>();

@@ -2,9 +2,10 @@
  * What a step says: secrets masked, cut into lines, shown as it comes, and complete in a log file.
  *
  * A line of the file is `TIME STREAM TEXT`, the time in milliseconds since the epoch. A stream named with `+`
- * (`stdout+`) says that the line goes on in the next record of that stream: lines of any length are kept, none in memory.
+ * (`stdout+`) says that the line goes on in the next record of that stream: lines of any length are kept, none in memory. The
+ * stream `tsbuild` is what we say ourselves. Of a step that says too much the beginning and the end are kept.
  */
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { SecretMask } from '../secret/mask.ts';
 
@@ -17,10 +18,16 @@ const PARTIAL_DELAY_MS = 100;
 const TAIL_LINES = 50;
 const TAIL_BYTES = 8 * 1024;
 const FLUSH_BYTES = 64 * 1024;
+/** What compiling a large program says is a tenth of it. */
+const MAX_LOG_BYTES = 16 * 1024 * 1024;
+/** How much of the end is kept of a log that is longer. */
+const LOG_END_BYTES = 256 * 1024;
 
 export interface StepOutputOptions {
-  /** Made anew; absent keeps no file. */
+  /** Made anew; a step that says nothing has none. Absent keeps no file. */
   readonly logPath?: string;
+  /** Of the file, without its end. @defaultValue 16 MiB */
+  readonly maxLogBytes?: number;
   readonly secrets: readonly (string | Uint8Array)[];
   readonly onText: (stream: StreamName, text: string, timeMs: number) => void;
 }
@@ -38,6 +45,11 @@ export class StepOutput {
   readonly #streams: Record<StreamName, StreamState>;
   readonly #tail: string[] = [];
   #file: number | undefined;
+  #written = 0;
+  /** Records after those that the file takes, the oldest first. */
+  readonly #end: Buffer[] = [];
+  #endBytes = 0;
+  #leftOutBytes = 0;
   #pending = '';
   #timer: NodeJS.Timeout | undefined;
 
@@ -45,6 +57,10 @@ export class StepOutput {
     this.#options = options;
     const state = (): StreamState => ({ mask: new SecretMask(options.secrets), line: '', shown: 0 });
     this.#streams = { stdout: state(), stderr: state() };
+    if (options.logPath !== undefined) {
+      // An attempt that failed had the same name.
+      rmSync(options.logPath, { force: true });
+    }
   }
 
   write(stream: StreamName, chunk: Buffer): void {
@@ -73,14 +89,17 @@ export class StepOutput {
     this.#flush();
   }
 
-  /** A line of tsbuild's own, for the file only: whoever watches is told by an event. */
+  /** Something that the step did not say itself, for the file only. */
   note(text: string): void {
-    this.#record(`${Date.now()} stderr ${Buffer.from(text, 'utf8').toString('latin1')}\n`);
+    const mask = new SecretMask(this.#options.secrets);
+    const bytes = Buffer.from(text.replace(/\s+/g, ' '), 'utf8').toString('latin1');
+    this.#record(`${Date.now()} tsbuild ${mask.push(bytes)}${mask.end()}\n`);
     this.#flush();
   }
 
   close(): void {
     this.endExec();
+    this.#writeEnd();
     if (this.#file !== undefined) {
       closeSync(this.#file);
       this.#file = undefined;
@@ -172,9 +191,54 @@ export class StepOutput {
     }
     const bytes = Buffer.from(this.#pending, 'latin1');
     this.#pending = '';
+    const { maxLogBytes = MAX_LOG_BYTES } = this.#options;
+    if (this.#written >= maxLogBytes) {
+      this.#keepForEnd(bytes);
+    } else {
+      this.#append(bytes);
+    }
+  }
+
+  #append(bytes: Buffer): void {
+    if (this.#file === undefined) {
+      return;
+    }
+    this.#written += bytes.length;
     for (let done = 0; done < bytes.length; ) {
       done += writeSync(this.#file, bytes, done);
     }
+  }
+
+  #keepForEnd(bytes: Buffer): void {
+    this.#end.push(bytes);
+    this.#endBytes += bytes.length;
+    for (let first = this.#end[0]; first !== undefined && this.#endBytes > LOG_END_BYTES; ) {
+      const over = this.#endBytes - LOG_END_BYTES;
+      // Whole records only.
+      const cut = first.indexOf('\n', Math.min(over, first.length) - 1) + 1 || first.length;
+      this.#leftOutBytes += cut;
+      this.#endBytes -= cut;
+      if (cut === first.length) {
+        this.#end.shift();
+        first = this.#end[0];
+      } else {
+        first = first.subarray(cut);
+        this.#end[0] = first;
+      }
+    }
+  }
+
+  #writeEnd(): void {
+    if (this.#leftOutBytes > 0) {
+      this.#append(
+        Buffer.from(`${Date.now()} tsbuild ${this.#leftOutBytes} bytes of the log are left out here\n`),
+      );
+    }
+    for (const bytes of this.#end.splice(0)) {
+      this.#append(bytes);
+    }
+    this.#leftOutBytes = 0;
+    this.#endBytes = 0;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Makes a layer: the stack below is prepared, the actions are done in order, what changed is committed. */
 import type { Stats } from 'node:fs';
 import { join, posix } from 'node:path';
-import { DefinitionError, HostError, InternalError, StepError } from '../errors.ts';
+import { DefinitionError, HostError, InternalError, StepError, TsbuildError } from '../errors.ts';
 import type { DeviceEdits } from '../executor/cdi.ts';
 import { LENT_DIR } from '../executor/lent.ts';
 import { type ProgramMount, runProgram, subuidHint } from '../executor/run-program.ts';
@@ -30,6 +30,35 @@ export async function runStep(
   if (context.snapshots.has(params.layer)) {
     return { existed: true, empty: false };
   }
+  const output = new StepOutput({
+    logPath: params.logPath,
+    secrets: Object.values(params.secrets).flatMap(valuesOf),
+    onText: (stream, text, timeMs) => request.emit({ kind: 'log', timeMs, stream, text }),
+  });
+  const emit: RequestContext['emit'] = (event) => {
+    if (event.kind === 'warning') {
+      output.note(`${event.code}: ${event.message}`);
+    }
+    request.emit(event);
+  };
+  try {
+    return await makeLayer(context, params, { ...request, emit }, output);
+  } catch (error) {
+    if (error instanceof TsbuildError) {
+      output.note(`${error.code}: ${error.message}`);
+    }
+    throw error;
+  } finally {
+    output.close();
+  }
+}
+
+async function makeLayer(
+  context: WorkerContext,
+  params: StepParams,
+  request: RequestContext,
+  output: StepOutput,
+): Promise<StepResult> {
   // What a step cannot have is said before anything of it runs, and once for all of its commands.
   const devices = new Map<string, DeviceEdits | undefined>();
   for (const wanted of params.actions.filter((action) => action.kind === 'exec')) {
@@ -42,11 +71,6 @@ export async function runStep(
   const prepared = await context.driver.prepare(params.parents, request.signal);
   const cleanUps: (() => Promise<void>)[] = [() => prepared.discard()];
   const step: Step = { context, params, request, prepared, cleanUps, devices, trees: new Map() };
-  const output = new StepOutput({
-    logPath: params.logPath,
-    secrets: Object.values(params.secrets).flatMap(valuesOf),
-    onText: (stream, text, timeMs) => request.emit({ kind: 'log', timeMs, stream, text }),
-  });
   try {
     for (const action of params.actions) {
       request.signal.throwIfAborted();
@@ -70,11 +94,10 @@ export async function runStep(
     }
     const result = await prepared.commit(params.layer);
     if (!result.existed && !result.empty) {
-      await reportSecretsIn(context.snapshots.layerDir(params.layer), params.secrets, request, output);
+      await reportSecretsIn(context.snapshots.layerDir(params.layer), params.secrets, request);
     }
     return result;
   } finally {
-    output.close();
     for (const cleanUp of cleanUps.reverse()) {
       await cleanUp();
     }
@@ -160,7 +183,6 @@ async function reportSecretsIn(
   layerDir: string,
   secrets: StepParams['secrets'],
   { signal, emit }: RequestContext,
-  output: StepOutput,
 ): Promise<void> {
   const values = Object.values(secrets).flatMap(valuesOf);
   const { files, count } = await filesWithValues(layerDir, values, signal);
@@ -170,7 +192,6 @@ async function reportSecretsIn(
     const more = count > files.length ? ` and ${count - files.length} more` : '';
     const message = `the value of a secret is in the layer, in ${names}${more}; remove it in the same step`;
     emit({ kind: 'warning', code: 'W_SECRET_IN_LAYER', message });
-    output.note(`warning: W_SECRET_IN_LAYER: ${message}`);
   }
 }
 

@@ -245,3 +245,51 @@ test('the tail is the last lines, of both streams, and bounded', () => {
   expect(output.tail()).toBe(`${'y'.repeat(8 * 1024 - 3)}end`);
   output.close();
 });
+
+test('what we say ourselves is in the file only, masked, on one line', () => {
+  const { out, output, log, shown } = capture(['s3cret']);
+  out('one\n');
+  output.note('W_DEVICE: first\nsecond s3cret');
+  output.close();
+  expect(shown).toEqual(['stdout: one']);
+  expect(log()).toEqual(['stdout one', 'tsbuild W_DEVICE: first second ***']);
+});
+
+test('an attempt that says nothing does not leave the log of the one before', () => {
+  const first = capture();
+  first.out('failed\n');
+  first.output.close();
+  const second = capture();
+  second.output.close();
+  expect(existsSync(second.logPath)).toBe(false);
+});
+
+test('of a log that is too long the beginning and the end are kept, whole records only', () => {
+  const logPath = join(dir, 'logs/long.log');
+  const output = new StepOutput({ logPath, secrets: [], onText: () => undefined, maxLogBytes: 1000 });
+  const COUNT = 100_000;
+  for (let index = 0; index < COUNT; index += 1) {
+    output.write('stdout', Buffer.from(`line ${index}\n`));
+  }
+  output.note('the end');
+  output.close();
+  const records = readFileSync(logPath, 'utf8').split('\n').slice(0, -1);
+  const at = records.findIndex((record) => record.includes('left out'));
+  expect(records.slice(0, at).every((record, index) => record.endsWith(` stdout line ${index}`))).toBe(true);
+  const end = records.slice(at + 1);
+  expect(end.at(-1)).toMatch(/^\d{13} tsbuild the end$/);
+  expect(end.at(-2)).toMatch(new RegExp(`^\\d{13} stdout line ${COUNT - 1}$`));
+  expect(end.every((record) => /^\d{13} (stdout line \d+|tsbuild the end)$/.test(record))).toBe(true);
+  const { size } = statSync(logPath);
+  expect(size).toBeGreaterThan(200 * 1024);
+  expect(size).toBeLessThan(300 * 1024);
+  // Nothing is lost without being counted.
+  const leftOut = Number(/tsbuild (\d+) bytes/.exec(records[at] ?? '')?.[1]);
+  const lines = Array.from(
+    { length: COUNT },
+    (_, index) => `line ${index}`.length + '0000000000000 stdout \n'.length,
+  );
+  const whole = lines.reduce((total, length) => total + length, 0);
+  const kept = records.filter((record) => record.includes(' stdout line ')).join('\n').length + 1;
+  expect(Math.abs(kept + leftOut - whole)).toBeLessThanOrEqual(1);
+});
