@@ -88,7 +88,7 @@ describe('arguments', () => {
     expect(() => looseImage.debianSlim?.({ python_version: '3.12' })).toThrow(/'pythonVersion'/);
   });
 
-  test('row 128: every layer method accepts forceBuild', () => {
+  test('every layer method accepts forceBuild (C128)', () => {
     const force = { forceBuild: true };
     for (const image of [
       Image.fromScratch(force),

@@ -95,7 +95,7 @@ describe('bases', () => {
     expect(plan.diagnostics.map((each) => each.code)).toEqual(['W_PYTHON_FALLBACK']);
   });
 
-  test('row 129: precedence of the builder version', async () => {
+  test('precedence of the builder version (C129)', async () => {
     const env = { TSBUILD_IMAGE_BUILDER_VERSION: '2025.06' };
     const pinned = Image.fromScratch({ builderVersion: 'PREVIEW' });
     expect((await planOf(base)).builderVersion).toBe('2026.10');
@@ -107,7 +107,7 @@ describe('bases', () => {
     );
   });
 
-  test('row 130: layer 0 has another hash under another builder version, whatever the base', async () => {
+  test('layer 0 has another hash under another builder version, whatever the base (C130)', async () => {
     const hashes = await Promise.all(
       (['2025.06', '2026.10'] as const).map(
         async (builderVersion) =>
@@ -261,7 +261,7 @@ describe('commands', () => {
     expect(await codes(base.runCommands('cd /tmp && make', 'export A=1; make', 'abcd x', 'x'))).toEqual([]);
   });
 
-  test('rows 55, 56: apt', async () => {
+  test('rows 55, 56: apt (C55)', async () => {
     expect(await codes(base.aptInstall('--purge', 'cmake'))).toEqual(['W_APT_PURGE']);
     expect(await codes(base.aptInstall('--purge', 'cmake-'))).toEqual([]);
     const plan = await planOf(base.aptInstall('a', { forceBuild: true }).runCommands('x'));
@@ -301,7 +301,7 @@ describe('commands', () => {
 describe('definition hash', () => {
   const hash = async (image: Image) => (await last(image))?.definitionHash;
 
-  test('row 39: forceBuild is not in it', async () => {
+  test('forceBuild is not in it (C39)', async () => {
     expect(await hash(base.pipInstall('a', { forceBuild: false }))).toBe(await hash(base.pipInstall('a')));
     expect(await hash(base.pipInstall('a', { forceBuild: true }))).toBe(await hash(base.pipInstall('a')));
   });
