@@ -4,9 +4,11 @@
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { SqliteCache } from './cache/sqlite-cache.ts';
+import type { PublishedName } from './content/published-names.ts';
 import { type Annotation, checkAnnotations } from './engine/annotations.ts';
 import { BlobSources } from './engine/blob-sources.ts';
 import { type BuildImagesOptions, buildImages, solveImages } from './engine/build-images.ts';
+import { buildLogs } from './engine/build-logs.ts';
 import { buildForPlatforms, type PlatformsBuilt } from './engine/build-platforms.ts';
 import { exportCaches } from './engine/cache-export.ts';
 import { importCaches } from './engine/cache-import.ts';
@@ -48,11 +50,14 @@ import { SecretFiles } from './engine/secret-files.ts';
 import { findDotenv, secretSources } from './engine/secret-sources.ts';
 import { Store } from './engine/store.ts';
 import { Volumes } from './engine/volumes.ts';
+import { deleteStored, idOfBuilt, publishImage } from './engine/stored-images.ts';
 import { DefinitionError, StepError, UsageError } from './errors.ts';
 import type { BuiltImage } from './frontend/fluent/built-image.ts';
 import { gpuRequests } from './frontend/fluent/gpu-request.ts';
 import { Image } from './frontend/fluent/image.ts';
 import type * as api from './frontend/fluent/image-engine.ts';
+import type { BuildLogEntry } from './frontend/fluent/image-logs.ts';
+import type { ImageName } from './frontend/fluent/image-name.ts';
 import type { PlatformName } from './frontend/fluent/layer-definition.ts';
 import { type ImagePlan, planImage } from './frontend/fluent/plan.ts';
 import {
@@ -400,18 +405,22 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     options: EngineBuildOptions,
   ): Promise<readonly PlatformsBuilt[]> {
     const { tags = [], outputs = [], annotations = [] } = options;
-    const built = await buildForPlatforms(this.#parts, images, platforms, shared);
+    const [first] = images;
+    // Outputs carry pending local files as a last layer; the image itself does not. Both are one build: what is forced runs once.
+    const carries = outputs.length > 0 && first !== undefined && first.mounts.length > 0;
+    const all = await buildForPlatforms(
+      this.#parts,
+      carries ? [first, ...images] : images,
+      platforms,
+      carries ? carrying(shared, images.length) : shared,
+    );
+    const built = carries ? all.slice(1) : all;
     const [only] = built;
+    const [whole] = all;
     for (const tag of tags) {
       await this.#library.name(tag, only?.image.id ?? '');
     }
-    if (outputs.length > 0 && only !== undefined && images[0] !== undefined) {
-      // Outputs carry pending local files as a last layer; the image itself does not.
-      const again = { ...shared, forceBuild: false, ignoreCache: false, materialise: true };
-      const whole =
-        images[0].mounts.length === 0
-          ? only
-          : (await buildForPlatforms(this.#parts, images, platforms, again))[0];
+    if (outputs.length > 0 && only !== undefined) {
       for (const spec of outputs) {
         const annotated = { ...spec, annotations: [...annotations, ...(spec.annotations ?? [])] };
         const context = this.#context(options);
@@ -571,6 +580,46 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     options: api.PushOptions = {},
   ): Promise<api.PublishedImage> {
     return this.#publish(image, { type: 'registry', name: destination }, options);
+  }
+
+  /** Points a name of this machine at what was built last of the definition. */
+  async publish(image: Image, name: ImageName): Promise<void> {
+    publishImage(this.#parts, image, name);
+  }
+
+  /** What was published on this machine, sorted. */
+  publishedNames(): readonly PublishedName[] {
+    return this.#parts.store.published.list();
+  }
+
+  /** What a name stood for, the newest first; images that are gone too. */
+  publishedHistory(name: ImageName): readonly PublishedName[] {
+    const { store, settings } = this.#parts;
+    return store.published.history({ ...name, namespace: name.namespace ?? settings.environment });
+  }
+
+  async deleteImage(id: string): Promise<void> {
+    await deleteStored(this.#parts, this.#library, id);
+  }
+
+  /**
+   * What the steps of the last attempt to build an image said.
+   *
+   * @param image - A definition, or the name or id of an image, of a layer or of a failed attempt.
+   * @throws {DefinitionError} `E_NOT_BUILT`, `E_IMAGE_NOT_FOUND`
+   */
+  async *logs(
+    image: Image | string,
+    { layers }: { readonly layers: number | null },
+  ): AsyncGenerator<BuildLogEntry, void, undefined> {
+    const { store } = this.#parts;
+    const id =
+      typeof image !== 'string'
+        ? idOfBuilt(this.#parts, image, 'there are no logs')
+        : store.attempts.find(image) === undefined
+          ? this.#library.find(image).id
+          : image;
+    yield* buildLogs(store, id, layers);
   }
 
   /**
@@ -858,6 +907,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       const record = this.#library.findFor(image, options.platform ?? hostPlatform());
       return {
         imageId: record.id,
+        recipe: record.build.recipe,
         layers: record.layers,
         config: record.config.config ?? {},
         platform: parsePlatform(record.platform),
@@ -881,7 +931,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     }
     const { platform } = only.graph;
     const config = configWithMounts(only.graph);
-    return { imageId: only.id, layers: only.layers, config, platform, files };
+    return { imageId: only.id, recipe: image.recipeHash, layers: only.layers, config, platform, files };
   }
 
   async #inspectTree<T>(
@@ -956,6 +1006,16 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       this.#running -= 1;
     }
   }
+}
+
+/** Options for the first image twice: with its pending files as a layer, and then all images as they are. */
+function carrying(shared: BuildImagesOptions, count: number): BuildImagesOptions {
+  const { definitions } = shared;
+  return {
+    ...shared,
+    materialised: [true, ...Array.from({ length: count }, () => false)],
+    ...(definitions === undefined ? {} : { definitions: [definitions[0] ?? '', ...definitions] }),
+  };
 }
 
 async function openWorker(

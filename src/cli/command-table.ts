@@ -15,6 +15,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     'Show the manifest and config of images',
     () => import('./commands/image-inspect.ts'),
   ),
+  entry('image logs', 'Show what the steps of an image said', () => import('./commands/image-logs.ts')),
+  entry(
+    'image names',
+    'List the names that images were published under',
+    () => import('./commands/image-names.ts'),
+  ),
   entry('image rm', 'Remove names and images', () => import('./commands/image-rm.ts')),
   entry('cache-mount list', 'List the cache mounts', () => import('./commands/cache-mount-list.ts')),
   entry(

@@ -10,10 +10,13 @@ import type { DescribedDockerfile, DescribeOptions } from '../engine/describe-do
 import type { RemovedImage, StoredImage } from '../engine/image-library.ts';
 import type { OutputSpec, WrittenOutput } from '../engine/outputs.ts';
 import type { PruneOptions, PruneResult, UsageLine } from '../engine/prune.ts';
+import type { PublishedName } from '../engine/stored-images.ts';
 import type { EngineOptions } from '../engine.ts';
 import type { DockerfileText, FromDockerfileOptions } from '../frontend/fluent/dockerfile-layers.ts';
 import type { Volume, VolumeMap } from '../frontend/fluent/volume.ts';
 import type { VolumeStore } from '../frontend/fluent/volume-store.ts';
+import type { BuildLogEntry } from '../frontend/fluent/image-logs.ts';
+import type { ImageName } from '../frontend/fluent/image-name.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Platform } from '../oci/platform.ts';
@@ -162,6 +165,12 @@ export interface EngineLike extends AsyncDisposable {
   images(): readonly StoredImage[] | Promise<readonly StoredImage[]>;
   /** By name or id. Plain data: manifest, config and what else the store knows. */
   inspect(name: string): Promise<InspectedImage>;
+  /** What was published, sorted. */
+  publishedNames(): readonly PublishedName[] | Promise<readonly PublishedName[]>;
+  /** What a name stood for, newest first. The namespace is the settings' if there is none. */
+  publishedHistory(name: ImageName): readonly PublishedName[] | Promise<readonly PublishedName[]>;
+  /** Of the last attempt to build. `layers` null is all of them. */
+  logs(image: string, options: { readonly layers: number | null }): AsyncIterable<BuildLogEntry>;
   /** What was removed: a name, or the image as well when it was its last name. */
   removeImage(name: string): RemovedImage | Promise<RemovedImage>;
   cacheMounts(): Promise<readonly CacheMountFacts[]>;

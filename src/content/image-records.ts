@@ -20,6 +20,8 @@ export interface ImageRecord {
 }
 
 export interface BuildFacts {
+  /** Of the definition. Absent: pulled, or built before recipes were kept. */
+  readonly recipe?: string;
   readonly layers: readonly { readonly id: string; readonly method: string; readonly durationMs: number }[];
 }
 
@@ -239,8 +241,8 @@ export class ImageRecords {
       return images
         .map((row) => String(row.image))
         .filter((image) => {
-          const needed =
-            'SELECT 1 FROM names WHERE image = ?1 UNION ALL SELECT 1 FROM index_images WHERE image = ?1';
+          const needed = `SELECT 1 FROM names WHERE image = ?1 UNION ALL SELECT 1 FROM published WHERE image = ?1
+             UNION ALL SELECT 1 FROM index_images WHERE image = ?1`;
           const free = db.prepare(needed).get(image) === undefined;
           if (free) {
             this.remove(image);

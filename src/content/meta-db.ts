@@ -148,6 +148,36 @@ const MIGRATIONS: readonly string[] = [
   INSERT INTO names SELECT name, image, NULL, updated_ms FROM image_names;
   DROP TABLE image_names;
   `,
+  // Names of the Image API with what they stood for before, and the layers of each attempt to build, for its logs.
+  `
+  CREATE TABLE published (
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    image TEXT REFERENCES images(id) ON DELETE CASCADE,
+    image_index TEXT REFERENCES indexes(id) ON DELETE CASCADE,
+    published_ms INTEGER NOT NULL,
+    PRIMARY KEY (namespace, name, tag),
+    CHECK ((image IS NULL) <> (image_index IS NULL))
+  ) WITHOUT ROWID;
+  CREATE INDEX published_by_image ON published(image);
+  CREATE INDEX published_by_index ON published(image_index);
+  CREATE TABLE published_history (
+    position INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    id TEXT NOT NULL,
+    published_ms INTEGER NOT NULL
+  );
+  CREATE INDEX published_history_by_name ON published_history(namespace, name, tag);
+  CREATE TABLE attempts (
+    image TEXT PRIMARY KEY,
+    layers TEXT NOT NULL,
+    failed INTEGER NOT NULL,
+    ended_ms INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  `,
 ];
 
 export class MetaDb {

@@ -8,7 +8,7 @@ import { randomUUID } from 'node:crypto';
 import { rfc3339 } from '../base/rfc3339.ts';
 import { inlineMember } from '../cache/portable-cache.ts';
 import type { LayerBlob } from '../content/layer-records.ts';
-import { DefinitionError, InternalError, StepError } from '../errors.ts';
+import { DefinitionError, InternalError } from '../errors.ts';
 import { BuiltImage, type BuiltLayer } from '../frontend/fluent/built-image.ts';
 import type { Diagnostic } from '../frontend/fluent/diagnostic.ts';
 import { type Image, recordAttempt } from '../frontend/fluent/image.ts';
@@ -21,11 +21,14 @@ import { hostPythonSeries } from '../local/host-python.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { parseImageConfig } from '../oci/image-config.ts';
+import { MAX_DOCUMENT_BYTES } from '../oci/json-document.ts';
+import { parseManifest } from '../oci/manifest.ts';
 import { formatPlatform, hostPlatform } from '../oci/platform.ts';
 import type { BuildEvent, Emit } from '../solver/event.ts';
 import type { LayerId } from '../solver/op.ts';
 import { type KnownVertex, type Solution, solve } from '../solver/solve.ts';
 import { type Annotation, annotationsOf } from './annotations.ts';
+import { type Attempt, Attempts } from './attempts.ts';
 import { resolveBaseImage } from './base-resolver.ts';
 import { BuildValidation } from './build-validation.ts';
 import { BuildWarnings, warningsOfFiles } from './build-warnings.ts';
@@ -39,6 +42,7 @@ import { makeOps } from './make-ops.ts';
 import type { EngineParts } from './parts.ts';
 import { withMounts } from './pending-mounts.ts';
 import { StepWarnings } from './step-warnings.ts';
+import { resolveStored } from './stored-images.ts';
 
 export interface BuildImagesOptions {
   readonly signal: AbortSignal;
@@ -57,6 +61,8 @@ export interface BuildImagesOptions {
   readonly concurrency?: number;
   /** Make pending local files a last layer. @defaultValue false */
   readonly materialise?: boolean;
+  /** The same, one for each image. Stands over `materialise`. */
+  readonly materialised?: readonly boolean[];
   /** @defaultValue zstd, level 3, base layers as they are */
   readonly wish?: BlobWish;
   /** Caches that are being read while graphs are made. What they promise is left where it is until somebody needs it. */
@@ -108,8 +114,10 @@ export async function solveImages(
 }> {
   const { signal } = options;
   const stepWarnings = new StepWarnings();
+  const attempts = new Attempts(parts.store);
   const onEvent = (event: BuildEvent) => {
     stepWarnings.hear(event);
+    attempts.see(event);
     parts.onEvent(event);
     options.onEvent?.(event);
   };
@@ -147,7 +155,15 @@ export async function solveImages(
     );
   }
   const tips = graphs.map((graph) => graph.tip.vertex);
-  let failing: readonly (readonly string[])[] = [];
+  let attempted: readonly Attempt[] = [];
+  const attemptsOf = (resultIds: ReadonlyMap<Digest, string>) =>
+    graphs.map(
+      (graph): Attempt => ({
+        graph,
+        ids: layerIds(graph, resultIds),
+        methods: graph.layers.map(({ method }) => method),
+      }),
+    );
   const solution = await solve(tips, {
     ops: makeOps(parts, graphs, inputs, dockerfiles.openSources, dockerfiles.given),
     cache: parts.cache,
@@ -159,27 +175,31 @@ export async function solveImages(
     cacheMode: mode,
     onKeys: (resultIds) => {
       // A failed attempt has ids too: logs are found by them.
-      failing = images.map((image, index) => {
-        const graph = graphs[index] as ImageGraph;
-        const ids = layerIds(graph, resultIds);
-        const layers = ids.map((id, layer) => ({
+      attempts.know(resultIds);
+      attempted = attemptsOf(resultIds);
+      for (const [index, { ids, methods }] of attempted.entries()) {
+        // Pending files that are made a layer are no part of the definition.
+        const own = ids.slice(0, methods.length);
+        const layers = own.map((id, layer) => ({
           id,
-          method: graph.layers[layer]?.method ?? '',
+          method: methods[layer] ?? '',
           cached: false,
           durationMs: 0,
         }));
-        recordAttempt(image, { id: ids.at(-1) ?? '', layers });
-        return ids;
-      });
+        recordAttempt(images[index] as Image, { id: own.at(-1) ?? '', layers });
+      }
     },
-    onResult: (_vertex, { result }) => {
+    onResult: (vertex, { result, resultId }) => {
+      attempts.know(new Map([[vertex.digest, resultId]]));
       if (result.kind === 'rootfs') {
         onLayers?.(result.layers, emit);
       }
     },
   }).catch((error: unknown) => {
-    throw withImageId(error, failing);
+    throw attempts.failed(error, attempted);
   });
+  attempts.know(solution.resultIds);
+  attempts.succeeded(attemptsOf(solution.resultIds));
   for (const [index, { layers, diagnostics }] of graphs.entries()) {
     warnings.add(
       index,
@@ -198,10 +218,15 @@ export async function solveImages(
   return { solved, context: { signal, emit }, inputs };
 }
 
-/** Options with the platform of one image. */
+/** Options with what holds for one image. */
 function forImage(options: BuildImagesOptions, index: number): BuildImagesOptions {
   const platform = options.platforms?.[index];
-  return platform === undefined ? options : { ...options, platform };
+  const materialise = options.materialised?.[index];
+  return {
+    ...options,
+    ...(platform === undefined ? {} : { platform }),
+    ...(materialise === undefined ? {} : { materialise }),
+  };
 }
 
 /** @throws what a step, a registry or the host throws; `signal.reason` on cancellation. */
@@ -264,6 +289,7 @@ async function graphOf(
           login,
           signal,
         }),
+      resolveStored: (image, platform) => resolveStored(parts, image, platform),
       resolveOciLayout: (layout, platform) => resolveLayout(parts.store, layout, platform, signal),
     },
     ...(definition === undefined ? {} : { definition }),
@@ -300,12 +326,16 @@ function describe(source: Image, graph: ImageGraph, { solved, resultIds, known }
     return {
       id: ids[index] ?? '',
       method: graph.layers[index]?.method ?? 'addLocal',
-      cached: ran.length === 0,
+      // An image of the store was built before.
+      cached: ran.length === 0 || (index === 0 && graph.storedId !== undefined),
       durationMs: ran.reduce((sum, outcome) => sum + (outcome?.durationMs ?? 0), 0),
     };
   });
   const id = ids.at(-1) ?? '';
-  recordAttempt(source, { id, layers: builtLayers });
+  recordAttempt(source, {
+    id: ids[graph.layers.length - 1] ?? '',
+    layers: builtLayers.slice(0, graph.layers.length),
+  });
   const { layers } = tip.result;
   return { source, graph, id, layers, builtLayers, known, diagnostics: graph.diagnostics };
 }
@@ -314,21 +344,16 @@ function describe(source: Image, graph: ImageGraph, { solved, resultIds, known }
 function layerIds(graph: ImageGraph, resultIds: ReadonlyMap<Digest, string>): readonly string[] {
   const ids: string[] = [];
   for (const [index, vertices] of graph.layerVertices.entries()) {
+    if (index === 0 && graph.storedId !== undefined) {
+      ids.push(graph.storedId);
+      continue;
+    }
     const results = vertices.map((each) => resultIds.get(each.digest) ?? '');
     const other = graph.otherConfigs.get(index);
     const config = other === undefined ? configLines(graph.layers[index]) : [other];
     ids.push(imageId(ids.at(-1) ?? '', { results, config }));
   }
   return ids;
-}
-
-/** Says which image a failed step belongs to. The op knows the layer, not the image. */
-function withImageId(error: unknown, ids: readonly (readonly string[])[]): unknown {
-  if (!(error instanceof StepError) || error.layer === undefined || error.imageId !== undefined) {
-    return error;
-  }
-  const imageId = ids.find((each) => each.length > (error.layer ?? 0))?.[error.layer];
-  return new StepError(error.message, { ...error, code: error.code, imageId, cause: error.cause });
 }
 
 /** What a call changes in the configuration; its steps on the root filesystem are covered by their results. */
@@ -346,6 +371,9 @@ async function finish(
   importedTimes: ReadonlyMap<string, string> | undefined,
 ): Promise<BuiltRecord> {
   const { store } = parts;
+  if (solved.id === solved.graph.storedId) {
+    return await asStored(parts, solved);
+  }
   const { source, graph, id, layers, builtLayers, known, diagnostics } = solved;
   const portableId = layerIds(graph, portableIds(known)).at(-1) ?? '';
   const before = store.images.get(id)?.config.created ?? importedTimes?.get(id);
@@ -386,6 +414,7 @@ async function finish(
     layers,
     config,
     build: {
+      recipe: source.recipeHash,
       layers: builtLayers.map(({ id: layerId, method, durationMs }) => ({ id: layerId, method, durationMs })),
     },
   });
@@ -404,6 +433,36 @@ async function finish(
     manifestDescriptor: manifest.manifestDescriptor,
     configDigest: manifest.configDescriptor.digest,
     portable,
+  };
+}
+
+/** Nothing was added to an image of the store: it stays what it is, to the byte. */
+async function asStored({ store, now }: EngineParts, solved: SolvedImage): Promise<BuiltRecord> {
+  const { source, id, layers, builtLayers, known, diagnostics } = solved;
+  const record = store.images.get(id);
+  if (record === undefined) {
+    throw new InternalError(`the image '${id}' left the store while it was looked at`);
+  }
+  const { manifestDigest, configDigest, config } = record;
+  const bytes = await store.blobs.read(manifestDigest, MAX_DOCUMENT_BYTES);
+  const { mediaType } = parseManifest(bytes);
+  const manifestDescriptor = { mediaType, digest: manifestDigest, size: bytes.length };
+  const created = config.created ?? rfc3339(Math.floor(now() / 1000));
+  return {
+    image: BuiltImage.of(source, {
+      id,
+      digest: manifestDigest,
+      configDigest,
+      manifestDescriptor,
+      config,
+      layers: builtLayers,
+      diagnostics,
+    }),
+    id,
+    layers,
+    manifestDescriptor,
+    configDigest,
+    portable: { id, created, known },
   };
 }
 

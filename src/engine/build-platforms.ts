@@ -32,13 +32,16 @@ export async function buildForPlatforms(
     const records = await buildImages(parts, images, single);
     return records.map((record) => ({ image: record.image, records: [record] }));
   }
-  const { annotations = [], definitions } = options;
+  const { annotations = [], definitions, materialised } = options;
   const all = await buildImages(
     parts,
     images.flatMap((image) => names.map(() => image)),
     {
       ...options,
       platforms: images.flatMap(() => names),
+      ...(materialised === undefined
+        ? {}
+        : { materialised: materialised.flatMap((each) => names.map(() => each)) }),
       ...(definitions === undefined
         ? {}
         : { definitions: definitions.flatMap((each) => names.map((name) => `${each} ${name}`)) }),

@@ -1,29 +1,26 @@
 /** Images that are in the store: by name, by id, pulled, named, inspected, removed. */
 import { type ImageRecord, type IndexRecord, isIndexRecord } from '../content/image-records.ts';
-import { DefinitionError, InternalError } from '../errors.ts';
+import type { PublishedName } from '../content/published-names.ts';
+import { DefinitionError } from '../errors.ts';
+import { formatImageName, parseImageName } from '../frontend/fluent/image-name.ts';
 import type { LayerContext } from '../layer/layer-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { MAX_DOCUMENT_BYTES } from '../oci/json-document.ts';
 import { type Index, type Manifest, parseIndex, parseManifest } from '../oci/manifest.ts';
-import { OCI_MANIFEST } from '../oci/media-type.ts';
-import {
-  choosePlatform,
-  formatPlatform,
-  hostPlatform,
-  type Platform,
-  parsePlatform,
-} from '../oci/platform.ts';
+import { formatPlatform, hostPlatform, type Platform, parsePlatform } from '../oci/platform.ts';
 import { parseReference } from '../oci/reference.ts';
 import { resolveBaseImage } from './base-resolver.ts';
 import { DEFAULT_WISH } from './build-images.ts';
+import { imageFor, indexedImages } from './indexed-images.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOf } from './registries.ts';
-import type { Store } from './store.ts';
 import { writeStoreIndex } from './store-index.ts';
 
 export interface StoredImage {
   readonly names: readonly string[];
+  /** Names that it was published under, with their namespace unless that is the settings'. */
+  readonly published: readonly string[];
   readonly id: string;
   readonly digest: Digest;
   /** Of an index the first one. */
@@ -79,7 +76,8 @@ export class ImageLibrary {
 
   /** @throws {DefinitionError} `E_IMAGE_NOT_FOUND` */
   find(text: string): ImageRecord | IndexRecord {
-    return this.#parts.store.images.find(this.nameOf(text) ?? text);
+    const name = this.nameOf(text) ?? publishedAs(this.#parts, text)?.id;
+    return this.#parts.store.images.find(name ?? text);
   }
 
   /** The whole name that `text` is in the store; undefined for an id. */
@@ -94,20 +92,7 @@ export class ImageLibrary {
    * @throws {DefinitionError} `E_IMAGE_NOT_FOUND`, `E_NO_PLATFORM`
    */
   findFor(text: string, platform: Platform): ImageRecord {
-    const record = this.find(text);
-    if (!isIndexRecord(record)) {
-      return record;
-    }
-    const images = this.#imagesOf(record);
-    const manifests = images.map(({ manifestDigest, platform: own }) => ({
-      mediaType: OCI_MANIFEST,
-      digest: manifestDigest,
-      size: 0,
-      platform: parsePlatform(own),
-    }));
-    const index = { schemaVersion: 2, mediaType: record.mediaType, manifests } as const;
-    const chosen = manifests.indexOf(choosePlatform(index, platform, `'${text}'`) as (typeof manifests)[0]);
-    return images[chosen] as ImageRecord;
+    return imageFor(this.#parts.store, this.find(text), platform, text);
   }
 
   async name(name: string, id: string): Promise<void> {
@@ -174,8 +159,12 @@ export class ImageLibrary {
     const { images } = this.#parts.store;
     const name = tryLocalName(text);
     const record = this.find(text);
-    const { names } = this.#stored(record.id);
+    const { names, published } = this.#stored(record.id);
     const byName = name !== undefined && names.includes(name);
+    const publishedName = byName ? undefined : publishedAs(this.#parts, text);
+    if (publishedName !== undefined) {
+      return this.#unpublish(publishedName, names.length + published.length === 1);
+    }
     const untagged = byName ? [name] : names;
     const listedIn = isIndexRecord(record) ? [] : images.indexesOf(record.id);
     if (!byName && listedIn.length > 0) {
@@ -187,7 +176,8 @@ export class ImageLibrary {
     for (const each of untagged) {
       images.removeName(each);
     }
-    const last = untagged.length === names.length && listedIn.length === 0;
+    const keepsPublished = byName && published.length > 0;
+    const last = untagged.length === names.length && listedIn.length === 0 && !keepsPublished;
     if (last && isIndexRecord(record)) {
       images.removeIndex(record.id);
     } else if (last) {
@@ -195,6 +185,24 @@ export class ImageLibrary {
     }
     await writeStoreIndex(this.#parts.store);
     return { untagged, ...(last ? { deleted: record.id } : {}) };
+  }
+
+  /** @param last - The image has no other name, and goes with it unless an index lists it. */
+  async #unpublish(name: PublishedName, last: boolean): Promise<RemovedImage> {
+    const { published, images } = this.#parts.store;
+    published.remove(name);
+    const untagged = [shownName(this.#parts, name)];
+    const isIndex = images.getIndex(name.id) !== undefined;
+    if (!last || (!isIndex && images.indexesOf(name.id).length > 0)) {
+      return { untagged };
+    }
+    if (isIndex) {
+      images.removeIndex(name.id);
+    } else {
+      images.remove(name.id);
+    }
+    await writeStoreIndex(this.#parts.store);
+    return { untagged, deleted: name.id };
   }
 
   async pull(referenceText: string, platform: Platform, context: LayerContext): Promise<StoredImage> {
@@ -248,6 +256,10 @@ export class ImageLibrary {
     const platforms = images.map(({ platform }) => parsePlatform(platform));
     return {
       names: record.names,
+      published: this.#parts.store.published
+        .list()
+        .filter(({ id }) => id === record.id)
+        .map((name) => shownName(this.#parts, name)),
       id: record.id,
       digest: isIndexRecord(record) ? record.id : record.manifestDigest,
       platform: platforms[0] ?? hostPlatform(),
@@ -263,18 +275,19 @@ export class ImageLibrary {
   }
 }
 
-/** The images of an index, each with the manifest and config that the index has of it. */
-export function indexedImages(
-  { images }: Pick<Store, 'images'>,
-  record: IndexRecord,
-): readonly ImageRecord[] {
-  return record.images.map(({ id, manifestDigest, configDigest }) => {
-    const image = images.peek(id);
-    if (image === undefined) {
-      throw new InternalError(`the image '${id}' of the index ${record.id} is not in the store`);
-    }
-    return { ...image, manifestDigest, configDigest };
-  });
+/** What was published as the text, in the environment of the settings unless the text names another. */
+function publishedAs({ store, settings }: EngineParts, text: string): PublishedName | undefined {
+  try {
+    const name = parseImageName('image', text);
+    return store.published.get({ ...name, namespace: name.namespace ?? settings.environment });
+  } catch {
+    // Ids and references of registries need not be such names.
+    return undefined;
+  }
+}
+
+function shownName({ settings }: EngineParts, { namespace, name, tag }: PublishedName): string {
+  return formatImageName({ ...(namespace === settings.environment ? {} : { namespace }), name, tag });
 }
 
 /**

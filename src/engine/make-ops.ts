@@ -15,6 +15,7 @@ import { sourceHttpOp } from '../ops/source-http.ts';
 import { sourceImageOp, sourceOciLayoutOp } from '../ops/source-image.ts';
 import { sourceLocalOp } from '../ops/source-local.ts';
 import { sourcePythonOp } from '../ops/source-python.ts';
+import { sourceStoredOp } from '../ops/source-stored.ts';
 import { sourceToolOp } from '../ops/source-tool.ts';
 import { readSecret, type Secret, type SecretContents, type SecretSources } from '../secret/secret.ts';
 import type { Ops } from '../solver/solve.ts';
@@ -72,6 +73,7 @@ export function makeOps(
     'source-local': sourceLocalOp(inputs),
     'source-image': sourceImageOp({ blobs: store.blobs, layers }, repositoryOfText),
     'source-oci-layout': sourceOciLayoutOp({ blobs: store.blobs, layers }),
+    'source-stored': sourceStoredOp,
     'source-debian': sourceDebianOp({
       ...tools,
       offline: settings.offline,

@@ -17,7 +17,8 @@ import type { PushImage } from '../transport/registry/push.ts';
 import { workerEvents } from '../worker/worker-events.ts';
 import { checkAnnotations } from './annotations.ts';
 import { repositoriesOf } from './blob-sources.ts';
-import { indexedImages, localName } from './image-library.ts';
+import { localName } from './image-library.ts';
+import { indexedImages } from './indexed-images.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOf, repositoryReference } from './registries.ts';
 import {

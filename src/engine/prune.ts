@@ -310,13 +310,19 @@ class Collection {
         db.prepare('UPDATE cache SET gone = 1 WHERE key = ?').run(String(row.key));
       }
     }
+    if (this.#alone) {
+      const removed = new Set(this.#removed.flatMap(({ kind, id }) => (kind === 'logs' ? [id] : [])));
+      const { logs } = this.#inventory;
+      this.#store.attempts.forget((result) => logs.has(`${result}.log`) && !removed.has(`${result}.log`));
+    }
   }
 
   /** @returns Images that an index needs which stays. */
   #collectIndexes(): ReadonlySet<string> {
     const rows = this.#store.meta.db
       .prepare(
-        `SELECT id, used_ms, EXISTS (SELECT 1 FROM names WHERE image_index = indexes.id) AS named
+        `SELECT id, used_ms, EXISTS (SELECT 1 FROM names WHERE image_index = indexes.id
+           UNION ALL SELECT 1 FROM published WHERE image_index = indexes.id) AS named
          FROM indexes ORDER BY used_ms`,
       )
       .all();
@@ -340,7 +346,8 @@ class Collection {
     const listed = this.#collectIndexes();
     const rows = this.#store.meta.db
       .prepare(
-        `SELECT id, layers, used_ms, EXISTS (SELECT 1 FROM names WHERE image = images.id) AS named
+        `SELECT id, layers, used_ms, EXISTS (SELECT 1 FROM names WHERE image = images.id
+           UNION ALL SELECT 1 FROM published WHERE image = images.id) AS named
          FROM images ORDER BY used_ms`,
       )
       .all();

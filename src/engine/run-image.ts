@@ -28,6 +28,8 @@ export interface ContainerOptions {
 
 export interface Container {
   readonly imageId: string;
+  /** {@link Image.recipeHash}, if it is known. */
+  readonly recipe: string | undefined;
   readonly layers: readonly LayerId[];
   readonly config: ContainerConfig;
   readonly platform: Platform;
@@ -44,7 +46,7 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
  */
 export async function runContainer(
   parts: EngineParts,
-  { imageId, layers, config, platform, files }: Container,
+  { imageId, recipe, layers, config, platform, files }: Container,
   command: readonly string[] | undefined,
   options: ContainerOptions,
   context: LayerContext,
@@ -72,6 +74,9 @@ export async function runContainer(
     env.set(entry.slice(0, equals), entry.slice(equals + 1));
   }
   env.set('TSBUILD_IS_CONTAINER', '1').set('TSBUILD_IMAGE_ID', imageId);
+  if (recipe !== undefined) {
+    env.set('TSBUILD_IMAGE_RECIPE', recipe);
+  }
   for (const [name, value] of [...Object.entries(secrets), ...Object.entries(options.env ?? {})]) {
     if (value !== null && value !== undefined) {
       env.set(name, value);

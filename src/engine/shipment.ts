@@ -21,7 +21,7 @@ import type { LayerId } from '../solver/op.ts';
 import { type Annotation, annotationsOf } from './annotations.ts';
 import { imageLayers, sourceDateEpoch } from './build-images.ts';
 import { type CompressionName, compressedAs } from './compression.ts';
-import { indexedImages } from './image-library.ts';
+import { indexedImages } from './indexed-images.ts';
 import type { EngineParts } from './parts.ts';
 
 /** What an output may ask of layers and documents. */

@@ -11,6 +11,7 @@ import type { Action } from './action.ts';
 export type Operation =
   | SourceImage
   | SourceOciLayout
+  | SourceStored
   | SourceDebian
   | SourceLocal
   | SourceTool
@@ -37,6 +38,14 @@ export interface SourceOciLayout {
   /** Which of the build's layouts; not part of the key. */
   readonly layout: string;
   readonly manifestDigest: Digest;
+}
+
+/** An image of this machine's store. */
+export interface SourceStored {
+  readonly kind: 'source-stored';
+  readonly image: string;
+  /** Of the image, bottom first. Not part of the key: the id stands for them. */
+  readonly layers: readonly string[];
 }
 
 /** A root filesystem assembled from Debian's archive. */

@@ -435,7 +435,7 @@ function isLost(error: unknown): error is RemoteError {
 }
 
 function canBeMade({ operation: { kind } }: Vertex): boolean {
-  return kind !== 'source-image' && kind !== 'source-oci-layout';
+  return kind !== 'source-image' && kind !== 'source-oci-layout' && kind !== 'source-stored';
 }
 
 /** Which step of which definition: stable while its content changes. */

@@ -73,6 +73,7 @@ export interface FakeEngineCalls {
   exported?: readonly (readonly [name: string, spec: OutputSpec])[];
   tagged: (readonly [source: string, target: string])[];
   pruned?: object | undefined;
+  logs?: readonly [image: string, layers: number | null];
   /** The verb and its words. */
   objects: (readonly string[])[];
   /** What `secret create` stored. */
@@ -147,6 +148,15 @@ export function fakeEngine(script: FakeEngineScript = {}): {
       },
       images: () => script.images ?? [storedImage()],
       inspect: async (name) => inspectedImage(name),
+      publishedNames: () => [publishedName(0)],
+      publishedHistory: () => [publishedName(1), publishedName(0)],
+      async *logs(image, logOptions) {
+        calls.logs = [image, logOptions.layers];
+        await work(options.onEvent, undefined);
+        const timestamp = new Date(0);
+        yield { layer: 1, timestamp, stream: 'stdout', message: 'Collecting \u001b[1mtorch' };
+        yield { layer: 1, timestamp, stream: 'tsbuild', message: 'E_BUILD_FAILED: the step ended' };
+      },
       removeImage: (name) => ({ untagged: [name], deleted: 'im-1' }),
       cacheMounts: async () => [
         { id: '/root/.npm', sizeBytes: 2_345_678, copies: 2, usedMs: 0, inUse: false },
@@ -256,8 +266,13 @@ function inspectedImage(name: string): InspectedImage {
   };
 }
 
+function publishedName(version: number) {
+  return { namespace: 'main', name: 'web', tag: 'v1', id: `im-${version}`, publishedMs: 0 };
+}
+
 export function storedImage(): StoredImage {
   return {
+    published: [],
     names: ['web:1'],
     id: 'im-0123456789abcdef',
     digest: digestOf('a'),

@@ -35,6 +35,12 @@ export function surroundings(given: Surroundings = {}): PlanSurroundings & Graph
   const config = baseImageConfig(given.base);
   const resolver: ConfigResolver = {
     resolveImage: async (reference) => ({ manifestDigest: sha256Digest(sha256Hex(reference)), config }),
+    resolveStored: () => ({
+      id: `im-${'0'.repeat(22)}`,
+      platform: { os: 'linux', architecture: 'amd64' },
+      layers: ['layer'],
+      config,
+    }),
     resolveOciLayout: async () => ({ manifestDigest: sha256Digest(sha256Hex('layout')), config }),
   };
   return {

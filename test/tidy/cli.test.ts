@@ -53,7 +53,7 @@ describe('the table of commands', () => {
   it('gives the same flag the same meaning everywhere', () => {
     const seen = new Map<string, string>();
     // `-q` of a list prints less; that of a build draws nothing. `--json`, `--pull` and `--network` say what they apply to.
-    const local = new Set(['quiet', 'json', 'pull', 'platform', 'network']);
+    const local = new Set(['all', 'quiet', 'json', 'pull', 'platform', 'network']);
     for (const [, command] of commands) {
       for (const option of Object.values(command.options)) {
         if (!local.has(option.long)) {

@@ -1,5 +1,6 @@
 import { formatPlatform } from '../../oci/platform.ts';
 import { command } from '../command.ts';
+import type { StoredImage } from '../engine-api.ts';
 import { flag } from '../option.ts';
 import { formatAge, formatBytes } from '../quantity.ts';
 import { withEngine } from '../session.ts';
@@ -41,8 +42,9 @@ export default command({
       context.stdout.write(images.map((image) => `${image.id}\n`).join(''));
     } else {
       const nowMs = Date.now();
+      const namesOf = ({ names, published }: StoredImage) => [...new Set([...names, ...published])];
       const rows = images.flatMap((image) =>
-        (image.names.length === 0 ? ['<none>'] : image.names).map((name) => [
+        (namesOf(image).length === 0 ? ['<none>'] : namesOf(image)).map((name) => [
           name,
           shortId(image.id),
           image.platforms.map(formatPlatform).join(','),

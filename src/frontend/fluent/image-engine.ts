@@ -8,6 +8,8 @@ import type { BuildEvent } from '../../solver/event.ts';
 import type { BuilderVersion } from './builder-version.ts';
 import type { BuiltImage } from './built-image.ts';
 import type { Image } from './image.ts';
+import type { BuildLogEntry } from './image-logs.ts';
+import type { ImageName } from './image-name.ts';
 import type { PlatformName } from './layer-definition.ts';
 import type { ImagePlan } from './plan.ts';
 import type { DockerfileExport } from './to-dockerfile.ts';
@@ -101,6 +103,12 @@ export interface ImageEngine {
   listFiles(image: Image, prefix: string): Promise<readonly string[]>;
   exportTo(image: Image, path: string, options: ExportOptions): Promise<PublishedImage>;
   push(image: Image, reference: string, options: PushOptions): Promise<PublishedImage>;
+  /** Points a name of this machine at what was built last of the definition. Builds nothing. */
+  publish(image: Image, name: ImageName): Promise<void>;
+  /** Forgets an image with its names. What it shares with others stays. */
+  deleteImage(id: string): Promise<void>;
+  /** Of the last attempt to build. `layers` null is all of them. */
+  logs(image: Image, options: { readonly layers: number | null }): AsyncIterable<BuildLogEntry>;
 }
 
 export interface PublishedImage {

@@ -2,7 +2,14 @@
 import { canonicalJson } from '../../base/canonical-json.ts';
 import { sha256Hex } from '../../base/sha256.ts';
 import { type AddPythonPackagesOptions, addPythonPackages } from './add-python-packages.ts';
-import { definitionError, flattenStrings, isPlainObject, requiredString, type StrArg } from './arguments.ts';
+import {
+  definitionError,
+  flattenStrings,
+  isPlainObject,
+  knownOptions,
+  requiredString,
+  type StrArg,
+} from './arguments.ts';
 import * as bases from './base-definitions.ts';
 import type { BuiltImage, BuiltLayer } from './built-image.ts';
 import * as commands from './command-layers.ts';
@@ -18,6 +25,8 @@ import {
   type RunOptions,
   type RunResult,
 } from './image-engine.ts';
+import { ImageLogs } from './image-logs.ts';
+import { parseImageName } from './image-name.ts';
 import * as installs from './install-layers.ts';
 import type { LayerDefinition, PendingMount } from './layer-definition.ts';
 import * as locals from './local-layers.ts';
@@ -30,6 +39,7 @@ import { type PoetryOptions, poetryInstallFromFile } from './poetry-install.ts';
 import { type AddLocalPythonSourceOptions, addLocalPythonSource } from './python-source-layer.ts';
 import * as registryBases from './registry-bases.ts';
 import type { StepOptions } from './step-options.ts';
+import * as stored from './stored-base.ts';
 import * as terminal from './terminal-options.ts';
 import type { DockerfileExport } from './to-dockerfile.ts';
 import { type UvSyncOptions, uvSync } from './uv-sync.ts';
@@ -203,6 +213,45 @@ export class Image {
   ): Image {
     const { base, python } = dockerfiles.fromDockerfile(path, options);
     return begin(base).#extend(python);
+  }
+
+  /**
+   * An image of this machine's store. It is looked for when it is needed.
+   *
+   * @param id - `im-…`, as {@link Image.id} has it, or the digest of what was pulled.
+   * @example
+   * ```ts
+   * const image = Image.fromId('im-1QvBvzuiGs2TX5w0XPQKvz').env({ MODE: 'test' });
+   * ```
+   * @throws {DefinitionError} `E_ARG_TYPE`; `E_IMAGE_NOT_FOUND` later, when it is built.
+   */
+  static fromId(id: string): Image {
+    return begin(stored.fromId(id));
+  }
+
+  /**
+   * An image that was published on this machine. Nothing is built for it.
+   *
+   * @param name - `name[:tag]`, with `namespace/` before it if it is not of this environment.
+   * @example
+   * ```ts
+   * await (await image.build()).publish('web:v1');
+   * const web = Image.fromName('web:v1');
+   * ```
+   * @throws {DefinitionError} `E_IMAGE_NAME`, `E_IMAGE_TAG`, `E_IMAGE_NAME_PREFIX`; `E_IMAGE_NOT_FOUND` later, when it is built.
+   */
+  static fromName(name: string, options?: stored.NameOptions): Image {
+    return begin(stored.fromName(name, options));
+  }
+
+  /**
+   * Forgets an image of the store with its names. What it is built on stays, and its layers until `tsbuild prune`.
+   *
+   * @throws {DefinitionError} `E_IMAGE_NOT_FOUND`; `E_IMAGE_IN_USE` for one of an index.
+   */
+  static async delete(id: string): Promise<void> {
+    const known = requiredString('Image.delete', 'id', id);
+    await (await defaultEngine()).deleteImage(known);
   }
 
   /**
@@ -728,9 +777,33 @@ export class Image {
     return (await defaultEngine()).push(this, requiredString('push', 'reference', reference), normal);
   }
 
+  /**
+   * Points a name of this machine at this image, which must have been built. The name may stand for another one already; what it
+   * stood for before is remembered. Pending mounts are not part of what is published.
+   *
+   * @param name - `name[:tag]`; the tag is `latest` if there is none.
+   * @example
+   * ```ts
+   * const built = await image.build();
+   * await built.publish('web:v1');
+   * ```
+   * @throws {DefinitionError} `E_IMAGE_NAME`, `E_IMAGE_TAG`, `E_IMAGE_NAME_PREFIX`, `E_NOT_BUILT`, `E_IMAGE_NOT_FOUND`
+   */
+  async publish(name: string, options?: stored.NameOptions): Promise<void> {
+    const { environment } = knownOptions('publish', options, ['environment']);
+    const parsed = parseImageName('publish', name, environment);
+    await (await defaultEngine()).publish(this, parsed);
+  }
+
+  /** What its steps said in the last attempt to build it. */
+  get logs(): ImageLogs {
+    return new ImageLogs(this);
+  }
+
   /** Id of the last attempt to build this definition; undefined before. */
   get id(): string | undefined {
-    return attempts.get(this.#state.tip)?.id;
+    const own = this.storedBase;
+    return attempts.get(this.#state.tip)?.id ?? (own?.kind === 'id' ? own.id : undefined);
   }
 
   /** Layers of the last attempt to build this definition; empty before. */
@@ -775,6 +848,12 @@ export class Image {
     }
     const { tip, mounts } = this.#state;
     return new Image(CONSTRUCT, { tip, mounts: Object.freeze([...mounts, added.mount]) });
+  }
+
+  /** @internal The image of the store that this is, with nothing added. */
+  get storedBase(): stored.StoredImage | undefined {
+    const { base } = this.#state.tip.layer;
+    return base?.kind === 'stored' ? base.image : undefined;
   }
 
   /** @internal For what is next to the class; see {@link imageParts} and {@link extendBuilt}. */

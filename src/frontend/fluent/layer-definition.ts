@@ -10,6 +10,7 @@ import type { BuilderVersion } from './builder-version.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import type { LocalInput, ScannedFiles } from './local-input.ts';
 import type { VolumeMount } from './volume-mounts.ts';
+import type { StoredImage } from './stored-base.ts';
 
 export type PlatformName = 'linux/amd64' | 'linux/arm64';
 
@@ -183,6 +184,7 @@ export type Base = AnyBase &
         readonly kind: 'oci-layout';
         readonly layout: OciLayoutSource;
       }
+    | { readonly kind: 'stored'; readonly image: StoredImage }
     | { readonly kind: 'scratch' }
     | { readonly kind: 'dockerfile'; readonly declaration: DockerfileDeclaration }
   );

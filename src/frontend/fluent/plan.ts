@@ -243,7 +243,9 @@ function planLayer(
     forceBuild,
   } satisfies Omit<LayerPlan, 'definitionHash'>;
   const extras = { ...layer.keyExtras, ...base?.keyExtras };
-  return { ...plan, definitionHash: definitionHash(plan, extras, base?.builderVersion) };
+  // What exists already does not change with the builder version.
+  const version = base?.source.kind === 'stored' ? undefined : base?.builderVersion;
+  return { ...plan, definitionHash: definitionHash(plan, extras, version) };
 }
 
 /** A mistake in the text is said by the plan already, as it is for `fromDockerfile`. @throws {DefinitionError} */

@@ -19,6 +19,7 @@ import type { Base, OciLayoutSource, PlatformName, RegistryLogin, Step } from '.
 import { micromambaSteps } from './micromamba-layers.ts';
 import { checkDebianPython, choosePython, chooseSeries } from './python-version.ts';
 import { addPythonSteps } from './standalone-python.ts';
+import { type StoredImage, storedText } from './stored-base.ts';
 
 /** What resolving a base asks of the outside. None of it may use the network. */
 export interface BaseSurroundings {
@@ -55,6 +56,7 @@ export type BaseSource =
       readonly snapshot?: string;
       readonly mirror?: string;
     }
+  | { readonly kind: 'stored'; readonly image: StoredImage }
   | { readonly kind: 'scratch' }
   | { readonly kind: 'dockerfile'; readonly declaration: DockerfileDeclaration };
 
@@ -113,6 +115,8 @@ async function sourceOf(
   switch (base.kind) {
     case 'scratch':
       return { source: { kind: 'scratch' }, from: 'FROM scratch' };
+    case 'stored':
+      return { source: { kind: 'stored', image: base.image }, from: `FROM ${storedText(base.image)}` };
     case 'dockerfile': {
       const { declaration } = base;
       const read = await surroundings.readDockerfile(declaration);

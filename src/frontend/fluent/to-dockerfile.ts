@@ -120,6 +120,8 @@ class DockerfileWriter {
   ): Promise<void> {
     const { source } = base;
     switch (source.kind) {
+      case 'stored':
+        throw inexpressible('its base is an image of the store of this machine');
       case 'scratch':
         this.#from('scratch', undefined);
         return;

@@ -39,6 +39,7 @@ import { sourcePython, treeInArchive } from './standalone-python.ts';
 import { stepEnvironment } from './step-environment.ts';
 import type { Volume } from './volume.ts';
 import { mountOfVolume, refuseSameVolume } from './volume-mounts.ts';
+import type { StoredImage } from './stored-base.ts';
 
 /** Answers what only the outside knows about bases. Implemented by the engine. */
 export interface ConfigResolver {
@@ -58,6 +59,19 @@ export interface ConfigResolver {
     },
   ): Promise<{ readonly manifestDigest: Digest; readonly config: ImageConfig }>;
   readonly resolveOciLayout: ResolveOciLayout;
+  /**
+   * @param platform - Absent: nobody asked for one.
+   * @throws {DefinitionError} `E_IMAGE_NOT_FOUND`, `E_NO_PLATFORM`
+   */
+  resolveStored(image: StoredImage, platform: Platform | undefined): StoredFacts;
+}
+
+/** Of an image of the store. */
+export interface StoredFacts {
+  readonly id: string;
+  readonly platform: Platform;
+  readonly layers: readonly string[];
+  readonly config: ImageConfig;
 }
 
 /** Reads a declared Dockerfile with its contexts and converts it. Implemented by the engine. */
@@ -98,6 +112,8 @@ export interface ImageGraph {
   readonly config: ContainerConfig;
   /** The base's, if it is an image. */
   readonly base?: ImageConfig;
+  /** The id of the base, if it is an image of the store. */
+  readonly storedId: string | undefined;
   /** The base's entries first. Every entry that is not `empty_layer` is one layer of the stack, in order. */
   readonly history: readonly HistoryEntry[];
   readonly mounts: readonly PendingMount[];
@@ -207,6 +223,7 @@ class GraphBuilder {
   readonly #otherConfigs = new Map<number, string>();
   readonly #diagnostics: Diagnostic[] = [];
   #author: string | undefined;
+  #storedId: string | undefined;
   #sourceDateEpoch: number | undefined;
   readonly #history: HistoryEntry[] = [];
   #tip: Edge | undefined;
@@ -239,6 +256,15 @@ class GraphBuilder {
         const { manifestDigest, config } = await resolver.resolveImage(reference, this.#platform, options);
         this.#start(layer, { kind: 'source-image', reference, manifestDigest });
         this.#startFrom(config, reference);
+        return;
+      }
+      case 'stored': {
+        const asked = this.#options.platformAsked ? this.#platform : undefined;
+        const { id, platform, layers, config } = resolver.resolveStored(source.image, asked);
+        this.#platform = platform;
+        this.#storedId = id;
+        this.#start(layer, { kind: 'source-stored', image: id, layers });
+        this.#startFrom(config, id);
         return;
       }
       case 'layout': {
@@ -361,6 +387,7 @@ class GraphBuilder {
       platform: this.#platform,
       config: this.#config.toContainerConfig(),
       ...(this.#base === undefined ? {} : { base: this.#base }),
+      storedId: this.#storedId,
       history: this.#history,
       layerVertices: this.#layerVertices,
       localInputs: this.#localInputs,

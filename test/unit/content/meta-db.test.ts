@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MetaDb } from '../../../src/content/meta-db.ts';
 
 const TABLES = [
+  'attempts',
   'blob_sources',
   'cache',
   'engines',
@@ -20,6 +21,8 @@ const TABLES = [
   'layer_blobs',
   'layers',
   'names',
+  'published',
+  'published_history',
   'resolutions',
   'stat_cache',
 ];
@@ -74,6 +77,7 @@ describe('MetaDb', () => {
     meta.db.exec(`
       INSERT INTO images VALUES ('im-1', 'm', 'c', 'linux/amd64', '[]', '{}', '{}', 1, 1);
       DROP TABLE http_files; DROP TABLE git_refs;
+      DROP TABLE published; DROP TABLE published_history; DROP TABLE attempts;
       DROP TABLE names; DROP TABLE index_images; DROP TABLE indexes;
       CREATE TABLE names (name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
         updated_ms INTEGER NOT NULL) WITHOUT ROWID;

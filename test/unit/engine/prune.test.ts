@@ -347,3 +347,51 @@ describe('usage', () => {
     expect(imageIds()).toHaveLength(2);
   });
 });
+
+describe('published images and attempts', () => {
+  it('keeps what has a published name, and forgets attempts without logs', async () => {
+    const { store } = temporary;
+    await layer('kept');
+    await layer('gone');
+    for (const id of ['kept', 'gone']) {
+      store.images.put({
+        id: `im-${id}`,
+        manifestDigest: `sha256:${'a'.repeat(64)}` as Digest,
+        configDigest: `sha256:${'b'.repeat(64)}` as Digest,
+        platform: 'linux/amd64',
+        layers: [id as LayerId],
+        config: { os: 'linux', architecture: 'amd64', rootfs: { type: 'layers', diff_ids: [] } },
+        build: { layers: [] },
+      });
+      store.attempts.put(`im-${id}`, {
+        layers: [{ id: `im-${id}`, method: 'runCommands', results: [id] }],
+        failed: false,
+      });
+      writeFileSync(join(store.dir, 'logs', `${id}.log`), '1 stdout x\n');
+    }
+    store.attempts.put('im-failed', {
+      layers: [{ id: 'im-failed', method: 'runCommands', results: ['failed'] }],
+      failed: true,
+    });
+    writeFileSync(join(store.dir, 'logs/failed.log'), '1 stdout x\n');
+    store.published.put({ namespace: 'main', name: 'web', tag: 'v1' }, 'im-kept');
+    await prune(parts, { dryRun: true }, signal);
+    expect(store.attempts.find('im-failed')?.failed).toBe(true);
+    await prune(parts, {}, signal);
+    expect(store.images.peek('im-kept')).toBeDefined();
+    expect(store.images.peek('im-gone')).toBeUndefined();
+    expect(readdirSync(join(store.dir, 'logs'))).toEqual(['kept.log']);
+    expect([store.attempts.find('im-kept')?.layers.length, store.attempts.find('im-gone')]).toEqual([
+      1,
+      undefined,
+    ]);
+    expect(store.attempts.find('im-failed')).toBeUndefined();
+    // With `all` names do not keep anything, and go with what they stand for.
+    await prune(parts, { all: true }, signal);
+    expect(store.images.peek('im-kept')).toBeUndefined();
+    expect(store.published.list()).toEqual([]);
+    expect(store.published.history({ namespace: 'main', name: 'web', tag: 'v1' })).toMatchObject([
+      { id: 'im-kept' },
+    ]);
+  });
+});

@@ -1,0 +1,52 @@
+import { describe, expect, it } from 'vitest';
+import { DefinitionError } from '../../../src/errors.ts';
+import { cli } from '../../support/cli.ts';
+
+describe('image', () => {
+  it('names lists what is published, and what a name stood for', async () => {
+    const { status, stdout } = await cli(['image', 'names']);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^ENVIRONMENT +NAME +ID +PUBLISHED\nmain +web:v1 +im-0 +\d+ days ago\n$/);
+    expect((await cli(['image', 'names', 'web:v1'])).stdout).toMatch(/im-1.*\n.*im-0/);
+    expect(JSON.parse((await cli(['image', 'names', '--json'])).stdout)).toMatchObject([
+      { namespace: 'main', name: 'web', tag: 'v1', id: 'im-0' },
+    ]);
+    expect((await cli(['image', 'names', 'im-1'])).status).toBe(2);
+  });
+
+  it('logs shows lines of the newest layers, harmless to terminals (C149)', async () => {
+    const { status, stdout, calls } = await cli(['image', 'logs', 'im-1']);
+    expect([status, stdout]).toEqual([0, 'Collecting torch\ntsbuild: E_BUILD_FAILED: the step ended\n']);
+    expect(calls.logs).toEqual(['im-1', 1]);
+    expect((await cli(['image', 'logs', 'im-1', '--layers', '3'])).calls.logs).toEqual(['im-1', 3]);
+    expect((await cli(['image', 'logs', '--all', 'im-1'])).calls.logs).toEqual(['im-1', null]);
+    const lines = (await cli(['image', 'logs', '--json', 'im-1'])).stdout.split('\n');
+    expect(JSON.parse(lines[1] ?? '')).toEqual({
+      layer: 1,
+      timestamp: '1970-01-01T00:00:00.000Z',
+      stream: 'tsbuild',
+      message: 'E_BUILD_FAILED: the step ended',
+    });
+  });
+
+  it('logs refuses what makes no sense (C149)', async () => {
+    for (const words of [
+      ['--layers', '0', 'a'],
+      ['--layers', '2', '--all', 'a'],
+      ['--layers', 'x', 'a'],
+      [],
+    ]) {
+      expect((await cli(['image', 'logs', ...words])).status).toBe(2);
+    }
+    const failure = new DefinitionError("no image 'a' in the store", { code: 'E_IMAGE_NOT_FOUND' });
+    expect((await cli(['image', 'logs', 'a'], { failure })).status).toBe(2);
+  });
+
+  it('run hands on the GPUs that are asked for, and the policy', async () => {
+    const { calls } = await cli(['run', 'web:1', '--gpu', 'T4:2', '--gpu-policy', 'strict', '--', 'x']);
+    expect(calls.ran?.options).toMatchObject({ gpu: 'T4:2' });
+    expect(calls.opened).toMatchObject({ gpuPolicy: 'strict' });
+    expect((await cli(['run', 'web:1', '--gpu-policy', 'some'])).status).toBe(2);
+    expect((await cli(['run', 'web:1', '--gpu', ''])).status).toBe(2);
+  });
+});
