@@ -9,8 +9,8 @@ import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
 import type { BuilderVersion } from './builder-version.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import type { LocalInput, ScannedFiles } from './local-input.ts';
-import type { VolumeMount } from './volume-mounts.ts';
 import type { StoredImage } from './stored-base.ts';
+import type { VolumeMount } from './volume-mounts.ts';
 
 export type PlatformName = 'linux/amd64' | 'linux/arm64';
 

@@ -37,9 +37,9 @@ import {
 import { resolveLayers } from './resolve-layers.ts';
 import { sourcePython, treeInArchive } from './standalone-python.ts';
 import { stepEnvironment } from './step-environment.ts';
+import type { StoredImage } from './stored-base.ts';
 import type { Volume } from './volume.ts';
 import { mountOfVolume, refuseSameVolume } from './volume-mounts.ts';
-import type { StoredImage } from './stored-base.ts';
 
 /** Answers what only the outside knows about bases. Implemented by the engine. */
 export interface ConfigResolver {
