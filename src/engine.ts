@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import { SqliteCache } from './cache/sqlite-cache.ts';
 import type { PublishedName } from './content/published-names.ts';
 import { type Annotation, checkAnnotations } from './engine/annotations.ts';
+import type { AptMirror } from './engine/apt-mirror.ts';
 import { BlobSources } from './engine/blob-sources.ts';
 import { type BuildImagesOptions, buildImages, solveImages } from './engine/build-images.ts';
 import { buildLogs } from './engine/build-logs.ts';
@@ -49,8 +50,8 @@ import { type ContainerOptions, runContainer } from './engine/run-image.ts';
 import { SecretFiles } from './engine/secret-files.ts';
 import { findDotenv, secretSources } from './engine/secret-sources.ts';
 import { Store } from './engine/store.ts';
-import { Volumes } from './engine/volumes.ts';
 import { deleteStored, idOfBuilt, publishImage } from './engine/stored-images.ts';
+import { Volumes } from './engine/volumes.ts';
 import { DefinitionError, StepError, UsageError } from './errors.ts';
 import type { BuiltImage } from './frontend/fluent/built-image.ts';
 import { gpuRequests } from './frontend/fluent/gpu-request.ts';
@@ -157,14 +158,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   readonly #parts: EngineParts;
   readonly #library: ImageLibrary;
   readonly #signal: AbortSignal | undefined;
-  readonly #startWorker: { worker: Promise<Worker> | undefined };
+  readonly #startWorker: Started;
   readonly #listeners: Listeners;
   #running = 0;
   #closed: Promise<void> | undefined;
 
   private constructor(
     parts: EngineParts,
-    startWorker: { worker: Promise<Worker> | undefined },
+    startWorker: Started,
     listeners: Listeners,
     signal: AbortSignal | undefined,
   ) {
@@ -192,9 +193,9 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     const store = Store.open(options.storeDir ?? settings.home, now);
     const listeners = new Listeners(options.onEvent);
     const onEvent = listeners.tell;
-    const started: { worker: Promise<Worker> | undefined } = { worker: undefined };
+    const started: Started = { worker: undefined, aptMirror: undefined };
     const worker = () => {
-      started.worker ??= openWorker(store.dir, options, environment, settings);
+      started.worker ??= openWorker(store.dir, options, environment, settings, started);
       return started.worker;
     };
     const { secretsKey, secretsKeyFile } = settings;
@@ -849,6 +850,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     } finally {
       try {
         await (await this.#startWorker.worker?.catch(() => undefined))?.close();
+        await (await this.#startWorker.aptMirror?.catch(() => undefined))?.close();
         await this.#parts.registries.close();
       } finally {
         this.#listeners.close();
@@ -1008,6 +1010,12 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   }
 }
 
+/** What the engine starts when it is needed, and ends. */
+interface Started {
+  worker: Promise<Worker> | undefined;
+  aptMirror: Promise<AptMirror> | undefined;
+}
+
 /** Options for the first image twice: with its pending files as a layer, and then all images as they are. */
 function carrying(shared: BuildImagesOptions, count: number): BuildImagesOptions {
   const { definitions } = shared;
@@ -1023,17 +1031,26 @@ async function openWorker(
   { snapshotter, idMode, hostCa, cdiDirs, signal }: EngineOptions,
   environment: NodeJS.ProcessEnv,
   settings: Settings,
+  started: Started,
 ): Promise<Worker> {
   // A build of which everything is known starts none, and should not wait for what that needs.
   const [{ startWorker }, { discoverHostTrust }] = await Promise.all([
     import('./worker/client.ts'),
     import('./executor/host-trust.ts'),
   ]);
+  if (settings.aptMirror !== undefined) {
+    const { startAptMirror } = await import('./engine/apt-mirror.ts');
+    started.aptMirror = startAptMirror(settings.aptMirror, environment);
+  }
+  const aptMirror = await started.aptMirror;
   return await startWorker({
     storeDir,
     idMode: idMode ?? 'auto',
     snapshotter: snapshotter ?? snapshotterOf(environment),
-    hostTrust: discoverHostTrust(hostCa ?? 'auto', environment, settings),
+    hostTrust: {
+      ...discoverHostTrust(hostCa ?? 'auto', environment, settings),
+      ...(aptMirror === undefined ? {} : { aptProxy: aptMirror.proxy }),
+    },
     ...(cdiDirs === undefined ? {} : { cdiDirs }),
     signal: signal ?? new AbortController().signal,
   });

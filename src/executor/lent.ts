@@ -160,6 +160,7 @@ export class Lent {
     const aptConfig = aptConfiguration({
       caBundle: this.#caBundle,
       singleId,
+      proxy: hostTrust.aptProxy,
       archives: wanted.has('apt') ? cacheTarget('apt') : undefined,
       existing: request.env.get('APT_CONFIG')?.toString(),
     });
@@ -200,12 +201,16 @@ function readBundle(path: string): string {
 function aptConfiguration(options: {
   caBundle: boolean;
   singleId: boolean;
+  proxy: string | undefined;
   archives: string | undefined;
   existing: string | undefined;
 }): string {
   const lines: string[] = [];
   if (options.caBundle) {
     lines.push(`Acquire::https::CAInfo "${LENT_DIR}/${CA_BUNDLE}";`);
+  }
+  if (options.proxy !== undefined) {
+    lines.push(`Acquire::http::Proxy::deb.debian.org "${options.proxy}";`);
   }
   if (options.singleId) {
     // There is no other user to drop to.

@@ -180,6 +180,8 @@ export interface HostTrust {
   readonly proxies: Readonly<Record<string, string>>;
   /** Mirrors of A5.2 of the Image API, as environment variables of the tools. */
   readonly mirrors: Readonly<Record<string, string>>;
+  /** Proxy for what apt fetches from `deb.debian.org`. */
+  readonly aptProxy?: string;
 }
 
 export interface HelloResult {

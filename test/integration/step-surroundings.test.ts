@@ -8,6 +8,7 @@ import { Image } from '../../src/frontend/fluent/image.ts';
 import type { BuildEvent } from '../../src/solver/event.ts';
 import { busyboxImage } from '../support/busybox.ts';
 import { lacks } from '../support/requires.ts';
+import { startWebServer } from '../support/web-server.ts';
 
 describe.skipIf(lacks('bwrap', 'busybox', 'root'))('the environment of steps and containers', () => {
   let dir: string;
@@ -73,6 +74,38 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('the environment of steps and
     expect(
       events.filter((event) => event.kind === 'vertex-finished' && event.outcome === 'done'),
     ).toHaveLength(4);
+  });
+
+  test("apt of a step is sent to the mirror for Debian's archive, and to nowhere else", async () => {
+    await using server = await startWebServer();
+    server.handle((request, response) => {
+      const known = request.url === '/mirror/debian/dists/x?y=1';
+      response
+        .writeHead(known ? 200 : 404, { 'content-type': 'text/plain' })
+        .end(known ? 'from the mirror' : '');
+    });
+    await using engine = await open({ TSBUILD_APT_MIRROR: `${server.origin}/mirror/debian/` });
+    const proxy = 'export http_proxy=$(sed -n \'s/.*Proxy::deb.debian.org "\\(.*\\)";/\\1/p\' $APT_CONFIG);';
+    const get = (url: string) => `wget -qO- ${url} 2>&1 || true`;
+    const image = busyboxImage().runCommands(
+      [
+        proxy,
+        get('"http://deb.debian.org/debian/dists/x?y=1"'),
+        '; echo',
+        `; ${get('http://deb.debian.org/debian/missing')}`,
+        `; ${get(`${server.origin}/elsewhere`)}`,
+      ].join(' '),
+    );
+    const [built] = await engine.build([image]);
+    const said = events.flatMap((event) => (event.kind === 'log' ? [event.text] : []));
+    expect(said).toEqual(['from the mirror', expect.stringContaining('404'), expect.stringContaining('403')]);
+    expect(server.requests.map(({ url }) => url)).toEqual([
+      '/mirror/debian/dists/x?y=1',
+      '/mirror/debian/missing',
+    ]);
+    await using plain = await open();
+    const [same] = await plain.build([image]);
+    expect([same?.id, same?.layers.at(-1)?.cached]).toEqual([built?.id, true]);
   });
 
   test('what the image or the step says of a variable stands', async () => {
