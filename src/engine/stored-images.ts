@@ -60,9 +60,12 @@ export function storedId({ store, settings }: EngineParts, image: StoredImage): 
 /** @throws {DefinitionError} `E_NOT_BUILT`, `E_IMAGE_NOT_FOUND` */
 export function publishImage(parts: EngineParts, image: Image, name: ImageName): PublishedName {
   const { store, settings } = parts;
-  const id = idOfBuilt(parts, image, 'publish');
+  const id = idOfBuilt(parts, image, 'cannot publish');
   if (store.images.get(id) === undefined && store.images.getIndex(id) === undefined) {
-    throw notFound(`cannot publish '${id}': it is not in the store`);
+    // An attempt that failed, or a run, gives an id and leaves no image.
+    throw image.storedBase === undefined
+      ? notBuilt('cannot publish')
+      : notFound(`cannot publish '${id}': it is not in the store`);
   }
   return store.published.put({ ...name, namespace: name.namespace ?? settings.environment }, id);
 }
@@ -75,10 +78,7 @@ export function publishImage(parts: EngineParts, image: Image, name: ImageName):
 export function idOfBuilt(parts: EngineParts, image: Image, why: string): string {
   const id = image.id ?? idOfName(parts, image);
   if (id === undefined) {
-    throw new DefinitionError(`${why}: the image was not built yet`, {
-      code: 'E_NOT_BUILT',
-      hint: 'await image.build() first',
-    });
+    throw notBuilt(why);
   }
   return id;
 }
@@ -91,6 +91,13 @@ function idOfName(parts: EngineParts, image: Image): string | undefined {
 /** @throws {DefinitionError} `E_IMAGE_NOT_FOUND`, `E_IMAGE_IN_USE` */
 export async function deleteStored(parts: EngineParts, library: ImageLibrary, id: string): Promise<void> {
   await library.remove(storedId(parts, { kind: 'id', id }));
+}
+
+function notBuilt(why: string): DefinitionError {
+  return new DefinitionError(`${why}: the image was not built yet`, {
+    code: 'E_NOT_BUILT',
+    hint: 'await image.build() first',
+  });
 }
 
 function notFound(message: string): DefinitionError {

@@ -258,6 +258,7 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('images of the store', () => 
         })
         .runCommands('echo never > /never');
       const failure = await failureOf(image.build());
+      await expect(image.publish('failed')).rejects.toThrow(code('E_NOT_BUILT'));
       expect(failure).toMatchObject({
         name: 'StepError',
         code: 'E_BUILD_FAILED',
