@@ -583,22 +583,54 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return this.#publish(image, { type: 'registry', name: destination }, options);
   }
 
-  /** Points a name of this machine at what was built last of the definition. */
+  /**
+   * Points a name of this machine at what was built last of the definition.
+   *
+   * @example
+   * ```ts
+   * await engine.build([image]);
+   * await engine.publish(image, { name: 'web', tag: 'v1' });
+   * ```
+   */
   async publish(image: Image, name: ImageName): Promise<void> {
     publishImage(this.#parts, image, name);
   }
 
-  /** What was published on this machine, sorted. */
+  /**
+   * What was published on this machine, sorted.
+   *
+   * @example
+   * ```ts
+   * for (const { name, tag, id } of engine.publishedNames()) {
+   *   console.log(`${name}:${tag}`, id);
+   * }
+   * ```
+   */
   publishedNames(): readonly PublishedName[] {
     return this.#parts.store.published.list();
   }
 
-  /** What a name stood for, the newest first; images that are gone too. */
+  /**
+   * What a name stood for, the newest first; images that are gone too.
+   *
+   * @example
+   * ```ts
+   * const [now, before] = engine.publishedHistory({ name: 'web', tag: 'v1' });
+   * ```
+   */
   publishedHistory(name: ImageName): readonly PublishedName[] {
     const { store, settings } = this.#parts;
     return store.published.history({ ...name, namespace: name.namespace ?? settings.environment });
   }
 
+  /**
+   * Forgets an image of the store with its names. What it is built on stays.
+   *
+   * @example
+   * ```ts
+   * await engine.deleteImage('im-1QvBvzuiGs2TX5w0XPQKvz');
+   * ```
+   */
   async deleteImage(id: string): Promise<void> {
     await deleteStored(this.#parts, this.#library, id);
   }
@@ -607,6 +639,12 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
    * What the steps of the last attempt to build an image said.
    *
    * @param image - A definition, or the name or id of an image, of a layer or of a failed attempt.
+   * @example
+   * ```ts
+   * for await (const { message } of engine.logs('web:v1', { layers: null })) {
+   *   console.log(message);
+   * }
+   * ```
    * @throws {DefinitionError} `E_NOT_BUILT`, `E_IMAGE_NOT_FOUND`
    */
   async *logs(

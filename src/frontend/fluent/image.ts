@@ -247,6 +247,11 @@ export class Image {
   /**
    * Forgets an image of the store with its names. What it is built on stays, and its layers until `tsbuild prune`.
    *
+   * @example
+   * ```ts
+   * const built = await image.build();
+   * await Image.delete(built.id);
+   * ```
    * @throws {DefinitionError} `E_IMAGE_NOT_FOUND`; `E_IMAGE_IN_USE` for one of an index.
    */
   static async delete(id: string): Promise<void> {
