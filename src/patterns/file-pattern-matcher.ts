@@ -31,7 +31,7 @@ export function providePatternFileReader(reader: (path: string) => string): void
  */
 export class FilePatternMatcher {
   /** Everything that is not a Python source file. */
-  static readonly NON_PYTHON_FILES: FilePatternMatcher = new FilePatternMatcher('docs', '*.md').negate();
+  static readonly NON_PYTHON_FILES: FilePatternMatcher = new FilePatternMatcher('**/*.py').negate();
   /** Matches nothing. */
   static readonly NOTHING: FilePatternMatcher = new FilePatternMatcher();
 

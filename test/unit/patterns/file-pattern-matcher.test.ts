@@ -4,7 +4,7 @@ import { readPatternFile } from '../../../src/local/pattern-file.ts';
 import { FilePatternMatcher, providePatternFileReader } from '../../../src/patterns/file-pattern-matcher.ts';
 import { temporaryTree } from '../../support/temporary-tree.ts';
 
-test('row 100: negate() inverts the whole predicate', () => {
+test('negate() inverts the whole predicate (C100)', () => {
   const matcher = new FilePatternMatcher('**/*.py').negate();
   expect(matcher.matches('a/b.py')).toBe(false);
   expect(matcher.matches('a/b.txt')).toBe(true);
