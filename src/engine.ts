@@ -69,6 +69,7 @@ import {
 import type { VolumeStore } from './frontend/fluent/volume-store.ts';
 import { LayerStore } from './layer/layer-store.ts';
 import { hostPythonSeries } from './local/host-python.ts';
+import { FunctionReader } from './local/read-function.ts';
 import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './oci/platform.ts';
 import { parseReference } from './oci/reference.ts';
 import { Secret } from './secret/secret.ts';
@@ -295,6 +296,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   async #planning<T>(work: (surroundings: DockerfileSurroundings) => Promise<T>): Promise<T> {
     const { settings, environment, store, now } = this.#parts;
     const inputs = new BuildInputs(store.stats, now);
+    const reader = new FunctionReader(environment);
     const signal = this.#signalOf({});
     await using dockerfiles = new Dockerfiles(this.#parts, {
       signal,
@@ -310,6 +312,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       scan: (input) => inputs.scan(input, signal),
       secretWarnings: (secret) => Secret.warningsOf(secret, findDotenv),
       contextsOf: contextsOf(dockerfiles, inputs, signal),
+      readFunction: (carried) => reader.read(carried),
       resolveOciLayout: (layout, platform) => resolveLayout(store, layout, platform, signal),
     });
   }

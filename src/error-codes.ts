@@ -39,6 +39,34 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A build step follows local files that are only mounted.',
   },
+  E_FN_NOT_FUNCTION: {
+    who: 'definition',
+    meaning:
+      'What should run in a container is not a plain function, or not one at the top level of its module.',
+  },
+  E_FN_ANONYMOUS: { who: 'definition', meaning: 'A function without a name of its own, bound, or native.' },
+  E_FN_CAPTURES: {
+    who: 'definition',
+    meaning: 'An inline function uses names from around it, which do not exist in the container.',
+  },
+  E_FN_KWARGS: {
+    who: 'definition',
+    meaning: 'Keyword arguments for a function that is not written in Python.',
+  },
+  E_FN_ARGS_TOO_LARGE: { who: 'definition', meaning: 'The arguments of a function are larger than 2 MiB.' },
+  E_FN_NOT_FOUND: {
+    who: 'definition',
+    meaning: 'A file has no function of that name at its top level, or a module no such export.',
+  },
+  E_FN_BUNDLE: { who: 'definition', meaning: 'The module of a function cannot be bundled.' },
+  E_FN_RESULT: {
+    who: 'definition',
+    meaning: 'A function returned what cannot be carried out of its container.',
+  },
+  E_BUNDLER_MISSING: {
+    who: 'host',
+    meaning: 'The optional package `rolldown`, which bundles modules of functions, is not installed.',
+  },
   E_IGNORE_AND_CONDITION: { who: 'definition', meaning: '`ignore` and `condition` are both given.' },
   E_BAD_PATTERN: { who: 'definition', meaning: 'An ignore pattern that cannot be parsed.' },
   E_LOCAL_FILE_MISSING: {

@@ -51,6 +51,8 @@ export interface StepErrorDetails extends ErrorDetails {
   readonly excerpt?: string | undefined;
   readonly imageId?: string | undefined;
   readonly layer?: number | undefined;
+  /** Of a function that threw: the stack in the container, with files and lines of the user's as far as they are known. */
+  readonly remoteStack?: string | undefined;
 }
 
 /** A step ran and failed: the author of the step acts. */
@@ -67,6 +69,7 @@ export class StepError extends TsbuildError {
   readonly excerpt: string | undefined;
   readonly imageId: string | undefined;
   readonly layer: number | undefined;
+  readonly remoteStack: string | undefined;
 
   constructor(message: string, details: StepErrorDetails) {
     super(message, details);
@@ -81,6 +84,7 @@ export class StepError extends TsbuildError {
     this.excerpt = details.excerpt;
     this.imageId = details.imageId;
     this.layer = details.layer;
+    this.remoteStack = details.remoteStack;
   }
 
   /** The command as the user wrote it, for display. */

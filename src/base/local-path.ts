@@ -37,7 +37,10 @@ function homeDirectory(method: string, name: string): string {
   return home;
 }
 
-/** Literal text of the path, for the recipe hash. */
+/**
+ * Literal text of the path, for the recipe hash. Of a URL only the last part: it is made from `import.meta.url`, which is
+ * another one in a container, where the hash must be the same.
+ */
 export function pathText(path: LocalPath): string {
-  return path instanceof URL ? path.href : path;
+  return path instanceof URL ? (path.pathname.split('/').at(-1) ?? '') : path;
 }

@@ -18,6 +18,7 @@ import { type ImageGraph, toGraph } from '../frontend/fluent/to-graph.ts';
 import { buildManifest, type ImageLayer } from '../image/manifest.ts';
 import type { BlobWish, LayerContext, LayerStore } from '../layer/layer-store.ts';
 import { hostPythonSeries } from '../local/host-python.ts';
+import { FunctionReader } from '../local/read-function.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { parseImageConfig } from '../oci/image-config.ts';
@@ -132,13 +133,14 @@ export async function solveImages(
     again: mode !== 'use' || options.pull === true,
     severalPlatforms: new Set(options.platforms).size > 1,
   });
+  const reader = new FunctionReader(parts.environment);
   const graphs = await Promise.all(
     images.map((image, index) =>
       graphOf(
         parts,
         image,
         forImage(options, index),
-        { inputs, dockerfiles },
+        { inputs, dockerfiles, reader },
         mode !== 'use',
         options.definitions?.[index],
       ),
@@ -165,7 +167,7 @@ export async function solveImages(
       }),
     );
   const solution = await solve(tips, {
-    ops: makeOps(parts, graphs, inputs, dockerfiles.openSources, dockerfiles.given),
+    ops: makeOps(parts, graphs, inputs, dockerfiles.openSources, dockerfiles.given, reader),
     cache: parts.cache,
     jobs: options.concurrency ?? parts.jobs,
     signal,
@@ -268,7 +270,11 @@ async function graphOf(
   parts: EngineParts,
   image: Image,
   options: BuildImagesOptions,
-  { inputs, dockerfiles }: { readonly inputs: BuildInputs; readonly dockerfiles: Dockerfiles },
+  {
+    inputs,
+    dockerfiles,
+    reader,
+  }: { readonly inputs: BuildInputs; readonly dockerfiles: Dockerfiles; readonly reader: FunctionReader },
   forced: boolean,
   definition: string | undefined,
 ): Promise<ImageGraph> {
@@ -282,6 +288,7 @@ async function graphOf(
     scan: (input) => inputs.scan(input, signal),
     readDockerfile: (declaration) => dockerfiles.read(declaration),
     convertDockerfile: dockerfiles.convert,
+    readFunction: (carried) => reader.read(carried),
     resolver: {
       resolveImage: (reference, platform, { login, refresh }) =>
         resolveBaseImage({ blobs, images, registries: parts.registries }, reference, platform, {

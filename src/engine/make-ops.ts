@@ -5,6 +5,7 @@ import type { ImageGraph } from '../frontend/fluent/to-graph.ts';
 import type { Volume } from '../frontend/fluent/volume.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
+import { FunctionReader } from '../local/read-function.ts';
 import { buildOp } from '../ops/build.ts';
 import { mergeOp } from '../ops/merge.ts';
 import type { OpTools, SecretValues, VolumeUses } from '../ops/op-context.ts';
@@ -20,6 +21,7 @@ import { sourceToolOp } from '../ops/source-tool.ts';
 import { readSecret, type Secret, type SecretContents, type SecretSources } from '../secret/secret.ts';
 import type { Ops } from '../solver/solve.ts';
 import { ensureExecutable } from './executable.ts';
+import { functionCalls } from './functions.ts';
 import type { GivenById } from './given-by-id.ts';
 import type { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
@@ -34,10 +36,11 @@ const LENT_ENV = { TSBUILD_IS_CONTAINER: '1', TSBUILD_IS_BUILD: '1' };
 /** @param openSources - Gives what the graphs' web files and commits were resolved by; called when a step reads one. */
 export function makeOps(
   parts: EngineParts,
-  graphs: readonly Pick<ImageGraph, 'secrets' | 'volumes' | 'debianMirrors'>[],
+  graphs: readonly Pick<ImageGraph, 'secrets' | 'volumes' | 'debianMirrors' | 'functions'>[],
   inputs: BuildInputs,
   openSources: () => Promise<RemoteSources>,
   given: GivenById,
+  reader: FunctionReader = new FunctionReader(parts.environment),
 ): Ops {
   const { store, layers, worker, settings } = parts;
   const tools: OpTools = {
@@ -67,6 +70,7 @@ export function makeOps(
       secrets: secretsOf(graphs, parts.secretSources, given),
       agents: given.agent,
       volumes: volumesOf(parts, graphs),
+      functions: functionCalls(reader, inputs, new Map(graphs.flatMap((graph) => [...graph.functions]))),
       lentEnv: LENT_ENV,
       gpuPolicy: settings.gpuPolicy,
     }),

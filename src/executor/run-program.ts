@@ -15,6 +15,7 @@ import { mountSubPath } from '../volume/mounted-volume.ts';
 import type { NamedVolumes, VolumeUse } from '../volume/named-volumes.ts';
 import type { DeviceEdits } from './cdi.ts';
 import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
+import { layDesk, type ProgramDesk, readReport } from './program-desk.ts';
 import { HOSTNAME, type Outcome, runInSandbox, type SandboxMount } from './sandbox.ts';
 import { forwardAgent } from './ssh-forward.ts';
 import { deviceMounts, stageDevices } from './stage-devices.ts';
@@ -79,6 +80,8 @@ export interface ProgramSpec {
   /** False lends no variables at all: the program sees `env`, PATH and HOME. @defaultValue true */
   readonly lendHost?: boolean;
   readonly mounts: readonly ProgramMount[];
+  /** For a program that calls a function of the user's. */
+  readonly desk?: ProgramDesk;
   readonly timeoutMs?: number;
   readonly stdin?: Uint8Array;
   readonly signal: AbortSignal;
@@ -203,6 +206,7 @@ async function runMounted(
     ...spec.mounts,
   ];
   const cacheDirs = await acquireCaches(executor.caches, all, held, spec.signal);
+  const reportPath = join(stepDir, 'report');
   const placed: Placed[] = [
     {
       kind: 'bind',
@@ -224,6 +228,10 @@ async function runMounted(
         fixed: true,
       })),
     ...(devices?.mounts ?? []).map((mount) => ({ ...mount, fixed: true })),
+    ...(spec.desk === undefined ? [] : layDesk(spec.desk, lent.dir, reportPath)).map((mount) => ({
+      ...mount,
+      fixed: true,
+    })),
   ];
   for (const [index, mount] of all.entries()) {
     const fixed = index < lent.caches.length;
@@ -231,7 +239,7 @@ async function runMounted(
     const found = await place(executor, mount, cacheDirs, path, held, spec.signal);
     placed.push({ ...found, fixed });
   }
-  return await runInSandbox(
+  const outcome = await runInSandbox(
     {
       ...spec,
       root,
@@ -247,6 +255,8 @@ async function runMounted(
     },
     { launcher: executor.lent.launcher, pidNamespace: executor.pidNamespace },
   );
+  spec.desk?.onReport(readReport(reportPath));
+  return outcome;
 }
 
 /** In one order for everybody, so that two steps never wait for each other. */

@@ -45,6 +45,19 @@ export interface ExecAction {
   readonly timeoutMs?: number;
   /** What to try when the shell does not find the command. Not part of the key. */
   readonly hintIfMissing?: string;
+  /** A function of the user's that the step calls. `argv` only names it then, for display. */
+  readonly call?: FunctionCall;
+}
+
+/** Its files, arguments and driver are handed to the step when it runs, and stay out of the layer. */
+export interface FunctionCall {
+  /** Which of the build's functions. Not part of the key. */
+  readonly id: string;
+  /** What counts of it: canonical JSON of its source, what that refers to, and the arguments. In the key in place of `argv`. */
+  readonly key: string;
+  readonly runtime: 'python' | 'node';
+  /** Whose Node runs it. Not part of the key. */
+  readonly node?: 'auto' | 'image' | 'host';
 }
 
 /**

@@ -6,10 +6,18 @@ import type { Action, Chmod, ExecAction, Mount } from '../graph/action.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { KeyField, LayerId, Op, OpContext, PathRead, Result } from '../solver/op.ts';
-import type { GpuPolicy, SshAgentSocket, StepInput, StepParams, WireSecret } from '../worker/protocol.ts';
+import type {
+  GpuPolicy,
+  SshAgentSocket,
+  StepInput,
+  StepParams,
+  WireFunction,
+  WireSecret,
+} from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
 import type {
   AgentSockets,
+  FunctionCalls,
   HttpFileContents,
   LocalInputs,
   OpTools,
@@ -26,6 +34,7 @@ export interface BuildOpOptions extends OpTools {
   readonly secrets: SecretValues;
   readonly agents: AgentSockets;
   readonly volumes: VolumeUses;
+  readonly functions: FunctionCalls;
   /** Variables that every step sees and no key does, such as TSBUILD_IS_BUILD. */
   readonly lentEnv: Readonly<Record<string, string>>;
   /** What requests for GPUs take. In no key. */
@@ -90,12 +99,13 @@ async function execute(
     // Copying needs no emulator: an image that only holds files is built anywhere.
     await options.ensureExecutable(vertex.platform, parents, context);
   }
-  const [stepInputs, secrets, agents] = await Promise.all([
+  const [stepInputs, secrets, agents, functions] = await Promise.all([
     Promise.all(inputs.map((input, index) => stepInput(options, vertex, input, index, context))),
     secretsOf(actions, options.secrets, (warning) =>
       emit({ kind: 'warning', vertex: vertex.digest, ...warning }),
     ),
     agentsOf(actions, options.agents),
+    functionsOf(actions, options.functions, signal),
   ]).catch((error: unknown) => {
     throw atLayer(error, vertex);
   });
@@ -120,6 +130,7 @@ async function execute(
         secrets,
         agents,
         volumes: volumesOf(actions, options.volumes),
+        ...(functions === undefined ? {} : { functions }),
         logPath: join(options.storeDir, 'logs', `${resultId}.log`),
         lentEnv: options.lentEnv,
         gpuPolicy: options.gpuPolicy,
@@ -127,7 +138,9 @@ async function execute(
       { signal, onEvent: workerEvents(emit, vertex.digest) },
     );
   } catch (error) {
-    throw atLayer(error, vertex);
+    const located =
+      error instanceof StepError && error.remoteStack !== undefined ? options.functions.locate(error) : error;
+    throw atLayer(located, vertex);
   }
   options.records.put(layer, parents, true);
   return { kind: 'rootfs', layers: [...parents, layer] };
@@ -193,9 +206,10 @@ function modesKey<T extends string | number>(modes: T | Chmod): Json {
 }
 
 function execKey(action: ExecAction): Json {
-  const { argv, env, cwd, user, network, security, hostname, extraHosts, ulimits, devices, gpus } = action;
+  const { argv, env, cwd, user, network, security, hostname, extraHosts, ulimits, devices, gpus, call } =
+    action;
   return {
-    argv,
+    ...(call === undefined ? { argv } : { call: { key: call.key, runtime: call.runtime } }),
     env: env.map(([name, value]) => [name, value]),
     cwd,
     user,
@@ -346,6 +360,21 @@ function checkRequired(actions: readonly Action[], secrets: Readonly<Record<stri
       );
     }
   }
+}
+
+/** Undefined where no action calls one. */
+async function functionsOf(
+  actions: readonly Action[],
+  functions: FunctionCalls,
+  signal: AbortSignal,
+): Promise<Readonly<Record<string, WireFunction>> | undefined> {
+  const ids = execsOf(actions).flatMap(({ call }) => (call === undefined ? [] : [call.id]));
+  if (ids.length === 0) {
+    return undefined;
+  }
+  return Object.fromEntries(
+    await Promise.all(ids.map(async (id) => [id, await functions.wire(id, signal)] as const)),
+  );
 }
 
 function secretMissing(id: string, why: string): DefinitionError {

@@ -1,11 +1,13 @@
 /** What ops are handed by the composition root. */
+
 import type { LayerRecords } from '../content/layer-records.ts';
+import type { StepError } from '../errors.ts';
 import type { SourceGit, SourceHttp } from '../graph/vertex.ts';
 import type { LayerContext, LayerStore } from '../layer/layer-store.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { Emit } from '../solver/event.ts';
 import type { LayerId } from '../solver/op.ts';
-import type { InputFile, SshAgentSocket, VolumeUse, Worker } from '../worker/protocol.ts';
+import type { InputFile, SshAgentSocket, VolumeUse, WireFunction, Worker } from '../worker/protocol.ts';
 
 export interface OpTools {
   readonly storeDir: string;
@@ -57,6 +59,14 @@ export type AgentSockets = (id: string) => Promise<SshAgentSocket | undefined>;
 
 /** Which directory the build's volume of an id is. */
 export type VolumeUses = (id: string) => VolumeUse;
+
+/** Functions of the user's that steps call, by the id that actions use. */
+export interface FunctionCalls {
+  /** Read when the step runs. */
+  wire(id: string, signal: AbortSignal): Promise<WireFunction>;
+  /** Adds the user's own line to a failure. */
+  locate(error: StepError): StepError;
+}
 
 /** The bytes of web files, fetched if they are not in the store. */
 export interface HttpFileContents {

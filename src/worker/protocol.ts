@@ -236,6 +236,8 @@ export interface StepParams {
   readonly agents?: Readonly<Record<string, SshAgentSocket>>;
   /** Volumes that the actions name, by id. @defaultValue none */
   readonly volumes?: Readonly<Record<string, VolumeUse>>;
+  /** Functions that the actions call, by id. @defaultValue none */
+  readonly functions?: Readonly<Record<string, WireFunction>>;
   /** Complete output of the step, secrets masked, `TIME STREAM TEXT` a line. Below the store's `logs/`. */
   readonly logPath: string;
   /** Variables that every exec of this step sees and that are in no key: TSBUILD_IS_BUILD and the like. */
@@ -248,6 +250,19 @@ export interface StepParams {
  * What a request for GPUs takes (Image API, B7): any that are there in number, only those of the type, or none at all.
  */
 export type GpuPolicy = 'auto' | 'strict' | 'ignore';
+
+/** A function of the user's, with everything that its container needs and does not keep. */
+export interface WireFunction {
+  readonly runtime: 'node' | 'python';
+  /** Whose Node. */
+  readonly node: 'auto' | 'image' | 'host';
+  /** Of the image that the function runs in, for TSBUILD_IMAGE_RECIPE. */
+  readonly recipe: string;
+  /** In `/run/tsbuild/function`. */
+  readonly files: readonly { readonly name: string; readonly base64: string }[];
+  /** Mounted read-only at `path`, which is their path in the input too. */
+  readonly sources: readonly { readonly input: StepInput; readonly path: string }[];
+}
 
 /** In base64: named variables, or one value that has no name. */
 export type WireSecret =
@@ -350,6 +365,8 @@ export interface RunParams {
   readonly gpuPolicy?: GpuPolicy;
   /** Written to the program's standard input, which is closed otherwise. */
   readonly stdinBase64?: string;
+  /** Takes the place of `argv`, which only names it then. */
+  readonly call?: WireFunction;
 }
 
 /** A volume of a container. */
@@ -365,6 +382,8 @@ export interface RunResult {
   readonly reason: 'exit' | 'signal' | 'timeout';
   readonly exitCode?: number;
   readonly signal?: string;
+  /** What a function returned, as JSON of `base/portable-value.ts`. */
+  readonly resultJson?: string;
 }
 
 /** The half that the front holds. Every call may be cancelled; events arrive while it runs. */

@@ -17,6 +17,7 @@ import { resolveInTree } from '../snapshot/resolve.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
 import { devicesFor } from './devices.ts';
+import { functionError, type PreparedCall, prepareCall } from './function-call.ts';
 import { makeDirectory, makeFile } from './make.ts';
 import type { StepParams, StepResult, WireSecret } from './protocol.ts';
 import { filesWithValues } from './secrets-in-layer.ts';
@@ -145,13 +146,19 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
     mounts.push(...(await findMount(step, mount, action)));
   }
   const devices = step.devices.get(devicesKey(action));
+  const env = [...(action.proxyEnv ?? []), ...action.env, ...secretEnv];
+  const call = await callOf(step, action, env);
   const socket = mounts.find(({ kind }) => kind === 'ssh')?.target;
   let outcome: Outcome;
   try {
     outcome = await runProgram(context.executor, prepared, {
-      argv: action.argv,
-      env: [...(action.proxyEnv ?? []), ...action.env, ...secretEnv],
-      lentEnv: { ...params.lentEnv, ...(socket === undefined ? {} : { SSH_AUTH_SOCK: socket }) },
+      argv: call?.argv ?? action.argv,
+      env,
+      lentEnv: {
+        ...params.lentEnv,
+        ...call?.lentEnv,
+        ...(socket === undefined ? {} : { SSH_AUTH_SOCK: socket }),
+      },
       cwd: action.cwd,
       user: action.user,
       network: action.network,
@@ -162,7 +169,8 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
       ...(action.ulimits === undefined ? {} : { ulimits: action.ulimits }),
       ...(devices === undefined ? {} : { devices }),
       lend: action.lend,
-      mounts,
+      mounts: [...mounts, ...(call?.mounts ?? [])],
+      ...(call === undefined ? {} : { desk: call.desk }),
       ...(action.timeoutMs === undefined ? {} : { timeoutMs: action.timeoutMs }),
       signal: request.signal,
       onOutput: (stream, chunk) => output.write(stream, chunk),
@@ -174,7 +182,14 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
     output.endExec();
   }
   if (outcome.reason !== 'exit' || outcome.exitCode !== 0) {
-    throw stepError(action, outcome, output, params.logPath, context.executor.idMode);
+    const error = stepError(
+      { ...action, argv: call?.argv ?? action.argv },
+      outcome,
+      output,
+      params.logPath,
+      context.executor.idMode,
+    );
+    throw functionError(error, call?.report(), Object.values(params.secrets).flatMap(valuesOf));
   }
 }
 
@@ -193,6 +208,23 @@ async function reportSecretsIn(
     const message = `the value of a secret is in the layer, in ${names}${more}; remove it in the same step`;
     emit({ kind: 'warning', code: 'W_SECRET_IN_LAYER', message });
   }
+}
+
+async function callOf(
+  { context, params, request, prepared, cleanUps }: Step,
+  { call }: ExecAction,
+  env: readonly (readonly [string, string | Buffer])[],
+): Promise<PreparedCall | undefined> {
+  if (call === undefined) {
+    return undefined;
+  }
+  const wire = params.functions?.[call.id];
+  if (wire === undefined) {
+    throw new InternalError(`the function '${call.id}' was not sent`);
+  }
+  const ready = await prepareCall(context, wire, { root: prepared.root(), env }, request);
+  cleanUps.push(() => ready.close());
+  return ready;
 }
 
 function valuesOf(secret: WireSecret): Buffer[] {

@@ -7,6 +7,7 @@ import type { PlanSurroundings } from '../../src/frontend/fluent/plan.ts';
 import { planImage } from '../../src/frontend/fluent/plan.ts';
 import type { ConfigResolver, GraphSurroundings } from '../../src/frontend/fluent/to-graph.ts';
 import { toGraph } from '../../src/frontend/fluent/to-graph.ts';
+import { FunctionReader } from '../../src/local/read-function.ts';
 import { scanInput } from '../../src/local/scan-input.ts';
 import { sha256Digest } from '../../src/oci/digest.ts';
 import type { ContainerConfig, ImageConfig } from '../../src/oci/image-config.ts';
@@ -61,6 +62,7 @@ export function surroundings(given: Surroundings = {}): PlanSurroundings & Graph
     convertDockerfile: async () => {
       throw new Error('these surroundings know no Dockerfiles');
     },
+    readFunction: (carried) => new FunctionReader(given.env ?? {}).read(carried),
     resolveOciLayout: resolver.resolveOciLayout,
   };
 }

@@ -15,6 +15,8 @@ import type { BuiltImage, BuiltLayer } from './built-image.ts';
 import * as commands from './command-layers.ts';
 import * as config from './config-layers.ts';
 import * as dockerfiles from './dockerfile-layers.ts';
+import { type RunFunctionOptions, runFunction } from './function-layer.ts';
+import type { BuildFunctionTarget } from './function-target.ts';
 import {
   type BuildOptions,
   defaultEngine,
@@ -474,6 +476,22 @@ export class Image {
   }
 
   /**
+   * Runs a function once in a container of this image; what it changes in the file system is the layer. Its source, what that
+   * refers to, and the arguments are in the key.
+   *
+   * @param target - An inline function, {@link jsFunction}, or {@link pythonFunction}.
+   * @example
+   * ```ts
+   * image.runFunction(pythonFunction('models.py', 'download'), { args: ['small'], secrets: [Secret.fromEnv(['HF_TOKEN'])] });
+   * ```
+   * @throws {DefinitionError} `E_FN_NOT_FUNCTION`, `E_FN_ANONYMOUS`, `E_FN_CAPTURES`, `E_FN_KWARGS`, `E_FN_ARGS_TOO_LARGE`;
+   * later `E_FN_NOT_FOUND`.
+   */
+  runFunction(target: BuildFunctionTarget, options?: RunFunctionOptions): Image {
+    return this.#extend(runFunction(target, options));
+  }
+
+  /**
    * Instructions of a Dockerfile on top of this image, which `FROM base` means in them. The last stage is the result.
    *
    * @example
@@ -819,8 +837,7 @@ export class Image {
   /** Of the calls of this chain and their literal arguments; of no file contents and no resolved versions (B4.1). */
   get recipeHash(): string {
     const { layers, mounts } = imageParts(this);
-    const calls = layers.map(({ method, recipe }) => [method, recipe]);
-    return sha256Hex(canonicalJson([...calls, ...mounts.map((mount) => mount.recipe)]));
+    return recipeHash(layers, mounts);
   }
 
   /** Local files that are put above the image when a container starts, in the order of the calls. */
@@ -881,6 +898,12 @@ export function imageParts(image: Image): ImageParts {
     layers[at.index] = at.layer;
   }
   return { layers, mounts };
+}
+
+/** B4.1. */
+export function recipeHash(layers: readonly LayerDefinition[], mounts: readonly PendingMount[]): string {
+  const calls = layers.map(({ method, recipe }) => [method, recipe]);
+  return sha256Hex(canonicalJson([...calls, ...mounts.map((mount) => mount.recipe)]));
 }
 
 /** What the getters of an image answer after a build. */

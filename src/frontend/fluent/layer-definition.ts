@@ -8,6 +8,7 @@ import type { Secret } from '../../secret/secret.ts';
 import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
 import type { BuilderVersion } from './builder-version.ts';
 import type { Diagnostic } from './diagnostic.ts';
+import type { CarriedFunction, FunctionResources } from './function-call.ts';
 import type { LocalInput, ScannedFiles } from './local-input.ts';
 import type { StoredImage } from './stored-base.ts';
 import type { VolumeMount } from './volume-mounts.ts';
@@ -64,7 +65,8 @@ export type Step =
   | CopyLocalStep
   | ConfigStep
   | WorkdirStep
-  | DockerfileStep;
+  | DockerfileStep
+  | FunctionStep;
 
 export interface RunStep {
   readonly kind: 'run';
@@ -141,6 +143,17 @@ export interface DockerfileStep {
   readonly declaration: DockerfileDeclaration;
   /** As given. */
   readonly lines: readonly string[];
+}
+
+/** A function of the user's that runs in a container of the image. */
+export interface FunctionStep {
+  readonly kind: 'function';
+  /** Without `RUN`. */
+  readonly text: string;
+  readonly carried: CarriedFunction;
+  readonly args: readonly Json[];
+  readonly kwargs: Readonly<Record<string, Json>>;
+  readonly resources: FunctionResources;
 }
 
 interface AnyBase {

@@ -6,6 +6,7 @@ import type { Secret, SecretIdentity, SecretWarning } from '../../secret/secret.
 import { parseDockerfile } from '../dockerfile/parse.ts';
 import type { BuilderVersion } from './builder-version.ts';
 import type { Diagnostic } from './diagnostic.ts';
+import { type BuildFunctionPlan, functionPlan, type ReadFunction } from './function-call.ts';
 import { type Image, imageParts } from './image.ts';
 import type { PlanOptions } from './image-engine.ts';
 import type { CopyLocalStep, LayerDefinition, Step } from './layer-definition.ts';
@@ -57,7 +58,8 @@ export interface LayerPlan {
   /** Sorted by path. */
   readonly volumes: readonly VolumePlan[];
   readonly registryAuth: RegistryAuth | null;
-  readonly buildFunction: null;
+  /** What `runFunction` runs; what of it counts is in the key. */
+  readonly buildFunction: BuildFunctionPlan | null;
   /** Own flag or an ancestor's. */
   readonly forceBuild: boolean;
   /** Hex SHA-256 of this layer's own definition (B2.1), parent excluded. */
@@ -73,6 +75,7 @@ export interface MountPlan {
 export interface PlanSurroundings extends BaseSurroundings {
   /** What is worth saying about a secret before its values are read. @defaultValue nothing */
   readonly secretWarnings?: (secret: Secret) => Promise<readonly SecretWarning[]>;
+  readonly readFunction: ReadFunction;
   readonly scan: ScanInput;
   readonly contextsOf: ContextsOf;
 }
@@ -96,12 +99,23 @@ export async function planImage(
   const contexts = await planContexts(layers, base.platform, surroundings.contextsOf);
   const found = (input: LocalInput) => scanned.get(inputName(input)) as ScannedFiles;
 
+  const functions = await Promise.all(
+    layers.map((layer) => planFunction(layer.steps, surroundings.readFunction)),
+  );
   let forced = false;
   const plans = layers.map((layer, index) => {
     forced ||= layer.forceBuild;
     refuseSameVolume(layer.method, layer.volumes ?? [], surroundings.settings.environment);
     const own = index === 0 ? base : undefined;
-    return planLayer(layer, own, base.builderVersion, forced, found, contexts.get(index));
+    return planLayer(
+      layer,
+      own,
+      base.builderVersion,
+      forced,
+      found,
+      contexts.get(index),
+      functions[index] ?? null,
+    );
   });
   const secretFindings = await Promise.all(
     layers.map(async (layer, index) => await findingsOfSecrets(layer, index, surroundings)),
@@ -152,6 +166,16 @@ async function findingsOfSecrets(
   return found.flat().map((warning) => ({ ...warning, layer }));
 }
 
+async function planFunction(
+  steps: readonly Step[],
+  readFunction: ReadFunction,
+): Promise<BuildFunctionPlan | null> {
+  const step = steps.find((each) => each.kind === 'function');
+  return step === undefined
+    ? null
+    : functionPlan(step.carried, await readFunction(step.carried), step.args, step.kwargs);
+}
+
 /** Lines of a layer's steps, without `FROM`. Histories are made of them too. */
 export function stepLines(steps: readonly Step[], found: (input: LocalInput) => ScannedFiles): string[] {
   return steps.flatMap((step) => stepLine(step, found));
@@ -161,6 +185,8 @@ function stepLine(step: Step, found: (input: LocalInput) => ScannedFiles): strin
   switch (step.kind) {
     case 'run':
       return `RUN ${step.mounted === undefined ? '' : `${mountFlag(step.mounted.at)} `}${step.text}`;
+    case 'function':
+      return `RUN ${step.text}`;
     case 'copy-local':
       return found(step.input).form === 'file' ? step.textOfFile : step.textOfDirectory;
     case 'dockerfile':
@@ -197,6 +223,7 @@ function planLayer(
   forceBuild: boolean,
   found: (input: LocalInput) => ScannedFiles,
   context: PlannedContext | undefined,
+  buildFunction: BuildFunctionPlan | null,
 ): LayerPlan {
   const steps = [...(base?.steps ?? []), ...layer.steps];
   checkDockerfiles(layer.steps);
@@ -239,7 +266,7 @@ function planLayer(
     buildArgs: { ...declarationOf(layer)?.buildArgs },
     volumes: (layer.volumes ?? []).map(planOfVolume),
     registryAuth: base?.registryAuth ?? null,
-    buildFunction: null,
+    buildFunction,
     forceBuild,
   } satisfies Omit<LayerPlan, 'definitionHash'>;
   const extras = { ...layer.keyExtras, ...base?.keyExtras };

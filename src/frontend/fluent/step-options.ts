@@ -4,6 +4,7 @@ import type { GpuRequest } from '../../graph/action.ts';
 import { Secret, stringEntries } from '../../secret/secret.ts';
 import { booleanOption, definitionError, isPlainObject, type Options } from './arguments.ts';
 import { gpuRequests, NO_GPU } from './gpu-request.ts';
+import { pathText } from './local-path.ts';
 import { Volume } from './volume.ts';
 
 export interface StepOptions {
@@ -79,7 +80,7 @@ function recipeValue(value: unknown): Json {
     return { name, readOnly, subPath };
   }
   if (value instanceof URL) {
-    return value.href;
+    return pathText(value);
   }
   if (Array.isArray(value)) {
     return value.map(recipeValue);

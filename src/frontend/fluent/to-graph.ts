@@ -1,6 +1,7 @@
 /** The chain of calls as a graph of vertices, and as the configuration and history of the image (B1). */
 import { posix } from 'node:path';
 import { canonicalJson, type Json } from '../../base/canonical-json.ts';
+import { sha256Hex } from '../../base/sha256.ts';
 import { type Action, type CopyAction, type ExecAction, type Mount, ROOT_OWNER } from '../../graph/action.ts';
 import { type Edge, firstOutput, type Operation, type Vertex, vertex } from '../../graph/vertex.ts';
 import type { Digest } from '../../oci/digest.ts';
@@ -16,9 +17,11 @@ import { definitionError } from './arguments.ts';
 import type { BuilderVersion } from './builder-version.ts';
 import { ConfigState } from './config-state.ts';
 import type { Diagnostic } from './diagnostic.ts';
-import { type Image, imageParts } from './image.ts';
+import { type CarriedFunction, functionPlan, type ReadFunction } from './function-call.ts';
+import { type Image, imageParts, recipeHash } from './image.ts';
 import type { PlanOptions } from './image-engine.ts';
 import type {
+  FunctionStep,
   LayerDefinition,
   OciLayoutSource,
   PendingMount,
@@ -95,12 +98,22 @@ export type ConvertDockerfile = (
 export interface GraphSurroundings extends Omit<BaseSurroundings, 'resolveOciLayout'> {
   readonly resolver: ConfigResolver;
   readonly convertDockerfile: ConvertDockerfile;
+  readonly readFunction: ReadFunction;
   /** Used for what may be a file or a directory. The same scan serves the keys, so it should be remembered. */
   readonly scan: ScanInput;
   /** Resolve tags anew, as forced builds do. @defaultValue false, or whether the base is forced */
   readonly refresh?: boolean;
   /** Names the definition in the origins of vertices, so that explanations find the last run of a step. */
   readonly definition?: string;
+}
+
+/** What an action that calls a function needs besides what is in its key. */
+export interface CalledFunction {
+  readonly carried: CarriedFunction;
+  readonly args: readonly Json[];
+  readonly kwargs: Readonly<Record<string, Json>>;
+  /** Recipe hash of the image that it runs in. */
+  readonly recipe: string;
 }
 
 export interface ImageGraph {
@@ -136,6 +149,8 @@ export interface ImageGraph {
   /** SOURCE_DATE_EPOCH of a build arg, in seconds. */
   readonly sourceDateEpoch: number | undefined;
   /** By the id that actions use. */
+  readonly functions: ReadonlyMap<string, CalledFunction>;
+  /** By the id that actions use. */
   readonly secrets: ReadonlyMap<string, Secret>;
   /** By the id that mounts use. */
   readonly volumes: ReadonlyMap<string, Volume>;
@@ -170,6 +185,8 @@ export async function toGraph(
     formOf: await formsOf(layers, surroundings.scan),
     definition: surroundings.definition,
     convertDockerfile: surroundings.convertDockerfile,
+    readFunction: surroundings.readFunction,
+    recipeBefore: (index) => recipeHash(layers.slice(0, index), []),
   });
   const refresh = surroundings.refresh ?? first.forceBuild;
   await build.begin(first, base.source, base.from, resolver, refresh);
@@ -204,6 +221,9 @@ interface GraphBuilderOptions {
   readonly formOf: (input: LocalInput) => ScannedFiles['form'];
   readonly definition: string | undefined;
   readonly convertDockerfile: ConvertDockerfile;
+  readonly readFunction: ReadFunction;
+  /** Of the image that a call extends. */
+  readonly recipeBefore: (index: number) => string;
 }
 
 /** Holds what grows along the chain. */
@@ -215,6 +235,7 @@ class GraphBuilder {
   readonly #layerVertices: Vertex[][] = [];
   readonly #localInputs = new Map<string, LocalInput>();
   readonly #layouts = new Map<string, OciLayoutSource>();
+  readonly #functions = new Map<string, CalledFunction>();
   readonly #secrets = new Map<string, Secret>();
   readonly #volumes = new Map<string, Volume>();
   readonly #debianMirrors = new Map<Digest, string>();
@@ -302,7 +323,7 @@ class GraphBuilder {
       await this.#convert(layer, last.declaration, index, true);
       return;
     }
-    const { actions, inputs } = this.#actionsOf(layer, steps);
+    const { actions, inputs } = await this.#actionsOf(layer, steps, index);
     this.#forceNext ||= layer.forceBuild;
     if (actions.length > 0) {
       this.#push(layer, index, { kind: 'build', actions }, [this.#tip as Edge, ...inputs]);
@@ -392,6 +413,7 @@ class GraphBuilder {
       layerVertices: this.#layerVertices,
       localInputs: this.#localInputs,
       layouts: this.#layouts,
+      functions: this.#functions,
       secrets: this.#secrets,
       volumes: this.#volumes,
       debianMirrors: this.#debianMirrors,
@@ -423,7 +445,11 @@ class GraphBuilder {
     return pushed;
   }
 
-  #actionsOf(layer: LayerDefinition, steps: readonly Step[]): { actions: Action[]; inputs: Edge[] } {
+  async #actionsOf(
+    layer: LayerDefinition,
+    steps: readonly Step[],
+    index: number,
+  ): Promise<{ actions: Action[]; inputs: Edge[] }> {
     const actions: Action[] = [];
     const inputs: Edge[] = [];
     const addInput = (operation: Operation, label: string): number => {
@@ -440,6 +466,9 @@ class GraphBuilder {
       switch (step.kind) {
         case 'run':
           actions.push(this.#exec(layer, step, (step.mounted?.inputs ?? []).map(bindOf(addLocalFiles))));
+          break;
+        case 'function':
+          actions.push(await this.#call(layer, step, index));
           break;
         case 'config':
           this.#config.apply(step.change);
@@ -487,8 +516,29 @@ class GraphBuilder {
     return { actions, inputs };
   }
 
+  async #call(layer: LayerDefinition, step: FunctionStep, index: number): Promise<ExecAction> {
+    const { carried, args, kwargs, resources } = step;
+    const source = await this.#options.readFunction(carried);
+    const { form, name, ...rest } = functionPlan(carried, source, args, kwargs);
+    const key = canonicalJson({ form, name, ...rest, source: sha256Hex(rest.source) } as unknown as Json);
+    const id = `function-${this.#functions.size + 1}-${sha256Hex(key).slice(0, 16)}`;
+    this.#functions.set(id, { carried, args, kwargs, recipe: this.#options.recipeBefore(index) });
+    return {
+      ...this.#execIn(layer, []),
+      argv: step.text.split(' '),
+      lend: LEND_TO_FUNCTIONS,
+      timeoutMs: resources.timeoutMs,
+      call: {
+        id,
+        key,
+        ...(form === 'python' ? { runtime: 'python' } : { runtime: 'node', node: carried.node }),
+      },
+    };
+  }
+
   #exec(layer: LayerDefinition, step: RunStep, mounts: readonly Mount[]): ExecAction {
-    const { env, secretEnv } = stepEnvironment(this.#config.environment, layer.secrets, layer.env);
+    const exec = this.#execIn(layer, mounts);
+    const { env, secretEnv } = exec;
     const defined = new Set(env.map(([name]) => name));
     let isComplete = true;
     for (const each of secretEnv) {
@@ -507,6 +557,19 @@ class GraphBuilder {
         'pass secrets: [Secret.fromDict({ … })] to the call',
       );
     }
+    return {
+      ...exec,
+      ...(missing.length === 0 ? {} : { requiredVariables: missing }),
+      argv: argvOf(step, this.#config.shell),
+      lend: step.lend,
+      ...(step.timeoutMs === undefined ? {} : { timeoutMs: step.timeoutMs }),
+      ...(step.hintIfMissing === undefined ? {} : { hintIfMissing: step.hintIfMissing }),
+    };
+  }
+
+  /** What every program of a call has. */
+  #execIn(layer: LayerDefinition, mounts: readonly Mount[]): Omit<ExecAction, 'argv' | 'lend'> {
+    const { env, secretEnv } = stepEnvironment(this.#config.environment, layer.secrets, layer.env);
     for (const secret of layer.secrets) {
       this.#secrets.set(secret.id, secret);
     }
@@ -516,21 +579,19 @@ class GraphBuilder {
     }
     return {
       kind: 'exec',
-      argv: argvOf(step, this.#config.shell),
       env,
       cwd: this.#config.workingDir,
       user: this.#config.user,
       network: 'host',
       mounts: [...mounts, ...volumes.map(mountOfVolume)],
       secretEnv,
-      ...(missing.length === 0 ? {} : { requiredVariables: missing }),
-      lend: step.lend,
       ...(layer.gpu.length === 0 ? {} : { gpus: layer.gpu }),
-      ...(step.timeoutMs === undefined ? {} : { timeoutMs: step.timeoutMs }),
-      ...(step.hintIfMissing === undefined ? {} : { hintIfMissing: step.hintIfMissing }),
     };
   }
 }
+
+/** Functions install packages and fetch models as commands do: their caches stay out of the layer. */
+const LEND_TO_FUNCTIONS = ['pip', 'uv', 'npm', 'apt-archives'] as const;
 
 /** What Debian's own images have; an image without PATH does not start under every runtime. */
 const DEBIAN_CONFIG: ContainerConfig = {

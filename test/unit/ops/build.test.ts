@@ -9,6 +9,7 @@ import {
   type CopySelection,
   type DeviceRequest,
   type ExecAction,
+  type FunctionCall,
   type GpuRequest,
   type MkdirAction,
   type MkfileAction,
@@ -90,6 +91,7 @@ const exec: ExecAction = {
   secretEnv: [],
   lend: [],
 };
+const call: FunctionCall = { id: 'function-1', key: '{}', runtime: 'node', node: 'auto' };
 const copy: CopyAction = {
   kind: 'copy',
   input: 1,
@@ -123,6 +125,13 @@ const execFields: Decisions<ExecAction> = {
   lend: unkeyed(['pip', 'apt'] as const),
   timeoutMs: unkeyed(5),
   hintIfMissing: unkeyed('install it'),
+  call: keyed(call),
+};
+const callFields: Decisions<FunctionCall> = {
+  id: unkeyed('function-2'),
+  key: keyed('{"source":"x"}'),
+  runtime: keyed('python' as const),
+  node: unkeyed('host' as const),
 };
 const secretVariableFields: Decisions<SecretVariable> = {
   name: keyed('OTHER'),
@@ -234,6 +243,11 @@ const kinds: readonly {
     name: 'WholeSecret',
     fields: wholeSecretFields,
     action: (changed) => ({ ...exec, secretEnv: [{ ...wholeSecret, ...changed }] }),
+  },
+  {
+    name: 'FunctionCall',
+    fields: callFields,
+    action: (changed) => ({ ...exec, call: { ...call, ...changed } }),
   },
   { name: "Mount 'cache'", fields: cacheFields, action: (changed) => withMount({ ...cache, ...changed }) },
   { name: "Mount 'tmpfs'", fields: tmpfsFields, action: (changed) => withMount({ ...tmpfs, ...changed }) },

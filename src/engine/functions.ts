@@ -1,0 +1,103 @@
+/** The functions of one build or call, on their way into containers, and what they say when they fail. */
+import { readFileSync } from 'node:fs';
+import { InternalError, StepError } from '../errors.ts';
+import type { CalledFunction } from '../frontend/fluent/to-graph.ts';
+import type { CallValues, FunctionReader } from '../local/read-function.ts';
+import type { FunctionCalls } from '../ops/op-context.ts';
+import type { WireFunction } from '../worker/protocol.ts';
+import type { BuildInputs } from './local-inputs.ts';
+
+export function functionCalls(
+  reader: FunctionReader,
+  inputs: BuildInputs,
+  called: ReadonlyMap<string, CalledFunction>,
+): FunctionCalls {
+  return {
+    wire: async (id, signal) => {
+      const call = called.get(id);
+      if (call === undefined) {
+        throw new InternalError(`the graph names a function that the build does not have: '${id}'`);
+      }
+      return await wireFunction(reader, inputs, call, { ...call, wantsResult: false }, signal);
+    },
+    locate: locateFailure,
+  };
+}
+
+export async function wireFunction(
+  reader: FunctionReader,
+  inputs: BuildInputs,
+  { carried, recipe }: Pick<CalledFunction, 'carried' | 'recipe'>,
+  values: CallValues,
+  signal: AbortSignal,
+): Promise<WireFunction> {
+  const { runtime, files, sources } = await reader.pack(carried, values);
+  return {
+    runtime,
+    node: carried.node,
+    recipe,
+    files: files.map(({ name, data }) => ({ name, base64: data.toString('base64') })),
+    sources: await Promise.all(
+      sources.map(async ({ input, path }) => ({
+        path,
+        input: { kind: 'files' as const, files: (await inputs.scan(input, signal)).files },
+      })),
+    ),
+  };
+}
+
+const JAVASCRIPT_FRAME = /^\s+at (?:.*\()?(?:file:\/\/)?(\/[^\s()]+):(\d+):\d+\)?$/;
+const PYTHON_FRAME = /^ {2}File "(\/[^"]+)", line (\d+)/;
+const LINES_AROUND = 2;
+
+/** Adds the user's own line where the stack leads to one. */
+export function locateFailure(error: StepError): StepError {
+  const stack = error.remoteStack?.split('\n') ?? [];
+  const frames = stack.flatMap((text) => {
+    const match = JAVASCRIPT_FRAME.exec(text);
+    return match === null ? [] : [match];
+  });
+  const pythonFrames = stack.flatMap((text) => {
+    const match = PYTHON_FRAME.exec(text);
+    return match === null ? [] : [match];
+  });
+  // JavaScript puts the innermost first, Python last.
+  for (const [, file = '', lineText] of [...frames, ...pythonFrames.reverse()]) {
+    const line = Number(lineText);
+    const excerpt = excerptOf(file, line);
+    if (excerpt !== undefined && !file.includes('/node_modules/')) {
+      return new StepError(error.message, {
+        ...error,
+        code: error.code,
+        hint: error.hint,
+        cause: error.cause,
+        file,
+        line,
+        excerpt,
+      });
+    }
+  }
+  return error;
+}
+
+/** Lines around, numbered; undefined where this machine has no such file. */
+function excerptOf(file: string, line: number): string | undefined {
+  let lines: string[];
+  try {
+    lines = readFileSync(file, 'utf8').split(/\r?\n/);
+  } catch {
+    return undefined;
+  }
+  if (lines[line - 1] === undefined) {
+    return undefined;
+  }
+  const from = Math.max(1, line - LINES_AROUND);
+  const shown = lines.slice(from - 1, line + LINES_AROUND);
+  const width = String(from + shown.length - 1).length;
+  return shown
+    .map((text, index) => {
+      const number = from + index;
+      return `${number === line ? '>' : ' '} ${String(number).padStart(width)} | ${text}`;
+    })
+    .join('\n');
+}
