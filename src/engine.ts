@@ -21,6 +21,7 @@ import {
   removeCacheMounts,
 } from './engine/cache-mounts.ts';
 import type { CacheSource, CacheTarget } from './engine/cache-options.ts';
+import { callInContainer } from './engine/call-function.ts';
 import { readConfigFiles } from './engine/config-files.ts';
 import {
   type DescribedDockerfile,
@@ -53,6 +54,7 @@ import { Store } from './engine/store.ts';
 import { deleteStored, idOfBuilt, publishImage } from './engine/stored-images.ts';
 import { Volumes } from './engine/volumes.ts';
 import { DefinitionError, StepError, UsageError } from './errors.ts';
+import { type AppFunction, appFunctionSpec, type CallArguments } from './frontend/fluent/app.ts';
 import type { BuiltImage } from './frontend/fluent/built-image.ts';
 import { gpuRequests } from './frontend/fluent/gpu-request.ts';
 import { Image } from './frontend/fluent/image.ts';
@@ -72,7 +74,7 @@ import { hostPythonSeries } from './local/host-python.ts';
 import { FunctionReader } from './local/read-function.ts';
 import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './oci/platform.ts';
 import { parseReference } from './oci/reference.ts';
-import { Secret } from './secret/secret.ts';
+import { Secret, secretValues } from './secret/secret.ts';
 import type { SecretStore } from './secret/secret-store.ts';
 import { readSettings, type Settings } from './settings.ts';
 import type { BuildEvent } from './solver/event.ts';
@@ -154,6 +156,14 @@ export interface EngineRunOptions
 }
 
 type PublishOptions = CallingBack & { readonly secret?: api.PushOptions['secret'] };
+
+/** What `tsbuild run` may change about a call. */
+export interface EngineCallOptions
+  extends api.FunctionCallOptions,
+    Pick<
+      EngineRunOptions,
+      'env' | 'workdir' | 'user' | 'network' | 'timeoutMs' | 'platform' | 'pull' | 'definition'
+    > {}
 
 export class Engine implements api.ImageEngine, AsyncDisposable {
   readonly #parts: EngineParts;
@@ -501,6 +511,34 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
           };
       }
     });
+  }
+
+  /**
+   * Calls a function of an app in a container that is thrown away; builds its image first if that is necessary.
+   *
+   * @returns What the function returned.
+   * @throws {StepError} with `remoteStack` when the function throws. @throws {DefinitionError} `E_FN_RESULT`, `E_FN_NOT_FOUND`
+   */
+  async callFunction(
+    of: AppFunction,
+    values: CallArguments,
+    options: EngineCallOptions = {},
+  ): Promise<unknown> {
+    return await this.#during(async () => {
+      const context = this.#context(options);
+      const spec = appFunctionSpec(of);
+      const onOutput = options.onOutput ?? ((stream, chunk) => process[stream].write(chunk));
+      return await untilNothingIsLost(context, () =>
+        callInContainer(this.#parts, spec, values, { ...options, onOutput }, context, () =>
+          this.#container(spec.image, options),
+        ),
+      );
+    });
+  }
+
+  async secretValues(secrets: readonly Secret[]): Promise<Readonly<Record<string, string>>> {
+    const { secretSources } = this.#parts;
+    return Object.assign({}, ...(await Promise.all(secrets.map((each) => secretValues(each, secretSources)))));
   }
 
   /**

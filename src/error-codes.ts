@@ -63,6 +63,10 @@ export const ERROR_CODES = {
     who: 'definition',
     meaning: 'A function returned what cannot be carried out of its container.',
   },
+  E_IMPORT_UNAVAILABLE: {
+    who: 'definition',
+    meaning: 'What image.imports() names was used where it is not there, or not yet.',
+  },
   E_BUNDLER_MISSING: {
     who: 'host',
     meaning: 'The optional package `rolldown`, which bundles modules of functions, is not installed.',

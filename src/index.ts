@@ -38,6 +38,13 @@ export {
   UsageError,
 } from './errors.ts';
 export type { AddPythonPackagesOptions } from './frontend/fluent/add-python-packages.ts';
+export {
+  App,
+  AppFunction,
+  type AppFunctionOptions,
+  type AppOptions,
+  type InvokeOptions,
+} from './frontend/fluent/app.ts';
 export { BuiltImage } from './frontend/fluent/built-image.ts';
 export type {
   DefinitionParams,
@@ -51,12 +58,20 @@ export type {
   DockerfileText,
   FromDockerfileOptions,
 } from './frontend/fluent/dockerfile-layers.ts';
+export type { RunFunctionOptions } from './frontend/fluent/function-layer.ts';
+export {
+  type BuildFunctionTarget,
+  jsFunction,
+  pythonFunction,
+} from './frontend/fluent/function-target.ts';
 export { Image } from './frontend/fluent/image.ts';
 export type { BuildLogEntry, FetchLogsOptions, ImageLogs } from './frontend/fluent/image-logs.ts';
 export type { PipOptions, UvPipOptions } from './frontend/fluent/install-layers.ts';
 export { Mount } from './frontend/fluent/mount.ts';
 export type { PyprojectOptions } from './frontend/fluent/pip-from-pyproject.ts';
 export type { PrivateReposOptions } from './frontend/fluent/pip-private-repos.ts';
+export type { FunctionCallOptions } from './frontend/fluent/image-engine.ts';
+export type { ImageImports } from './frontend/fluent/image-imports.ts';
 export type { ImagePlan, LayerPlan, MountPlan } from './frontend/fluent/plan.ts';
 export type { PoetryOptions } from './frontend/fluent/poetry-install.ts';
 export type { DockerfileContextFile, DockerfileExport } from './frontend/fluent/to-dockerfile.ts';

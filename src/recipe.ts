@@ -17,9 +17,11 @@ export {
   TsbuildError,
   UsageError,
 } from './errors.ts';
+export { App, AppFunction } from './frontend/fluent/app.ts';
 export { BuiltImage } from './frontend/fluent/built-image.ts';
 export { jsFunction, pythonFunction } from './frontend/fluent/function-target.ts';
 export { Image } from './frontend/fluent/image.ts';
+export { Volume } from './frontend/fluent/volume.ts';
 export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';
 export { Secret } from './secret/secret.ts';
 

@@ -8,7 +8,7 @@ import type { ContainerConfig } from '../oci/image-config.ts';
 import type { Platform } from '../oci/platform.ts';
 import { type Secret, secretValues } from '../secret/secret.ts';
 import type { LayerId } from '../solver/op.ts';
-import type { InputFile, RunResult as WorkerRunResult } from '../worker/protocol.ts';
+import type { InputFile, WireFunction, RunResult as WorkerRunResult } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
 import { ensureExecutable } from './executable.ts';
 import type { EngineParts } from './parts.ts';
@@ -35,6 +35,8 @@ export interface Container {
   readonly platform: Platform;
   /** Put above the image, in order. */
   readonly files: readonly InputFile[];
+  /** A function to call, instead of a command. */
+  readonly call?: { readonly name: string; readonly wire: WireFunction };
 }
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -46,7 +48,7 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
  */
 export async function runContainer(
   parts: EngineParts,
-  { imageId, recipe, layers, config, platform, files }: Container,
+  { imageId, recipe, layers, config, platform, files, call }: Container,
   command: readonly string[] | undefined,
   options: ContainerOptions,
   context: LayerContext,
@@ -55,7 +57,10 @@ export async function runContainer(
   const { layers: layerStore, worker, settings } = parts;
   const volumes = volumeMounts('run', options.volumes);
   refuseSameVolume('run', volumes, settings.environment);
-  const argv = [...(config.Entrypoint ?? []), ...(command ?? config.Cmd ?? [])];
+  const argv =
+    call === undefined
+      ? [...(config.Entrypoint ?? []), ...(command ?? config.Cmd ?? [])]
+      : ['tsbuild-function', call.name];
   if (argv.length === 0) {
     throw new DefinitionError('the image has neither an entrypoint nor a command', {
       code: 'E_NOTHING_TO_RUN',
@@ -96,6 +101,7 @@ export async function runContainer(
       network: options.network ?? 'host',
       ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
       files,
+      ...(call === undefined ? {} : { call: call.wire }),
       secretValues: Object.values(secrets),
       volumes: parts.volumes.mounted(volumes),
       ...(options.gpus === undefined || options.gpus.length === 0

@@ -8,6 +8,7 @@ import { SecretMask } from '../secret/mask.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
 import { devicesFor } from './devices.ts';
+import { functionError, prepareCall } from './function-call.ts';
 import type { RunParams, RunResult } from './protocol.ts';
 import { stepError } from './step.ts';
 import { openInput } from './step-input.ts';
@@ -18,6 +19,7 @@ export async function runContainer(
   request: RequestContext,
 ): Promise<RunResult> {
   const devices = await devicesFor(context, params, request);
+  let closeCall: (() => Promise<void>) | undefined;
   const prepared = await context.driver.prepare(params.layers, request.signal);
   // Its bytes go out as they are; the lines are only kept for an error's last words.
   const output = new StepOutput({ secrets: params.secretValues, onText: () => undefined });
@@ -50,15 +52,25 @@ export async function runContainer(
         await input.close();
       }
     }
+    const call =
+      params.call === undefined
+        ? undefined
+        : await prepareCall(context, params.call, { root: prepared.root(), env: params.env }, request);
+    closeCall = call?.close;
+    const argv = call?.argv ?? params.argv;
     const outcome = await runProgram(context.executor, prepared, {
-      argv: params.argv,
+      argv,
       env: params.env,
-      lentEnv: { TSBUILD_IS_CONTAINER: '1' },
+      lentEnv: { TSBUILD_IS_CONTAINER: '1', ...call?.lentEnv },
       cwd: params.cwd,
       user: params.user,
       network: params.network,
       lend: [],
-      mounts: (params.volumes ?? []).map((volume) => ({ kind: 'volume', ...volume })),
+      mounts: [
+        ...(params.volumes ?? []).map((volume) => ({ kind: 'volume' as const, ...volume })),
+        ...(call?.mounts ?? []),
+      ],
+      ...(call === undefined ? {} : { desk: call.desk }),
       ...(devices === undefined ? {} : { devices }),
       ...(params.timeoutMs === undefined ? {} : { timeoutMs: params.timeoutMs }),
       ...(params.stdinBase64 === undefined ? {} : { stdin: Buffer.from(params.stdinBase64, 'base64') }),
@@ -71,16 +83,28 @@ export async function runContainer(
     });
     send('stdout', masks.stdout.end());
     send('stderr', masks.stderr.end());
-    if (outcome.reason === 'not-started') {
+    const { cwd, user, timeoutMs } = params;
+    const failed = () => {
       output.endExec();
-      const { argv, cwd, user } = params;
-      throw stepError({ argv, cwd, user }, outcome, output, undefined, context.executor.idMode);
+      const action = { argv, cwd, user, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+      return stepError(action, outcome, output, undefined, context.executor.idMode);
+    };
+    if (outcome.reason === 'not-started') {
+      throw failed();
     }
-    return outcome;
+    if (call === undefined) {
+      return outcome;
+    }
+    const report = call.report();
+    if (outcome.reason !== 'exit' || outcome.exitCode !== 0) {
+      throw functionError(failed(), report, params.secretValues);
+    }
+    return report?.ok === true ? { ...outcome, resultJson: report.json } : outcome;
   } catch (error) {
     throw error instanceof TsbuildError ? error : fromNative(error, 'cannot run the container');
   } finally {
     output.close();
+    await closeCall?.();
     await prepared.discard();
   }
 }

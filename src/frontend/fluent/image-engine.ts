@@ -5,6 +5,7 @@
 import { InternalError } from '../../errors.ts';
 import type { Secret } from '../../secret/secret.ts';
 import type { BuildEvent } from '../../solver/event.ts';
+import type { AppFunction, CallArguments } from './app.ts';
 import type { BuilderVersion } from './builder-version.ts';
 import type { BuiltImage } from './built-image.ts';
 import type { Image } from './image.ts';
@@ -86,6 +87,12 @@ export interface PushOptions extends Watched {
   readonly secret?: Secret;
 }
 
+/** How a call of a function of an app is watched. */
+export interface FunctionCallOptions extends Watched {
+  /** What the function prints, as it comes. @defaultValue this process's own output */
+  readonly onOutput?: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
+}
+
 /** Options arrive here normalised: no unknown names, right types. Every method builds what it needs first. */
 export interface ImageEngine {
   plan(image: Image, options: PlanOptions): Promise<ImagePlan>;
@@ -98,6 +105,10 @@ export interface ImageEngine {
     command: readonly string[] | undefined,
     options: RunOptions,
   ): Promise<RunResult<string | Buffer>>;
+  /** In a container that is thrown away. @returns What the function returned. */
+  callFunction(of: AppFunction, values: CallArguments, options: FunctionCallOptions): Promise<unknown>;
+  /** In their order; later ones win. For calls in this process. */
+  secretValues(secrets: readonly Secret[]): Promise<Readonly<Record<string, string>>>;
   readFile(image: Image, path: string): Promise<Buffer>;
   exists(image: Image, path: string): Promise<boolean>;
   listFiles(image: Image, prefix: string): Promise<readonly string[]>;

@@ -27,6 +27,7 @@ import {
   type RunOptions,
   type RunResult,
 } from './image-engine.ts';
+import { type ImageImports, imageImports } from './image-imports.ts';
 import { ImageLogs } from './image-logs.ts';
 import { parseImageName } from './image-name.ts';
 import * as installs from './install-layers.ts';
@@ -664,6 +665,21 @@ export class Image {
       throw definitionError('E_ARG_TYPE', 'pipe(): the function must return an Image');
     }
     return result;
+  }
+
+  /**
+   * Names packages that exist only inside of this image, where the module is loaded everywhere. The loader starts at once; that
+   * it finds nothing matters only in containers of this image, where functions are not called then.
+   *
+   * @example
+   * ```ts
+   * const libs = image.imports(async () => ({ sharp: (await import('sharp')).default }));
+   * export const resize = (file: string) => libs.get().sharp(file).resize(64).toFile('/small.png');
+   * ```
+   * @throws {DefinitionError} `E_ARG_TYPE`
+   */
+  imports<T>(loader: () => T | Promise<T>): ImageImports<T> {
+    return imageImports(this.recipeHash, loader);
   }
 
   /**
