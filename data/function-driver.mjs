@@ -169,6 +169,8 @@ try {
 } catch (error) {
   failed(error, 'call');
 }
+// Warnings are printed, and forgotten rejections noticed, only now.
+await new Promise((resolve) => setImmediate(resolve));
 if (payload.wantsResult) {
   let encoded;
   try {

@@ -1,12 +1,12 @@
 /**
- * What a definition file exports, and what an export may be: an image, an object of images, a promise of either, or a
- * function that returns one of these. Everything else is the file's own business. Another kind of value that holds images
+ * What a definition file exports, and what an export may be: an image, an object of images, an app or a function of one, a
+ * promise of any, or a function that returns one of these. Everything else is the file's own business. Another kind of value that holds images
  * gets its case in `imagesOf`.
  */
 import { nearName } from '../base/near-name.ts';
 import type { DefinitionError } from '../errors.ts';
 import type { ParamValue } from '../frontend/fluent/definition-params.ts';
-import type { DefinedImage } from './engine-api.ts';
+import type { DefinedApp, DefinedFunction, DefinedImage } from './engine-api.ts';
 import { failed } from './import-definition.ts';
 import { type GivenParam, paramValues } from './param-values.ts';
 
@@ -20,6 +20,8 @@ const WHOLE_COMMONJS = 'module.exports';
 /** Classes by which values are recognised. Their constructors are nobody's business. */
 export interface ExportKinds {
   readonly Image: { readonly prototype: DefinedImage };
+  readonly App: { readonly prototype: DefinedApp };
+  readonly AppFunction: { readonly prototype: DefinedFunction };
 }
 
 /** `default`, the name of the export, or that of an image in an export that holds several. */
@@ -166,6 +168,37 @@ export class DefinitionExports {
   }
 }
 
+/** A function of an app, with the name of its export; of one that only its app exports, `app.function`. */
+export type NamedFunction = readonly [name: string, of: DefinedFunction];
+
+/** Functions that are exported; where none is, those of exported apps. `wanted` are names of exports; none means all. */
+export function functionsOf(
+  namespace: Readonly<Record<string, unknown>>,
+  wanted: readonly string[],
+  { App, AppFunction }: ExportKinds,
+): readonly NamedFunction[] {
+  const names = wanted.length > 0 ? wanted : Object.keys(namespace).sort(byRank);
+  const found = new Map<DefinedFunction, string>();
+  const add = (of: DefinedFunction, name: string) => {
+    if (!found.has(of)) {
+      found.set(of, name);
+    }
+  };
+  for (const name of names) {
+    const value = namespace[name];
+    if (isA(value, AppFunction)) {
+      add(value, name);
+    }
+  }
+  for (const name of found.size === 0 ? names : []) {
+    const value = namespace[name];
+    for (const of of isA(value, App) ? value.functions : []) {
+      add(of, `${name}.${of.name}`);
+    }
+  }
+  return [...found].map(([of, name]) => [name, of]);
+}
+
 /** Those of the default export's object go by their own names. */
 function named(exportName: string, images: ExportedImages): NamedImage[] {
   return [...images].map(([inner, image]) => {
@@ -186,6 +219,14 @@ function byRank(left: string, right: string): number {
 function imagesOf(value: unknown, kinds: ExportKinds): ExportedImages | undefined {
   if (isImage(value, kinds)) {
     return new Map([['', value]]);
+  }
+  if (isA(value, kinds.AppFunction)) {
+    return new Map([['', value.image]]);
+  }
+  if (isA(value, kinds.App)) {
+    return value.images.length === 0
+      ? undefined
+      : new Map(value.images.map((image, index) => [index === 0 ? '' : String(index + 1), image]));
   }
   if (!isPlainObject(value)) {
     return undefined;
@@ -214,7 +255,11 @@ function whatElse(value: unknown, kinds: ExportKinds): string {
 }
 
 function isImage(value: unknown, { Image }: ExportKinds): value is DefinedImage {
-  return value instanceof (Image as unknown as new () => object);
+  return isA(value, Image);
+}
+
+function isA<T extends object>(value: unknown, of: { readonly prototype: T }): value is T {
+  return value instanceof (of as unknown as new () => object);
 }
 
 function isPlainObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -38,6 +38,20 @@ export type {
 /** An image of a definition: the engine's business alone, so all that counts here is that it is one. */
 export type DefinedImage = object;
 
+/** A function of an app. */
+export interface DefinedFunction {
+  readonly name: string;
+  readonly image: DefinedImage;
+}
+
+export interface DefinedApp {
+  readonly functions: readonly DefinedFunction[];
+  readonly images: readonly DefinedImage[];
+}
+
+/** Arguments in the form in which they are carried. */
+export type CallValues = object;
+
 export interface PlanOptions {
   readonly platform?: 'linux/amd64' | 'linux/arm64';
   readonly lint?: boolean;
@@ -122,6 +136,9 @@ export interface RunOptions {
   readonly onOutput?: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
 }
 
+/** `secrets` and the rest are the function's own. */
+export type CallOptions = RunOptions;
+
 export interface RunResult {
   readonly exitCode: number;
   /** `SIGKILL`, … when a signal ended the command. */
@@ -146,6 +163,8 @@ export interface EngineLike extends AsyncDisposable {
     command: readonly string[] | undefined,
     options?: RunOptions,
   ): Promise<RunResult>;
+  /** @returns What the function returned. */
+  callFunction(of: DefinedFunction, values: CallValues, options?: CallOptions): Promise<unknown>;
   pull(
     reference: string,
     options?: { readonly platform?: Platform; readonly signal?: AbortSignal },
@@ -216,6 +235,10 @@ export interface EngineModule {
     readonly prototype: DefinedImage;
     fromDockerfile(path: string | DockerfileText | undefined, options: FromDockerfileOptions): DefinedImage;
   };
+  /** Likewise, for apps and their functions. */
+  readonly App: { readonly prototype: DefinedApp };
+  readonly AppFunction: { readonly prototype: DefinedFunction };
+  callValues(of: DefinedFunction, values: { readonly args: readonly unknown[] }): CallValues;
   probeHost(options?: { readonly env?: NodeJS.ProcessEnv }): Promise<readonly HostCheck[]>;
   /** Asks the registry whether the login is good. @throws {RemoteError} `E_AUTH`. */
   checkLogin(

@@ -3,6 +3,7 @@ import type { HostCheck } from './engine-api.ts';
 
 export { checkLogin, eraseLogin, saveLogin } from '../engine/login.ts';
 export { Engine } from '../engine.ts';
+export { App, AppFunction, callValues } from '../frontend/fluent/app.ts';
 export { Image } from '../frontend/fluent/image.ts';
 export { Volume } from '../frontend/fluent/volume.ts';
 

@@ -1,10 +1,10 @@
-/** Loads `file.ts[::export…]` and finds the images in it. */
+/** Loads `file.ts[::export…]` and finds the images and the functions of apps in it. */
 import { stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { UsageError } from '../errors.ts';
 import { inRecipeDirectory } from '../frontend/fluent/recipe-directory.ts';
-import { DefinitionExports, type ExportKinds, SEPARATOR } from './definition-exports.ts';
-import type { DefinedImage } from './engine-api.ts';
+import { DefinitionExports, type ExportKinds, functionsOf, SEPARATOR } from './definition-exports.ts';
+import type { DefinedFunction, DefinedImage } from './engine-api.ts';
 import { failed, importModule, whileDefinitionRuns } from './import-definition.ts';
 import type { GivenParam } from './param-values.ts';
 
@@ -15,6 +15,16 @@ export interface LoadedImage {
   /** Names the definition between runs: the file and the export. */
   readonly definition: string;
 }
+
+/** What `tsbuild run` can run. */
+export type Runnable =
+  | ({ readonly kind: 'image' } & LoadedImage)
+  | {
+      readonly kind: 'function';
+      readonly function: DefinedFunction;
+      readonly exportName: string;
+      readonly definition: string;
+    };
 
 export interface LoadOptions extends ExportKinds {
   readonly cwd: string;
@@ -60,13 +70,66 @@ export function looksLikeDefinition(text: string): boolean {
  * @throws {TsbuildError} what the definition's own calls threw; `signal.reason` when aborted.
  */
 export async function loadDefinition(name: DefinitionName, options: LoadOptions): Promise<LoadedImage[]> {
+  return await withModule(name, options, (namespace, path) => collect(namespace, path, name, options));
+}
+
+/**
+ * The one thing that `tsbuild run` should run: what was named, or the only function that is exported or that exported apps have,
+ * or the only image.
+ *
+ * @throws What {@link loadDefinition} throws. @throws {UsageError} `E_USAGE` where there are several.
+ */
+export async function loadRunnable(name: DefinitionName, options: LoadOptions): Promise<Runnable> {
+  return await withModule(name, options, async (namespace, path) => {
+    const functions = functionsOf(namespace, name.exports, options).map(([exportName, of]) => ({
+      kind: 'function' as const,
+      function: of,
+      exportName,
+      definition: `${path}${SEPARATOR}${exportName}`,
+    }));
+    if (functions[0] !== undefined) {
+      refuseParams(options.params, name.path);
+      refuseSeveral(functions, 'functions', name.path);
+      return functions[0];
+    }
+    const images = await collect(namespace, path, name, options);
+    refuseSeveral(images, 'images', name.path);
+    return { kind: 'image', ...(images[0] as LoadedImage) };
+  });
+}
+
+async function withModule<T>(
+  name: DefinitionName,
+  options: LoadOptions,
+  look: (namespace: Readonly<Record<string, unknown>>, path: string) => Promise<T>,
+): Promise<T> {
   const path = resolve(options.cwd, name.path);
   await checkFile(path, name.path);
-  const load = async () => {
-    const namespace = await importModule(path, options.ownIndex);
-    return await collect(namespace, path, name, options);
-  };
+  const load = async () => await look(await importModule(path, options.ownIndex), path);
   return await whileDefinitionRuns(name.path, options.signal, () => inRecipeDirectory(dirname(path), load));
+}
+
+function refuseSeveral(
+  found: readonly { readonly exportName: string; readonly definition: string }[],
+  what: string,
+  path: string,
+): void {
+  if (found.length > 1) {
+    throw new UsageError(`'${path}' exports ${found.length} ${what}: ${found.map(shownName).join(', ')}`, {
+      code: 'E_USAGE',
+      hint: `name one, such as ${path}${SEPARATOR}${found[0]?.exportName}`,
+    });
+  }
+}
+
+/** @throws {UsageError} `E_PARAM_UNKNOWN` */
+function refuseParams([given]: readonly GivenParam[] = [], path: string): void {
+  if (given !== undefined) {
+    throw new UsageError(
+      `--param ${given.name} reaches nothing: only functions receive parameters, and none of '${path}' was called`,
+      { code: 'E_PARAM_UNKNOWN', hint: 'export a function: export default ({ NAME }) => Image.…' },
+    );
+  }
 }
 
 async function collect(
@@ -78,12 +141,8 @@ async function collect(
   const { params = [] } = options;
   const exported = new DefinitionExports(namespace, name.path, options, params);
   const images = name.exports.length > 0 ? await exported.named(name.exports) : await exported.all();
-  const [given] = params;
-  if (given !== undefined && !exported.calledAny) {
-    throw new UsageError(
-      `--param ${given.name} reaches nothing: only functions receive parameters, and none of '${name.path}' was called`,
-      { code: 'E_PARAM_UNKNOWN', hint: 'export a function: export default ({ NAME }) => Image.…' },
-    );
+  if (!exported.calledAny) {
+    refuseParams(params, name.path);
   }
   const found = new Map<DefinedImage, LoadedImage>();
   for (const [exportName, image] of images) {
@@ -111,7 +170,7 @@ async function checkFile(path: string, shown: string): Promise<void> {
 }
 
 /** What an export is called in lists: the default one by its file. */
-export function shownName(loaded: LoadedImage): string {
+export function shownName(loaded: Pick<LoadedImage, 'exportName' | 'definition'>): string {
   if (loaded.exportName !== 'default') {
     return loaded.exportName;
   }

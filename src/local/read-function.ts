@@ -8,7 +8,7 @@ import { DefinitionError } from '../errors.ts';
 import type { CarriedFunction, FunctionSource } from '../frontend/fluent/function-call.ts';
 import type { FunctionTarget, InlineTarget } from '../frontend/fluent/function-target.ts';
 import type { LocalInput } from '../frontend/fluent/local-input.ts';
-import { findPythonFunction } from '../frontend/fluent/python-source.ts';
+import { findPythonFunction } from '../frontend/fluent/python-function-source.ts';
 import { FilePatternMatcher } from '../patterns/file-pattern-matcher.ts';
 import { type Bundle, bundleModule } from './bundle-module.ts';
 import { inlineModule } from './inline-module.ts';
@@ -217,14 +217,17 @@ function pathPrefix(path: string, { isDirectory }: PythonFile['top']): string {
 
 let recipe: Promise<Buffer> | undefined;
 
-/** What `import … from 'tsbuild'` means in the container. */
+/** What `import … from 'tsbuild'` means in the container: compiled it is one file already. */
 function recipeModule(): Promise<Buffer> {
-  recipe ??= bundleModule({
-    path: OWN_RECIPE,
-    exportName: '*',
-    external: ['rolldown'],
-    tsbuild: 'bundled',
-  }).then(({ code }) => Buffer.from(code));
+  recipe ??=
+    OWN_EXTENSION === 'js'
+      ? readFile(OWN_RECIPE)
+      : bundleModule({
+          path: OWN_RECIPE,
+          exportName: '*',
+          external: ['rolldown'],
+          tsbuild: 'bundled',
+        }).then(({ code }) => Buffer.from(code));
   return recipe;
 }
 

@@ -42,6 +42,28 @@ export class FakeImage {
   }
 }
 
+export class FakeFunction {
+  readonly name: string;
+  readonly image: FakeImage;
+
+  constructor(name: string, image: FakeImage) {
+    this.name = name;
+    this.image = image;
+  }
+}
+
+export class FakeApp {
+  readonly functions: readonly FakeFunction[];
+
+  constructor(functions: readonly FakeFunction[]) {
+    this.functions = functions;
+  }
+
+  get images(): readonly FakeImage[] {
+    return [...new Set(this.functions.map(({ image }) => image))];
+  }
+}
+
 export const digestOf = (digit: string) => sha256Digest(digit.repeat(64));
 
 export interface FakeEngineScript {
@@ -54,6 +76,8 @@ export interface FakeEngineScript {
   readonly deaf?: boolean;
   readonly runOutput?: readonly (readonly ['stdout' | 'stderr', string])[];
   readonly exitCode?: number;
+  /** What a function of an app returns. */
+  readonly returns?: unknown;
   readonly runSignal?: string;
   readonly checks?: readonly HostCheck[];
   readonly images?: readonly StoredImage[];
@@ -64,6 +88,7 @@ export interface FakeEngineScript {
 export interface FakeEngineCalls {
   opened?: EngineOptions;
   built?: { readonly images: readonly DefinedImage[]; readonly options: BuildOptions | undefined };
+  called?: { readonly name: string; readonly values: object; readonly options: RunOptions | undefined };
   ran?: {
     readonly image: DefinedImage | string;
     readonly command: readonly string[] | undefined;
@@ -132,6 +157,11 @@ export function fakeEngine(script: FakeEngineScript = {}): {
           runOptions?.onOutput?.(stream, Buffer.from(text));
         }
         return { exitCode: script.exitCode ?? 0, signal: script.runSignal };
+      },
+      callFunction: async (of, values, callOptions) => {
+        calls.called = { name: of.name, values, options: callOptions };
+        await work(options.onEvent, callOptions?.signal);
+        return script.returns;
       },
       pull: async () => storedImage(),
       push: async (name, destination) => {
@@ -232,6 +262,9 @@ export function fakeEngine(script: FakeEngineScript = {}): {
       Engine: { open },
       Image: FakeImage,
       Volume,
+      App: FakeApp,
+      AppFunction: FakeFunction,
+      callValues: (_, { args }) => args,
       probeHost: async () => script.checks ?? [],
       checkLogin: async () => undefined,
       saveLogin: async (server, login) => {

@@ -256,7 +256,7 @@ async function loadImages(
   for (const operand of operands) {
     const name = parseDefinitionName(operand);
     const { cwd, signal } = context;
-    images.push(...(await loadDefinition(name, { cwd, Image: module.Image, params: typed.param, signal })));
+    images.push(...(await loadDefinition(name, { ...module, cwd, params: typed.param, signal })));
   }
   return images;
 }

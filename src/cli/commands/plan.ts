@@ -60,8 +60,8 @@ export default command({
     for (const operand of operands) {
       loaded.push(
         ...(await loadDefinition(parseDefinitionName(operand), {
+          ...module,
           cwd: context.cwd,
-          Image: module.Image,
           params: options.param,
           signal: context.signal,
         })),

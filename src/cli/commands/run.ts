@@ -1,8 +1,9 @@
 import { constants } from 'node:os';
+import { inspect, isDeepStrictEqual } from 'node:util';
 import { UsageError } from '../../errors.ts';
 import { command } from '../command.ts';
 import type { EngineModule, RunOptions } from '../engine-api.ts';
-import { loadDefinition, looksLikeDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
+import { loadRunnable, looksLikeDefinition, parseDefinitionName } from '../load-definition.ts';
 import { BadValue, choice, flag, list, nonEmpty, value } from '../option.ts';
 import { parseDuration } from '../quantity.ts';
 import { withEngine } from '../session.ts';
@@ -17,7 +18,10 @@ export default command({
       completion: 'file',
     },
   ],
-  rest: { name: 'COMMAND', summary: "What to run instead of the image's own command" },
+  rest: {
+    name: 'COMMAND',
+    summary: "What to run instead of the image's own command, or the arguments of a function",
+  },
   options: {
     env: list({
       long: 'env',
@@ -95,10 +99,11 @@ export default command({
     ...ENGINE_OPTIONS,
   },
   detail:
-    "Builds a definition's image if that is necessary, and runs a command in it: its entrypoint with what follows '--', or with its own command. What the command changes is thrown away. Ends with the command's status; 128 and the signal's number when a signal ended it.",
+    "Builds a definition's image if that is necessary, and runs a command in it: its entrypoint with what follows '--', or with its own command. What the command changes is thrown away. Ends with the command's status; 128 and the signal's number when a signal ended it. Of a definition that exports a function of an App, the function is called with what follows '--' as arguments (JSON, or texts), and its result is printed.",
   examples: [
     { purpose: 'Run the image of a definition', command: 'tsbuild run image.ts' },
     { purpose: 'Run another command in it', command: 'tsbuild run image.ts::web -- python3 --version' },
+    { purpose: 'Call a function of an app', command: 'tsbuild run app.ts::resize -- photo.png 64' },
     { purpose: 'Run an image of the store', command: 'tsbuild run web:1 -e DEBUG=1 -- env' },
   ],
   async run({ options, operands: [operand = ''], rest }, context) {
@@ -122,27 +127,33 @@ export default command({
       });
     }
     const loaded = isDefinition
-      ? await loadDefinition(parseDefinitionName(operand), {
+      ? await loadRunnable(parseDefinitionName(operand), {
+          ...module,
           cwd: context.cwd,
-          Image: module.Image,
           params: options.param,
           signal: context.signal,
         })
-      : [];
-    if (loaded.length > 1) {
-      throw new UsageError(
-        `'${operand}' exports ${loaded.length} images: ${loaded.map(shownName).join(', ')}`,
-        {
-          code: 'E_USAGE',
-          hint: `name one, such as ${operand}::${loaded[0]?.exportName}`,
-        },
+      : undefined;
+    const definition = loaded === undefined ? {} : { definition: loaded.definition };
+    if (loaded?.kind === 'function') {
+      const values = module.callValues(loaded.function, { args: (rest ?? []).map(argument) });
+      const returned = await withEngine(context, module, options, ({ engine, endProgress }) =>
+        engine.callFunction(loaded.function, values, {
+          ...runOptions,
+          ...definition,
+          onOutput: (stream, chunk) => {
+            endProgress();
+            (stream === 'stdout' ? context.stdout : context.stderr).write(chunk);
+          },
+        }),
       );
+      context.stdout.write(resultText(returned));
+      return 0;
     }
-    const [only] = loaded;
     const result = await withEngine(context, module, options, ({ engine, endProgress }) =>
-      engine.run(only?.image ?? operand, rest, {
+      engine.run(loaded?.image ?? operand, rest, {
         ...runOptions,
-        ...(only === undefined ? {} : { definition: only.definition }),
+        ...definition,
         onOutput: (stream, chunk) => {
           // From the first byte on the terminal is the command's.
           endProgress();
@@ -190,6 +201,34 @@ function environment(given: readonly string[], own: NodeJS.ProcessEnv): Record<s
     }
   }
   return result;
+}
+
+/** JSON where it is, else the text itself. */
+function argument(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text;
+  }
+}
+
+/** A text as it is, nothing for nothing, JSON for what JSON can say, and what Node shows for the rest. */
+function resultText(value: unknown): string {
+  if (value === undefined) {
+    return '';
+  }
+  if (typeof value === 'string') {
+    return `${value}\n`;
+  }
+  try {
+    const json = JSON.stringify(value, undefined, 2);
+    if (isDeepStrictEqual(JSON.parse(json), value)) {
+      return `${json}\n`;
+    }
+  } catch {
+    // A BigInt, for example.
+  }
+  return `${inspect(value, { depth: Number.POSITIVE_INFINITY })}\n`;
 }
 
 function signalNumber(name: string): number {

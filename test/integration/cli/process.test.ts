@@ -206,7 +206,7 @@ describe('definitions', () => {
       import { loadDefinition } from ${JSON.stringify(path('../../../src/cli/load-definition.ts'))};
       const ownIndex = new URL(${JSON.stringify(`file://${join(directory, index)}`)}).href;
       const { Image } = await import(ownIndex);
-      const [loaded] = await loadDefinition({ path: 'uses.ts', exports: [] }, { cwd: ${JSON.stringify(directory)}, Image, ownIndex });
+      const [loaded] = await loadDefinition({ path: 'uses.ts', exports: [] }, { cwd: ${JSON.stringify(directory)}, Image, App: class {}, AppFunction: class {}, ownIndex });
       console.log(loaded.exportName, loaded.image.plan(), loaded.definition.endsWith('uses.ts::default'));`;
     const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
       encoding: 'utf8',

@@ -259,6 +259,51 @@ describe('the other commands', () => {
     expect(third.stderr).toContain('exports 2 images: again, job');
   });
 
+  it('calls a function of an app, and prints what it returned', async () => {
+    const fake = new URL('../../support/fake-engine.ts', import.meta.url).pathname;
+    const write = async (name: string, text: string) => {
+      const path = join(directory, name);
+      await writeFile(path, `import { FakeApp, FakeFunction, FakeImage } from '${fake}';\n${text}`);
+      return path;
+    };
+    const app = await write(
+      'app.ts',
+      "const image = new FakeImage('of app');\nexport const f = new FakeFunction('f', image);\nexport const app = new FakeApp([f, new FakeFunction('g', image)]);\nexport { image };\n",
+    );
+    const first = await cli(['run', app, '-e', 'A=1', '--timeout', '5s', '--', '3', 'text', '{"a":[1]}'], {
+      returns: { b: 2 },
+      runOutput: [['stdout', 'printed\n']],
+    });
+    expect(first.status).toBe(0);
+    expect(first.stdout).toBe('{\n  "b": 2\n}\n');
+    expect(first.calls.called).toMatchObject({
+      name: 'f',
+      values: [3, 'text', { a: [1] }],
+      options: { env: { A: '1' }, timeoutMs: 5000, definition: `${app}::f` },
+    });
+    for (const [returns, text] of [
+      ['plain', 'plain\n'],
+      [undefined, ''],
+      [null, 'null\n'],
+      [10n, '10n\n'],
+      [new Map([[1, 2]]), 'Map(1) { 1 => 2 }\n'],
+    ] as const) {
+      expect((await cli(['run', `${app}::f`], { returns })).stdout).toBe(text);
+    }
+    expect((await cli(['run', `${app}::image`])).calls.ran).toMatchObject({ image: { label: 'of app' } });
+    const hidden = await write(
+      'hidden.ts',
+      "export default new FakeApp([new FakeFunction('only', new FakeImage('x'))]);\n",
+    );
+    expect((await cli(['run', hidden])).calls.called).toMatchObject({ name: 'only', values: [] });
+    const several = await cli(['run', `${app}::app`]);
+    expect(several.status).toBe(2);
+    expect(several.stderr).toContain('exports 2 functions: app.f, app.g');
+    const built = await cli(['build', hidden]);
+    expect(built.calls.built?.images).toMatchObject([{ label: 'x' }]);
+    expect((await cli(['build', app])).calls.built?.images).toMatchObject([{ label: 'of app' }]);
+  });
+
   it('plans', async () => {
     const text = await cli(['plan', one]);
     await expect(text.stdout).toMatchFileSnapshot('../../golden/cli/plan.txt');
