@@ -10,7 +10,7 @@ import { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
 import { type Container, type ContainerOptions, runContainer } from './run-image.ts';
 
-export interface CallOptions extends Omit<ContainerOptions, 'secrets' | 'stdin'> {
+export interface CallOptions extends Omit<ContainerOptions, 'secrets' | 'stdin' | 'volumes'> {
   readonly onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
 }
 
@@ -23,7 +23,7 @@ export async function callInContainer(
   context: LayerContext,
   build: () => Promise<Container>,
 ): Promise<unknown> {
-  const { carried, image, secrets, env, resources, diagnostics } = spec;
+  const { carried, image, secrets, env, volumes, resources, diagnostics } = spec;
   for (const { code, message } of diagnostics) {
     context.emit({ kind: 'warning', code, message });
   }
@@ -40,7 +40,13 @@ export async function callInContainer(
       parts,
       { ...container, call: { name, wire } },
       undefined,
-      { ...options, env: { ...env, ...options.env }, secrets, timeoutMs },
+      {
+        ...options,
+        env: { ...env, ...options.env },
+        secrets,
+        timeoutMs,
+        volumes: Object.fromEntries(volumes.map(({ path, volume }) => [path, volume])),
+      },
       context,
       options.onOutput,
     );
