@@ -108,20 +108,30 @@ function encode(value, above) {
       throw new TypeError(`a ${typeof value} cannot be carried out of a container`);
   }
   if (value === null) return null;
-  if (above.includes(value)) throw new TypeError('a value that contains itself cannot be carried out of a container');
+  if (above.includes(value))
+    throw new TypeError('a value that contains itself cannot be carried out of a container');
   const each = (one) => encode(one, [...above, value]);
   if (Array.isArray(value)) return value.map(each);
   if (value instanceof Date) return tagged('Date', each(value.getTime()));
-  if (value instanceof Map) return tagged('Map', [...value].map(([key, one]) => [each(key), each(one)]));
+  if (value instanceof Map)
+    return tagged(
+      'Map',
+      [...value].map(([key, one]) => [each(key), each(one)]),
+    );
   if (value instanceof Set) return tagged('Set', [...value].map(each));
   if (value instanceof Uint8Array) return tagged('bytes', Buffer.from(value).toString('base64'));
   const prototype = Object.getPrototypeOf(value);
   if (prototype !== null && prototype !== Object.prototype) {
-    throw new TypeError(`a ${value.constructor?.name || 'class'} instance cannot be carried out of a container`);
+    throw new TypeError(
+      `a ${value.constructor?.name || 'class'} instance cannot be carried out of a container`,
+    );
   }
   const members = Object.entries(value);
   return Object.hasOwn(value, TAG) || Object.hasOwn(value, '__proto__')
-    ? tagged('object', members.map(([name, one]) => [name, each(one)]))
+    ? tagged(
+        'object',
+        members.map(([name, one]) => [name, each(one)]),
+      )
     : Object.fromEntries(members.map(([name, one]) => [name, each(one)]));
 }
 
@@ -138,7 +148,12 @@ function failed(error, stage) {
     .join('\n');
   report({
     ok: false,
-    error: { type: isError ? error.name : typeof error, message: isError ? error.message : describe(error), stack, stage },
+    error: {
+      type: isError ? error.name : typeof error,
+      message: isError ? error.message : describe(error),
+      stack,
+      stage,
+    },
   });
   process.stderr.write(`${stack}\n`);
   process.exit(1);

@@ -162,7 +162,7 @@ export interface EngineCallOptions
   extends api.FunctionCallOptions,
     Pick<
       EngineRunOptions,
-      'env' | 'workdir' | 'user' | 'network' | 'timeoutMs' | 'platform' | 'pull' | 'definition'
+      'env' | 'gpu' | 'workdir' | 'user' | 'network' | 'timeoutMs' | 'platform' | 'pull' | 'definition'
     > {}
 
 export class Engine implements api.ImageEngine, AsyncDisposable {
@@ -527,9 +527,11 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     return await this.#during(async () => {
       const context = this.#context(options);
       const spec = appFunctionSpec(of);
+      const gpus =
+        options.gpu === undefined ? {} : { gpus: gpuRequests('callFunction', options.gpu, { lists: true }) };
       const onOutput = options.onOutput ?? ((stream, chunk) => process[stream].write(chunk));
       return await untilNothingIsLost(context, () =>
-        callInContainer(this.#parts, spec, values, { ...options, onOutput }, context, () =>
+        callInContainer(this.#parts, spec, values, { ...options, ...gpus, onOutput }, context, () =>
           this.#container(spec.image, options),
         ),
       );

@@ -23,7 +23,7 @@ export async function callInContainer(
   context: LayerContext,
   build: () => Promise<Container>,
 ): Promise<unknown> {
-  const { carried, image, secrets, env, volumes, resources, diagnostics } = spec;
+  const { carried, image, secrets, env, gpu, volumes, resources, diagnostics } = spec;
   for (const { code, message } of diagnostics) {
     context.emit({ kind: 'warning', code, message });
   }
@@ -45,6 +45,7 @@ export async function callInContainer(
         env: { ...env, ...options.env },
         secrets,
         timeoutMs,
+        gpus: options.gpus ?? gpu,
         volumes: Object.fromEntries(volumes.map(({ path, volume }) => [path, volume])),
       },
       context,

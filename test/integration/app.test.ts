@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Engine } from '../../src/engine.ts';
 import { App, type AppFunction, callValues } from '../../src/frontend/fluent/app.ts';
 import { jsFunction } from '../../src/frontend/fluent/function-target.ts';
+import { Volume } from '../../src/frontend/fluent/volume.ts';
 import { Secret } from '../../src/secret/secret.ts';
 import { glibcImage } from '../support/glibc-image.ts';
 import { lacks } from '../support/requires.ts';
@@ -121,6 +122,23 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('functions of an app', () => 
       code: 'E_BUILD_TIMEOUT',
       reason: 'timeout',
     });
+  });
+
+  test('a volume is shared between calls, and a GPU that is not there is said before the call (C135)', async () => {
+    const app = new App('demo', { image });
+    const volumes = { '/state': Volume.fromName('state', { createIfMissing: true }) };
+    const count = app.function({ volumes }, function count() {
+      const fs = require('node:fs');
+      const before = fs.existsSync('/state/n') ? Number(fs.readFileSync('/state/n', 'utf8')) : 0;
+      fs.writeFileSync('/state/n', String(before + 1));
+      return before;
+    });
+    expect(await call(count as AppFunction)).toBe(0);
+    expect(await call(count as AppFunction)).toBe(1);
+    const fast = app.function({ gpu: 'T4' }, function fast() {
+      return 1;
+    });
+    await expect(call(fast as AppFunction)).rejects.toThrow(code('E_GPU_UNAVAILABLE'));
   });
 
   test('packages are found in the working directory of the image', async () => {

@@ -1,11 +1,12 @@
 /** Functions of the user's that make layers: real containers, this machine's Node, no network. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Engine } from '../../src/engine.ts';
 import { StepError } from '../../src/errors.ts';
 import { jsFunction } from '../../src/frontend/fluent/function-target.ts';
+import { Volume } from '../../src/frontend/fluent/volume.ts';
 import { Secret } from '../../src/secret/secret.ts';
 import type { BuildEvent } from '../../src/solver/event.ts';
 import { glibcImage } from '../support/glibc-image.ts';
@@ -122,6 +123,56 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('functions in JavaScript', ()
     expect(excerpt).toContain('> 5 |   throw new RangeError');
     expect(logTail).toContain('RangeError: bad token ***');
     expect(JSON.stringify(error)).not.toContain('hush');
+  });
+
+  test('what a function writes into a volume is there and not in the layer, and the next build sees it (C109)', async () => {
+    const fill = () => {
+      const fs = require('node:fs');
+      const seen = fs.readdirSync('/root/.cache/huggingface');
+      fs.writeFileSync('/root/.cache/huggingface/model', 'weights');
+      fs.writeFileSync('/seen', JSON.stringify(seen));
+    };
+    const hub = Volume.fromName('hf-cache', { createIfMissing: true });
+    const image = glibcImage().runFunction(fill, { volumes: { '/root/.cache/huggingface': hub } });
+    await using engine = await open();
+    await engine.build([image]);
+    expect((await engine.readFile(image, '/seen')).toString()).toBe('[]');
+    expect(await engine.exists(image, '/root')).toBe(false);
+    expect(readFileSync(join(dir, 'store/volumes/main/hf-cache/model'), 'utf8')).toBe('weights');
+    await engine.build([image], { forceBuild: true });
+    expect((await engine.readFile(image, '/seen')).toString()).toBe('["model"]');
+  });
+
+  test('a function that is cancelled leaves nothing behind', async () => {
+    const wait = () => {
+      console.log('waiting');
+      return new Promise((resolve) => setTimeout(resolve, 600_000));
+    };
+    const stop = new AbortController();
+    const engine = await open();
+    const image = glibcImage().runFunction(wait);
+    const building = engine.build([image], {
+      signal: stop.signal,
+      logger: (event) => {
+        if (event.kind === 'log' && event.text === 'waiting') {
+          stop.abort(new Error('enough'));
+        }
+      },
+    });
+    await expect(building).rejects.toThrow('enough');
+    await engine.close();
+    expect(readdirSync(join(dir, 'store/tmp'))).toEqual([]);
+  });
+
+  test('an image without Node is refused where its own was asked for', async () => {
+    const nothing = () => undefined;
+    await using engine = await open();
+    const image = glibcImage().runFunction(nothing, { node: 'image' });
+    await expect(engine.build([image])).rejects.toThrow(code('E_STEP_NOT_STARTED'));
+    const own = glibcImage()
+      .addLocalFile(realpathSync(process.execPath), '/bin/node', { copy: true })
+      .runFunction(nothing, { node: 'image' });
+    await expect(engine.build([own])).resolves.toHaveLength(1);
   });
 
   test('what does not change the function is in no key', async () => {

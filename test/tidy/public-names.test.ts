@@ -4,6 +4,8 @@ import { expect, test } from 'vitest';
 import * as api from '../../src/index.ts';
 
 const VALUES = [
+  'App',
+  'AppFunction',
   'BuiltImage',
   'DefinitionError',
   'Engine',
@@ -20,10 +22,19 @@ const VALUES = [
   'TsbuildError',
   'UsageError',
   'Volume',
+  'jsFunction',
+  'pythonFunction',
 ];
 
 const TYPES = [
   'AddPythonPackagesOptions',
+  'AppFunctionOptions',
+  'AppOptions',
+  'BuildFunctionTarget',
+  'FunctionCallOptions',
+  'ImageImports',
+  'InvokeOptions',
+  'RunFunctionOptions',
   'Annotation',
   'BuildEvent',
   'BuildLogEntry',

@@ -164,12 +164,9 @@ export function checkSize(method: string, text: string): void {
 export const RESOURCE_OPTIONS = ['cpu', 'memory', 'timeout', 'cloud', 'region'] as const;
 const DEFAULT_TIMEOUT_SECONDS = 3600;
 
-/** Limits of a call; none of them is in the key. */
+/** Limits of a call; in no key. */
 export interface FunctionResources {
   readonly timeoutMs: number;
-  /** Cores; fractions too. */
-  readonly cpu?: number;
-  readonly memoryMiB?: number;
 }
 
 /** @throws {DefinitionError} `E_ARG_TYPE` */
@@ -178,8 +175,8 @@ export function functionResources(
   options: Options,
 ): { readonly resources: FunctionResources; readonly diagnostics: readonly Omit<Diagnostic, 'layer'>[] } {
   const { cloud, region } = options;
-  const cpu = positive(method, options, 'cpu');
-  const memory = positive(method, options, 'memory');
+  checkPositive(method, options, 'cpu');
+  checkPositive(method, options, 'memory');
   const texts = (value: unknown) =>
     value === undefined ||
     typeof value === 'string' ||
@@ -187,28 +184,25 @@ export function functionResources(
   if ((cloud !== undefined && typeof cloud !== 'string') || !texts(region)) {
     throw definitionError('E_ARG_TYPE', `${method}(): 'cloud' and 'region' are strings`);
   }
-  return {
-    resources: {
-      timeoutMs: timeoutMs(method, options.timeout ?? DEFAULT_TIMEOUT_SECONDS) as number,
-      ...(cpu === undefined ? {} : { cpu }),
-      ...(memory === undefined ? {} : { memoryMiB: memory }),
-    },
-    diagnostics: (['cloud', 'region'] as const)
+  const given = (names: readonly string[], why: string) =>
+    names
       .filter((name) => options[name] !== undefined)
       .map((name) => ({
-        code: 'W_IGNORED_OPTION',
-        message: `${method}(): '${name}' has no effect: the function runs on this machine`,
-      })),
+        code: 'W_IGNORED_OPTION' as const,
+        message: `${method}(): '${name}' has no effect: ${why}`,
+      }));
+  return {
+    resources: { timeoutMs: timeoutMs(method, options.timeout ?? DEFAULT_TIMEOUT_SECONDS) as number },
+    diagnostics: [
+      ...given(['cpu', 'memory'], 'functions take what they need of this machine'),
+      ...given(['cloud', 'region'], 'the function runs on this machine'),
+    ],
   };
 }
 
-function positive(method: string, options: Options, name: string): number | undefined {
+function checkPositive(method: string, options: Options, name: string): void {
   const value = options[name];
-  if (value === undefined) {
-    return undefined;
-  }
-  if (typeof value !== 'number' || !(value > 0) || !Number.isFinite(value)) {
+  if (value !== undefined && (typeof value !== 'number' || !(value > 0) || !Number.isFinite(value))) {
     throw definitionError('E_ARG_TYPE', `${method}(): '${name}' must be a number above 0`);
   }
-  return value;
 }

@@ -26,9 +26,9 @@ export interface FunctionResourceOptions {
    * @defaultValue none
    */
   readonly volumes?: VolumeMap;
-  /** Cores. Best effort: warned about (`W_IGNORED_OPTION`) where it cannot be limited. Not part of the key. @defaultValue all */
+  /** Cores that it needs. Nothing is reserved or limited here: `W_IGNORED_OPTION`. Not part of the key. @defaultValue all */
   readonly cpu?: number;
-  /** MiB. Best effort, as `cpu`. Not part of the key. @defaultValue no limit */
+  /** MiB that it needs, as `cpu`. Not part of the key. @defaultValue no limit */
   readonly memory?: number;
   /** Wall-clock limit in seconds. Not part of the key. @defaultValue 3600 */
   readonly timeout?: number;
