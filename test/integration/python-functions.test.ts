@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Engine } from '../../src/engine.ts';
 import { StepError } from '../../src/errors.ts';
+import { App, type AppFunction, callValues } from '../../src/frontend/fluent/app.ts';
 import { pythonFunction } from '../../src/frontend/fluent/function-target.ts';
 import { Image } from '../../src/frontend/fluent/image.ts';
 import { Secret } from '../../src/secret/secret.ts';
@@ -132,6 +133,61 @@ def run():
     await engine.build([image]);
     expect(await read(image, '/name')).toBe('pkg');
     expect(await engine.exists(image, '/root/pkg')).toBe(false);
+  });
+
+  test('a function of an app gives its result, with what Python has and JSON does not', async () => {
+    const path = write(
+      'answers.py',
+      `import datetime
+
+async def echo(*args, **kwargs):
+    print("echoing")
+    kinds = [type(one).__name__ for one in args]
+    when = datetime.datetime.fromtimestamp(5, datetime.timezone.utc)
+    return {"args": args, "kwargs": kwargs, "kinds": kinds, "more": [when, {1: 2}, {3}, b"x", 2 ** 70, float("nan"), None]}
+
+def fail():
+    return object()
+`,
+    );
+    const app = new App('demo', { image: base });
+    const echo: AppFunction = app.function({}, pythonFunction(path, 'echo'));
+    const args = [
+      1,
+      'a',
+      [true],
+      { b: 0.5 },
+      new Map([[1, 2]]),
+      new Uint8Array([7]),
+      2n ** 70n,
+      new Date(7000),
+      undefined,
+    ];
+    let printed = '';
+    const result = await engine.callFunction(echo, callValues(echo, { args, kwargs: { size: 'large' } }), {
+      onOutput: (_stream, chunk) => {
+        printed += chunk.toString();
+      },
+    });
+    expect(printed).toBe('echoing\n');
+    expect(result).toEqual({
+      args: [...args.slice(0, -1), null],
+      kwargs: { size: 'large' },
+      kinds: ['int', 'str', 'list', 'dict', 'dict', 'bytes', 'int', 'datetime', 'NoneType'],
+      more: [
+        new Date(5000),
+        new Map([[1, 2]]),
+        new Set([3]),
+        new Uint8Array([120]),
+        2n ** 70n,
+        Number.NaN,
+        null,
+      ],
+    });
+    const fail: AppFunction = app.function({}, pythonFunction(path, 'fail'));
+    await expect(engine.callFunction(fail, callValues(fail, {}))).rejects.toMatchObject({
+      code: 'E_FN_RESULT',
+    });
   });
 
   test('an exit status of the function is the status of the step', async () => {

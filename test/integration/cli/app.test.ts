@@ -1,9 +1,12 @@
 /** `tsbuild run` and `tsbuild build` on definitions that export apps: the command as a user has it, real containers. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { makeAccount } from '../../support/account.ts';
 import { busyboxPath } from '../../support/busybox.ts';
 import { glibcExpression } from '../../support/glibc-image.ts';
 import { lacks } from '../../support/requires.ts';
+import { installTsbuild, succeed } from '../../support/tsbuild.ts';
 import { Workbench } from '../../support/workbench.ts';
 
 const APP = `import { App, Image, jsFunction } from 'tsbuild';
@@ -57,6 +60,18 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('apps on the command line', (
     const which = await bench.run(['run', 'app.ts']);
     expect(which.status).toBe(2);
     expect(which.stderr).toContain('exports 2 functions: inline, remote');
+  });
+
+  test.skipIf(lacks('newuidmap')).each([
+    ['with subordinate ids', true],
+    ['with one id', false],
+  ])('a user without privileges, %s, calls functions too', async (_, subordinateIds) => {
+    using account = makeAccount({ subordinateIds });
+    const tsbuild = installTsbuild(join(account.home, 'package'));
+    writeFileSync(join(account.home, 'app.ts'), APP);
+    const setting = { tsbuild, account, env: { TSBUILD_HOME: join(account.home, 'store') } };
+    const ran = await succeed(['run', '--progress=plain', 'app.ts::remote', '--', '1', '2'], setting);
+    expect(JSON.parse(ran.stdout)).toEqual({ sum: 3, name: 'in the image' });
   });
 
   test('tsbuild build builds every image of the app (C137)', async () => {
