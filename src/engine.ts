@@ -540,7 +540,10 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
 
   async secretValues(secrets: readonly Secret[]): Promise<Readonly<Record<string, string>>> {
     const { secretSources } = this.#parts;
-    return Object.assign({}, ...(await Promise.all(secrets.map((each) => secretValues(each, secretSources)))));
+    return Object.assign(
+      {},
+      ...(await Promise.all(secrets.map((each) => secretValues(each, secretSources)))),
+    );
   }
 
   /**

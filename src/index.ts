@@ -66,12 +66,12 @@ export {
 } from './frontend/fluent/function-target.ts';
 export { Image } from './frontend/fluent/image.ts';
 export type { BuildLogEntry, FetchLogsOptions, ImageLogs } from './frontend/fluent/image-logs.ts';
+export type { FunctionCallOptions } from './frontend/fluent/image-engine.ts';
+export type { ImageImports } from './frontend/fluent/image-imports.ts';
 export type { PipOptions, UvPipOptions } from './frontend/fluent/install-layers.ts';
 export { Mount } from './frontend/fluent/mount.ts';
 export type { PyprojectOptions } from './frontend/fluent/pip-from-pyproject.ts';
 export type { PrivateReposOptions } from './frontend/fluent/pip-private-repos.ts';
-export type { FunctionCallOptions } from './frontend/fluent/image-engine.ts';
-export type { ImageImports } from './frontend/fluent/image-imports.ts';
 export type { ImagePlan, LayerPlan, MountPlan } from './frontend/fluent/plan.ts';
 export type { PoetryOptions } from './frontend/fluent/poetry-install.ts';
 export type { DockerfileContextFile, DockerfileExport } from './frontend/fluent/to-dockerfile.ts';

@@ -5,12 +5,19 @@ import { App } from '../../../../src/frontend/fluent/app.ts';
 import type { RunFunctionOptions } from '../../../../src/frontend/fluent/function-layer.ts';
 import { jsFunction, pythonFunction } from '../../../../src/frontend/fluent/function-target.ts';
 import { Image } from '../../../../src/frontend/fluent/image.ts';
+import { provideDefaultEngine } from '../../../../src/frontend/fluent/image-engine.ts';
 import { imageImports } from '../../../../src/frontend/fluent/image-imports.ts';
 import { Volume } from '../../../../src/frontend/fluent/volume.ts';
-import { Secret } from '../../../../src/secret/secret.ts';
+import { Secret, type SecretSources, secretValues } from '../../../../src/secret/secret.ts';
 import { graphOf, planOf } from '../../../support/image-surroundings.ts';
 import { temporaryTree } from '../../../support/temporary-tree.ts';
 
+/** Nothing but what is in the definition. */
+const SOURCES: SecretSources = {
+  environment: {},
+  stored: async () => ({}),
+  dotenv: async () => undefined,
+};
 const base = Image.fromScratch();
 const code = (expected: string) => expect.objectContaining({ code: expected });
 const last = async (image: Image) => (await planOf(image)).layers.at(-1);
@@ -219,6 +226,13 @@ describe('App', () => {
   });
 
   test('local() is a plain call with the secrets as environment', async () => {
+    provideDefaultEngine(
+      async () =>
+        ({
+          secretValues: async (secrets: readonly Secret[]) =>
+            Object.assign({}, ...(await Promise.all(secrets.map((each) => secretValues(each, SOURCES))))),
+        }) as never,
+    );
     await using tree = await temporaryTree({ 'm.mjs': 'export const twice = (n) => n * 2;\n' });
     const app = new App('demo', { image: base, secrets: [Secret.fromDict({ TSBUILD_TEST_ONE: 'a' })] });
     const read = app.function({ env: { TSBUILD_TEST_TWO: 'b' } }, async function read(more: string) {
