@@ -81,7 +81,7 @@ def encode(value, above=()):
             members = [[key, encode(one, above)] for key, one in value.items()]
             return tagged("object", members) if TAG in value else dict(members)
         return tagged("Map", [[encode(key, above), encode(one, above)] for key, one in value.items()])
-    raise TypeError("a %s cannot be carried out of a container" % type(value).__name__)
+    raise TypeError("a value of type '%s' cannot be carried out of a container" % type(value).__name__)
 
 
 def report(what):

@@ -1,7 +1,7 @@
 /** A function of an app, called in a container (Image API, A4.5). */
 import type { Json } from '../base/canonical-json.ts';
 import { fromPortable } from '../base/portable-value.ts';
-import { StepError } from '../errors.ts';
+import { DefinitionError, StepError } from '../errors.ts';
 import type { AppFunctionSpec, CallArguments } from '../frontend/fluent/app.ts';
 import type { LayerContext } from '../layer/layer-store.ts';
 import { FunctionReader } from '../local/read-function.ts';
@@ -60,8 +60,20 @@ export async function callInContainer(
         logTail: '',
       });
     }
-    return fromPortable(JSON.parse(result.resultJson) as Json);
+    return received(name, result.resultJson);
   } catch (error) {
     throw error instanceof StepError && error.remoteStack !== undefined ? locateFailure(error) : error;
+  }
+}
+
+/** A container may write what it wants. @throws {DefinitionError} `E_FN_RESULT` */
+function received(name: string, json: string): unknown {
+  try {
+    return fromPortable(JSON.parse(json) as Json);
+  } catch (cause) {
+    throw new DefinitionError(`the result of '${name}' is of no use here: ${(cause as Error).message}`, {
+      code: 'E_FN_RESULT',
+      cause,
+    });
   }
 }

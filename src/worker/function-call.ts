@@ -126,11 +126,12 @@ function parseReport(bytes: Buffer | undefined): FunctionReport | undefined {
   let parsed: { ok?: unknown; value?: unknown; error?: Record<string, unknown> };
   try {
     parsed = JSON.parse(bytes.toString('utf8')) as typeof parsed;
+    if (parsed?.ok === true) {
+      return { ok: true, json: JSON.stringify(parsed.value ?? null) };
+    }
   } catch {
+    // No JSON, or nested so deeply that nobody can write it again.
     return undefined;
-  }
-  if (parsed?.ok === true) {
-    return { ok: true, json: JSON.stringify(parsed.value ?? null) };
   }
   const { type, message, stack, stage } = parsed?.error ?? {};
   if (typeof stack !== 'string') {

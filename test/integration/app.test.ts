@@ -141,6 +141,46 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('functions of an app', () => 
     await expect(call(fast as AppFunction)).rejects.toThrow(code('E_GPU_UNAVAILABLE'));
   });
 
+  test('what a function does to its own report is its own harm', async () => {
+    const app = new App('demo', { image });
+    const forge = app.function({}, function forge(text: string, times: number) {
+      const fs = require('node:fs');
+      fs.writeFileSync(
+        '/run/tsbuild/function/report',
+        text.replace('NEST', '['.repeat(times) + ']'.repeat(times)),
+      );
+      process.exit(0);
+    }) as AppFunction;
+    expect(await call(forge, '{"ok":true,"value":[1]}', 0)).toEqual([1]);
+    await expect(call(forge, '{"ok":true,"value":{"$tsbuild":"nonsense"}}', 0)).rejects.toThrow(
+      code('E_FN_RESULT'),
+    );
+    await expect(call(forge, '{"ok":true,"value":{"$tsbuild":"bigint","value":"x"}}', 0)).rejects.toThrow(
+      code('E_FN_RESULT'),
+    );
+    await expect(call(forge, 'no JSON', 0)).rejects.toThrow(code('E_BUILD_FAILED'));
+    await expect(call(forge, '{"ok":true,"value":NEST}', 200_000)).rejects.toThrow(
+      expect.objectContaining({ code: expect.stringMatching(/^E_(BUILD_FAILED|FN_RESULT)$/) }),
+    );
+    const replace = app.function({}, function replace() {
+      const fs = require('node:fs');
+      const tried: string[] = [];
+      for (const act of [
+        () => fs.unlinkSync('/run/tsbuild/function/report'),
+        () => fs.symlinkSync('/etc', '/run/tsbuild/function/other'),
+        () => fs.writeFileSync('/run/tsbuild/function/driver.mjs', ''),
+      ]) {
+        try {
+          act();
+        } catch (error) {
+          tried.push((error as NodeJS.ErrnoException).code ?? '');
+        }
+      }
+      return tried;
+    }) as AppFunction;
+    expect(await call(replace)).toEqual([expect.stringMatching(/EBUSY|EROFS/), 'EROFS', 'EROFS']);
+  });
+
   test('packages are found in the working directory of the image', async () => {
     const path = write(
       'uses-package.ts',
