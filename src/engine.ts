@@ -516,6 +516,8 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   /**
    * Calls a function of an app in a container that is thrown away; builds its image first if that is necessary.
    *
+   * @internal {@link AppFunction} calls it.
+   *
    * @returns What the function returned.
    * @throws {StepError} with `remoteStack` when the function throws. @throws {DefinitionError} `E_FN_RESULT`, `E_FN_NOT_FOUND`
    */
@@ -538,6 +540,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     });
   }
 
+  /** @internal For {@link AppFunction}, when it is called in this process. */
   async secretValues(secrets: readonly Secret[]): Promise<Readonly<Record<string, string>>> {
     const { secretSources } = this.#parts;
     return Object.assign(

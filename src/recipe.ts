@@ -21,9 +21,11 @@ export { App, AppFunction } from './frontend/fluent/app.ts';
 export { BuiltImage } from './frontend/fluent/built-image.ts';
 export { jsFunction, pythonFunction } from './frontend/fluent/function-target.ts';
 export { Image } from './frontend/fluent/image.ts';
+export { Mount } from './frontend/fluent/mount.ts';
 export { Volume } from './frontend/fluent/volume.ts';
 export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';
 export { Secret } from './secret/secret.ts';
+export { EventStream } from './solver/event-stream.ts';
 
 provideAcorn(acorn);
 

@@ -22,7 +22,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'all but cli'>> = 
   ],
   engine: 'all but cli',
   index: 'all but cli',
-  recipe: ['frontend', 'patterns', 'secret'],
+  recipe: ['frontend', 'patterns', 'secret', 'solver'],
   settings: [],
   frontend: ['graph', 'patterns', 'secret', 'settings', 'solver'],
   patterns: [],

@@ -673,8 +673,8 @@ export class Image {
    *
    * @example
    * ```ts
-   * const libs = image.imports(async () => ({ sharp: (await import('sharp')).default }));
-   * export const resize = (file: string) => libs.get().sharp(file).resize(64).toFile('/small.png');
+   * const libs = image.imports(async () => ({ sqlite: await import('node:sqlite') }));
+   * export const open = (file: string) => new (libs.get().sqlite.DatabaseSync)(file);
    * ```
    * @throws {DefinitionError} `E_ARG_TYPE`
    */
