@@ -65,9 +65,9 @@ export {
   pythonFunction,
 } from './frontend/fluent/function-target.ts';
 export { Image } from './frontend/fluent/image.ts';
-export type { BuildLogEntry, FetchLogsOptions, ImageLogs } from './frontend/fluent/image-logs.ts';
 export type { FunctionCallOptions } from './frontend/fluent/image-engine.ts';
 export type { ImageImports } from './frontend/fluent/image-imports.ts';
+export type { BuildLogEntry, FetchLogsOptions, ImageLogs } from './frontend/fluent/image-logs.ts';
 export type { PipOptions, UvPipOptions } from './frontend/fluent/install-layers.ts';
 export { Mount } from './frontend/fluent/mount.ts';
 export type { PyprojectOptions } from './frontend/fluent/pip-from-pyproject.ts';

@@ -673,8 +673,9 @@ export class Image {
    *
    * @example
    * ```ts
-   * const libs = image.imports(async () => ({ sqlite: await import('node:sqlite') }));
-   * export const open = (file: string) => new (libs.get().sqlite.DatabaseSync)(file);
+   * // In place of node:zlib, a package that is installed in the image.
+   * const libs = image.imports(async () => ({ zlib: await import('node:zlib') }));
+   * export const packed = (text: string) => libs.get().zlib.gzipSync(text).length;
    * ```
    * @throws {DefinitionError} `E_ARG_TYPE`
    */
