@@ -90,6 +90,18 @@ describe.skipIf(lacks('root', 'bwrap', 'newuidmap'))('on Debian', { timeout: MAY
     expect([ran.status, ran.stdout]).toEqual([4, expect.stringMatching(/^pip +\d/m)]);
   });
 
+  test('an edit of Python sources that are added last builds nothing (C158)', async () => {
+    const say = (word: string) => writeFileSync(at('project/app.py'), `WORD = "${word}"\n`);
+    mkdirSync(at('project'));
+    say('before');
+    const image = slim.runCommands('true').addLocalPythonSource('app', { searchPaths: [at('project')] });
+    const word = async () => (await image.run(['python', '-c', 'import app; print(app.WORD)'])).stdout;
+    expect(await word()).toBe('before\n');
+    say('after');
+    expect(await word()).toBe('after\n');
+    expect((await image.build()).layers.map(({ cached }) => cached)).toEqual([true, true]);
+  });
+
   test('apt installs packages, and tests of a project run in the image (C58, C139)', async () => {
     mkdirSync(at('src/tests'), { recursive: true });
     writeFileSync(at('src/calc.py'), 'def double(x):\n    return 2 * x\n');

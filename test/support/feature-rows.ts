@@ -20,13 +20,8 @@ export const FEATURE_ROWS: readonly FeatureRow[] = JSON.parse(
   readFileSync(join(ROOT, 'docs/reference/image-api-features.json'), 'utf8'),
 );
 
-/** The reason while rows are on their way: they may have tests already. */
-export const BEING_BUILT = 'being built';
-
 /** Rows that no test proves, with the reason. */
-export const UNPROVEN: ReadonlyMap<number, string> = new Map(
-  numbers('36-39 55 64 121-130 147-151 155 158 159').map((row) => [row, BEING_BUILT]),
-);
+export const UNPROVEN: ReadonlyMap<number, string> = new Map();
 
 /** Row number to the test files whose titles name it, paths in the repository. */
 export function featureTests(): ReadonlyMap<number, readonly string[]> {
@@ -72,12 +67,4 @@ export function rowsOf(name: string, source: string): readonly number[] {
     },
   }).visit(parseSync(name, source).program);
   return rows;
-}
-
-/** `1-3 7` is 1, 2, 3 and 7. */
-function numbers(text: string): number[] {
-  return text.split(' ').flatMap((part) => {
-    const [first = 0, last = first] = part.split('-').map(Number);
-    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
-  });
 }

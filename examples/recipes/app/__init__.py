@@ -1,0 +1,3 @@
+"""The application; `import app` finds it."""
+
+NAME = "app"

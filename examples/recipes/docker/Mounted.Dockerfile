@@ -1,0 +1,2 @@
+FROM scratch
+COPY context/numbers_of_mine.py /app/

@@ -1,0 +1,5 @@
+"""A module that containers can import."""
+
+
+def greet():
+    return "hello from my_module"

@@ -1,0 +1,1 @@
+"""A plain package: no build metadata."""

@@ -1,0 +1,5 @@
+"""What the application calls."""
+
+
+def process_data():
+    return "processed"

@@ -1,0 +1,5 @@
+"""What the tests test."""
+
+
+def double(number):
+    return 2 * number
