@@ -2,12 +2,9 @@
  * The composition root: opens the store, introduces everything to everything, and is what library and command line call.
  */
 import { availableParallelism } from 'node:os';
-import { resolve } from 'node:path';
-import { SqliteCache } from './cache/sqlite-cache.ts';
 import type { PublishedName } from './content/published-names.ts';
 import { type Annotation, checkAnnotations } from './engine/annotations.ts';
-import type { AptMirror } from './engine/apt-mirror.ts';
-import { BlobSources } from './engine/blob-sources.ts';
+import { assembleParts, offlineParts } from './engine/assemble-parts.ts';
 import { type BuildImagesOptions, buildImages, solveImages } from './engine/build-images.ts';
 import { buildLogs } from './engine/build-logs.ts';
 import { buildForPlatforms, type PlatformsBuilt } from './engine/build-platforms.ts';
@@ -46,13 +43,11 @@ import type { EngineParts } from './engine/parts.ts';
 import { configWithMounts } from './engine/pending-mounts.ts';
 import { contextsOf } from './engine/plan-contexts.ts';
 import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
-import { Registries } from './engine/registries.ts';
 import { type ContainerOptions, runContainer } from './engine/run-image.ts';
-import { SecretFiles } from './engine/secret-files.ts';
-import { findDotenv, secretSources } from './engine/secret-sources.ts';
+import { findDotenv } from './engine/secret-sources.ts';
 import { Store } from './engine/store.ts';
 import { deleteStored, idOfBuilt, publishImage } from './engine/stored-images.ts';
-import { Volumes } from './engine/volumes.ts';
+import { WorkerOnDemand } from './engine/worker-on-demand.ts';
 import { DefinitionError, StepError, UsageError } from './errors.ts';
 import { type AppFunction, appFunctionSpec, type CallArguments } from './frontend/fluent/app.ts';
 import type { BuiltImage } from './frontend/fluent/built-image.ts';
@@ -69,7 +64,7 @@ import {
   toDockerfile,
 } from './frontend/fluent/to-dockerfile.ts';
 import type { VolumeStore } from './frontend/fluent/volume-store.ts';
-import { LayerStore } from './layer/layer-store.ts';
+import type { LayerStore } from './layer/layer-store.ts';
 import { hostPythonSeries } from './local/host-python.ts';
 import { FunctionReader } from './local/read-function.ts';
 import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './oci/platform.ts';
@@ -169,21 +164,23 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   readonly #parts: EngineParts;
   readonly #library: ImageLibrary;
   readonly #signal: AbortSignal | undefined;
-  readonly #startWorker: Started;
+  readonly #worker: WorkerOnDemand;
   readonly #listeners: Listeners;
+  /** Made by the first operation that must do without the network. */
+  #offline: EngineParts | undefined;
   #running = 0;
   #closed: Promise<void> | undefined;
 
   private constructor(
     parts: EngineParts,
-    startWorker: Started,
+    worker: WorkerOnDemand,
     listeners: Listeners,
     signal: AbortSignal | undefined,
   ) {
     this.#parts = parts;
     this.#listeners = listeners;
     this.#library = new ImageLibrary(parts);
-    this.#startWorker = startWorker;
+    this.#worker = worker;
     this.#signal = signal;
   }
 
@@ -203,76 +200,21 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     const now = Date.now;
     const store = Store.open(options.storeDir ?? settings.home, now);
     const listeners = new Listeners(options.onEvent);
-    const onEvent = listeners.tell;
-    const started: Started = { worker: undefined, aptMirror: undefined };
-    const worker = () => {
-      started.worker ??= openWorker(store.dir, options, environment, settings, started);
-      return started.worker;
-    };
-    const { secretsKey, secretsKeyFile } = settings;
-    const secrets = new SecretFiles({
-      storeDir: store.dir,
-      environment: settings.environment,
-      ...(secretsKey !== undefined
-        ? { key: { words: secretsKey } }
-        : secretsKeyFile !== undefined
-          ? { key: { file: resolve(secretsKeyFile) } }
-          : {}),
-      now,
-    });
-    const sources = secretSources(environment, secrets);
-    const registries = new Registries({
-      mirrors: Object.entries(settings.registryMirrors).flatMap(([host, urls]) =>
-        urls.map((url) => ({ host, url })),
-      ),
-      offline: settings.offline,
-      environment,
-      secretSources: sources,
-      onWarning: (message) => onEvent({ kind: 'warning', timeMs: now(), code: 'W_REGISTRY', message }),
-    });
-    const layers = new LayerStore({
-      scratchFile: (name) => store.scratchFile(name),
-      records: store.layers,
-      blobs: store.blobs,
-      worker,
-      fetcher: new BlobSources(store.blobs, registries),
-    });
-    const cache = new SqliteCache({
-      meta: store.meta,
-      layers: store.layers,
-      storeDir: store.dir,
-      layerDigest: async (layer, signal) => {
-        const parents = store.layers.get(layer)?.parents ?? [];
-        await layers.ensureSnapshots([...parents, layer], { signal, emit: () => undefined });
-        return (await (await worker()).call('treeDigest', { layer }, { signal })).digest;
-      },
-      readsDigest: async (stack, reads, signal) =>
-        (await (await worker()).call('readsDigest', { layers: stack, reads }, { signal })).digest,
-    });
-    const parts: EngineParts = {
+    const worker = new WorkerOnDemand({ ...options, storeDir: store.dir, environment, settings });
+    const parts = assembleParts({
       store,
-      layers,
-      cache,
-      registries,
-      secrets,
-      secretSources: sources,
-      volumes: new Volumes({
-        storeDir: store.dir,
-        environment: settings.environment,
-        worker,
-        signal: options.signal,
-      }),
       settings,
       environment,
+      worker: () => worker.get(),
       jobs: options.jobs ?? availableParallelism(),
-      worker,
-      onEvent,
+      onEvent: listeners.tell,
       now,
-    };
-    const engine = new Engine(parts, started, listeners, options.signal);
+      signal: options.signal,
+    });
+    const engine = new Engine(parts, worker, listeners, options.signal);
     if (await store.sweep()) {
       // What a killed worker left belongs to subordinate ids; a new worker removes it when it starts.
-      await worker();
+      await worker.get();
     }
     return engine;
   }
@@ -357,6 +299,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
    */
   async build(images: readonly Image[], given: EngineBuildOptions = {}): Promise<readonly BuiltImage[]> {
     return await this.#watched(given, async (options) => {
+      const parts = this.#partsFor(options);
       const { tags = [], outputs = [], annotations = [], definitions = [] } = options;
       const { cacheFrom = [], cacheTo = [] } = options;
       if ((tags.length > 0 || outputs.length > 0) && images.length !== 1) {
@@ -377,7 +320,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       const imported =
         cacheFrom.length === 0
           ? undefined
-          : importCaches(this.#parts, cacheFrom, platforms[0] ?? hostPlatform(), definitions, {
+          : importCaches(parts, cacheFrom, platforms[0] ?? hostPlatform(), definitions, {
               ...context,
               signal: AbortSignal.any([context.signal, stop.signal]),
             });
@@ -390,14 +333,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
         inlineCache: cacheTo.some(({ type }) => type === 'inline'),
       };
       const built = await untilNothingIsLost(context, () =>
-        this.#buildOnce(images, platforms, shared, options),
+        this.#buildOnce(parts, images, platforms, shared, options),
       ).finally(async () => {
         stop.abort();
         await Promise.allSettled([imported]);
       });
       const records = built.flatMap((each) => each.records);
       await exportCaches(
-        this.#parts,
+        parts,
         {
           // One graph holds all images.
           known: records[0]?.portable.known ?? [],
@@ -413,6 +356,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   }
 
   async #buildOnce(
+    parts: EngineParts,
     images: readonly Image[],
     platforms: readonly Platform[],
     shared: BuildImagesOptions,
@@ -423,7 +367,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     // Outputs carry pending local files as a last layer; the image itself does not. Both are one build: what is forced runs once.
     const carries = outputs.length > 0 && first !== undefined && first.mounts.length > 0;
     const all = await buildForPlatforms(
-      this.#parts,
+      parts,
       carries ? [first, ...images] : images,
       platforms,
       carries ? carrying(shared, images.length) : shared,
@@ -438,7 +382,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       for (const spec of outputs) {
         const annotated = { ...spec, annotations: [...annotations, ...(spec.annotations ?? [])] };
         const context = this.#context(options);
-        const written = await writeOutput(this.#parts, whole?.image.id ?? '', annotated, tags, context);
+        const written = await writeOutput(parts, whole?.image.id ?? '', annotated, tags, context);
         options.onWritten?.(written);
       }
     }
@@ -936,9 +880,9 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       await this.#parts.volumes.close();
     } finally {
       try {
-        await (await this.#startWorker.worker?.catch(() => undefined))?.close();
-        await (await this.#startWorker.aptMirror?.catch(() => undefined))?.close();
+        await this.#worker.close();
         await this.#parts.registries.close();
+        await this.#offline?.registries.close();
       } finally {
         this.#listeners.close();
         this.#parts.store.close();
@@ -1042,6 +986,14 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     });
   }
 
+  #partsFor({ offline = false }: EngineBuildOptions): EngineParts {
+    if (!offline || this.#parts.settings.offline) {
+      return this.#parts;
+    }
+    this.#offline ??= offlineParts(this.#parts);
+    return this.#offline;
+  }
+
   #buildOptions(options: EngineBuildOptions): BuildImagesOptions {
     const { settings } = this.#parts;
     const { logger } = options;
@@ -1097,12 +1049,6 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   }
 }
 
-/** What the engine starts when it is needed, and ends. */
-interface Started {
-  worker: Promise<Worker> | undefined;
-  aptMirror: Promise<AptMirror> | undefined;
-}
-
 /** Options for the first image twice: with its pending files as a layer, and then all images as they are. */
 function carrying(shared: BuildImagesOptions, count: number): BuildImagesOptions {
   const { definitions } = shared;
@@ -1111,52 +1057,6 @@ function carrying(shared: BuildImagesOptions, count: number): BuildImagesOptions
     materialised: [true, ...Array.from({ length: count }, () => false)],
     ...(definitions === undefined ? {} : { definitions: [definitions[0] ?? '', ...definitions] }),
   };
-}
-
-async function openWorker(
-  storeDir: string,
-  { snapshotter, idMode, hostCa, cdiDirs, signal }: EngineOptions,
-  environment: NodeJS.ProcessEnv,
-  settings: Settings,
-  started: Started,
-): Promise<Worker> {
-  // A build of which everything is known starts none, and should not wait for what that needs.
-  const [{ startWorker }, { discoverHostTrust }] = await Promise.all([
-    import('./worker/client.ts'),
-    import('./executor/host-trust.ts'),
-  ]);
-  if (settings.aptMirror !== undefined) {
-    const { startAptMirror } = await import('./engine/apt-mirror.ts');
-    started.aptMirror = startAptMirror(settings.aptMirror, environment);
-  }
-  const aptMirror = await started.aptMirror;
-  return await startWorker({
-    storeDir,
-    idMode: idMode ?? 'auto',
-    snapshotter: snapshotter ?? snapshotterOf(environment),
-    hostTrust: {
-      ...discoverHostTrust(hostCa ?? 'auto', environment, settings),
-      ...(aptMirror === undefined ? {} : { aptProxy: aptMirror.proxy }),
-    },
-    ...(cdiDirs === undefined ? {} : { cdiDirs }),
-    signal: signal ?? new AbortController().signal,
-  });
-}
-
-function snapshotterOf({ TSBUILD_SNAPSHOT: text }: NodeJS.ProcessEnv): 'auto' | 'overlay' | 'copy' {
-  switch (text) {
-    case undefined:
-    case '':
-    case 'auto':
-      return 'auto';
-    case 'overlay':
-    case 'copy':
-      return text;
-    default:
-      throw new UsageError(`TSBUILD_SNAPSHOT is '${text}'; it can be auto, overlay, copy`, {
-        code: 'E_USAGE',
-      });
-  }
 }
 
 function withOptions(settings: Settings, { offline, gpuPolicy }: EngineOptions): Settings {

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Engine } from '../../src/engine.ts';
 import { Image } from '../../src/frontend/fluent/image.ts';
 import { busyboxImage } from '../support/busybox.ts';
+import { TestRegistry } from '../support/registry.ts';
 import { lacks } from '../support/requires.ts';
 import { succeed } from '../support/tsbuild.ts';
 
@@ -73,6 +74,22 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('features of the Image API', 
       expect(await engine.listFiles(image, '/')).toEqual(['/one.txt']);
       expect(await text(image, '/one.txt')).toBe('one');
       expect((await built(image)).config.rootfs.diff_ids).toHaveLength(1);
+    });
+
+    test('build({ offline }) asks no registry: what the store has is built on, and nothing else', async () => {
+      await using registry = await TestRegistry.start();
+      const reference = `${registry.host}/base:1`;
+      await engine.push(busyboxImage(), reference);
+      await using other = await Engine.open({ storeDir: at('offline'), env: { HOME: directory } });
+      const image = Image.fromRegistry(reference).runCommands('echo hi > /hi');
+      const asked = registry.requests.length;
+      await expect(other.build([image], { offline: true })).rejects.toMatchObject({ code: 'E_OFFLINE' });
+      expect(registry.requests.length).toBe(asked);
+      await other.build([Image.fromRegistry(reference)]);
+      const online = registry.requests.length;
+      const [again] = await other.build([image], { offline: true });
+      expect(again?.layers.map(({ cached }) => cached)).toEqual([true, false]);
+      expect(registry.requests.length).toBe(online);
     });
 
     test("entrypoint([]) clears the base's (C17)", async () => {

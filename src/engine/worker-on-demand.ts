@@ -1,0 +1,83 @@
+/** The worker of an engine and the mirror that its steps may need: started by the first step, ended with the engine. */
+import { UsageError } from '../errors.ts';
+import type { Settings } from '../settings.ts';
+import type { Worker } from '../worker/protocol.ts';
+import type { AptMirror } from './apt-mirror.ts';
+
+export interface WorkerSettings {
+  readonly storeDir: string;
+  /** @defaultValue auto, or TSBUILD_SNAPSHOT */
+  readonly snapshotter?: 'auto' | 'overlay' | 'copy';
+  /** @defaultValue auto */
+  readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
+  /** @defaultValue auto */
+  readonly hostCa?: 'auto' | 'always' | 'never';
+  /** @defaultValue those of the executor */
+  readonly cdiDirs?: readonly string[];
+  readonly signal?: AbortSignal;
+  readonly environment: NodeJS.ProcessEnv;
+  readonly settings: Settings;
+}
+
+export class WorkerOnDemand {
+  readonly #settings: WorkerSettings;
+  #worker: Promise<Worker> | undefined;
+  #aptMirror: Promise<AptMirror> | undefined;
+
+  constructor(settings: WorkerSettings) {
+    this.#settings = settings;
+  }
+
+  /** The same one every time. @throws {HostError} what starting it throws. */
+  get(): Promise<Worker> {
+    this.#worker ??= this.#start();
+    return this.#worker;
+  }
+
+  /** Starts nothing. */
+  async close(): Promise<void> {
+    await (await this.#worker?.catch(() => undefined))?.close();
+    await (await this.#aptMirror?.catch(() => undefined))?.close();
+  }
+
+  async #start(): Promise<Worker> {
+    const { storeDir, snapshotter, idMode, hostCa, cdiDirs, signal, environment, settings } = this.#settings;
+    // A build of which everything is known starts none, and should not wait for what that needs.
+    const [{ startWorker }, { discoverHostTrust }] = await Promise.all([
+      import('../worker/client.ts'),
+      import('../executor/host-trust.ts'),
+    ]);
+    if (settings.aptMirror !== undefined) {
+      const { startAptMirror } = await import('./apt-mirror.ts');
+      this.#aptMirror = startAptMirror(settings.aptMirror, environment);
+    }
+    const aptMirror = await this.#aptMirror;
+    return await startWorker({
+      storeDir,
+      idMode: idMode ?? 'auto',
+      snapshotter: snapshotter ?? snapshotterOf(environment),
+      hostTrust: {
+        ...discoverHostTrust(hostCa ?? 'auto', environment, settings),
+        ...(aptMirror === undefined ? {} : { aptProxy: aptMirror.proxy }),
+      },
+      ...(cdiDirs === undefined ? {} : { cdiDirs }),
+      signal: signal ?? new AbortController().signal,
+    });
+  }
+}
+
+function snapshotterOf({ TSBUILD_SNAPSHOT: text }: NodeJS.ProcessEnv): 'auto' | 'overlay' | 'copy' {
+  switch (text) {
+    case undefined:
+    case '':
+    case 'auto':
+      return 'auto';
+    case 'overlay':
+    case 'copy':
+      return text;
+    default:
+      throw new UsageError(`TSBUILD_SNAPSHOT is '${text}'; it can be auto, overlay, copy`, {
+        code: 'E_USAGE',
+      });
+  }
+}
