@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { COMMANDS } from '../src/cli/command-table.ts';
 import { cliReference } from '../src/cli/reference.ts';
 import { ERROR_CODES, type ErrorCodeFacts } from '../src/error-codes.ts';
+import { SETTINGS } from '../src/settings-table.ts';
 import { WARNING_CODES } from '../src/warning-codes.ts';
 import { featureReference } from '../test/support/feature-reference.ts';
 
@@ -18,7 +19,33 @@ export async function generated(): Promise<ReadonlyMap<string, string>> {
     ['docs/reference/errors.md', errorReference()],
     ['docs/reference/warnings.md', warningReference()],
     ['docs/reference/image-api-features.md', featureReference()],
+    ['docs/reference/settings.md', settingsReference()],
   ]);
+}
+
+function settingsReference(): string {
+  const rows = SETTINGS.map(
+    ({ variable, key, takes, otherwise, meaning }) =>
+      `| \`${variable}\` | ${key === undefined ? '' : `\`${key}\``} | ${takes} | ${otherwise} | ${meaning} |`,
+  );
+  return `# Settings
+
+Made by \`npm run generate\` from \`src/settings-table.ts\`; edit the table there.
+
+What is said in a call or on the command line holds first, then the variable, then the key in the nearest \`tsbuild.config.json\` upward from the working directory, then the key in the
+user's configuration file. Both files are JSON objects; an unknown key is an error. Of variables that are yes or no, nothing, \`0\` and \`false\` are no, all else is yes.
+
+\`\`\`json
+{ "debianSource": "archive", "registryMirrors": "docker.io=https://mirror.example" }
+\`\`\`
+
+| variable | key | takes | otherwise | meaning |
+|---|---|---|---|---|
+${rows.join('\n')}
+
+Proxies and certificates come from the variables that all programs read ([guide](../guide/proxies-and-certificates.md)). What containers and steps find in their environment is in
+[the Image API](image-api.md).
+`;
 }
 
 const WHO: Readonly<

@@ -3,10 +3,13 @@
  * object. Precedence: environment, project file, user file, default; options of the API and of the command line stand
  * above and are applied by those who read the object.
  */
+
+import { nearName } from './base/near-name.ts';
 import { isObjectName } from './base/object-name.ts';
 import { redactText } from './base/redact.ts';
 import { UsageError } from './errors.ts';
 import { canonicalHost } from './oci/reference.ts';
+import { CONFIG_KEYS } from './settings-table.ts';
 
 /** A value and where it came from, for those that are checked later than they are read. */
 export interface Sourced {
@@ -39,7 +42,6 @@ export interface Settings {
   readonly secretsKey?: string;
   /** A file that holds it, which nobody else may read. */
   readonly secretsKeyFile?: string;
-  readonly logLevel?: string;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -60,6 +62,8 @@ export function readSettings(
   projectConfig: ConfigFile = {},
   userConfig: ConfigFile = {},
 ): Settings {
+  refuseUnknownKeys(projectConfig, 'project configuration');
+  refuseUnknownKeys(userConfig, 'user configuration');
   const find = (variable: string, key: string): Sourced | undefined => {
     const fromEnvironment = env[variable];
     if (fromEnvironment !== undefined && fromEnvironment !== '') {
@@ -105,8 +109,19 @@ export function readSettings(
     offline: flag('TSBUILD_OFFLINE', 'offline'),
     ...defined('secretsKey', env.TSBUILD_SECRETS_KEY || undefined),
     ...defined('secretsKeyFile', text('TSBUILD_SECRETS_KEY_FILE', 'secretsKeyFile')),
-    ...defined('logLevel', text('TSBUILD_LOGLEVEL', 'logLevel')),
   });
+}
+
+/** A key that is misspelt would be a setting that silently does not hold. */
+function refuseUnknownKeys(config: ConfigFile, file: string): void {
+  const unknown = Object.keys(config).find((key) => !CONFIG_KEYS.includes(key));
+  if (unknown !== undefined) {
+    const near = nearName(unknown, CONFIG_KEYS);
+    throw new UsageError(`the ${file} has the key '${unknown.slice(0, 80)}', which nothing reads`, {
+      code: 'E_USAGE',
+      hint: near === undefined ? `keys are ${CONFIG_KEYS.join(', ')}` : `did you mean '${near}'?`,
+    });
+  }
 }
 
 function environmentName(found: Sourced | undefined): string {

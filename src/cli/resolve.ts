@@ -1,4 +1,5 @@
 /** What was typed and what the machine says, together: the options of the engine. */
+import { UsageError } from '../errors.ts';
 import type { CliContext } from './context.ts';
 import type { EngineOptions } from './engine-api.ts';
 import type { ProgressKind } from './progress/open.ts';
@@ -28,6 +29,25 @@ export function resolveEngine(typed: TypedEngineOptions, context: CliContext): E
   };
 }
 
-export function resolveProgress(typed: TypedEngineOptions): ProgressKind {
-  return typed.quiet === true ? 'quiet' : (typed.progress ?? 'auto');
+const LEVELS: ReadonlyMap<string, ProgressKind> = new Map([
+  ['quiet', 'quiet'],
+  ['info', 'auto'],
+  ['debug', 'plain'],
+]);
+
+/** @throws {UsageError} `E_USAGE` for a TSBUILD_LOGLEVEL that there is not. */
+export function resolveProgress(
+  typed: TypedEngineOptions,
+  { TSBUILD_LOGLEVEL: level = '' }: NodeJS.ProcessEnv,
+): ProgressKind {
+  if (typed.quiet === true) {
+    return 'quiet';
+  }
+  const ofLevel = LEVELS.get(level === '' ? 'info' : level);
+  if (ofLevel === undefined) {
+    throw new UsageError(`TSBUILD_LOGLEVEL is '${level}'; it can be ${[...LEVELS.keys()].join(', ')}`, {
+      code: 'E_USAGE',
+    });
+  }
+  return typed.progress ?? ofLevel;
 }

@@ -24,7 +24,7 @@ export async function withEngine<T>(
   action: (session: Session) => Promise<T>,
   onEvent?: (event: BuildEvent) => void,
 ): Promise<T> {
-  const kind = resolveProgress(typed);
+  const kind = resolveProgress(typed, context.env);
   const progress = await openProgress(kind, context.stderr, context.env);
   // Programs get every event; people get what is about one file together, when it is over.
   const warnings = kind === 'json' ? undefined : new SourceWarnings(context.cwd);

@@ -52,7 +52,11 @@ const FOR_ALL = ['base', 'oci', 'errors'];
 /** These do no I/O: what they need to know of the world is handed to them. */
 const PURE = ['frontend', 'patterns', 'graph', 'solver', 'oci', 'base'];
 const IO_MODULES = /^node:(fs|fs\/promises|child_process|http|https|net|tls|dns|os|worker_threads|sqlite)$/;
-const ROOM_ALIASES: Readonly<Record<string, string>> = { 'error-codes': 'errors', 'warning-codes': 'errors' };
+const ROOM_ALIASES: Readonly<Record<string, string>> = {
+  'error-codes': 'errors',
+  'warning-codes': 'errors',
+  'settings-table': 'settings',
+};
 
 interface Import {
   readonly file: string;

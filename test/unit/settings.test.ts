@@ -1,5 +1,8 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { isTruthy, readSettings } from '../../src/settings.ts';
+import { SETTINGS } from '../../src/settings-table.ts';
 
 const code = expect.objectContaining({ code: 'E_USAGE' });
 
@@ -35,6 +38,26 @@ describe('precedence', () => {
     });
     expect(readSettings({}, { imageBuilderVersion: 'x' }).imageBuilderVersion?.from).toContain('project');
   });
+});
+
+test('a key that nothing reads is an error with the one that was meant', () => {
+  expect(() => readSettings({}, { forcebuild: true })).toThrow(
+    expect.objectContaining({ code: 'E_USAGE', hint: "did you mean 'forceBuild'?" }),
+  );
+  expect(() => readSettings({}, {}, { colour: 'red' })).toThrow(code);
+});
+
+test('every variable of the source is in the table of settings, and no other', () => {
+  const named = new Set(
+    readdirSync('src', { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts') && name !== 'settings-table.ts')
+      .flatMap((name) => readFileSync(join('src', name), 'utf8').match(/\bTSBUILD_[A-Z_]+/g) ?? []),
+  );
+  // What containers and steps find in their environment, and what tsbuild tells its own launcher.
+  const told = /^TSBUILD_(IS_|IMAGE_(ID|RECIPE)$|(STEP_)?LAUNCHER)/;
+  expect([...named].filter((name) => !told.test(name)).sort()).toEqual(
+    SETTINGS.map(({ variable }) => variable).sort(),
+  );
 });
 
 test('the state directory follows XDG', () => {
@@ -73,5 +96,7 @@ test('values that cannot be understood name their place and the choices', () => 
 });
 
 test('the encryption key is not read from files, which are shared', () => {
-  expect(readSettings({}, { secretsKey: 'x' }).secretsKey).toBeUndefined();
+  expect(() => readSettings({}, { secretsKey: 'x' })).toThrow(
+    expect.objectContaining({ code: 'E_USAGE', hint: "did you mean 'secretsKeyFile'?" }),
+  );
 });

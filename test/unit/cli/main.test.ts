@@ -311,6 +311,16 @@ describe('the other commands', () => {
     expect(Object.keys(JSON.parse(json.stdout))).toEqual(['again', 'job']);
   });
 
+  it('takes its progress from TSBUILD_LOGLEVEL, unless it is told', async () => {
+    const events = [{ kind: 'warning', timeMs: 0, code: 'W_GPU_TYPE', message: 'another type' }] as const;
+    const quiet = { events, env: { TSBUILD_LOGLEVEL: 'quiet' } };
+    expect((await cli(['build', one, '--progress=json'], quiet)).stderr).toContain('"code":"W_GPU_TYPE"');
+    expect((await cli(['build', one], { events })).stderr).toContain('another type');
+    expect((await cli(['build', one], quiet)).stderr).not.toContain('another type');
+    const wrong = await cli(['build', one], { env: { TSBUILD_LOGLEVEL: 'loud' } });
+    expect([wrong.status, wrong.stderr]).toEqual([2, expect.stringContaining('quiet, info, debug')]);
+  });
+
   it('exports', async () => {
     const two = await cli(['export', 'a:1', '-o', 'type=oci,dest=a.tar', '-o', 'a-root']);
     expect(two.calls.exported).toEqual([
