@@ -1,10 +1,13 @@
 /** The public names of the library. A test lists them, so that a wider API is seen in review. */
 
+import { createRequire } from 'node:module';
 import { defaultVolumePath } from './engine/default-volume-path.ts';
 import { Engine } from './engine.ts';
 import { provideDefaultEngine } from './frontend/fluent/image-engine.ts';
+import { provideAcorn } from './frontend/fluent/javascript-captures.ts';
 import { provideVolumeStore } from './frontend/fluent/volume-store.ts';
 import { readPatternFile } from './local/pattern-file.ts';
+import { packagePath } from './native/package-path.ts';
 import { providePatternFileReader } from './patterns/file-pattern-matcher.ts';
 import { provideSecretStore } from './secret/secret-store.ts';
 
@@ -108,5 +111,6 @@ const defaultEngine = () => {
 
 providePatternFileReader(readPatternFile);
 provideDefaultEngine(defaultEngine);
+provideAcorn(() => createRequire(packagePath('package.json'))('acorn'));
 provideSecretStore(async () => (await defaultEngine()).secrets);
 provideVolumeStore({ store: async () => (await defaultEngine()).volumes, pathOf: defaultVolumePath });

@@ -27,7 +27,7 @@ export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';
 export { Secret } from './secret/secret.ts';
 export { EventStream } from './solver/event-stream.ts';
 
-provideAcorn(acorn);
+provideAcorn(() => acorn);
 
 function noEngine(): never {
   throw new DefinitionError('images cannot be built inside of a container of a function', {

@@ -2,13 +2,13 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, delimiter, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Json } from '../base/canonical-json.ts';
 import { DefinitionError } from '../errors.ts';
 import type { CarriedFunction, FunctionSource } from '../frontend/fluent/function-call.ts';
 import type { FunctionTarget, InlineTarget } from '../frontend/fluent/function-target.ts';
 import type { LocalInput } from '../frontend/fluent/local-input.ts';
 import { findPythonFunction } from '../frontend/fluent/python-function-source.ts';
+import { packagePath, runsFromSources } from '../native/package-path.ts';
 import { FilePatternMatcher } from '../patterns/file-pattern-matcher.ts';
 import { type Bundle, bundleModule } from './bundle-module.ts';
 import { inlineModule } from './inline-module.ts';
@@ -28,11 +28,8 @@ export interface CallValues {
   readonly wantsResult: boolean;
 }
 
-const OWN_EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const OWN_RECIPE = fileURLToPath(new URL(`../recipe.${OWN_EXTENSION}`, import.meta.url));
-
 function driverFile(name: string): string {
-  return fileURLToPath(new URL(`../../data/${name}`, import.meta.url));
+  return packagePath(`data/${name}`);
 }
 
 /** Reads each function once, however many ask; made for one build. */
@@ -219,15 +216,14 @@ let recipe: Promise<Buffer> | undefined;
 
 /** What `import … from 'tsbuild'` means in the container: compiled it is one file already. */
 function recipeModule(): Promise<Buffer> {
-  recipe ??=
-    OWN_EXTENSION === 'js'
-      ? readFile(OWN_RECIPE)
-      : bundleModule({
-          path: OWN_RECIPE,
-          exportName: '*',
-          external: ['rolldown'],
-          tsbuild: 'bundled',
-        }).then(({ code }) => Buffer.from(code));
+  recipe ??= runsFromSources()
+    ? bundleModule({
+        path: packagePath('src/recipe.ts'),
+        exportName: '*',
+        external: ['rolldown'],
+        tsbuild: 'bundled',
+      }).then(({ code }) => Buffer.from(code))
+    : readFile(packagePath('dist/recipe.js'));
   return recipe;
 }
 

@@ -107,6 +107,7 @@ const MAIN = `async function main() {
   const image = busybox(process.argv[2]).runCommands('echo built > /out');
   const [built] = await engine.build([image]);
   const { stdout } = await engine.run(built, ['/bin/sh', '-c', 'cat /out'], {});
+  await engine.plan(image.runFunction(function analysed() { return process.pid; }));
   await engine.close();
   console.log(JSON.stringify({ digest: built.digest, stdout }));
 }

@@ -20,16 +20,17 @@ export interface FunctionText {
 }
 
 let loaded: Acorn | undefined;
+let load = (): Acorn => createRequire(import.meta.url)('acorn') as Acorn;
 
 /** Loaded by the first function that is analysed: most definitions have none. */
 export function acorn(): Acorn {
-  loaded ??= createRequire(import.meta.url)('acorn') as Acorn;
+  loaded ??= load();
   return loaded;
 }
 
-/** For where packages cannot be looked up. */
-export function provideAcorn(module: Acorn): void {
-  loaded = module;
+/** For where this module does not lie among its packages: in a bundle, in a container. */
+export function provideAcorn(loader: () => Acorn): void {
+  load = loader;
 }
 
 /** @returns Undefined for what is not the text of a function: a class, native code, an accessor. */
