@@ -133,7 +133,7 @@ const TRIALS: Readonly<Record<string, Readonly<Record<string, Trial>>>> = {
     ],
     service: [
       shell('ls /root/src; python -c "import pydantic_settings, httpx"'),
-      'numbers_of_mine.py\ntests\n',
+      '__pycache__\nnumbers_of_mine.py\ntests\n',
     ],
   },
 };
