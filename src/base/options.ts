@@ -39,6 +39,16 @@ export function knownOptions(method: string, options: unknown, known: readonly s
   return options;
 }
 
+/** The options of a method whose values may be left out: a bag in the place of the value is the options (A0.3). */
+export function optionsInPlace(
+  placed: unknown,
+  given: unknown,
+): { readonly placed: unknown; readonly given: unknown } {
+  return given === undefined && isPlainObject(placed)
+    ? { placed: undefined, given: placed }
+    : { placed, given };
+}
+
 export function booleanOption(method: string, options: Options, name: string, otherwise = false): boolean {
   const value = options[name];
   if (value === undefined) {

@@ -5,7 +5,7 @@
 import { canonicalJson, type Json } from '../base/canonical-json.ts';
 import { absoluteLocalPath, type LocalPath } from '../base/local-path.ts';
 import { checkObjectName } from '../base/object-name.ts';
-import { booleanOption, knownOptions, stringOption } from '../base/options.ts';
+import { booleanOption, isPlainObject, knownOptions, optionsInPlace, stringOption } from '../base/options.ts';
 import {
   type CreateObjectOptions,
   createOptions,
@@ -167,20 +167,22 @@ export class Secret {
    * ```ts
    * image.runCommands('make fetch', { secrets: [Secret.fromEnv({ TOKEN: 'CI_JOB_TOKEN' })] });
    * ```
-   * @throws {DefinitionError} `E_SECRET_KEY`, `E_NOT_STRINGS`; later `E_ENVIRON_MISSING`, unless `optional`.
+   * @throws {DefinitionError} `E_SECRET_KEY`, `E_NOT_STRINGS`, `E_UNKNOWN_OPTION`; later `E_ENVIRON_MISSING`, unless `optional`.
    */
   static fromEnv(
     variables: readonly string[] | Readonly<Record<string, string>>,
-    options: { readonly optional?: boolean } = {},
+    options?: { readonly optional?: boolean },
   ): Secret {
-    const pairs = Array.isArray(variables)
-      ? checkedNames('Secret.fromEnv()', variables as readonly unknown[]).map((name) => [name, name] as const)
-      : Object.entries(stringEntries('Secret.fromEnv()', variables as Readonly<Record<string, unknown>>));
+    const method = 'Secret.fromEnv';
+    const optional = booleanOption(method, knownOptions(method, options, ['optional']), 'optional');
+    const pairs = isPlainObject(variables)
+      ? Object.entries(stringEntries(`${method}()`, variables))
+      : checkedNames(`${method}()`, variables).map((name) => [name, name] as const);
     const map = Object.freeze(Object.fromEntries(pairs));
     return new Secret(
       PRIVATE,
       { kind: 'env', keys: Object.keys(map).sort() },
-      { kind: 'environment', variables: map, optional: options.optional === true },
+      { kind: 'environment', variables: map, optional },
     );
   }
 
@@ -194,16 +196,17 @@ export class Secret {
    * ```
    * @throws {DefinitionError} `E_ARG_TYPE`, `E_UNKNOWN_OPTION`; later `E_LOCAL_FILE_MISSING` if `required`, `E_SECRET_KEY`, `E_SECRET_VALUE`.
    */
-  static fromDotenv(path?: LocalPath, options?: SecretFromDotenvOptions): Secret {
+  static fromDotenv(path?: LocalPath | SecretFromDotenvOptions, options?: SecretFromDotenvOptions): Secret {
     const method = 'Secret.fromDotenv';
-    const given = knownOptions(method, options, ['filename', 'required']);
+    const call = optionsInPlace(path, options);
+    const given = knownOptions(method, call.given, ['filename', 'required']);
     const filename = stringOption(method, given, 'filename') ?? '.env';
     if (filename === '' || filename.includes('/') || filename.includes('\0')) {
       throw new DefinitionError(`${method}(): 'filename' must be the name of a file, without a directory`, {
         code: 'E_ARG_TYPE',
       });
     }
-    const start = absoluteLocalPath(method, 'path', path ?? '.');
+    const start = absoluteLocalPath(method, 'path', call.placed ?? '.');
     const required = booleanOption(method, given, 'required');
     return new Secret(PRIVATE, { kind: 'dotenv', filename }, { kind: 'dotenv', start, filename, required });
   }

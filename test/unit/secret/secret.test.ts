@@ -45,6 +45,11 @@ test('variables of this process, later, under other names', async () => {
   expect(await valuesOf(Secret.fromEnv(['X'], { optional: true }))).toEqual({});
   expect(() => Secret.fromEnv(['a b'])).toThrow(code('E_SECRET_KEY'));
   expect(() => Secret.fromEnv([1] as never)).toThrow(code('E_NOT_STRINGS'));
+  for (const neither of ['TOKEN', 1, null]) {
+    expect(() => Secret.fromEnv(neither as never)).toThrow(code('E_NOT_STRINGS'));
+  }
+  expect(() => Secret.fromEnv(['X'], { optionl: true } as never)).toThrow(code('E_UNKNOWN_OPTION'));
+  expect(() => Secret.fromEnv(['X'], { optional: 1 } as never)).toThrow(code('E_ARG_TYPE'));
 });
 
 test('no text of a secret shows a value', () => {
@@ -96,6 +101,12 @@ test('a file of variables: found upwards, missing with a warning or an error (C1
   );
   expect(() => Secret.fromDotenv('x', { filename: '../.env' })).toThrow(code('E_ARG_TYPE'));
   expect(() => Secret.fromDotenv(3 as never)).toThrow(code('E_ARG_TYPE'));
+  // Options may stand in the place of the path.
+  expect(Secret.fromDotenv({ filename: '.env.test' }).identity).toEqual({
+    kind: 'dotenv',
+    filename: '.env.test',
+  });
+  expect(() => Secret.fromDotenv({ file: '.env' } as never)).toThrow(code('E_UNKNOWN_OPTION'));
 });
 
 test.each([
