@@ -1,8 +1,8 @@
 /** Installs Python packages that lie on this machine: wheels, source archives, projects, plain packages (A2.9 of the Image API). */
 import { basename } from 'node:path';
 import { type IgnoreSpec, inputFilter } from '../../patterns/ignore-spec.ts';
-import { definitionError, describe, knownOptions, splitOptions, stringOption } from './arguments.ts';
-import { run } from './install-layers.ts';
+import { definitionError, describe, knownOptions, splitOptions } from './arguments.ts';
+import { extraOptionsText, run } from './install-layers.ts';
 import { type LayerDefinition, label, type RunStep } from './layer-definition.ts';
 import type { LocalInput, ScannedFiles } from './local-input.ts';
 import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
@@ -33,7 +33,7 @@ export function addPythonPackages(args: readonly unknown[]): LayerDefinition | u
   const method = 'addPythonPackages';
   const { values, options } = splitOptions(args);
   knownOptions(method, options, [...STEP_OPTIONS, 'extraOptions', 'ignore']);
-  const extraOptions = (stringOption(method, options, 'extraOptions') ?? '').trim();
+  const extraOptions = extraOptionsText(method, options);
   const filter = inputFilter(method, options.ignore ?? IGNORED, 'dockerignore');
   const common = stepOptions(method, options);
   const paths = localPaths(method, values);

@@ -1,5 +1,12 @@
 /** The one rule for arguments of the Image API (A0.3): positional values first, one plain-object options bag last. */
-import { definitionError, describe, isPlainObject, knownOptions, type Options } from '../../base/options.ts';
+import {
+  definitionError,
+  describe,
+  isPlainObject,
+  knownOptions,
+  type Options,
+  optionsInPlace,
+} from '../../base/options.ts';
 
 export {
   booleanOption,
@@ -8,6 +15,7 @@ export {
   isPlainObject,
   knownOptions,
   type Options,
+  optionsInPlace,
   stringOption,
 } from '../../base/options.ts';
 
@@ -58,13 +66,27 @@ export function placedOrNamed(
   given: unknown,
   known: readonly string[],
 ): { readonly value: unknown; readonly options: Options } {
-  const bagFirst = given === undefined && isPlainObject(placed);
-  const options = knownOptions(method, bagFirst ? placed : given, [...known, name]);
-  const inPlace = bagFirst ? undefined : placed;
-  if (inPlace !== undefined && options[name] !== undefined) {
+  const call = optionsInPlace(placed, given);
+  const options = knownOptions(method, call.given, [...known, name]);
+  if (call.placed !== undefined && options[name] !== undefined) {
     throw definitionError('E_ARG_TYPE', `${method}(): '${name}' is given twice`);
   }
-  return { value: inPlace ?? options[name], options };
+  return { value: call.placed === undefined ? options[name] : call.placed, options };
+}
+
+/** @throws {DefinitionError} `E_ARG_TYPE` */
+export function choiceOption<T extends string>(
+  method: string,
+  options: Options,
+  name: string,
+  values: readonly T[],
+): T | undefined {
+  const value = options[name];
+  const found = values.find((each) => each === value);
+  if (value !== undefined && found === undefined) {
+    throw definitionError('E_ARG_TYPE', `${method}(): '${name}' can be ${values.join(', ')}`);
+  }
+  return found;
 }
 
 export function stringArray(method: string, name: string, value: unknown): readonly string[] {

@@ -1,6 +1,7 @@
 /** Definitions of the first layer, for the factories that need no registry, and what all of them share (A1 of the Image API). */
 import {
   booleanOption,
+  choiceOption,
   definitionError,
   knownOptions,
   type Options,
@@ -56,10 +57,7 @@ export function debianSlim(given: unknown): LayerDefinition {
   const method = 'debianSlim';
   const options = knownOptions(method, given, [...FACTORY_OPTIONS, 'pythonVersion', 'source', 'toolchain']);
   const pythonVersion = parsePythonVersion(`${method}()`, options.pythonVersion);
-  const source = options.source;
-  if (source !== undefined && source !== 'registry' && source !== 'archive') {
-    throw definitionError('E_ARG_TYPE', `${method}(): 'source' is 'registry' or 'archive'`);
-  }
+  const source = choiceOption(method, options, 'source', ['registry', 'archive']);
   return baseLayer(method, options, [], {
     kind: 'debian-slim',
     toolchain: booleanOption(method, options, 'toolchain'),

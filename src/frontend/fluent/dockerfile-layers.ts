@@ -16,6 +16,7 @@ import {
 import { type NamedContextSpec, parseNamedContextFlag } from '../dockerfile/named-context.ts';
 import type { Entitlement } from '../dockerfile/request.ts';
 import {
+  choiceOption,
   definitionError,
   flattenStrings,
   isPlainObject,
@@ -143,12 +144,12 @@ export function fromDockerfile(
     ...contextParts(method, options),
     file,
     context,
-    ignoreFiles: ignoreFilesOption(method, options),
+    ignoreFiles: choiceOption(method, options, 'ignoreFiles', ['nearest', 'docker']) ?? 'nearest',
     target: stringOption(method, options, 'target'),
     labels: stringRecord(method, options, 'labels'),
     contexts: namedContexts(method, options),
     noCacheStages: optionalStrings(method, options, 'noCacheFilter'),
-    network: networkOption(method, options),
+    network: choiceOption(method, options, 'network', ['host', 'none']) ?? 'host',
     extraHosts: Object.entries(stringRecord(method, options, 'addHosts')),
     shmSizeBytes: sizeOption(method, options, 'shmSizeBytes'),
     ulimits: listOf<Ulimit>(method, options, 'ulimits', isUlimit),
@@ -331,13 +332,6 @@ function contextIgnore(method: string, options: Options): ContextIgnore | undefi
   return { name: IGNORE_NAME, text: lines.join('\n') };
 }
 
-function ignoreFilesOption(method: string, { ignoreFiles = 'nearest' }: Options): IgnoreFileOrder {
-  if (ignoreFiles !== 'nearest' && ignoreFiles !== 'docker') {
-    throw definitionError('E_ARG_TYPE', `${method}(): 'ignoreFiles' is 'nearest' or 'docker'`);
-  }
-  return ignoreFiles;
-}
-
 function contextFilesOption(method: string, given: unknown): Readonly<Record<string, string>> {
   if (given === undefined) {
     return {};
@@ -386,13 +380,6 @@ function stringRecord(method: string, options: Options, name: string): Readonly<
 
 function optionalStrings(method: string, options: Options, name: string): readonly string[] {
   return options[name] === undefined ? [] : stringArray(method, name, options[name]);
-}
-
-function networkOption(method: string, { network = 'host' }: Options): 'host' | 'none' {
-  if (network !== 'host' && network !== 'none') {
-    throw definitionError('E_ARG_TYPE', `${method}(): 'network' is 'host' or 'none'`);
-  }
-  return network;
 }
 
 function sizeOption(method: string, options: Options, name: string): number | undefined {

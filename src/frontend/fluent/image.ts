@@ -4,11 +4,11 @@ import { sha256Hex } from '../../base/sha256.ts';
 import { type AddPythonPackagesOptions, addPythonPackages } from './add-python-packages.ts';
 import {
   definitionError,
-  flattenStrings,
-  isPlainObject,
   knownOptions,
+  optionsInPlace,
   requiredString,
   type StrArg,
+  stringArray,
 } from './arguments.ts';
 import * as bases from './base-definitions.ts';
 import type { BuiltImage, BuiltLayer } from './built-image.ts';
@@ -693,7 +693,7 @@ export class Image {
    * ```
    */
   async plan(options?: PlanOptions): Promise<ImagePlan> {
-    const normal = terminal.planOptions(options);
+    const normal = terminal.planOptions('plan', options);
     return (await defaultEngine()).plan(this, normal);
   }
 
@@ -707,8 +707,8 @@ export class Image {
    * ```
    * @throws {DefinitionError} `E_NO_DOCKERFILE`, and what `plan()` throws.
    */
-  async toDockerfile(options?: PlanOptions): Promise<DockerfileExport> {
-    const normal = terminal.planOptions(options);
+  async toDockerfile(options?: Omit<PlanOptions, 'lint'>): Promise<DockerfileExport> {
+    const normal = terminal.planOptions('toDockerfile', options);
     return (await defaultEngine()).toDockerfile(this, normal);
   }
 
@@ -744,15 +744,10 @@ export class Image {
     command?: readonly string[] | RunOptions,
     options?: RunOptions,
   ): Promise<RunResult<string | Buffer>> {
-    const bagFirst = options === undefined && isPlainObject(command);
-    const normal = terminal.runOptions(bagFirst ? command : options);
-    if (bagFirst || command === undefined) {
-      return (await defaultEngine()).run(this, undefined, normal);
-    }
-    if (!Array.isArray(command)) {
-      throw definitionError('E_ARG_TYPE', 'run(): the command must be an array of strings');
-    }
-    return (await defaultEngine()).run(this, flattenStrings('run', command), normal);
+    const { placed, given } = optionsInPlace(command, options);
+    const normal = terminal.runOptions(given);
+    const argv = placed === undefined ? undefined : stringArray('run', 'command', placed);
+    return (await defaultEngine()).run(this, argv, normal);
   }
 
   /**

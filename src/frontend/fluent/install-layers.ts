@@ -307,8 +307,13 @@ export function pipFlags(method: string, options: Options, pre: readonly string[
   if (booleanOption(method, options, 'pre')) {
     words.push(...pre);
   }
-  words.push((stringOption(method, options, 'extraOptions') ?? '').trim());
+  words.push(extraOptionsText(method, options));
   return { words, expanded };
+}
+
+/** Raw text for the command; nothing if there is none. */
+export function extraOptionsText(method: string, options: Options): string {
+  return (stringOption(method, options, 'extraOptions') ?? '').trim();
 }
 
 function requirementsInput(method: string, name: string, path: unknown, contextPath: string): LocalInput {

@@ -11,15 +11,7 @@ import {
   ignoreSyntax,
   inputFilter,
 } from '../../patterns/ignore-spec.ts';
-import {
-  booleanOption,
-  definitionError,
-  isPlainObject,
-  knownOptions,
-  type Options,
-  requiredString,
-  stringOption,
-} from './arguments.ts';
+import { booleanOption, definitionError, type Options, placedOrNamed, requiredString } from './arguments.ts';
 import { copyWords } from './copy-file-step.ts';
 import { type LayerDefinition, label, type PendingMount } from './layer-definition.ts';
 import type { LocalInput } from './local-input.ts';
@@ -126,7 +118,7 @@ function added(
 
 export function copyLocalFile(localPath: unknown, remote: unknown, given: unknown): LayerDefinition {
   const method = 'copyLocalFile';
-  const { remotePath, options } = readRemotePath(method, remote, given, ['forceBuild'], true);
+  const { remotePath, options } = readRemotePath(method, remote, given, ['forceBuild']);
   const hostPath = absoluteLocalPath(method, 'localPath', localPath);
   const at = `/${basename(hostPath)}`;
   const destination = remotePath ?? samePath(method, localPath as LocalPath, hostPath);
@@ -143,7 +135,7 @@ export function copyLocalFile(localPath: unknown, remote: unknown, given: unknow
 export function copyLocalDir(localPath: unknown, remote: unknown, given: unknown): LayerDefinition {
   const method = 'copyLocalDir';
   const known = ['forceBuild', 'ignore', 'ignoreSyntax', 'condition'];
-  const { remotePath, options } = readRemotePath(method, remote, given, known, true);
+  const { remotePath, options } = readRemotePath(method, remote, given, known);
   const hostPath = absoluteLocalPath(method, 'localPath', localPath);
   const destination = remotePath ?? samePath(method, localPath as LocalPath, hostPath);
   const input: LocalInput = {
@@ -212,32 +204,24 @@ function localLayer(
   };
 }
 
-/** Positionally or as an option, not both (A0.3). */
 function readRemotePath(
   method: string,
   remote: unknown,
   given: unknown,
   known: readonly string[],
-  optional = false,
 ): { remotePath: string | undefined; options: Options } {
-  const bagFirst = given === undefined && isPlainObject(remote);
-  const options = knownOptions(method, bagFirst ? remote : given, [...known, 'remotePath']);
-  const positional =
-    bagFirst || remote === undefined ? undefined : requiredString(method, 'remotePath', remote);
-  const named = stringOption(method, options, 'remotePath');
-  if (positional !== undefined && named !== undefined) {
-    throw definitionError('E_ARG_TYPE', `${method}(): 'remotePath' is given twice`);
-  }
-  const remotePath =
-    positional ?? (named === undefined ? undefined : requiredString(method, 'remotePath', named));
-  if (remotePath === undefined && !optional) {
-    throw definitionError('E_ARG_TYPE', `${method}(): 'remotePath' is missing`);
-  }
-  return { remotePath, options };
+  const { value, options } = placedOrNamed(method, 'remotePath', remote, given, known);
+  return {
+    remotePath: value === undefined ? undefined : requiredString(method, 'remotePath', value),
+    options,
+  };
 }
 
 function absoluteRemotePath(method: string, remotePath: string | undefined): string {
-  if (remotePath === undefined || !remotePath.startsWith('/')) {
+  if (remotePath === undefined) {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'remotePath' is missing`);
+  }
+  if (!remotePath.startsWith('/')) {
     throw definitionError(
       'E_REMOTE_PATH_RELATIVE',
       `${method}(): the path in the image must be absolute, not '${remotePath}'`,

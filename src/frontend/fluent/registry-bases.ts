@@ -1,5 +1,5 @@
 /** Definitions of bases that come from a registry (A1.2 and A1.4 to A1.6 of the Image API). */
-import { Secret } from '../../secret/secret.ts';
+import type { Secret } from '../../secret/secret.ts';
 import {
   definitionError,
   knownOptions,
@@ -12,6 +12,7 @@ import { baseLayer, FACTORY_OPTIONS, type FactoryOptions } from './base-definiti
 import { setupStep } from './dockerfile-layers.ts';
 import type { LayerDefinition, RegistryLogin } from './layer-definition.ts';
 import { parseAddPython } from './standalone-python.ts';
+import { secretOption } from './step-options.ts';
 
 interface RegistryBaseOptions extends FactoryOptions {
   /**
@@ -127,12 +128,4 @@ function registryBase(
     }),
     steps: lines.length === 0 ? [] : [setupStep(method, lines)],
   };
-}
-
-/** @throws {DefinitionError} `E_SECRET_TYPE` */
-function secretOption(method: string, { secret }: Options): Secret | undefined {
-  if (secret !== undefined && !(secret instanceof Secret)) {
-    throw definitionError('E_SECRET_TYPE', `${method}(): 'secret' must be a Secret`);
-  }
-  return secret;
 }

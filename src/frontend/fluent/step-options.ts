@@ -42,16 +42,29 @@ export const NO_STEP_OPTIONS: NormalStepOptions = Object.freeze({
 
 /** @throws {DefinitionError} `E_ARG_TYPE`, `E_SECRET_TYPE`, `E_SECRET_KEY`, `E_SECRET_VALUE`, `E_GPU_FORMAT` */
 export function stepOptions(method: string, options: Options): NormalStepOptions {
-  const { env, secrets, gpu } = options;
-  if (env !== undefined && !isPlainObject(env)) {
-    throw definitionError('E_ARG_TYPE', `${method}(): 'env' must be an object of strings`);
-  }
+  const { secrets, gpu } = options;
   return Object.freeze({
     forceBuild: booleanOption(method, options, 'forceBuild'),
-    env: stringEntries(`${method}(): 'env'`, env ?? {}),
+    env: envOption(method, options),
     secrets: secretList(method, secrets),
     gpu: gpuRequests(method, gpu, { lists: false }),
   });
+}
+
+/** @throws {DefinitionError} `E_ARG_TYPE`, `E_SECRET_KEY`, `E_SECRET_VALUE` */
+export function envOption(method: string, { env = {} }: Options): Readonly<Record<string, string>> {
+  if (!isPlainObject(env)) {
+    throw definitionError('E_ARG_TYPE', `${method}(): 'env' must be an object of strings`);
+  }
+  return stringEntries(`${method}(): 'env'`, env);
+}
+
+/** @throws {DefinitionError} `E_SECRET_TYPE` */
+export function secretOption(method: string, { secret }: Options): Secret | undefined {
+  if (secret !== undefined && !(secret instanceof Secret)) {
+    throw definitionError('E_SECRET_TYPE', `${method}(): 'secret' must be a Secret`);
+  }
+  return secret;
 }
 
 /** @throws {DefinitionError} `E_SECRET_TYPE` */

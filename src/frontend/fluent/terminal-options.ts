@@ -1,10 +1,9 @@
 /** Options of the operations that end a chain (A3 of the Image API), checked in one place. */
 import { isAbsolute } from 'node:path';
-import { Secret, stringEntries } from '../../secret/secret.ts';
 import {
   booleanOption,
+  choiceOption,
   definitionError,
-  isPlainObject,
   knownOptions,
   type Options,
   stringOption,
@@ -14,20 +13,22 @@ import { parseBuilderVersion } from './builder-version.ts';
 import { timeoutMs } from './command-layers.ts';
 import { gpuRequests } from './gpu-request.ts';
 import type { BuildOptions, ExportOptions, PlanOptions, PushOptions, RunOptions } from './image-engine.ts';
-import { secretList } from './step-options.ts';
+import { envOption, secretList, secretOption } from './step-options.ts';
 import type { VolumeMap } from './volume.ts';
 import { volumeMounts } from './volume-mounts.ts';
 
 const WATCHED = ['logger', 'signal'];
 
-export function planOptions(given: unknown): PlanOptions {
-  const options = knownOptions('plan', given, ['builderVersion', 'platform', 'lint']);
+/** @param method - `plan`, or one that takes its options but `lint`. */
+export function planOptions(method: 'plan' | 'toDockerfile', given: unknown): PlanOptions {
+  const own = method === 'plan' ? ['lint'] : [];
+  const options = knownOptions(method, given, ['builderVersion', 'platform', ...own]);
   const { builderVersion } = options;
   return present({
     builderVersion:
-      builderVersion === undefined ? undefined : parseBuilderVersion(builderVersion, 'option of plan()'),
-    platform: platformName('plan', options.platform),
-    lint: booleanOption('plan', options, 'lint'),
+      builderVersion === undefined ? undefined : parseBuilderVersion(builderVersion, `option of ${method}()`),
+    platform: platformName(method, options.platform),
+    lint: booleanOption(method, options, 'lint'),
   });
 }
 
@@ -69,10 +70,7 @@ export function runOptions(given: unknown): RunOptions {
     ...WATCHED,
   ];
   const options = knownOptions(method, given, known);
-  const { env, stdin, timeout } = options;
-  if (env !== undefined && !isPlainObject(env)) {
-    throw definitionError('E_ARG_TYPE', "run(): 'env' must be an object of strings");
-  }
+  const { stdin, timeout } = options;
   if (stdin !== undefined && typeof stdin !== 'string' && !(stdin instanceof Uint8Array)) {
     throw definitionError('E_ARG_TYPE', "run(): 'stdin' must be a string or bytes");
   }
@@ -83,15 +81,15 @@ export function runOptions(given: unknown): RunOptions {
   timeoutMs(method, timeout);
   gpuRequests(method, options.gpu, { lists: false });
   return present({
-    env: env === undefined ? undefined : stringEntries("run(): 'env'", env),
+    env: options.env === undefined ? undefined : envOption(method, options),
     secrets: secretList(method, options.secrets),
     volumes: volumeMap(method, options.volumes),
     workdir,
     user: stringOption(method, options, 'user'),
     timeout: timeout as number | undefined,
     stdin: stdin as string | Uint8Array | undefined,
-    network: choice(method, options, 'network', ['host', 'none'] as const),
-    encoding: choice(method, options, 'encoding', ['utf8', 'buffer'] as const),
+    network: choiceOption(method, options, 'network', ['host', 'none'] as const),
+    encoding: choiceOption(method, options, 'encoding', ['utf8', 'buffer'] as const),
     gpu: options.gpu as string | undefined,
     ...watched(method, options),
   });
@@ -108,7 +106,7 @@ export function exportOptions(given: unknown): ExportOptions {
   const method = 'exportTo';
   const options = knownOptions(method, given, ['format', 'tag', ...WATCHED]);
   const formats = ['oci-layout', 'oci-archive', 'docker-archive', 'rootfs-tar'] as const;
-  const format = choice(method, options, 'format', formats);
+  const format = choiceOption(method, options, 'format', formats);
   if (format === undefined) {
     throw definitionError('E_ARG_TYPE', `exportTo(): 'format' is missing; it can be ${formats.join(', ')}`);
   }
@@ -118,11 +116,7 @@ export function exportOptions(given: unknown): ExportOptions {
 export function pushOptions(given: unknown): PushOptions {
   const method = 'push';
   const options = knownOptions(method, given, ['secret', ...WATCHED]);
-  const { secret } = options;
-  if (secret !== undefined && !(secret instanceof Secret)) {
-    throw definitionError('E_SECRET_TYPE', "push(): 'secret' must be a Secret");
-  }
-  return present({ secret, ...watched(method, options) });
+  return present({ secret: secretOption(method, options), ...watched(method, options) });
 }
 
 function watched(method: string, options: Options): Pick<BuildOptions, 'logger' | 'signal'> {
@@ -138,20 +132,6 @@ function watched(method: string, options: Options): Pick<BuildOptions, 'logger' 
 
 function optionalBoolean(method: string, options: Options, name: string): boolean | undefined {
   return options[name] === undefined ? undefined : booleanOption(method, options, name);
-}
-
-function choice<T extends string>(
-  method: string,
-  options: Options,
-  name: string,
-  values: readonly T[],
-): T | undefined {
-  const value = options[name];
-  const found = values.find((each) => each === value);
-  if (value !== undefined && found === undefined) {
-    throw definitionError('E_ARG_TYPE', `${method}(): '${name}' can be ${values.join(', ')}`);
-  }
-  return found;
 }
 
 type Present<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {

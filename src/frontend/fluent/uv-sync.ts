@@ -3,14 +3,13 @@ import { basename, join } from 'node:path';
 import {
   booleanOption,
   definitionError,
-  isPlainObject,
   knownOptions,
   type Options,
+  optionsInPlace,
   stringArray,
-  stringOption,
 } from './arguments.ts';
 import { copyFileStep, fileInput } from './copy-file-step.ts';
-import { copyUvStep, run } from './install-layers.ts';
+import { copyUvStep, extraOptionsText, run } from './install-layers.ts';
 import { type LayerDefinition, label } from './layer-definition.ts';
 import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { isUvWorkspace, readPyproject } from './pyproject.ts';
@@ -36,13 +35,13 @@ const ENVIRONMENT_BIN = `${PROJECT}/.venv/bin`;
 
 export function uvSync(projectDir: unknown, given: unknown): LayerDefinition {
   const method = 'uvSync';
-  const bagFirst = given === undefined && isPlainObject(projectDir);
-  const options = knownOptions(method, bagFirst ? projectDir : given, OPTIONS);
-  const directory = bagFirst || projectDir === undefined ? './' : projectDir;
+  const call = optionsInPlace(projectDir, given);
+  const options = knownOptions(method, call.given, OPTIONS);
+  const directory = call.placed === undefined ? './' : call.placed;
   const words = [
     ...flagWords(method, options, 'groups', '--group'),
     ...flagWords(method, options, 'extras', '--extra'),
-    (stringOption(method, options, 'extraOptions') ?? '').trim(),
+    extraOptionsText(method, options),
   ];
   const frozen = booleanOption(method, options, 'frozen', true);
   const copyUv = copyUvStep(method, options);

@@ -346,6 +346,8 @@ describe('terminal operations', () => {
 
   test.each([
     ['run', [['a'], { nonsense: 1 }], 'E_UNKNOWN_OPTION'],
+    ['toDockerfile', [{ lint: true }], 'E_UNKNOWN_OPTION'],
+    ['run', [null], 'E_ARG_TYPE'],
     ['run', ['ls'], 'E_ARG_TYPE'],
     ['run', [['a'], { timeout: 0 }], 'E_ARG_TYPE'],
     ['run', [['a'], { workdir: 'x' }], 'E_ARG_TYPE'],
