@@ -1,4 +1,6 @@
 /** Ignore patterns as a value, in either syntax, given as lines or as the path of a file. */
+import { absoluteLocalPath, type LocalPath, pathText } from '../base/local-path.ts';
+import { definitionError, knownOptions } from '../base/options.ts';
 import { DefinitionError, InternalError } from '../errors.ts';
 import { type DockerignoreMatcher, dockerignoreMatcher } from './dockerignore.ts';
 import { type GitignoreMatcher, gitignoreMatcher } from './gitignore.ts';
@@ -12,7 +14,14 @@ type Matcher =
 
 type Source =
   | { readonly kind: 'lines'; readonly syntax: IgnoreSyntax; readonly lines: readonly string[] }
-  | { readonly kind: 'file'; readonly syntax: IgnoreSyntax; readonly path: string };
+  | {
+      readonly kind: 'file';
+      readonly syntax: IgnoreSyntax;
+      /** Absolute. */
+      readonly hostPath: string;
+      /** As it was written, for the recipe hash. */
+      readonly given: string;
+    };
 
 // The public constructor takes patterns; the factories hand their source over in this variable instead of in an
 // argument that users could see.
@@ -61,13 +70,21 @@ export class FilePatternMatcher {
   /**
    * Patterns of a file, one a line; lines that start with `#` are comments. Read at the first use, once.
    *
+   * @param path - A relative one is below the working directory at the time of the call.
    * @example
    * ```ts
    * image.addLocalDir('.', '/app', { ignore: FilePatternMatcher.fromFile('.gitignore', { syntax: 'gitignore' }) });
    * ```
+   * @throws {DefinitionError} `E_ARG_TYPE`, `E_UNKNOWN_OPTION`; when it is used `E_LOCAL_FILE_MISSING`, `E_BAD_PATTERN`.
    */
-  static fromFile(path: string, options: { readonly syntax?: IgnoreSyntax } = {}): FilePatternMatcher {
-    return FilePatternMatcher.#make({ kind: 'file', syntax: options.syntax ?? 'dockerignore', path }, false);
+  static fromFile(path: LocalPath, options?: { readonly syntax?: IgnoreSyntax }): FilePatternMatcher {
+    const method = 'FilePatternMatcher.fromFile';
+    const { syntax = 'dockerignore' } = knownOptions(method, options, ['syntax']);
+    if (syntax !== 'dockerignore' && syntax !== 'gitignore') {
+      throw definitionError('E_ARG_TYPE', `${method}(): 'syntax' is 'dockerignore' or 'gitignore'`);
+    }
+    const hostPath = absoluteLocalPath(method, 'path', path);
+    return FilePatternMatcher.#make({ kind: 'file', syntax, hostPath, given: pathText(path) }, false);
   }
 
   /**
@@ -135,8 +152,18 @@ export class FilePatternMatcher {
    */
   describe(): { readonly [field: string]: string | boolean | readonly string[] } {
     const source = this.#source;
-    const what = source.kind === 'lines' ? { patterns: source.lines } : { file: source.path };
+    const what = source.kind === 'lines' ? { patterns: source.lines } : { file: source.given };
     return { syntax: source.syntax, inverted: this.#inverted, ...what };
+  }
+
+  /**
+   * Tells matchers of one process apart: two files may be named alike from two working directories.
+   *
+   * @internal
+   */
+  identity(): { readonly [field: string]: string | boolean | readonly string[] } {
+    const source = this.#source;
+    return { ...this.describe(), ...(source.kind === 'file' ? { hostPath: source.hostPath } : {}) };
   }
 
   static #make(source: Source, inverted: boolean): FilePatternMatcher {
@@ -159,7 +186,7 @@ function linesSource(syntax: IgnoreSyntax, patterns: readonly unknown[]): Source
 }
 
 function parse(source: Source): Matcher {
-  const lines = source.kind === 'lines' ? source.lines : linesOfFile(source.path);
+  const lines = source.kind === 'lines' ? source.lines : linesOfFile(source.hostPath);
   return source.syntax === 'gitignore'
     ? { syntax: 'gitignore', matcher: gitignoreMatcher(lines) }
     : { syntax: 'dockerignore', matcher: dockerignoreMatcher(lines) };

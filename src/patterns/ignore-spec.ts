@@ -80,8 +80,11 @@ let predicates = 0;
 
 /** Tells filters of one process apart. Two functions are equal only if they are the same one. */
 export function filterIdentity(filter: InputFilter): Json {
-  if (filter.kind !== 'predicate') {
-    return describeFilter(filter);
+  if (filter.kind === 'patterns') {
+    return filter.matcher.identity();
+  }
+  if (filter.kind === 'none') {
+    return null;
   }
   let number = predicateNumbers.get(filter.ignores);
   if (number === undefined) {
