@@ -78,6 +78,9 @@ export class App {
   /** @throws {DefinitionError} `E_ARG_TYPE`, `E_UNKNOWN_OPTION`, `E_SECRET_TYPE` */
   constructor(name: string | ({ readonly name: string } & AppOptions), options?: AppOptions) {
     const method = 'App';
+    if (isPlainObject(name) && options !== undefined) {
+      throw definitionError('E_ARG_TYPE', `${method}(): the options are given twice`);
+    }
     const { name: given, ...rest } = isPlainObject(name)
       ? knownOptions(method, name, ['name', 'image', 'secrets'])
       : { name, ...knownOptions(method, options, ['image', 'secrets']) };

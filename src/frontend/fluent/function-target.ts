@@ -1,6 +1,13 @@
 /** What a build function or an app's function is: where its source comes from (B12 of the Image API). */
 
-import { definitionError, isPlainObject, knownOptions, requiredString, stringArray } from './arguments.ts';
+import {
+  definitionError,
+  isPlainObject,
+  knownOptions,
+  optionsInPlace,
+  requiredString,
+  stringArray,
+} from './arguments.ts';
 import { analyseFunction, type FunctionText } from './javascript-captures.ts';
 import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 
@@ -16,6 +23,8 @@ export interface JsModuleFunction {
   /** Packages that are looked up in the image instead of being bundled, such as those with native code. @defaultValue none */
   readonly external?: readonly string[];
 }
+
+type JsFunctionOptions = Pick<JsModuleFunction, 'external'>;
 
 /** A function at the top level of a Python file. Made by {@link pythonFunction}. */
 export interface PythonFileFunction {
@@ -80,6 +89,7 @@ export interface PythonModuleTarget {
  * `tsbuild` itself is known in the container as far as definitions go.
  *
  * @param module - Path, or `new URL('./steps.ts', import.meta.url)`.
+ * @param exportName - @defaultValue `default`
  * @param options - `external`: packages that are in the image.
  * @example
  * ```ts
@@ -89,14 +99,15 @@ export interface PythonModuleTarget {
  */
 export function jsFunction(
   module: LocalPath,
-  exportName = 'default',
-  options: Pick<JsModuleFunction, 'external'> = {},
+  exportName?: string | JsFunctionOptions,
+  options?: JsFunctionOptions,
 ): JsModuleFunction {
-  const { external } = knownOptions('jsFunction', options, ['external']);
+  const call = optionsInPlace(exportName, options);
+  const { external } = knownOptions('jsFunction', call.given, ['external']);
   absoluteLocalPath('jsFunction', 'module', module);
   return Object.freeze({
     module,
-    export: requiredString('jsFunction', 'export', exportName),
+    export: requiredString('jsFunction', 'export', call.placed === undefined ? 'default' : call.placed),
     ...(external === undefined ? {} : { external: stringArray('jsFunction', 'external', external) }),
   });
 }

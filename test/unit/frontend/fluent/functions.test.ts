@@ -77,6 +77,12 @@ describe('runFunction()', () => {
     }
     expect(() => pythonFunction('a.py', 'Class.method')).toThrow(code('E_FN_NOT_FUNCTION'));
     expect(() => jsFunction('a.ts', 'f', { externals: [] } as never)).toThrow(code('E_UNKNOWN_OPTION'));
+    expect(jsFunction('a.ts', { external: ['sharp'] })).toEqual({
+      module: 'a.ts',
+      export: 'default',
+      external: ['sharp'],
+    });
+    expect(() => jsFunction('a.ts', { externals: [] } as never)).toThrow(code('E_UNKNOWN_OPTION'));
   });
 
   test.each([
@@ -258,6 +264,7 @@ describe('App', () => {
     expect(() => app.function({ args: [] } as never, download)).toThrow(code('E_UNKNOWN_OPTION'));
     expect(() => app.function({ image: 'x' } as never, download)).toThrow(code('E_ARG_TYPE'));
     expect(() => new App('')).toThrow(code('E_ARG_TYPE'));
+    expect(() => new App({ name: 'a' }, { image: base })).toThrow(code('E_ARG_TYPE'));
     expect(() => new App({ name: 'a', gpu: 'T4' } as never)).toThrow(code('E_UNKNOWN_OPTION'));
     const ready = app.function({}, download);
     await expect(ready.invoke({ kwargs: { a: 1 } })).rejects.toThrow(code('E_FN_KWARGS'));
