@@ -1,6 +1,6 @@
 /** Installs Python packages that lie on this machine: wheels, source archives, projects, plain packages (A2.9 of the Image API). */
 import { basename } from 'node:path';
-import { type IgnoreSpec, inputFilter } from '../../patterns/ignore-spec.ts';
+import { describeFilter, type IgnoreSpec, inputFilter } from '../../patterns/ignore-spec.ts';
 import { definitionError, describe, knownOptions, splitOptions } from './arguments.ts';
 import { extraOptionsText, run } from './install-layers.ts';
 import { type LayerDefinition, label, type RunStep } from './layer-definition.ts';
@@ -62,7 +62,7 @@ export function addPythonPackages(args: readonly unknown[]): LayerDefinition | u
     },
     ...common,
     keyExtras: {},
-    recipe: [paths.map(pathText), recipeOf(options)],
+    recipe: [paths.map(pathText), describeFilter(filter), recipeOf(options)],
     diagnostics: [],
     requirements: [],
   };

@@ -1,5 +1,6 @@
 /** Definitions from Dockerfiles: `fromDockerfile` and `dockerfileCommands` (A1.7 and A2.16 of the Image API). */
 import { basename, posix } from 'node:path';
+import type { Json } from '../../base/canonical-json.ts';
 import type { DeviceRequest, Ulimit } from '../../graph/action.ts';
 import type { IgnoreSyntax } from '../../patterns/file-pattern-matcher.ts';
 import { describeFilter, type IgnoreSpec, ignoreSyntax, inputFilter } from '../../patterns/ignore-spec.ts';
@@ -29,7 +30,7 @@ import {
 } from './arguments.ts';
 import { baseLayer, FACTORY_OPTIONS, type FactoryOptions } from './base-definitions.ts';
 import { type DockerfileStep, type LayerDefinition, label } from './layer-definition.ts';
-import { absoluteLocalPath, type LocalPath } from './local-path.ts';
+import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { describeMount, Mount } from './mount.ts';
 import { addPythonSteps, parseAddPython } from './standalone-python.ts';
 import { NO_STEP_OPTIONS, recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
@@ -165,11 +166,12 @@ export function fromDockerfile(
   };
   const words = [shownSource(file)];
   const base = {
-    ...baseLayer(method, forRecipe(method, options), words, {
+    ...baseLayer(method, options, words, {
       kind: 'dockerfile',
       declaration: Object.freeze(declaration),
     }),
     ...common,
+    recipe: [sourceRecipe(path), recipeOf(forRecipe(method, options))],
   };
   return addPython === undefined ? { base } : { base, python: pythonLayer(method, addPython) };
 }
@@ -426,6 +428,14 @@ function entitlement(method: string, text: string): Entitlement {
     );
   }
   return found;
+}
+
+/** As it was written; `path` was checked. */
+function sourceRecipe(path: unknown): Json {
+  if (path === undefined) {
+    return null;
+  }
+  return isPlainObject(path) ? recipeOf(path) : pathText(path as LocalPath);
 }
 
 function shownSource(file: DockerfileSource): string {

@@ -20,7 +20,7 @@ import {
   type Step,
 } from './layer-definition.ts';
 import type { LocalInput } from './local-input.ts';
-import { absoluteLocalPath, type LocalPath } from './local-path.ts';
+import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { quoteExpanding, variablesIn } from './quote.ts';
 import { classifyRequirements, nestedRequirementLines } from './requirement-tokens.ts';
 import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
@@ -111,7 +111,7 @@ export function pipInstallFromRequirements(requirementsTxt: unknown, given: unkn
     ),
     ...stepOptions(method, options),
     keyExtras: {},
-    recipe: [String(requirementsTxt), recipeOf(options)],
+    recipe: [pathText(requirementsTxt as LocalPath), recipeOf(options)],
     diagnostics: [],
     requirements: [],
   };

@@ -101,5 +101,8 @@ function recipeValue(value: unknown): Json {
   if (isPlainObject(value)) {
     return recipeOf(value);
   }
+  if (typeof value === 'object' && value !== null) {
+    return 'stream';
+  }
   return typeof value === 'function' ? 'function' : (value as Json);
 }

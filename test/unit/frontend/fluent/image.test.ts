@@ -1,5 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the shell expands them, not JavaScript.
 
+import { Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { BuiltImage } from '../../../../src/frontend/fluent/built-image.ts';
 import { Image, imageParts, recordAttempt } from '../../../../src/frontend/fluent/image.ts';
@@ -273,6 +274,34 @@ describe('pipe and recipe', () => {
     expect(new Set(images.map((image) => image.recipeHash)).size).toBe(images.length);
     const rotated = base.runCommands('a', { secrets: [Secret.fromDict({ A: 'other' })] });
     expect(rotated.recipeHash).toBe(images[6]?.recipeHash);
+  });
+
+  test.each([
+    ['text of a Dockerfile', (text: string) => Image.fromDockerfile({ text: `FROM ${text}` })],
+    ['path of a Dockerfile', (path: string) => Image.fromDockerfile(`${path}/Dockerfile`)],
+    ['ignore', (pattern: string) => base.addPythonPackages('x', { ignore: [pattern] })],
+    ['requirements file', (path: string) => base.pipInstallFromRequirements(path)],
+  ])('the recipe hash sees the %s', (_, make) => {
+    expect(make('a').recipeHash).not.toBe(make('b').recipeHash);
+    expect(make('a').recipeHash).toBe(make('a').recipeHash);
+  });
+
+  test('a stream as context has no literal value', () => {
+    const make = () => Image.fromDockerfile('Dockerfile', { context: Readable.from(['x']) });
+    expect(make().recipeHash).toBe(make().recipeHash);
+  });
+
+  test.each<[string, (url: URL) => Image]>([
+    ['pipInstallFromRequirements', (url) => base.pipInstallFromRequirements(url)],
+    ['uvPipInstallFromRequirements', (url) => base.uvPipInstallFromRequirements(url)],
+    ['fromDockerfile', (url) => Image.fromDockerfile(url)],
+    ['copyLocalFile', (url) => base.copyLocalFile(url, '/x')],
+    ['micromambaInstall', (specFile) => base.micromambaInstall({ specFile })],
+    ['poetryInstallFromFile', (url) => base.poetryInstallFromFile(url)],
+    ['addPythonPackages', (url) => base.addPythonPackages(url)],
+  ])('a URL of another directory is the same recipe: %s', (_, make) => {
+    const [here, there] = ['file:///here/x.whl', 'file:///root/x.whl'].map((url) => make(new URL(url)));
+    expect(here?.recipeHash).toBe(there?.recipeHash);
   });
 });
 
