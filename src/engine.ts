@@ -50,6 +50,7 @@ import { deleteStored, idOfBuilt, publishImage } from './engine/stored-images.ts
 import { WorkerOnDemand } from './engine/worker-on-demand.ts';
 import { DefinitionError, StepError, UsageError } from './errors.ts';
 import { type AppFunction, appFunctionSpec, type CallArguments } from './frontend/fluent/app.ts';
+import type { BuilderVersion } from './frontend/fluent/builder-version.ts';
 import type { BuiltImage } from './frontend/fluent/built-image.ts';
 import { gpuRequests } from './frontend/fluent/gpu-request.ts';
 import { Image } from './frontend/fluent/image.ts';
@@ -106,6 +107,8 @@ export interface EngineOptions {
    * type; or none, with a warning. In no key. @defaultValue TSBUILD_GPU_POLICY, or auto
    */
   readonly gpuPolicy?: 'auto' | 'strict' | 'ignore';
+  /** For images whose factory pins none. Part of the key of the first layer. @defaultValue TSBUILD_IMAGE_BUILDER_VERSION, or `2026.10` */
+  readonly builderVersion?: BuilderVersion;
   /** @defaultValue process.env */
   readonly env?: NodeJS.ProcessEnv;
   /** Ends whatever the engine does. */
@@ -1059,10 +1062,13 @@ function carrying(shared: BuildImagesOptions, count: number): BuildImagesOptions
   };
 }
 
-function withOptions(settings: Settings, { offline, gpuPolicy }: EngineOptions): Settings {
+function withOptions(settings: Settings, { offline, gpuPolicy, builderVersion }: EngineOptions): Settings {
   return {
     ...settings,
     ...(offline === undefined ? {} : { offline: offline || settings.offline }),
     ...(gpuPolicy === undefined ? {} : { gpuPolicy }),
+    ...(builderVersion === undefined
+      ? {}
+      : { imageBuilderVersion: { value: builderVersion, from: 'builderVersion of the engine' } }),
   };
 }

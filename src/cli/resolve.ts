@@ -12,6 +12,7 @@ export interface TypedEngineOptions {
   readonly hostCa?: 'auto' | 'always' | 'never' | undefined;
   readonly offline?: boolean;
   readonly gpuPolicy?: 'auto' | 'strict' | 'ignore' | undefined;
+  readonly builderVersion?: EngineOptions['builderVersion'] | undefined;
 }
 
 /**
@@ -26,6 +27,7 @@ export function resolveEngine(typed: TypedEngineOptions, context: CliContext): E
     ...(typed.hostCa === undefined ? {} : { hostCa: typed.hostCa }),
     ...(typed.offline === true ? { offline: true } : {}),
     ...(typed.gpuPolicy === undefined ? {} : { gpuPolicy: typed.gpuPolicy }),
+    ...(typed.builderVersion === undefined ? {} : { builderVersion: typed.builderVersion }),
   };
 }
 

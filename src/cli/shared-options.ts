@@ -76,6 +76,18 @@ export const PARAM_OPTION = list({
   parse: parseParam,
 });
 
+/** Of every command that plans or builds definitions. */
+export const BUILDER_VERSION_OPTION = choice({
+  long: 'builder-version',
+  valueName: 'VERSION',
+  words: ['2025.06', '2026.10', 'PREVIEW'],
+  summary: 'What the factories of definitions mean',
+  detail:
+    'The builder version of images whose factory pins none: which Debian, Ubuntu and Python the factories stand for. Another one builds everything anew.',
+  defaultText: '2026.10',
+  environment: 'TSBUILD_IMAGE_BUILDER_VERSION',
+});
+
 /** Flags of every command that runs steps. */
 export const ENGINE_OPTIONS = {
   progress: PROGRESS_OPTION,
@@ -99,6 +111,7 @@ export const ENGINE_OPTIONS = {
     defaultText: 'auto',
   }),
   offline: OFFLINE_OPTION,
+  builderVersion: BUILDER_VERSION_OPTION,
   gpuPolicy: choice({
     long: 'gpu-policy',
     valueName: 'POLICY',

@@ -55,6 +55,23 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('engine', () => {
     expect(rebuilt?.layers.every((layer) => layer.cached)).toBe(true);
   });
 
+  test("the builder version is the factory's, the engine's, or the environment's", async () => {
+    const planned = async (image: Image, builderVersion?: '2025.06' | 'PREVIEW') => {
+      await using engine = await Engine.open({
+        storeDir: join(dir, 'store'),
+        env: { TSBUILD_IMAGE_BUILDER_VERSION: '2025.06' },
+        ...(builderVersion === undefined ? {} : { builderVersion }),
+      });
+      return (await engine.plan(image)).builderVersion;
+    };
+    expect(await planned(Image.fromScratch())).toBe('2025.06');
+    expect(await planned(Image.fromScratch(), 'PREVIEW')).toBe('PREVIEW');
+    expect(await planned(Image.fromScratch({ builderVersion: '2026.10' }), 'PREVIEW')).toBe('2026.10');
+    await expect(planned(Image.fromScratch(), '2020' as never)).rejects.toThrow(
+      /'2020' \(builderVersion of the engine\)/,
+    );
+  });
+
   test('a second build is byte for byte the same image, also in another store', async () => {
     const image = busyboxImage().runCommands(
       'mkdir -p /a/b && echo x > /a/b/c && ln /a/b/c /a/d && ln -s d /a/e',

@@ -2,10 +2,42 @@ import { command } from '../command.ts';
 import type { CliContext } from '../context.ts';
 import type { DefinedPlan, EngineModule, ExportedDockerfile } from '../engine-api.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
-import { choice, flag } from '../option.ts';
+import { choice, flag, type Values } from '../option.ts';
+import type { TypedEngineOptions } from '../resolve.ts';
 import { withEngine } from '../session.ts';
-import { PARAM_OPTION } from '../shared-options.ts';
+import { BUILDER_VERSION_OPTION, PARAM_OPTION } from '../shared-options.ts';
 import { neutraliseLines, terminalJson } from '../terminal-text.ts';
+
+const options = {
+  json: flag({
+    long: 'json',
+    summary: 'Print the whole plan as JSON',
+    detail: 'Prints one JSON object, with the plan of each export under its name.',
+  }),
+  dockerfile: flag({
+    long: 'dockerfile',
+    summary: 'Print a Dockerfile that makes the same image',
+    detail:
+      'Prints one Dockerfile for each image, with the files that its context must hold as comments at its end. With `--json`, an object with the text and the files.',
+  }),
+  lint: flag({
+    long: 'lint',
+    summary: 'Add warnings about style',
+    detail: 'Adds the warnings about style, such as packages without a version.',
+  }),
+  param: PARAM_OPTION,
+  builderVersion: BUILDER_VERSION_OPTION,
+  platform: choice({
+    long: 'platform',
+    valueName: 'OS/ARCH',
+    words: ['linux/amd64', 'linux/arm64'],
+    summary: 'Which platform to plan for',
+    detail: 'The platform that the plan is made for.',
+    defaultText: 'that of this machine',
+  }),
+} as const;
+
+type PlanValues = Values<typeof options>;
 
 export default command({
   operands: [
@@ -17,33 +49,7 @@ export default command({
       completion: 'file',
     },
   ],
-  options: {
-    json: flag({
-      long: 'json',
-      summary: 'Print the whole plan as JSON',
-      detail: 'Prints one JSON object, with the plan of each export under its name.',
-    }),
-    dockerfile: flag({
-      long: 'dockerfile',
-      summary: 'Print a Dockerfile that makes the same image',
-      detail:
-        'Prints one Dockerfile for each image, with the files that its context must hold as comments at its end. With `--json`, an object with the text and the files.',
-    }),
-    lint: flag({
-      long: 'lint',
-      summary: 'Add warnings about style',
-      detail: 'Adds the warnings about style, such as packages without a version.',
-    }),
-    param: PARAM_OPTION,
-    platform: choice({
-      long: 'platform',
-      valueName: 'OS/ARCH',
-      words: ['linux/amd64', 'linux/arm64'],
-      summary: 'Which platform to plan for',
-      detail: 'The platform that the plan is made for.',
-      defaultText: 'that of this machine',
-    }),
-  },
+  options,
   detail:
     'Shows the layers of an image as the lines of a Dockerfile that would do the same. Reads local files; uses no network and runs nothing.',
   examples: [
@@ -71,7 +77,7 @@ export default command({
       context.stdout.write(await dockerfiles(loaded, options, context, module));
       return 0;
     }
-    const plans = await withEngine(context, module, { quiet: true }, async ({ engine }) => {
+    const plans = await withEngine(context, module, quietly(options), async ({ engine }) => {
       const all: [loaded: LoadedImage, plan: DefinedPlan][] = [];
       for (const each of loaded) {
         const plan = await engine.plan(each.image, {
@@ -93,14 +99,12 @@ export default command({
 
 async function dockerfiles(
   loaded: readonly LoadedImage[],
-  {
-    platform,
-    json,
-  }: { readonly platform: 'linux/amd64' | 'linux/arm64' | undefined; readonly json: boolean },
+  options: PlanValues,
   context: CliContext,
   module: EngineModule,
 ): Promise<string> {
-  const exported = await withEngine(context, module, { quiet: true }, async ({ engine }) => {
+  const { platform, json } = options;
+  const exported = await withEngine(context, module, quietly(options), async ({ engine }) => {
     const all: [loaded: LoadedImage, exported: ExportedDockerfile][] = [];
     for (const each of loaded) {
       all.push([each, await engine.toDockerfile(each.image, platform === undefined ? {} : { platform })]);
@@ -145,4 +149,9 @@ function planText(name: string, plan: DefinedPlan): string {
     lines.push('', `# warning ${diagnostic.code}${where}: ${diagnostic.message}`);
   }
   return neutraliseLines(`${lines.join('\n')}\n`);
+}
+
+/** A plan draws no progress. */
+function quietly({ builderVersion }: PlanValues): TypedEngineOptions {
+  return { quiet: true, builderVersion };
 }
