@@ -321,7 +321,7 @@ export function stepError(
         ...details,
         code: 'E_STEP_NOT_STARTED',
         reason: 'not-started',
-        hint: action.hintIfMissing,
+        hint: action.hintIfMissing ?? noShellHint(program, outcome),
       });
   }
 }
@@ -365,6 +365,14 @@ function notStarted(program: string, cwd: string, outcome: Outcome & { reason: '
     default:
       return `cannot run '${program}': ${outcome.errno}`;
   }
+}
+
+/** Of images that only hold files, such as those from scratch. */
+function noShellHint(program: string, outcome: Outcome & { reason: 'not-started' }): string | undefined {
+  const isMissing = outcome.stage !== 'cwd' && outcome.detail !== 'interpreter' && outcome.errno === 'ENOENT';
+  return isMissing && /(^|\/)(ba|da|a)?sh$/.test(program)
+    ? 'the image has no shell: begin with one that has, or write the command as a JSON array of strings'
+    : undefined;
 }
 
 /** With one id, chown to another is EINVAL, which few programs explain. */

@@ -125,6 +125,11 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('engine', () => {
     await expect(engine.build([busyboxImage().runCommands('["/no/such/program"]')])).rejects.toMatchObject({
       code: 'E_STEP_NOT_STARTED',
       reason: 'not-started',
+      hint: undefined,
+    });
+    await expect(engine.build([Image.fromScratch().runCommands('true')])).rejects.toMatchObject({
+      code: 'E_STEP_NOT_STARTED',
+      hint: expect.stringContaining('has no shell'),
     });
   });
 
