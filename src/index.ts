@@ -48,6 +48,7 @@ export {
   type AppOptions,
   type InvokeOptions,
 } from './frontend/fluent/app.ts';
+export type { BuilderVersion } from './frontend/fluent/builder-version.ts';
 export { BuiltImage } from './frontend/fluent/built-image.ts';
 export type {
   DefinitionParams,
@@ -72,11 +73,13 @@ export type { FunctionCallOptions } from './frontend/fluent/image-engine.ts';
 export type { ImageImports } from './frontend/fluent/image-imports.ts';
 export type { BuildLogEntry, FetchLogsOptions, ImageLogs } from './frontend/fluent/image-logs.ts';
 export type { PipOptions, UvPipOptions } from './frontend/fluent/install-layers.ts';
+export type { LocalPath } from './frontend/fluent/local-path.ts';
 export { Mount } from './frontend/fluent/mount.ts';
 export type { PyprojectOptions } from './frontend/fluent/pip-from-pyproject.ts';
 export type { PrivateReposOptions } from './frontend/fluent/pip-private-repos.ts';
 export type { ImagePlan, LayerPlan, MountPlan } from './frontend/fluent/plan.ts';
 export type { PoetryOptions } from './frontend/fluent/poetry-install.ts';
+export type { StepOptions } from './frontend/fluent/step-options.ts';
 export type { DockerfileContextFile, DockerfileExport } from './frontend/fluent/to-dockerfile.ts';
 export type { UvSyncOptions } from './frontend/fluent/uv-sync.ts';
 export type {
@@ -86,7 +89,8 @@ export type {
   VolumeMountOptions,
 } from './frontend/fluent/volume.ts';
 export { Volume } from './frontend/fluent/volume.ts';
-export { FilePatternMatcher } from './patterns/file-pattern-matcher.ts';
+export { FilePatternMatcher, type IgnoreSyntax } from './patterns/file-pattern-matcher.ts';
+export type { IgnoreSpec } from './patterns/ignore-spec.ts';
 export type { SecretFromDotenvOptions, SecretFromNameOptions } from './secret/secret.ts';
 export { Secret } from './secret/secret.ts';
 export type { BuildEvent } from './solver/event.ts';

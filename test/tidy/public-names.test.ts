@@ -27,6 +27,11 @@ const VALUES = [
 ];
 
 const TYPES = [
+  'BuilderVersion',
+  'IgnoreSpec',
+  'IgnoreSyntax',
+  'LocalPath',
+  'StepOptions',
   'AddPythonPackagesOptions',
   'AppFunctionOptions',
   'AppOptions',

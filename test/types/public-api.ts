@@ -4,17 +4,22 @@
  */
 import {
   type BuildEvent,
+  type BuilderVersion,
   type BuiltImage,
   type DefinitionParams,
   Engine,
   type EngineBuildOptions,
   EventStream,
   FilePatternMatcher,
+  type IgnoreSpec,
+  type IgnoreSyntax,
   Image,
   type ImagePlan,
+  type LocalPath,
   type ParamValues,
   Secret,
   StepError,
+  type StepOptions,
   TsbuildError,
 } from 'tsbuild';
 
@@ -250,6 +255,21 @@ export async function engines(image: Image): Promise<void> {
   new EventStream({ limit: '5' });
   // @ts-expect-error: opened, not made.
   new Engine();
+}
+
+/** Functions that are given options, and hand them on. */
+export function named(
+  path: LocalPath,
+  options: StepOptions,
+  ignore: IgnoreSpec,
+  ignoreSyntax: IgnoreSyntax,
+): Image {
+  const builderVersion: BuilderVersion = 'PREVIEW';
+  // @ts-expect-error: no such version.
+  '2020' satisfies BuilderVersion;
+  return Image.fromScratch({ builderVersion })
+    .runCommands('make', options)
+    .copyLocalDir(path, '/src', { ignore, ignoreSyntax });
 }
 
 export function secrets(): void {
