@@ -5,9 +5,14 @@ const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 /** What other systems take for the id of an app. */
 const APP_ID = /^ap-[A-Za-z0-9]{22}$/;
 
+/** Of names of images and their tags too. */
+export function hasNameShape(text: string): boolean {
+  return NAME.test(text) && !APP_ID.test(text);
+}
+
 export function isObjectName(name: string): boolean {
   // A name is the name of a file too.
-  return NAME.test(name) && !APP_ID.test(name) && name !== '.' && name !== '..';
+  return hasNameShape(name) && name !== '.' && name !== '..';
 }
 
 /** @throws {DefinitionError} `E_NAME` */

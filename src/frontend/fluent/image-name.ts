@@ -1,5 +1,6 @@
 /** Names that images are published under on this machine (B4.3 of the Image API): `[namespace/]name[:tag]`. */
-import { definitionError, requiredString } from './arguments.ts';
+import { checkObjectName, hasNameShape } from '../../base/object-name.ts';
+import { definitionError } from './arguments.ts';
 
 export interface ImageName {
   /** Before the last slash, or the environment that was given. Absent: that of the settings. */
@@ -9,9 +10,6 @@ export interface ImageName {
 }
 
 const DEFAULT_TAG = 'latest';
-const PART = /^[A-Za-z0-9._-]{1,64}$/;
-/** The shape of another kind of id. */
-const RESERVED = /^ap-[A-Za-z0-9]{22}$/;
 const ID_PREFIX = 'im-';
 const SHOWN = 160;
 const HINT = 'a name and its tag are 1 to 64 letters, digits, dots, underscores and hyphens';
@@ -20,7 +18,8 @@ const HINT = 'a name and its tag are 1 to 64 letters, digits, dots, underscores 
  * Split at the first colon. What comes before the last slash of the name is kept as it is.
  *
  * @param environment - An option of the method.
- * @throws {DefinitionError} `E_IMAGE_NAME`, `E_IMAGE_TAG`, `E_IMAGE_NAME_PREFIX`; `E_ARG_TYPE` for an environment beside a namespace.
+ * @throws {DefinitionError} `E_IMAGE_NAME`, `E_IMAGE_TAG`, `E_IMAGE_NAME_PREFIX`; `E_ARG_TYPE` for an environment beside a namespace,
+ *   `E_NAME` for one that is none.
  */
 export function parseImageName(method: string, value: unknown, environment?: unknown): ImageName {
   if (typeof value !== 'string') {
@@ -33,7 +32,7 @@ export function parseImageName(method: string, value: unknown, environment?: unk
   const prefix = slash < 0 ? undefined : path.slice(0, slash);
   const name = path.slice(slash + 1);
   const shown = `'${value.slice(0, SHOWN)}'`;
-  if (prefix === '' || !isPart(name)) {
+  if (prefix === '' || !hasNameShape(name)) {
     throw definitionError('E_IMAGE_NAME', `${method}(): ${shown} is not a name of an image`, HINT);
   }
   if (name.startsWith(ID_PREFIX)) {
@@ -43,7 +42,7 @@ export function parseImageName(method: string, value: unknown, environment?: unk
       'Image.fromId() takes an id',
     );
   }
-  if (!isPart(tag)) {
+  if (!hasNameShape(tag)) {
     throw definitionError('E_IMAGE_TAG', `${method}(): ${shown} has a tag that is none`, HINT);
   }
   if (environment === undefined) {
@@ -55,21 +54,11 @@ export function parseImageName(method: string, value: unknown, environment?: unk
       `${method}(): ${shown} names its environment, and 'environment' is given too`,
     );
   }
-  const namespace = requiredString(method, 'environment', environment);
-  if (!PART.test(namespace)) {
-    throw definitionError(
-      'E_ARG_TYPE',
-      `${method}(): 'environment' cannot be '${namespace.slice(0, SHOWN)}'`,
-    );
-  }
+  const namespace = checkObjectName(`${method}()`, 'an environment', environment);
   return { namespace, name, tag };
 }
 
 /** As people write it. */
 export function formatImageName({ namespace, name, tag }: ImageName): string {
   return `${namespace === undefined ? '' : `${namespace}/`}${name}:${tag}`;
-}
-
-function isPart(text: string): boolean {
-  return PART.test(text) && !RESERVED.test(text);
 }

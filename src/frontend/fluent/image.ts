@@ -241,7 +241,7 @@ export class Image {
    * await (await image.build()).publish('web:v1');
    * const web = Image.fromName('web:v1');
    * ```
-   * @throws {DefinitionError} `E_IMAGE_NAME`, `E_IMAGE_TAG`, `E_IMAGE_NAME_PREFIX`; `E_IMAGE_NOT_FOUND` later, when it is built.
+   * @throws {DefinitionError} `E_IMAGE_NAME`, `E_IMAGE_TAG`, `E_IMAGE_NAME_PREFIX`, `E_NAME`; `E_IMAGE_NOT_FOUND` later, when it is built.
    */
   static fromName(name: string, options?: stored.NameOptions): Image {
     return begin(stored.fromName(name, options));

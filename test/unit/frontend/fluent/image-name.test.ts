@@ -58,8 +58,8 @@ describe('names of images', () => {
   test('the environment is an option or a namespace, not both', () => {
     expect(parseImageName('publish', 'web', 'dev')).toEqual({ namespace: 'dev', name: 'web', tag: 'latest' });
     expect(() => parseImageName('publish', 'dev/web', 'dev')).toThrow(code('E_ARG_TYPE'));
-    expect(() => parseImageName('publish', 'web', 'a/b')).toThrow(code('E_ARG_TYPE'));
-    expect(() => parseImageName('publish', 'web', 1)).toThrow(code('E_ARG_TYPE'));
+    expect(() => parseImageName('publish', 'web', 'a/b')).toThrow(code('E_NAME'));
+    expect(() => parseImageName('publish', 'web', 1)).toThrow(code('E_NAME'));
     expect(() => Image.fromName('web', { env: 'dev' } as object)).toThrow(code('E_UNKNOWN_OPTION'));
   });
 });
