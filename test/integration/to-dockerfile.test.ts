@@ -336,6 +336,25 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('toDockerfile', () => {
     expect(uv.text).toMatch(/^RUN \/\.uv\/uv pip install .* 'x\[y\]'$/m);
   });
 
+  test('no value becomes an instruction of its own', async () => {
+    const base = busyboxImage();
+    const value = 'x\nEOF\nUSER evil';
+    const env = { A: value };
+    const { text } = await engine.toDockerfile(base.runCommands('echo "$A"', { env }));
+    expect(text.split('\n').at(-2)).toBe('EOF2');
+    const cut = await engine.toDockerfile(base.runCommands('cat <<x\nEOF\r\nUSER evil\nx'));
+    expect(cut.text.split('\n').at(-2)).toBe('EOF2');
+    await same(base.runCommands('echo "$A" > /value', { env }));
+    for (const each of [
+      base.workdir(`/${value}`),
+      base.dockerfileCommands('RUN true', { env }),
+      base.dockerfileCommands(['RUN <<EOF', 'true', 'EOF'], { env }),
+      Image.fromDockerfile({ text: 'FROM scratch' }, { labels: { A: value } }),
+    ]) {
+      await expect(engine.toDockerfile(each)).rejects.toMatchObject({ code: 'E_NO_DOCKERFILE' });
+    }
+  });
+
   test('the command prints it', async () => {
     bench.write({
       'd/image.ts': [

@@ -195,8 +195,13 @@ class DockerfileWriter {
         case 'copy-python':
           this.#copyPython(layer.method, step.series);
           break;
-        case 'copy-tool':
         case 'workdir':
+          if (step.path.includes('\n')) {
+            throw inexpressible(`${layer.method}(): a path holds a line break`);
+          }
+          this.line(step.text);
+          break;
+        case 'copy-tool':
           this.line(step.text);
           break;
         default:
@@ -294,6 +299,17 @@ class DockerfileWriter {
     }
     if (Object.values(declaration.buildArgs).some((value) => value.includes('\n'))) {
       throw inexpressible(`${method}(): a build arg holds a line break`);
+    }
+    // They stand in lines of their own, where the rest of a value would be an instruction.
+    if (Object.values(layer.env).some((value) => value.includes('\n'))) {
+      throw inexpressible(`${method}(): a variable of its steps holds a line break`);
+    }
+    if (
+      Object.entries(declaration.labels)
+        .flat()
+        .some((word) => word.includes('\n'))
+    ) {
+      throw inexpressible(`${method}(): a label holds a line break`);
     }
     const directory = continues ? `tsbuild/${index}` : '';
     const { globalArgs, stages } = embedDockerfile(dockerfile, {
@@ -420,7 +436,7 @@ class DockerfileWriter {
       this.line(`RUN ${flags.join('')}${text}`);
       return;
     }
-    const name = delimiter(step.text);
+    const name = delimiter(text);
     const script = step.form === 'script' ? `set -e\n${step.text}` : step.text;
     // A first line of another kind would name an interpreter.
     const guarded = before === '' && script.startsWith('#!') ? `\n${script}` : script;
@@ -524,8 +540,9 @@ function fitsOnLine(text: string): boolean {
   );
 }
 
+/** A word that no line is; readers of Dockerfiles leave out carriage returns at the end of one. */
 function delimiter(text: string): string {
-  const lines = new Set(text.split('\n'));
+  const lines = new Set(text.split('\n').map((line) => line.replace(/\r+$/, '')));
   let name = 'EOF';
   for (let number = 2; lines.has(name); number += 1) {
     name = `EOF${number}`;
