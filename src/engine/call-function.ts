@@ -62,7 +62,9 @@ export async function callInContainer(
     }
     return received(name, result.resultJson);
   } catch (error) {
-    throw error instanceof StepError && error.remoteStack !== undefined ? locateFailure(error) : error;
+    throw error instanceof StepError && error.remoteStack !== undefined
+      ? locateFailure(error, reader)
+      : error;
   }
 }
 

@@ -20,7 +20,7 @@ export function functionCalls(
       }
       return await wireFunction(reader, inputs, call, { ...call, wantsResult: false }, signal);
     },
-    locate: locateFailure,
+    locate: (error) => locateFailure(error, reader),
   };
 }
 
@@ -50,8 +50,8 @@ const JAVASCRIPT_FRAME = /^\s+at (?:.*\()?(?:file:\/\/)?(\/[^\s()]+):(\d+):\d+\)
 const PYTHON_FRAME = /^ {2}File "(\/[^"]+)", line (\d+)/;
 const LINES_AROUND = 2;
 
-/** Adds the user's own line where the stack leads to one. */
-export function locateFailure(error: StepError): StepError {
+/** Adds the user's own line where the stack leads to one. The container wrote the stack; no other file of this machine is read. */
+export function locateFailure(error: StepError, reader: Pick<FunctionReader, 'isSource'>): StepError {
   const stack = error.remoteStack?.split('\n') ?? [];
   const frames = stack.flatMap((text) => {
     const match = JAVASCRIPT_FRAME.exec(text);
@@ -64,8 +64,11 @@ export function locateFailure(error: StepError): StepError {
   // JavaScript puts the innermost first, Python last.
   for (const [, file = '', lineText] of [...frames, ...pythonFrames.reverse()]) {
     const line = Number(lineText);
+    if (file.includes('/node_modules/') || !reader.isSource(file)) {
+      continue;
+    }
     const excerpt = excerptOf(file, line);
-    if (excerpt !== undefined && !file.includes('/node_modules/')) {
+    if (excerpt !== undefined) {
       return new StepError(error.message, {
         ...error,
         code: error.code,

@@ -12,6 +12,8 @@ export interface Bundle {
   /** Without comments, and so without names of files. */
   readonly keyText: string;
   readonly importsTsbuild: boolean;
+  /** Files that the source map leads to. */
+  readonly sources: readonly string[];
 }
 
 export interface BundleRequest {
@@ -94,6 +96,7 @@ export async function bundleModule(request: BundleRequest): Promise<Bundle> {
       code: `${body}\n//# sourceMappingURL=data:application/json;base64,${url}\n`,
       keyText,
       importsTsbuild: chunk.imports.includes('tsbuild') || chunk.dynamicImports.includes('tsbuild'),
+      sources,
     };
   } catch (error) {
     throw bundleError(error, request);

@@ -10,8 +10,14 @@ interface Place {
   readonly column: number;
 }
 
+export interface InlineModule {
+  readonly code: string;
+  /** The user's file that the source map leads to. */
+  readonly sources: readonly string[];
+}
+
 /** @param globals - Names that the driver has values for. */
-export async function inlineModule(target: InlineTarget, globals: readonly string[]): Promise<string> {
+export async function inlineModule(target: InlineTarget, globals: readonly string[]): Promise<InlineModule> {
   const names = [
     globals.length === 0
       ? ''
@@ -31,7 +37,10 @@ export async function inlineModule(target: InlineTarget, globals: readonly strin
     mappings: lineMappings(skipped, target.text.split('\n').length, target.analysis.prefixLength, place),
   };
   const url = Buffer.from(JSON.stringify(map)).toString('base64');
-  return `${code}//# sourceMappingURL=data:application/json;base64,${url}\n`;
+  return {
+    code: `${code}//# sourceMappingURL=data:application/json;base64,${url}\n`,
+    sources: place === undefined ? [] : [place.path],
+  };
 }
 
 /** Undefined where the text stands in none of the files, or in several places: compilers other than Node's change it. */

@@ -1,7 +1,7 @@
 /** Reads what a function of the user's is made of (B12 of the Image API): for its key, and to carry it into a container. */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { basename, delimiter, join, resolve } from 'node:path';
+import { basename, delimiter, join, normalize, resolve } from 'node:path';
 import type { Json } from '../base/canonical-json.ts';
 import { DefinitionError } from '../errors.ts';
 import type { CarriedFunction, FunctionSource } from '../frontend/fluent/function-call.ts';
@@ -37,6 +37,8 @@ export class FunctionReader {
   readonly #environment: Readonly<Record<string, string | undefined>>;
   readonly #bundles = new Map<FunctionTarget, Promise<Bundle>>();
   readonly #python = new Map<FunctionTarget, Promise<PythonFile | undefined>>();
+  /** Files, and directories with a slash at their end, that functions came from. */
+  readonly #sources = new Set<string>();
 
   constructor(environment: Readonly<Record<string, string | undefined>>) {
     this.#environment = environment;
@@ -88,19 +90,38 @@ export class FunctionReader {
     }
   }
 
+  /**
+   * Whether the file is the source of one of the functions that were packed. A stack comes from a container, and names what it
+   * wants.
+   */
+  isSource(path: string): boolean {
+    if (this.#sources.has(path)) {
+      return true;
+    }
+    const directories = [...this.#sources].filter((source) => source.endsWith('/'));
+    return (
+      normalize(path) === path &&
+      path.endsWith('.py') &&
+      directories.some((source) => path.startsWith(source))
+    );
+  }
+
   async #packJavaScript(
     { target, globals }: CarriedFunction,
     { args, wantsResult }: CallValues,
   ): Promise<FunctionLuggage> {
     const bundle = target.kind === 'js-module' ? await this.#bundle(target) : undefined;
-    const code = bundle?.code ?? (await inlineModule(target as InlineTarget, Object.keys(globals)));
+    const module = bundle ?? (await inlineModule(target as InlineTarget, Object.keys(globals)));
+    for (const source of module.sources) {
+      this.#sources.add(source);
+    }
     const hasShim = bundle?.importsTsbuild === true;
     const payload = { name: target.name, args, globals, wantsResult, hasShim };
     return {
       runtime: 'node',
       files: [
         { name: 'driver.mjs', data: await readFile(driverFile('function-driver.mjs')) },
-        { name: 'module.mjs', data: Buffer.from(code) },
+        { name: 'module.mjs', data: Buffer.from(module.code) },
         { name: 'payload.json', data: Buffer.from(JSON.stringify(payload)) },
         ...(hasShim ? [{ name: 'tsbuild.mjs', data: await recipeModule() }] : []),
       ],
@@ -116,6 +137,9 @@ export class FunctionReader {
     const file = includeSource ? await this.#pythonFile(target) : undefined;
     const top = file?.top;
     const at = top === undefined ? undefined : `/root/${basename(top.path)}`;
+    if (top !== undefined) {
+      this.#sources.add(top.isDirectory ? `${top.path}/` : top.path);
+    }
     const module =
       target.kind === 'python-module' ? target.module : basename(target.path).replace(/\.py$/, '');
     const payload = {

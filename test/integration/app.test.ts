@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Engine } from '../../src/engine.ts';
+import type { StepError } from '../../src/errors.ts';
 import { App, type AppFunction, callValues } from '../../src/frontend/fluent/app.ts';
 import { jsFunction } from '../../src/frontend/fluent/function-target.ts';
 import { Volume } from '../../src/frontend/fluent/volume.ts';
@@ -179,6 +180,26 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('functions of an app', () => 
       return tried;
     }) as AppFunction;
     expect(await call(replace)).toEqual([expect.stringMatching(/EBUSY|EROFS/), 'EROFS', 'EROFS']);
+  });
+
+  test('a forged stack shows no file of this machine but those of the function', async () => {
+    write('other.ts', 'another file of the same directory\n');
+    const source = `import { writeFileSync } from 'node:fs';
+      export default (stack: string) => {
+        const error = { type: 'E', message: 'm', stack };
+        writeFileSync('/run/tsbuild/function/report', JSON.stringify({ ok: false, error }));
+        process.reallyExit(1);
+      };\n`;
+    const own = write('own.ts', source);
+    const forge = new App('demo', { image }).function({}, jsFunction(own)) as AppFunction;
+    const failure = async (frames: string) =>
+      (await call(forge, `E: m\n${frames}`).catch((error: unknown) => error)) as StepError;
+    for (const path of ['/etc/passwd', '/dev/zero', '/proc/self/environ', join(dir, 'other.ts')]) {
+      const error = await failure(`    at f (${path}:1:1)\n  File "${path}", line 1, in f`);
+      expect(error).toMatchObject({ code: 'E_BUILD_FAILED', remoteStack: expect.stringContaining(path) });
+      expect(error.excerpt).toBeUndefined();
+    }
+    expect((await failure(`    at f (${own}:2:7)`)).excerpt).toContain('> 2 |       export default');
   });
 
   test('packages are found in the working directory of the image', async () => {
