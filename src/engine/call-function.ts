@@ -1,6 +1,7 @@
 /** A function of an app, called in a container (Image API, A4.5). */
 import type { Json } from '../base/canonical-json.ts';
 import { fromPortable } from '../base/portable-value.ts';
+import { redactText } from '../base/redact.ts';
 import { DefinitionError, StepError } from '../errors.ts';
 import type { AppFunctionSpec, CallArguments } from '../frontend/fluent/app.ts';
 import type { LayerContext } from '../layer/layer-store.ts';
@@ -68,12 +69,15 @@ export async function callInContainer(
   }
 }
 
+const MAX_REASON_LENGTH = 200;
+
 /** A container may write what it wants. @throws {DefinitionError} `E_FN_RESULT` */
 function received(name: string, json: string): unknown {
   try {
     return fromPortable(JSON.parse(json) as Json);
   } catch (cause) {
-    throw new DefinitionError(`the result of '${name}' is of no use here: ${(cause as Error).message}`, {
+    const why = redactText((cause as Error).message, MAX_REASON_LENGTH);
+    throw new DefinitionError(`the result of '${name}' is of no use here: ${why}`, {
       code: 'E_FN_RESULT',
       cause,
     });

@@ -117,27 +117,41 @@ function parseReport(bytes: Buffer | undefined): FunctionReport | undefined {
   if (bytes === undefined || bytes.length === 0) {
     return undefined;
   }
-  if (bytes.length > MAX_REPORT_BYTES) {
-    throw new DefinitionError(`the result of the function is more than ${MAX_REPORT_BYTES} bytes`, {
-      code: 'E_FN_RESULT',
-      hint: 'write large results into a volume, and return where they are',
-    });
-  }
+  checkReportSize(bytes.length);
   let parsed: { ok?: unknown; value?: unknown; error?: Record<string, unknown> };
+  let json: string | undefined;
   try {
     parsed = JSON.parse(bytes.toString('utf8')) as typeof parsed;
-    if (parsed?.ok === true) {
-      return { ok: true, json: JSON.stringify(parsed.value ?? null) };
-    }
+    json = parsed?.ok === true ? JSON.stringify(parsed.value ?? null) : undefined;
   } catch {
     // No JSON, or nested so deeply that nobody can write it again.
     return undefined;
+  }
+  if (json !== undefined) {
+    // 1e20 is longer when we write it.
+    checkReportSize(Buffer.byteLength(json));
+    return { ok: true, json };
   }
   const { type, message, stack, stage } = parsed?.error ?? {};
   if (typeof stack !== 'string') {
     return undefined;
   }
-  return { ok: false, type: String(type), message: String(message), stack, stage: String(stage) };
+  return { ok: false, type: textIn(type), message: textIn(message), stack, stage: textIn(stage) };
+}
+
+/** Not every object has a text: `{ "toString": 1 }` has none. */
+function textIn(value: unknown): string {
+  return typeof value === 'string' ? value : typeof value;
+}
+
+/** @throws {DefinitionError} `E_FN_RESULT` */
+function checkReportSize(sizeBytes: number): void {
+  if (sizeBytes > MAX_REPORT_BYTES) {
+    throw new DefinitionError(`the result of the function is more than ${MAX_REPORT_BYTES} bytes`, {
+      code: 'E_FN_RESULT',
+      hint: 'write large results into a volume, and return where they are',
+    });
+  }
 }
 
 /** What the failure of a step or container becomes when the function itself said why. */

@@ -182,6 +182,42 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('functions of an app', () => 
     expect(await call(replace)).toEqual([expect.stringMatching(/EBUSY|EROFS/), 'EROFS', 'EROFS']);
   });
 
+  test('a forged report is an error of the function, whatever is in it', async () => {
+    const path = write(
+      'forge-report.ts',
+      `import { writeFileSync } from 'node:fs';
+      export default (text: string, times: number, status: number) => {
+        writeFileSync('/run/tsbuild/function/report', text.replace('MANY', () => '1e20,'.repeat(times)));
+        process.reallyExit(status);
+      };\n`,
+    );
+    const forge = new App('demo', { image }).function({}, jsFunction(path)) as AppFunction;
+    const textless = { toString: 1, valueOf: 1 };
+    await expect(
+      call(
+        forge,
+        JSON.stringify({
+          ok: false,
+          error: { type: textless, message: textless, stack: '', stage: textless },
+        }),
+        0,
+        1,
+      ),
+    ).rejects.toMatchObject({ code: 'E_BUILD_FAILED', message: 'object: object' });
+    // Short as it was written, too long as we write it.
+    await expect(call(forge, '{"ok":true,"value":[MANY0]}', 2_000_000, 0)).rejects.toMatchObject({
+      code: 'E_FN_RESULT',
+      message: expect.stringContaining('bytes'),
+    });
+    await expect(
+      call(forge, JSON.stringify({ ok: true, value: { $tsbuild: '\u001b[31m'.repeat(1000) } }), 0, 0),
+    ).rejects.toMatchObject({
+      code: 'E_FN_RESULT',
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: it must hold none.
+      message: expect.not.stringMatching(/\u001b|.{400}/),
+    });
+  });
+
   test('a forged stack shows no file of this machine but those of the function', async () => {
     write('other.ts', 'another file of the same directory\n');
     const source = `import { writeFileSync } from 'node:fs';
