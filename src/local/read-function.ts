@@ -64,7 +64,8 @@ export class FunctionReader {
               },
             );
           }
-          return { text: '', globals: {} };
+          // All that is known of it: another module of the image has another function of that name.
+          return { text: `from ${(target as { module: string }).module} import ${target.name}`, globals: {} };
         }
         const found = findPythonFunction(file.text, target.name);
         if (found === undefined) {
