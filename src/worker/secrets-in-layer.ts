@@ -5,6 +5,8 @@ import { type FileHandle, open, readdir } from 'node:fs/promises';
 /** Shorter values are found by chance; what the mask passes over is passed over here. */
 const SHORTEST_BYTES = 4;
 const CHUNK_BYTES = 256 * 1024;
+/** Of Linux, with the NUL at the end. A step can make directories that are deeper; nobody keeps a configuration there. */
+const PATH_MAX = 4096;
 /** How many files are named. */
 const NAMED = 5;
 
@@ -34,6 +36,9 @@ export async function filesWithValues(
     const entries: Dirent<Buffer>[] = await readdir(directory, { encoding: 'buffer', withFileTypes: true });
     for (const entry of entries) {
       const path = Buffer.concat([directory, Buffer.from('/'), entry.name]);
+      if (path.length >= PATH_MAX) {
+        continue;
+      }
       if (entry.isDirectory()) {
         directories.push(path);
       } else if (entry.isFile() && (await holds(path, needles, chunk, signal))) {

@@ -255,6 +255,17 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('in steps', () => {
     expect(JSON.stringify([built?.diagnostics, events])).not.toContain(VALUE);
   });
 
+  test('directories that are too deep for a path fail no build', async () => {
+    await using engine = await open();
+    const secrets = [Secret.fromDict({ TOKEN: VALUE })];
+    const script = [
+      'n=$(printf %0250d 0); for i in $(seq 1 20); do mkdir $n; cd $n; done; echo "$TOKEN" > file',
+      'echo "$TOKEN" > /found',
+    ].join('; ');
+    const [built] = await engine.build([busyboxImage().runCommands(script, { secrets })]);
+    expect(built?.diagnostics.map(({ message }) => message)).toEqual([expect.stringContaining("'/found'")]);
+  });
+
   test('a value in the name of a file is masked there too, and many files are counted', async () => {
     await using engine = await open();
     const secrets = [Secret.fromDict({ TOKEN: VALUE })];
