@@ -64,26 +64,32 @@ export async function getVolume(
   const held = await executor.volumes.hold(use, request.signal);
   const doing = `cannot write '${destination}'`;
   try {
-    const { inside, kind } = find(held.dir, path);
-    const name = `/${basename(destination)}`;
+    const { inside, kind, mode } = find(held.dir, path);
     const existing = lstatSync(destination, { throwIfNoEntry: false });
     if (existing !== undefined && existing.isDirectory() !== (kind === 'directory')) {
       throw new UsageError(`cannot write '${destination}': it is there, and no ${kind}`, {
         code: 'E_OUTPUT_EXISTS',
       });
     }
-    mkdirSync(dirname(destination), { recursive: true });
-    let entries: CopyEntry[] = [{ source: inside, destination: name, kind: 'file', ...OWN }];
+    // Links that came out of a volume before lead nowhere but there: nothing beside the destination can be reached.
+    const root = kind === 'directory' ? destination : dirname(destination);
+    mkdirSync(root, { recursive: true });
+    const name = kind === 'directory' ? '/' : `/${basename(destination)}`;
+    const entries: CopyEntry[] = [
+      { source: inside, destination: name, kind, mode, keepsExisting: existing !== undefined, ...OWN },
+    ];
     if (kind === 'directory') {
       const below = await scan(join(held.dir, inside), doing, request.signal);
-      entries = [
-        { source: inside, destination: name, kind: 'directory', keepsExisting: true, ...OWN },
-        ...below.flatMap((entry) => copyOf(entry, inside === '' ? '' : `${inside}/`, `${name}/`)),
-      ];
+      const copies = (entry: ScanEntry) =>
+        copyOf(entry, inside === '' ? '' : `${inside}/`, '/').map((copy) => ({
+          ...copy,
+          mode: entry.mode & PLAIN_MODE,
+        }));
+      entries.push(...below.flatMap(copies));
     }
     return await copyAll(
       // Links that a step puts somewhere meanwhile lead nowhere.
-      { root: dirname(destination), sourceRoot: held.dir, entries, strict: true },
+      { root, sourceRoot: held.dir, entries, strict: true },
       doing,
       destination,
       request,
@@ -120,6 +126,8 @@ export async function deleteVolume(
 }
 
 const OWN = { uid: 0, gid: 0 } as const;
+/** What a container made must not run with the rights of the user for others of this machine. */
+const PLAIN_MODE = 0o1777;
 
 async function copyAll(
   options: Parameters<ReturnType<typeof native>['copyInto']>[0],
@@ -153,12 +161,19 @@ function copyOf(entry: ScanEntry, from: string, to: string): CopyEntry[] {
 }
 
 /** @throws {DefinitionError} `E_FILE_NOT_FOUND` */
-function find(dir: string, path: string): { readonly inside: string; readonly kind: 'file' | 'directory' } {
+function find(
+  dir: string,
+  path: string,
+): { readonly inside: string; readonly kind: 'file' | 'directory'; readonly mode: number } {
   const found = native().statInRoot(dir, path);
   if (found?.kind !== 'file' && found?.kind !== 'directory') {
     throw notThere(path);
   }
-  return { inside: found.path.toString('utf8').replace(/^\//, ''), kind: found.kind };
+  return {
+    inside: found.path.toString('utf8').replace(/^\//, ''),
+    kind: found.kind,
+    mode: found.mode & PLAIN_MODE,
+  };
 }
 
 function notThere(path: string): DefinitionError {

@@ -1,5 +1,6 @@
 /** Volumes in real builds and containers: what is written stays, and is in no layer. */
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -249,6 +250,32 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root')).each(['overlay', 'copy'] as c
       symlinkSync(dir, join(place('v'), 'out'));
       await volumes.put(v, join(dir, 'tree/one'), '/out/planted').catch(() => undefined);
       expect(() => statSync(join(dir, 'planted'))).toThrow();
+    });
+
+    test('what is taken out lies in its destination and has no rights of the user', async () => {
+      await using engine = await open();
+      const { volumes } = engine;
+      const v = volume('v');
+      await volumes.create('v');
+      const tree = join(place('v'), 't');
+      mkdirSync(join(tree, 'sub'), { recursive: true });
+      writeFileSync(join(tree, 'program'), 'x');
+      chmodSync(join(tree, 'program'), 0o6755);
+      chmodSync(join(tree, 'sub'), 0o2750);
+      symlinkSync('..', join(tree, 'way-out'));
+      const out = join(dir, 'taken/out');
+      await volumes.get(v, '/t', out);
+      await volumes.get(v, '/t/program', join(dir, 'taken/program'));
+      const modes = ['out/program', 'out/sub', 'program'].map(
+        (path) => statSync(join(dir, 'taken', path)).mode & 0o7777,
+      );
+      expect(modes).toEqual([0o755, 0o750, 0o755]);
+      // Whoever writes to the volume makes a directory of the link, and the user takes it out again.
+      rmSync(join(tree, 'way-out'));
+      mkdirSync(join(tree, 'way-out'));
+      writeFileSync(join(tree, 'way-out/planted'), '');
+      await volumes.get(v, '/t', out).catch(() => undefined);
+      expect(readdirSync(join(dir, 'taken')).sort()).toEqual(['out', 'program']);
     });
 
     test('they are counted and never pruned; names are kept apart by environment', async () => {
