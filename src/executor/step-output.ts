@@ -92,8 +92,9 @@ export class StepOutput {
   /** Something that the step did not say itself, for the file only. */
   note(text: string): void {
     const mask = new SecretMask(this.#options.secrets);
-    const bytes = Buffer.from(text.replace(/\s+/g, ' '), 'utf8').toString('latin1');
-    this.#record(`${Date.now()} tsbuild ${mask.push(bytes)}${mask.end()}\n`);
+    // Before blanks become one: those of a value are a part of it.
+    const masked = mask.push(Buffer.from(text, 'utf8').toString('latin1')) + mask.end();
+    this.#record(`${Date.now()} tsbuild ${masked.replace(/[\t-\r ]+/g, ' ')}\n`);
     this.#flush();
   }
 

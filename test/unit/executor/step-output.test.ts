@@ -293,3 +293,10 @@ test('of a log that is too long the beginning and the end are kept, whole record
   const kept = records.filter((record) => record.includes(' stdout line ')).join('\n').length + 1;
   expect(Math.abs(kept + leftOut - whole)).toBeLessThanOrEqual(1);
 });
+
+test('a secret with several blanks is masked in what we say ourselves, too', () => {
+  const { output, log } = capture(['two  blanks\tand a tab']);
+  output.note('E_X: before two  blanks\tand a tab\nafter  it é');
+  output.close();
+  expect(log()).toEqual(['tsbuild E_X: before *** after it é']);
+});
