@@ -19,7 +19,8 @@ export function parseDotenv(
   environment: Readonly<Record<string, string | undefined>>,
 ): Readonly<Record<string, string>> {
   const values: Record<string, string> = Object.create(null) as Record<string, string>;
-  const lookUp = (variable: string) => values[variable] ?? environment[variable] ?? '';
+  const lookUp = (variable: string) =>
+    values[variable] ?? (Object.hasOwn(environment, variable) ? environment[variable] : undefined) ?? '';
   const lines = text.replace(/^\uFEFF/, '').replaceAll('\r\n', '\n');
   let at = 0;
   while (at < lines.length) {

@@ -358,8 +358,9 @@ export class Secret {
   ): Readonly<Record<string, string>> {
     const values: Record<string, string> = Object.create(null) as Record<string, string>;
     for (const [target, name] of Object.entries(source.variables)) {
-      if (environment[name] !== undefined) {
-        values[target] = environment[name];
+      const value = variableOf(environment, name);
+      if (value !== undefined) {
+        values[target] = value;
       } else if (!source.optional) {
         present(environment, name, 'Secret.fromEnv()');
       }
@@ -476,11 +477,19 @@ function present(
   name: string,
   where: string,
 ): string {
-  const value = environment[name];
+  const value = variableOf(environment, name);
   if (value === undefined) {
     throw new DefinitionError(`${where}: the environment variable '${name}' is not set`, {
       code: 'E_ENVIRON_MISSING',
     });
   }
   return value;
+}
+
+/** Every object has a `constructor`, and no environment means that. */
+function variableOf(
+  environment: Readonly<Record<string, string | undefined>>,
+  name: string,
+): string | undefined {
+  return Object.hasOwn(environment, name) ? environment[name] : undefined;
 }

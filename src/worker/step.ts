@@ -232,6 +232,13 @@ function valuesOf(secret: WireSecret): Buffer[] {
   return values.map((value) => Buffer.from(value, 'base64'));
 }
 
+function variableIn(secret: WireSecret, name: string): string | undefined {
+  if (secret.kind === 'value') {
+    return secret.value;
+  }
+  return Object.hasOwn(secret.values, name) ? secret.values[name] : undefined;
+}
+
 function secretVariables(
   step: Step,
   variable: SecretVariable | WholeSecret,
@@ -251,7 +258,7 @@ function secretVariables(
 
 function secretVariable({ params }: Step, { name, secretId, optional }: SecretVariable): [string, Buffer][] {
   const secret = params.secrets[secretId];
-  const value = secret?.kind === 'value' ? secret.value : secret?.values[name];
+  const value = secret === undefined ? undefined : variableIn(secret, name);
   if (value === undefined && optional !== true) {
     // Of a secret of several variables each may be missing, if its author allows that.
     if (secret?.kind === 'variables') {

@@ -255,6 +255,14 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('in steps', () => {
     expect(JSON.stringify([built?.diagnostics, events])).not.toContain(VALUE);
   });
 
+  test('a variable that is not there stays so, whatever it is called', async () => {
+    await using engine = await open();
+    const secrets = [Secret.fromEnv(['constructor', 'toString'], { optional: true })];
+    const image = busyboxImage().runCommands('echo "[$constructor$toString]" > /seen', { secrets });
+    await engine.build([image]);
+    expect((await engine.readFile(image, '/seen')).toString()).toBe('[]\n');
+  });
+
   test('directories that are too deep for a path fail no build', async () => {
     await using engine = await open();
     const secrets = [Secret.fromDict({ TOKEN: VALUE })];

@@ -2,7 +2,7 @@
 import { inspect } from 'node:util';
 import { expect, test } from 'vitest';
 import { parseDotenv } from '../../../src/secret/dotenv.ts';
-import { readSecret, Secret, type SecretSources } from '../../../src/secret/secret.ts';
+import { readSecret, Secret, type SecretSources, secretValues } from '../../../src/secret/secret.ts';
 
 const valuesOf = async (
   secret: Secret,
@@ -50,6 +50,20 @@ test('variables of this process, later, under other names', async () => {
   }
   expect(() => Secret.fromEnv(['X'], { optionl: true } as never)).toThrow(code('E_UNKNOWN_OPTION'));
   expect(() => Secret.fromEnv(['X'], { optional: 1 } as never)).toThrow(code('E_ARG_TYPE'));
+});
+
+test('what every object has is no variable', async () => {
+  expect(() => Secret.fromLocalEnviron(['constructor'])).toThrow(code('E_ENVIRON_MISSING'));
+  for (const name of ['constructor', 'toString', '__proto__']) {
+    const sources: SecretSources = {
+      environment: process.env,
+      stored: async () => ({}),
+      dotenv: async () => ({ path: '.env', text: `A=[\${${name}}]` }),
+    };
+    await expect(secretValues(Secret.fromEnv([name]), sources)).rejects.toThrow(code('E_ENVIRON_MISSING'));
+    expect(await secretValues(Secret.fromEnv([name], { optional: true }), sources)).toEqual({});
+    expect(await secretValues(Secret.fromDotenv(), sources)).toEqual({ A: '[]' });
+  }
 });
 
 test('no text of a secret shows a value', () => {
