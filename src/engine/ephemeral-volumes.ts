@@ -13,6 +13,7 @@ const byStore = new Map<string, EphemeralVolumes>();
 
 export class EphemeralVolumes {
   readonly #dir: string;
+  readonly #atExit = () => void this.#removeOwn();
   #users = 0;
   #lock: NativeLock | undefined;
 
@@ -47,7 +48,7 @@ export class EphemeralVolumes {
     }
     mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     // Nobody can wait for anything then; what belongs to subordinate ids is swept by the next engine.
-    process.once('exit', () => this.#removeOwn());
+    process.once('exit', this.#atExit);
   }
 
   /** An engine closes the store; the last one takes all of them along. `remove` is needed where others own what is in them. */
@@ -59,6 +60,7 @@ export class EphemeralVolumes {
     if (!this.#removeOwn()) {
       await remove(this.#dir);
     }
+    process.off('exit', this.#atExit);
     rmSync(`${this.#dir}.lock`, { force: true });
     this.#lock.release();
     this.#lock = undefined;

@@ -191,6 +191,7 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root')).each(['overlay', 'copy'] as c
 
     test('one without a name lasts as long as its engine, and can be let go before', async () => {
       const scratch = Volume.ephemeral();
+      const listeners = process.listenerCount('exit');
       let path: string;
       {
         await using engine = await open();
@@ -207,6 +208,8 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root')).each(['overlay', 'copy'] as c
       }
       expect(() => statSync(path)).toThrow();
       expect(readdirSync(join(dir, 'store/tmp'))).toEqual([]);
+      // A program that opens an engine for every build does not collect them.
+      expect(process.listenerCount('exit')).toBe(listeners);
     });
 
     test('files are put in, listed, taken out and removed', async () => {
