@@ -1,7 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the shell expands them, not JavaScript.
 /** An image and the Dockerfile that it prints: both are built, and the files and configurations are compared. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { sha256Hex } from '../../src/base/sha256.ts';
@@ -353,6 +353,17 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('toDockerfile', () => {
     ]) {
       await expect(engine.toDockerfile(each)).rejects.toMatchObject({ code: 'E_NO_DOCKERFILE' });
     }
+  });
+
+  test('every name of a file is in the context', async () => {
+    bench.write({ 'odd/other': '' });
+    writeFileSync(bench.at('odd/__proto__'), 'x');
+    const image = Image.fromDockerfile(
+      { text: 'FROM scratch\nCOPY . /' },
+      { contextDir: bench.at('odd'), ignore: [] },
+    );
+    const { context } = await engine.toDockerfile(image);
+    expect(Object.keys(context)).toEqual(['__proto__', 'other']);
   });
 
   test('the command prints it', async () => {

@@ -101,7 +101,8 @@ class DockerfileWriter {
   #stages = 0;
   /** Instructions may follow. After a Dockerfile another stage must begin first. */
   #open = false;
-  readonly #context: Record<string, DockerfileContextFile> = {};
+  /** By names of files, which may be `__proto__`. */
+  readonly #context = Object.create(null) as Record<string, DockerfileContextFile>;
   readonly #buildContexts: Record<string, string> = {};
   readonly #secretIds = new Map<string, Secret>();
   readonly #givenIds = new Set<string>();
