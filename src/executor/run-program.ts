@@ -4,6 +4,7 @@
  */
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
+import { releaseAll } from '../base/release-all.ts';
 import { DefinitionError, HostError } from '../errors.ts';
 import type { ToolSupport, Ulimit } from '../graph/action.ts';
 import { native } from '../native/addon.ts';
@@ -132,9 +133,8 @@ export async function runProgram(
       runMounted(executor, spec, { root, targets, stepDir, held }),
     );
   } finally {
-    for (const release of held.reverse()) {
-      await release();
-    }
+    // What could not be released may still be mounted in the directory, and is not ours to remove.
+    await releaseAll(held);
     await native().removeTree(stepDir);
   }
 }

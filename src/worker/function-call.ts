@@ -1,5 +1,6 @@
 /** Calls a function of the user's in a prepared root: its runtime, its luggage, and what it reports. */
 import { join } from 'node:path';
+import { releaseAll } from '../base/release-all.ts';
 import { DefinitionError, InternalError, StepError } from '../errors.ts';
 import { DESK_DIR, MAX_REPORT_BYTES, type ProgramDesk } from '../executor/program-desk.ts';
 import { DEFAULT_PATH, type ProgramMount } from '../executor/run-program.ts';
@@ -42,11 +43,7 @@ export async function prepareCall(
   const trees: StepInputTree[] = [];
   const mounts: ProgramMount[] = [];
   let reported: Buffer | undefined;
-  const close = async () => {
-    for (const tree of trees) {
-      await tree.close();
-    }
-  };
+  const close = () => releaseAll(trees.map((tree) => () => tree.close()));
   try {
     for (const { input, path } of call.sources) {
       if (input.kind === 'none') {

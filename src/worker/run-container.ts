@@ -1,4 +1,5 @@
 /** Runs a container on a stack and throws its changes away. */
+import { releaseAll } from '../base/release-all.ts';
 import { TsbuildError } from '../errors.ts';
 import { runProgram } from '../executor/run-program.ts';
 import { StepOutput } from '../executor/step-output.ts';
@@ -104,7 +105,6 @@ export async function runContainer(
     throw error instanceof TsbuildError ? error : fromNative(error, 'cannot run the container');
   } finally {
     output.close();
-    await closeCall?.();
-    await prepared.discard();
+    await releaseAll([() => prepared.discard(), ...(closeCall === undefined ? [] : [closeCall])]);
   }
 }

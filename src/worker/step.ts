@@ -1,6 +1,7 @@
 /** Makes a layer: the stack below is prepared, the actions are done in order, what changed is committed. */
 import type { Stats } from 'node:fs';
 import { join, posix } from 'node:path';
+import { releaseAll } from '../base/release-all.ts';
 import { DefinitionError, HostError, InternalError, StepError, TsbuildError } from '../errors.ts';
 import type { DeviceEdits } from '../executor/cdi.ts';
 import { LENT_DIR } from '../executor/lent.ts';
@@ -99,9 +100,7 @@ async function makeLayer(
     }
     return result;
   } finally {
-    for (const cleanUp of cleanUps.reverse()) {
-      await cleanUp();
-    }
+    await releaseAll(cleanUps);
   }
 }
 
