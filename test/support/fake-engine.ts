@@ -179,10 +179,13 @@ export function fakeEngine(script: FakeEngineScript = {}): {
       images: () => script.images ?? [storedImage()],
       inspect: async (name) => inspectedImage(name),
       publishedNames: () => [publishedName(0)],
-      publishedHistory: () => [publishedName(1), publishedName(0)],
+      publishedHistory: ({ name }) => (name === 'nope' ? [] : [publishedName(1), publishedName(0)]),
       async *logs(image, logOptions) {
         calls.logs = [image, logOptions.layers];
         await work(options.onEvent, undefined);
+        if (image === 'silent') {
+          return;
+        }
         const timestamp = new Date(0);
         yield { layer: 1, timestamp, stream: 'stdout', message: 'Collecting \u001b[1mtorch' };
         yield { layer: 1, timestamp, stream: 'tsbuild', message: 'E_BUILD_FAILED: the step ended' };

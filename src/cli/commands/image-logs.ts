@@ -46,10 +46,19 @@ export default command({
     const layers = options.all ? null : (options.layers ?? 1);
     const module = await context.loadEngine();
     await withEngine(context, module, { quiet: true }, async ({ engine }) => {
+      let silent = true;
       for await (const entry of engine.logs(image, { layers })) {
+        silent = false;
         const { stream, message } = entry;
         const line = stream === 'tsbuild' ? `tsbuild: ${message}` : message;
         context.stdout.write(options.json ? `${terminalJson(entry)}\n` : `${neutralise(line)}\n`);
+      }
+      if (silent) {
+        context.stderr.write(
+          layers === null
+            ? 'the steps of this image said nothing\n'
+            : `the newest ${layers === 1 ? 'layer' : `${layers} layers`} said nothing; --all shows what the others said\n`,
+        );
       }
     });
     return 0;

@@ -1,4 +1,5 @@
-import { parseImageName } from '../../frontend/fluent/image-name.ts';
+import { UsageError } from '../../errors.ts';
+import { formatImageName, parseImageName } from '../../frontend/fluent/image-name.ts';
 import { command } from '../command.ts';
 import { flag } from '../option.ts';
 import { formatAge } from '../quantity.ts';
@@ -34,6 +35,12 @@ export default command({
     const names = await withEngine(context, module, { quiet: true }, async ({ engine }) =>
       wanted === undefined ? await engine.publishedNames() : await engine.publishedHistory(wanted),
     );
+    if (wanted !== undefined && names.length === 0) {
+      throw new UsageError(`nothing was ever published as '${formatImageName(wanted)}'`, {
+        code: 'E_IMAGE_NOT_FOUND',
+        hint: '`tsbuild image names` lists the names; `tsbuild image list` those that were given with --tag',
+      });
+    }
     if (options.json) {
       context.stdout.write(`${terminalJson(names, 2)}\n`);
       return 0;

@@ -14,6 +14,21 @@ describe('image', () => {
     expect((await cli(['image', 'names', 'im-1'])).status).toBe(2);
   });
 
+  it('names says so when nothing was published under a name', async () => {
+    const { status, stdout, stderr } = await cli(['image', 'names', 'dev/nope']);
+    expect([status, stdout]).toEqual([2, '']);
+    expect(stderr).toContain("nothing was ever published as 'dev/nope:latest'");
+    expect(stderr).toContain('E_IMAGE_NOT_FOUND');
+  });
+
+  it('logs says so when the steps said nothing', async () => {
+    const one = await cli(['image', 'logs', 'silent']);
+    expect([one.status, one.stdout]).toEqual([0, '']);
+    expect(one.stderr).toBe('the newest layer said nothing; --all shows what the others said\n');
+    const all = await cli(['image', 'logs', '--all', 'silent']);
+    expect(all.stderr).toBe('the steps of this image said nothing\n');
+  });
+
   it('logs shows lines of the newest layers, harmless to terminals (C149)', async () => {
     const { status, stdout, calls } = await cli(['image', 'logs', 'im-1']);
     expect([status, stdout]).toEqual([0, 'Collecting torch\ntsbuild: E_BUILD_FAILED: the step ended\n']);
