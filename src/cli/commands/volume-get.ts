@@ -1,4 +1,5 @@
 import { posix, resolve } from 'node:path';
+import { UsageError } from '../../errors.ts';
 import { command } from '../command.ts';
 import { withEngine } from '../session.ts';
 import { ENVIRONMENT_OPTION, PROGRESS_OPTION, QUIET_OPTION } from '../shared-options.ts';
@@ -20,6 +21,12 @@ export default command({
   examples: [{ purpose: 'Fetch a result', command: 'tsbuild volume get results /run1/metrics.json' }],
   async run({ options, operands: [name = '', path = '', destination] }, context) {
     const { environment } = options;
+    if (destination === '-') {
+      throw new UsageError("'volume get' writes files, not standard output", {
+        code: 'E_USAGE',
+        hint: 'name a file; ./- is one of that name',
+      });
+    }
     const module = await context.loadEngine();
     const volume = module.Volume.fromName(name, environment === undefined ? {} : { environment });
     const target = destination ?? (posix.basename(path) || name);

@@ -75,6 +75,7 @@ describe('volume', () => {
     expect(listed.calls.objects).toEqual([['volume ls', 'Volume(v)', '/a']]);
     const put = await cli(['volume', 'put', 'v', 'file', '/to/'], { cwd: '/w' });
     expect(put.calls.objects).toEqual([['volume put', 'Volume(v)', '/w/file', '/to/']]);
+    expect((await cli(['volume', 'get', 'v', '/a/b', '-'])).stderr).toContain('not standard output');
     const got = await cli(['volume', 'get', 'v', '/a/b'], { cwd: '/w' });
     expect([got.stdout, got.calls.objects]).toEqual(['b\n', [['volume get', 'Volume(v)', '/a/b', '/w/b']]]);
     const removed = await cli(['volume', 'rm', 'v', '/a', '/b']);
