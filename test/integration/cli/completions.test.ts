@@ -39,7 +39,7 @@ describe('completion for bash', () => {
   it('offers commands, and the commands of a group', async () => {
     expect(await offered('')).toEqual(expect.arrayContaining(['build', 'image', 'help', '--version']));
     expect(await offered('pu')).toEqual(['push', 'pull']);
-    expect(await offered('image', '')).toEqual(['list', 'inspect', 'rm']);
+    expect(await offered('image', '')).toEqual(['list', 'inspect', 'logs', 'names', 'rm']);
     expect(await offered('help', 'doc')).toEqual(['doctor']);
   });
 
