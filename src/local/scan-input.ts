@@ -145,8 +145,15 @@ async function statOrMissing(input: LocalInput): Promise<BigStats | undefined> {
     if (input.mayBeMissing === true) {
       return undefined;
     }
-    const code = input.expects === 'directory' ? 'E_LOCAL_DIR_MISSING' : 'E_LOCAL_FILE_MISSING';
-    throw new DefinitionError(`there is nothing at '${input.hostPath}'`, { code, cause });
+    const [what, code] =
+      input.expects === 'directory'
+        ? (['directory', 'E_LOCAL_DIR_MISSING'] as const)
+        : (['file', 'E_LOCAL_FILE_MISSING'] as const);
+    throw new DefinitionError(`there is no ${what} '${input.hostPath}'`, {
+      code,
+      cause,
+      hint: 'relative paths are below the directory in which the command was started, not that of the definition',
+    });
   }
 }
 
