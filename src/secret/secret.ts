@@ -481,6 +481,7 @@ function present(
   if (value === undefined) {
     throw new DefinitionError(`${where}: the environment variable '${name}' is not set`, {
       code: 'E_ENVIRON_MISSING',
+      hint: `export ${name} before the command, or store it with \`tsbuild secret create\` for Secret.fromName()`,
     });
   }
   return value;

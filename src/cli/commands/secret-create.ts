@@ -90,7 +90,10 @@ async function collect(
       }
       const value = context.env[each];
       if (value === undefined) {
-        throw new UsageError(`the environment has no variable '${each}'`, { code: 'E_USAGE' });
+        throw new UsageError(`the environment has no variable '${each}'`, {
+          code: 'E_USAGE',
+          hint: `export ${each}, or write - and give ${each}=VALUE on standard input`,
+        });
       }
       return [each, value];
     });
