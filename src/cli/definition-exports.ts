@@ -258,7 +258,7 @@ function isImage(value: unknown, { Image }: ExportKinds): value is DefinedImage 
   return isA(value, Image);
 }
 
-function isA<T extends object>(value: unknown, of: { readonly prototype: T }): value is T {
+export function isA<T extends object>(value: unknown, of: { readonly prototype: T }): value is T {
   return value instanceof (of as unknown as new () => object);
 }
 

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { UsageError } from '../errors.ts';
 import { inRecipeDirectory } from '../frontend/fluent/recipe-directory.ts';
-import { DefinitionExports, type ExportKinds, functionsOf, SEPARATOR } from './definition-exports.ts';
+import { DefinitionExports, type ExportKinds, functionsOf, isA, SEPARATOR } from './definition-exports.ts';
 import type { DefinedFunction, DefinedImage } from './engine-api.ts';
 import { failed, importModule, whileDefinitionRuns } from './import-definition.ts';
 import type { GivenParam } from './param-values.ts';
@@ -74,13 +74,15 @@ export async function loadDefinition(name: DefinitionName, options: LoadOptions)
 }
 
 /**
- * The one thing that `tsbuild run` should run: what was named, or the only function that is exported or that exported apps have,
- * or the only image.
+ * The one thing that `tsbuild run` should run: what was named, or the image that is the default export, or the only function
+ * that is exported or that exported apps have, or the only image.
  *
  * @throws What {@link loadDefinition} throws. @throws {UsageError} `E_USAGE` where there are several.
  */
-export async function loadRunnable(name: DefinitionName, options: LoadOptions): Promise<Runnable> {
-  return await withModule(name, options, async (namespace, path) => {
+export async function loadRunnable(given: DefinitionName, options: LoadOptions): Promise<Runnable> {
+  return await withModule(given, options, async (namespace, path) => {
+    const isAboutImage = given.exports.length === 0 && isA(namespace.default, options.Image);
+    const name = isAboutImage ? { ...given, exports: ['default'] } : given;
     const functions = functionsOf(namespace, name.exports, options).map(([exportName, of]) => ({
       kind: 'function' as const,
       function: of,

@@ -24,7 +24,7 @@ export const QUIET_OPTION = flag({
 
 export const OFFLINE_OPTION = flag({
   long: 'offline',
-  summary: 'Fail instead of using the network',
+  summary: 'Fail instead of fetching; steps keep their network',
   detail:
     'Fails with `E_OFFLINE` where tsbuild itself would use the network, such as for a base image that is not in the store. Steps keep the network that they ask for.',
   environment: 'TSBUILD_OFFLINE',

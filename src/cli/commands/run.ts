@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { inspect, isDeepStrictEqual } from 'node:util';
-import { UsageError } from '../../errors.ts';
+import { StepError, UsageError } from '../../errors.ts';
 import { command } from '../command.ts';
 import type { EngineModule, RunOptions } from '../engine-api.ts';
 import { loadRunnable, looksLikeDefinition, parseDefinitionName } from '../load-definition.ts';
@@ -40,8 +40,8 @@ export default command({
     volume: list({
       long: 'volume',
       short: 'v',
-      valueName: 'NAME:PATH',
-      summary: 'Mount a volume',
+      valueName: 'NAME:PATH[:ro]',
+      summary: 'Mount a volume, made if it is missing',
       detail:
         'Mounts the volume NAME on the absolute path PATH of the container; `:ro` after it makes it read-only. A volume that is not there is made. What the command writes to it stays.',
       parse: parseVolume,
@@ -99,7 +99,7 @@ export default command({
     ...ENGINE_OPTIONS,
   },
   detail:
-    "Builds a definition's image if that is necessary, and runs a command in it: its entrypoint with what follows '--', or with its own command. What the command changes is thrown away. Ends with the command's status; 128 and the signal's number when a signal ended it. Of a definition that exports a function of an App, the function is called with what follows '--' as arguments (JSON, or texts), and its result is printed.",
+    "Builds a definition's image if that is necessary, and runs a command in it: its entrypoint with what follows '--', or with its own command. What the command changes is thrown away. Ends with the command's status; 128 and the signal's number when a signal ended it. Of a definition that exports a function of an App, alone or named after `::`, the function is called with what follows '--' as arguments (JSON, or texts), and its result is printed.",
   examples: [
     { purpose: 'Run the image of a definition', command: 'tsbuild run image.ts' },
     { purpose: 'Run another command in it', command: 'tsbuild run image.ts::web -- python3 --version' },
@@ -137,16 +137,20 @@ export default command({
     const definition = loaded === undefined ? {} : { definition: loaded.definition };
     if (loaded?.kind === 'function') {
       const values = module.callValues(loaded.function, { args: (rest ?? []).map(argument) });
+      let hasBeenShown = false;
       const returned = await withEngine(context, module, options, ({ engine, endProgress }) =>
         engine.callFunction(loaded.function, values, {
           ...runOptions,
           ...definition,
           onOutput: (stream, chunk) => {
+            hasBeenShown = true;
             endProgress();
             (stream === 'stdout' ? context.stdout : context.stderr).write(chunk);
           },
         }),
-      );
+      ).catch((error) => {
+        throw hasBeenShown && error instanceof StepError ? withoutOutput(error) : error;
+      });
       context.stdout.write(resultText(returned));
       return 0;
     }
@@ -164,6 +168,12 @@ export default command({
     return result.signal === undefined ? result.exitCode : 128 + signalNumber(result.signal);
   },
 });
+
+/** What the function printed stands on the terminal above the error already. */
+function withoutOutput(error: StepError): StepError {
+  const { message, code, hint, cause } = error;
+  return new StepError(message, { ...error, code, hint, cause, logTail: '' });
+}
 
 interface VolumeSpec {
   readonly name: string;

@@ -50,6 +50,9 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('apps on the command line', (
     const line = APP.split('\n').findIndex((text) => text.includes("'too small'")) + 1;
     expect(failed.stderr).toContain(`${bench.at('app.ts')}:${line}`);
 
+    // What it printed stands above the error and is not said again below it.
+    expect(failed.stderr.match(/^adding$/gm)).toHaveLength(1);
+
     // Node leaves blanks in the place of types, so that the place of an inline function is known too.
     const inline = await bench.run(['run', '--progress=plain', 'app.ts::inline', '--', 'way']);
     expect(inline.status).toBe(1);
@@ -60,6 +63,20 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('apps on the command line', (
     const which = await bench.run(['run', 'app.ts']);
     expect(which.status).toBe(2);
     expect(which.stderr).toContain('exports 2 functions: inline, remote');
+  });
+
+  test('an image that is the default export is what a file is about: its functions are called by name', async () => {
+    using bench = new Workbench();
+    bench.write({
+      'app.ts': APP.replace(
+        'export default app;',
+        "export default image.cmd(['/bin/sh', '-c', 'cat /name']);",
+      ),
+    });
+    const image = await bench.run(['run', '--progress=plain', 'app.ts']);
+    expect([image.status, image.stdout]).toEqual([0, 'in the image\n']);
+    const called = await bench.run(['run', '--progress=plain', 'app.ts::remote', '--', '1', '2']);
+    expect(JSON.parse(called.stdout)).toMatchObject({ sum: 3 });
   });
 
   test.skipIf(lacks('newuidmap')).each([
