@@ -1,7 +1,7 @@
 /** Which Python a base gets (B6 of the Image API). */
 import type { Settings } from '../../settings.ts';
 import { definitionError, describe } from './arguments.ts';
-import type { BuilderFacts } from './builder-version.ts';
+import { BUILDER_VERSIONS, type BuilderFacts } from './builder-version.ts';
 import type { Diagnostic } from './diagnostic.ts';
 
 const SHAPE = /^3(\.\d{1,2}){1,2}(rc\d*)?t?$/;
@@ -123,10 +123,13 @@ async function inferredPython(
 export function checkDebianPython(asked: string | undefined, facts: BuilderFacts, settings: Settings): void {
   const explicit = explicitPython(asked, settings);
   if (explicit !== undefined && explicit.version !== facts.debianPython) {
+    const [having] =
+      Object.entries(BUILDER_VERSIONS).find(([, each]) => each.debianPython === explicit.version) ?? [];
+    const older = having === undefined ? '' : `builder version ${having} for a Debian that has it, or `;
     throw definitionError(
       'E_PYTHON_VERSION_UNSUPPORTED',
       `Debian ${facts.debian} has Python ${facts.debianPython}, not ${explicit.version} (${explicit.from})`,
-      `use source: 'registry' for another Python, or addPython of Image.ubuntu() and Image.fromRegistry()`,
+      `use ${older}source: 'registry' for another Python, or addPython of Image.ubuntu() and Image.fromRegistry()`,
     );
   }
 }

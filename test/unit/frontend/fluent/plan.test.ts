@@ -75,6 +75,11 @@ describe('bases', () => {
   test('the archive has the Python of its suite only', async () => {
     const wrong = Image.debianSlim({ source: 'archive', pythonVersion: '3.12' });
     await expect(planOf(wrong)).rejects.toThrow(code('E_PYTHON_VERSION_UNSUPPORTED'));
+    const older = Image.debianSlim({ source: 'archive', pythonVersion: '3.11' });
+    await expect(planOf(older)).rejects.toMatchObject({
+      code: 'E_PYTHON_VERSION_UNSUPPORTED',
+      hint: expect.stringContaining('builder version 2025.06'),
+    });
     await expect(
       planOf(Image.debianSlim({ source: 'archive', pythonVersion: '3.13' })),
     ).resolves.toBeDefined();
