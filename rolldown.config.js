@@ -35,7 +35,7 @@ const compiled = {
   },
 };
 
-/** What `tsbuild` means in the containers of functions: one file that imports nothing but Node (ADR 14). */
+/** What `tsbuild` means in the containers of functions: one file that imports nothing but Node (ADR 15). */
 const recipe = {
   input: { recipe: 'src/recipe.ts' },
   platform: 'node',
