@@ -14,13 +14,20 @@ export function secretSources(environment: NodeJS.ProcessEnv, files: SecretFiles
   };
 }
 
-/** @throws {DefinitionError} `E_SECRET_VALUE` for a file that cannot be read or is too large. */
+/**
+ * Above the directory where the search begins, files of strangers are passed over: anybody may put a file into `/tmp`, which is
+ * above many projects.
+ *
+ * @throws {DefinitionError} `E_SECRET_VALUE` for a file that cannot be read or is too large.
+ */
 export const findDotenv: SecretSources['dotenv'] = async (start, filename) => {
-  const isFile = (await stat(start).catch(() => undefined))?.isFile() === true;
-  for (let directory = isFile ? dirname(start) : start; ; directory = dirname(directory)) {
+  const at = await stat(start).catch(() => undefined);
+  const beginning = at?.isFile() === true ? dirname(start) : start;
+  const trusted = new Set([0, process.getuid?.(), at?.uid]);
+  for (let directory = beginning; ; directory = dirname(directory)) {
     const path = join(directory, filename);
     const found = await stat(path).catch(() => undefined);
-    if (found?.isFile() === true) {
+    if (found?.isFile() === true && (directory === beginning || trusted.has(found.uid))) {
       if (found.size > MAX_SECRET_BYTES) {
         throw new DefinitionError(`'${path}' is too large for a file of variables`, {
           code: 'E_SECRET_VALUE',

@@ -2,6 +2,7 @@
 /** Secrets by name, from files and under a key, in real steps; and what is said when one ends up in a layer. */
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -14,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { findDotenv } from '../../src/engine/secret-sources.ts';
 import { Engine } from '../../src/engine.ts';
 import { Secret } from '../../src/secret/secret.ts';
 import type { BuildEvent } from '../../src/solver/event.ts';
@@ -221,6 +223,21 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('in steps', () => {
     expect(other?.diagnostics).toEqual([
       expect.objectContaining({ code: 'W_DOTENV_MISSING', layer: layer + 1 }),
     ]);
+  });
+
+  test('a file of variables that a stranger put above the project is passed over', async () => {
+    const project = join(dir, 'shared/project');
+    mkdirSync(project, { recursive: true });
+    const above = join(dir, 'shared/.env');
+    writeFileSync(above, 'TOKEN=theirs');
+    expect((await findDotenv(project, '.env'))?.path).toBe(above);
+    const stranger = 54_321;
+    chownSync(above, stranger, stranger);
+    expect((await findDotenv(project, '.env'))?.path).not.toBe(above);
+    // In the project itself, and where the project is that user's, it is what was asked for.
+    expect((await findDotenv(join(dir, 'shared'), '.env'))?.path).toBe(above);
+    chownSync(project, stranger, stranger);
+    expect((await findDotenv(project, '.env'))?.path).toBe(above);
   });
 
   test('a value that ends up in a layer is warned about, by the name of the file', async () => {
