@@ -4,8 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { SqliteCache } from '../../src/cache/sqlite-cache.ts';
-import { BlobSources } from '../../src/engine/blob-sources.ts';
+import { assembleParts } from '../../src/engine/assemble-parts.ts';
 import { DEFAULT_WISH } from '../../src/engine/build-images.ts';
 import { exportCaches } from '../../src/engine/cache-export.ts';
 import { importCaches } from '../../src/engine/cache-import.ts';
@@ -13,22 +12,15 @@ import type { CacheSource, CacheTarget } from '../../src/engine/cache-options.ts
 import { Dockerfiles } from '../../src/engine/dockerfiles.ts';
 import { BuildInputs } from '../../src/engine/local-inputs.ts';
 import { makeOps } from '../../src/engine/make-ops.ts';
-import type { EngineParts } from '../../src/engine/parts.ts';
-import { Registries } from '../../src/engine/registries.ts';
-import { SecretFiles } from '../../src/engine/secret-files.ts';
-import { secretSources } from '../../src/engine/secret-sources.ts';
 import { Store } from '../../src/engine/store.ts';
-import { Volumes } from '../../src/engine/volumes.ts';
+import { WorkerOnDemand } from '../../src/engine/worker-on-demand.ts';
 import { inputName, type LocalInput } from '../../src/frontend/fluent/local-input.ts';
 import { type Action, ROOT_OWNER } from '../../src/graph/action.ts';
 import { firstOutput, type Vertex, vertex } from '../../src/graph/vertex.ts';
-import { LayerStore } from '../../src/layer/layer-store.ts';
 import { hostPlatform } from '../../src/oci/platform.ts';
 import { readSettings } from '../../src/settings.ts';
 import type { BuildEvent } from '../../src/solver/event.ts';
 import { solve } from '../../src/solver/solve.ts';
-import { startWorker } from '../../src/worker/client.ts';
-import type { Worker } from '../../src/worker/protocol.ts';
 import { busyboxPath } from '../support/busybox.ts';
 import { TestRegistry } from '../support/registry.ts';
 import { lacks } from '../support/requires.ts';
@@ -108,60 +100,28 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('a graph of two stages', () =
     const store = Store.open(join(directory, name), Date.now);
     const onEvent = (event: BuildEvent) => events.push(event);
     const { signal } = new AbortController();
-    let started: Promise<Worker> | undefined;
-    const worker = () => {
-      started ??= startWorker({
-        storeDir: store.dir,
-        idMode: 'auto',
-        snapshotter: 'auto',
-        hostTrust: { proxies: {}, mirrors: {} },
-        signal,
-      });
-      return started;
-    };
-    const secrets = new SecretFiles({ storeDir: store.dir, environment: 'main', now: Date.now });
-    const sources = secretSources(environment, secrets);
-    const registries = new Registries({
-      secretSources: sources,
-      mirrors: [],
-      offline: false,
-      environment,
-      onWarning: () => undefined,
-    });
-    const layers = new LayerStore({
-      scratchFile: (file) => store.scratchFile(file),
-      records: store.layers,
-      blobs: store.blobs,
-      worker,
-      fetcher: new BlobSources(store.blobs, registries),
-    });
-    const cache = new SqliteCache({
-      meta: store.meta,
-      layers: store.layers,
+    const settings = readSettings(environment);
+    const worker = new WorkerOnDemand({
       storeDir: store.dir,
-      layerDigest: async (layer) => (await (await worker()).call('treeDigest', { layer }, { signal })).digest,
-      readsDigest: async (layers, reads) =>
-        (await (await worker()).call('readsDigest', { layers, reads }, { signal })).digest,
-    });
-    const parts: EngineParts = {
-      store,
-      layers,
-      cache,
-      registries,
-      secrets,
-      secretSources: sources,
-      volumes: new Volumes({ storeDir: store.dir, environment: 'main', worker, signal: undefined }),
-      settings: readSettings(environment, undefined, undefined),
       environment,
+      settings,
+      hostCa: 'never',
+      signal,
+    });
+    const parts = assembleParts({
+      store,
+      settings,
+      environment,
+      worker: () => worker.get(),
       jobs: 2,
-      worker,
       onEvent,
       now: Date.now,
-    };
+      signal,
+    });
     open.push({
       async [Symbol.asyncDispose]() {
-        await (await started)?.close();
-        await registries.close();
+        await worker.close();
+        await parts.registries.close();
         store.close();
       },
     });
@@ -180,7 +140,7 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('a graph of two stages', () =
         inputs.add(SHELL);
         const { solved, known } = await solve([tip], {
           ops: makeOps(parts, [], inputs, dockerfiles.openSources, dockerfiles.given),
-          cache,
+          cache: parts.cache,
           jobs: 2,
           signal,
           onEvent,
@@ -196,7 +156,7 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('a graph of two stages', () =
           to,
           context,
         );
-        const blobs = await layers.describeBlobs(stack, DEFAULT_WISH, context);
+        const blobs = await parts.layers.describeBlobs(stack, DEFAULT_WISH, context);
         const labels = new Map(known.map(({ vertex: each }) => [each.digest, each.label]));
         return {
           ran: events.flatMap((event) =>
