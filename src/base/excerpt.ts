@@ -1,6 +1,5 @@
 /** The user's own lines around a culprit, with a caret under it. */
-import { maskUrlCredentials } from '../../base/redact.ts';
-import type { Location } from './instruction.ts';
+import { maskUrlCredentials } from './redact.ts';
 
 /** More lines of a long instruction than this help nobody. */
 const MOST_LINES = 7;
@@ -10,20 +9,25 @@ const WIDEST = 120;
 /**
  * One line before, the culprit's, one after, with their numbers.
  *
- * @param column - From 1, on the first line of `location`. Without it nothing is pointed at.
+ * @param range - Both from 1.
+ * @param column - From 1, on the first line of `range`. Without it nothing is pointed at.
  */
-export function showLines(lines: readonly string[], location: Location, column?: number): string {
-  const first = Math.max(1, location.startLine - 1);
-  const last = Math.min(lines.length, location.endLine + 1, first + MOST_LINES - 1);
+export function showLines(
+  lines: readonly string[],
+  range: { readonly startLine: number; readonly endLine: number },
+  column?: number,
+): string {
+  const first = Math.max(1, range.startLine - 1);
+  const last = Math.min(lines.length, range.endLine + 1, first + MOST_LINES - 1);
   const width = String(last).length;
   // Without a window all lines begin at their first column, so that they stay aligned.
   const from = Math.max(0, (column ?? 1) - WIDEST + 20);
   const shown: string[] = [];
   for (let number = first; number <= last; number += 1) {
     const line = maskUrlCredentials(lines[number - 1] ?? '');
-    const inside = number >= location.startLine && number <= location.endLine;
+    const inside = number >= range.startLine && number <= range.endLine;
     shown.push(`${inside ? '>' : ' '} ${String(number).padStart(width)} | ${part(line, from)}`.trimEnd());
-    if (number === location.startLine && column !== undefined) {
+    if (number === range.startLine && column !== undefined) {
       // What is left of the caret is as wide as it was printed.
       const left = part(line.slice(0, column - 1), from);
       shown.push(`  ${' '.repeat(width)} | ${' '.repeat(left.length)}^`);

@@ -1,7 +1,8 @@
 /** What a Dockerfile says of itself: violations of the build checks, what a target takes, the stages. Nothing is built. */
+
+import { showLines } from '../base/excerpt.ts';
 import { DefinitionError } from '../errors.ts';
 import { CHECKS, checkUrl } from '../frontend/dockerfile/check-rules.ts';
-import { showLines } from '../frontend/dockerfile/excerpt.ts';
 import type { Dockerfile, Finding, Location } from '../frontend/dockerfile/instruction.ts';
 import type { OutlineFacts } from '../frontend/dockerfile/outline.ts';
 import { parseDockerfile } from '../frontend/dockerfile/parse.ts';

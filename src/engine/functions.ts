@@ -1,5 +1,6 @@
 /** The functions of one build or call, on their way into containers, and what they say when they fail. */
 import { readFileSync } from 'node:fs';
+import { showLines } from '../base/excerpt.ts';
 import { InternalError, StepError } from '../errors.ts';
 import type { CalledFunction } from '../frontend/fluent/to-graph.ts';
 import type { CallValues, FunctionReader } from '../local/read-function.ts';
@@ -48,7 +49,6 @@ export async function wireFunction(
 
 const JAVASCRIPT_FRAME = /^\s+at (?:.*\()?(?:file:\/\/)?(\/[^\s()]+):(\d+):\d+\)?$/;
 const PYTHON_FRAME = /^ {2}File "(\/[^"]+)", line (\d+)/;
-const LINES_AROUND = 2;
 
 /** Adds the user's own line where the stack leads to one. The container wrote the stack; no other file of this machine is read. */
 export function locateFailure(error: StepError, reader: Pick<FunctionReader, 'isSource'>): StepError {
@@ -83,7 +83,7 @@ export function locateFailure(error: StepError, reader: Pick<FunctionReader, 'is
   return error;
 }
 
-/** Lines around, numbered; undefined where this machine has no such file. */
+/** Its lines with those around; undefined where this machine has no such line any more. */
 function excerptOf(file: string, line: number): string | undefined {
   let lines: string[];
   try {
@@ -91,16 +91,5 @@ function excerptOf(file: string, line: number): string | undefined {
   } catch {
     return undefined;
   }
-  if (lines[line - 1] === undefined) {
-    return undefined;
-  }
-  const from = Math.max(1, line - LINES_AROUND);
-  const shown = lines.slice(from - 1, line + LINES_AROUND);
-  const width = String(from + shown.length - 1).length;
-  return shown
-    .map((text, index) => {
-      const number = from + index;
-      return `${number === line ? '>' : ' '} ${String(number).padStart(width)} | ${text}`;
-    })
-    .join('\n');
+  return line < 1 || line > lines.length ? undefined : showLines(lines, { startLine: line, endLine: line });
 }

@@ -1,7 +1,8 @@
 /** Errors of a Dockerfile, first without and then with their place in the text. */
+
+import { showLines } from '../../base/excerpt.ts';
 import type { ErrorCode } from '../../error-codes.ts';
 import { DefinitionError, RemoteError } from '../../errors.ts';
-import { showLines } from './excerpt.ts';
 import type { Location } from './instruction.ts';
 
 /** A text and what to call it. */

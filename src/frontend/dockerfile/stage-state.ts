@@ -1,12 +1,12 @@
 /** One stage while it is converted: its configuration, its variables, its history, and the vertex it has come to. */
 
 import { posix } from 'node:path';
+import { showLines } from '../../base/excerpt.ts';
 import { maskUrlCredentials } from '../../base/redact.ts';
 import { type Edge, firstOutput, type Operation, type Vertex, vertex } from '../../graph/vertex.ts';
 import type { ContainerConfig, HistoryEntry, ImageConfig } from '../../oci/image-config.ts';
 import { formatPlatform, type Platform } from '../../oci/platform.ts';
 import type { DockerfileText } from './definition-place.ts';
-import { showLines } from './excerpt.ts';
 import type { StageInstruction } from './instruction.ts';
 import type { StageCommand, StageNode } from './stage-graph.ts';
 

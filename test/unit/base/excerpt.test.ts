@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { showLines } from '../../../../src/frontend/dockerfile/excerpt.ts';
+import { showLines } from '../../../src/base/excerpt.ts';
 
 const lines = Array.from({ length: 12 }, (_, index) => `line ${index + 1}`);
 
