@@ -11,6 +11,7 @@ import { packagePath } from './native/package-path.ts';
 import { providePatternFileReader } from './patterns/file-pattern-matcher.ts';
 import { provideSecretStore } from './secret/secret-store.ts';
 
+export type { LocalPath } from './base/local-path.ts';
 export type {
   CreateObjectOptions,
   DeleteObjectOptions,
@@ -73,7 +74,6 @@ export type { FunctionCallOptions } from './frontend/fluent/image-engine.ts';
 export type { ImageImports } from './frontend/fluent/image-imports.ts';
 export type { BuildLogEntry, FetchLogsOptions, ImageLogs } from './frontend/fluent/image-logs.ts';
 export type { PipOptions, UvPipOptions } from './frontend/fluent/install-layers.ts';
-export type { LocalPath } from './frontend/fluent/local-path.ts';
 export { Mount } from './frontend/fluent/mount.ts';
 export type { PyprojectOptions } from './frontend/fluent/pip-from-pyproject.ts';
 export type { PrivateReposOptions } from './frontend/fluent/pip-private-repos.ts';

@@ -44,3 +44,11 @@ function homeDirectory(method: string, name: string): string {
 export function pathText(path: LocalPath): string {
   return path instanceof URL ? (path.pathname.split('/').at(-1) ?? '') : path;
 }
+
+/** Directories of PYTHONPATH, absolute. Python takes an empty entry for the working directory, and so do we. */
+export function pythonPath(): string[] {
+  const entries = process.env.PYTHONPATH;
+  return entries === undefined || entries === ''
+    ? []
+    : entries.split(':').map((entry) => resolve(process.cwd(), entry));
+}

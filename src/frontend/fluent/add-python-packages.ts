@@ -1,11 +1,11 @@
 /** Installs Python packages that lie on this machine: wheels, source archives, projects, plain packages (A2.9 of the Image API). */
 import { basename } from 'node:path';
+import { absoluteLocalPath, type LocalPath, pathText } from '../../base/local-path.ts';
 import { describeFilter, type IgnoreSpec, inputFilter } from '../../patterns/ignore-spec.ts';
 import { definitionError, describe, knownOptions, splitOptions } from './arguments.ts';
 import { extraOptionsText, run } from './install-layers.ts';
 import { type LayerDefinition, label, type RunStep } from './layer-definition.ts';
 import type { LocalInput, ScannedFiles } from './local-input.ts';
-import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { quoteLiteral } from './quote.ts';
 import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
 

@@ -1,4 +1,6 @@
 /** Definitions of the first layer, for the factories that need no registry, and what all of them share (A1 of the Image API). */
+
+import { absoluteLocalPath, type LocalPath, pathText } from '../../base/local-path.ts';
 import {
   booleanOption,
   choiceOption,
@@ -10,7 +12,6 @@ import {
 } from './arguments.ts';
 import { type BuilderVersion, parseBuilderVersion } from './builder-version.ts';
 import { type Base, type LayerDefinition, label, type PlatformName } from './layer-definition.ts';
-import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { parsePythonVersion } from './python-version.ts';
 import { byCodePoint } from './requirement-tokens.ts';
 import { NO_STEP_OPTIONS, recipeOf } from './step-options.ts';

@@ -1,6 +1,7 @@
 /** Definitions from Dockerfiles: `fromDockerfile` and `dockerfileCommands` (A1.7 and A2.16 of the Image API). */
 import { basename, posix } from 'node:path';
 import type { Json } from '../../base/canonical-json.ts';
+import { absoluteLocalPath, type LocalPath, pathText } from '../../base/local-path.ts';
 import type { DeviceRequest, Ulimit } from '../../graph/action.ts';
 import type { IgnoreSyntax } from '../../patterns/file-pattern-matcher.ts';
 import { describeFilter, type IgnoreSpec, ignoreSyntax, inputFilter } from '../../patterns/ignore-spec.ts';
@@ -30,7 +31,6 @@ import {
 } from './arguments.ts';
 import { baseLayer, FACTORY_OPTIONS, type FactoryOptions } from './base-definitions.ts';
 import { type DockerfileStep, type LayerDefinition, label } from './layer-definition.ts';
-import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { describeMount, Mount } from './mount.ts';
 import { addPythonSteps, parseAddPython } from './standalone-python.ts';
 import { NO_STEP_OPTIONS, recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';

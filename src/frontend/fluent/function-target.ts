@@ -1,5 +1,6 @@
 /** What a build function or an app's function is: where its source comes from (B12 of the Image API). */
 
+import { absoluteLocalPath, type LocalPath, pathText } from '../../base/local-path.ts';
 import {
   definitionError,
   isPlainObject,
@@ -9,7 +10,6 @@ import {
   stringArray,
 } from './arguments.ts';
 import { analyseFunction, type FunctionText } from './javascript-captures.ts';
-import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 
 /** A function of this program, sent as text: everything that it needs is in it, or in `globals`. */
 // biome-ignore lint/suspicious/noExplicitAny: whatever parameters it has.

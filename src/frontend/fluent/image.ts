@@ -1,5 +1,6 @@
 /** The Image API: immutable descriptions of images, made by a factory and extended by methods (A0 to A3). */
 import { canonicalJson } from '../../base/canonical-json.ts';
+import { absoluteLocalPath, type LocalPath } from '../../base/local-path.ts';
 import { sha256Hex } from '../../base/sha256.ts';
 import { type AddPythonPackagesOptions, addPythonPackages } from './add-python-packages.ts';
 import {
@@ -33,7 +34,6 @@ import { parseImageName } from './image-name.ts';
 import * as installs from './install-layers.ts';
 import type { LayerDefinition, PendingMount } from './layer-definition.ts';
 import * as locals from './local-layers.ts';
-import { absoluteLocalPath, type LocalPath } from './local-path.ts';
 import * as micromamba from './micromamba-layers.ts';
 import { type PyprojectOptions, pipInstallFromPyproject } from './pip-from-pyproject.ts';
 import { type PrivateReposOptions, pipInstallPrivateRepos } from './pip-private-repos.ts';

@@ -1,5 +1,6 @@
 /** Definitions of the layers that install packages by name or requirement file (A2.1, A2.2, A2.5, A2.6, A2.10, A2.11). */
 import { basename } from 'node:path';
+import { absoluteLocalPath, type LocalPath, pathText } from '../../base/local-path.ts';
 import type { ToolSupport } from '../../graph/action.ts';
 import {
   booleanOption,
@@ -20,7 +21,6 @@ import {
   type Step,
 } from './layer-definition.ts';
 import type { LocalInput } from './local-input.ts';
-import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { quoteExpanding, variablesIn } from './quote.ts';
 import { classifyRequirements, nestedRequirementLines } from './requirement-tokens.ts';
 import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';

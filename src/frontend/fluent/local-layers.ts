@@ -1,6 +1,7 @@
 /** Definitions of local files: layers and pending mounts (A2.14, A2.15 of the Image API). */
 import { basename, isAbsolute, posix } from 'node:path';
 import type { Json } from '../../base/canonical-json.ts';
+import { absoluteLocalPath, type LocalPath, pathText } from '../../base/local-path.ts';
 import { normalPath } from '../../base/normal-path.ts';
 import type { IgnoreSyntax } from '../../patterns/file-pattern-matcher.ts';
 import {
@@ -15,7 +16,6 @@ import { booleanOption, definitionError, type Options, placedOrNamed, requiredSt
 import { copyWords } from './copy-file-step.ts';
 import { type LayerDefinition, label, type PendingMount } from './layer-definition.ts';
 import type { LocalInput } from './local-input.ts';
-import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { NO_STEP_OPTIONS, recipeOf } from './step-options.ts';
 
 export interface AddLocalFileOptions {

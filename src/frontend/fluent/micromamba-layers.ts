@@ -1,11 +1,11 @@
 /** Conda's packages by micromamba: the base that has it, and the layers that install with it (A1.3, A2.12 of the Image API). */
 import { basename } from 'node:path';
+import { absoluteLocalPath, type LocalPath, pathText } from '../../base/local-path.ts';
 import { flattenStrings, knownOptions, splitOptions, stringArray } from './arguments.ts';
 import { baseLayer, FACTORY_OPTIONS, type FactoryOptions } from './base-definitions.ts';
 import { copyFileStep, fileInput } from './copy-file-step.ts';
 import { run } from './install-layers.ts';
 import { type CopyLocalStep, type LayerDefinition, label, type Step } from './layer-definition.ts';
-import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { parsePythonVersion } from './python-version.ts';
 import { quoteExpanding, quoteLiteral } from './quote.ts';
 import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';

@@ -1,6 +1,7 @@
 /** Trees that are put together from local files, as build contexts (A4.3 of the Image API). */
 import { basename, posix } from 'node:path';
 import type { Json } from '../../base/canonical-json.ts';
+import { absoluteLocalPath, type LocalPath } from '../../base/local-path.ts';
 import type { IgnoreSyntax } from '../../patterns/file-pattern-matcher.ts';
 import {
   conditionFilter,
@@ -12,7 +13,6 @@ import {
 } from '../../patterns/ignore-spec.ts';
 import type { ContextPart } from '../dockerfile/context-input.ts';
 import { booleanOption, definitionError, knownOptions, type Options, requiredString } from './arguments.ts';
-import { absoluteLocalPath, type LocalPath } from './local-path.ts';
 
 export interface MountFileOptions {
   /** Where it is in the mount; relative ones begin at `/`. Part of the key. @defaultValue `/` and the name of the file */

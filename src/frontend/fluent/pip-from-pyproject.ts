@@ -1,10 +1,10 @@
 /** Installs what a pyproject.toml depends on, with pip (A2.3 of the Image API). */
 import { basename } from 'node:path';
+import { absoluteLocalPath, type LocalPath, pathText } from '../../base/local-path.ts';
 import { placedOrNamed, stringArray } from './arguments.ts';
 import { fileInput } from './copy-file-step.ts';
 import { PIP_OPTIONS, type PipOptions, pipFlags, run } from './install-layers.ts';
 import { type LayerDefinition, label } from './layer-definition.ts';
-import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { projectRequirements, readPyproject } from './pyproject.ts';
 import { quoteExpanding } from './quote.ts';
 import { recipeOf, stepOptions } from './step-options.ts';

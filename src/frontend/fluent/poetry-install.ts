@@ -1,5 +1,6 @@
 /** Installs what a project of Poetry depends on, into the image's own Python (A2.8 of the Image API). */
 import { basename, dirname, join } from 'node:path';
+import { absoluteLocalPath, type LocalPath, pathText } from '../../base/local-path.ts';
 import {
   booleanOption,
   definitionError,
@@ -11,7 +12,6 @@ import {
 import { copyFileStep, fileInput } from './copy-file-step.ts';
 import { run } from './install-layers.ts';
 import { type LayerDefinition, label } from './layer-definition.ts';
-import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { quoteLiteral } from './quote.ts';
 import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
 

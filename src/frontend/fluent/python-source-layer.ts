@@ -1,5 +1,6 @@
 /** Definitions of Python modules of the user's: `addLocalPythonSource` (A2.14 of the Image API). */
 import type { Json } from '../../base/canonical-json.ts';
+import { absoluteLocalPath, type LocalPath, pythonPath } from '../../base/local-path.ts';
 import type { IgnoreSyntax } from '../../patterns/file-pattern-matcher.ts';
 import { describeFilter, type IgnoreSpec, ignoreSyntax, inputFilter } from '../../patterns/ignore-spec.ts';
 import { notPythonSource } from '../../patterns/python-files.ts';
@@ -7,7 +8,6 @@ import { booleanOption, definitionError, flattenStrings, knownOptions, splitOpti
 import { type ConfigStep, label } from './layer-definition.ts';
 import type { LocalInput } from './local-input.ts';
 import type { Added } from './local-layers.ts';
-import { absoluteLocalPath, type LocalPath, pythonPath } from './local-path.ts';
 import { recipeDirectory } from './recipe-directory.ts';
 import { NO_STEP_OPTIONS, recipeOf } from './step-options.ts';
 

@@ -1,10 +1,10 @@
 /** Options that every layer method has (A0.5 of the Image API). */
 import type { Json } from '../../base/canonical-json.ts';
+import { pathText } from '../../base/local-path.ts';
 import type { GpuRequest } from '../../graph/action.ts';
 import { Secret, stringEntries } from '../../secret/secret.ts';
 import { booleanOption, definitionError, isPlainObject, type Options } from './arguments.ts';
 import { gpuRequests, NO_GPU } from './gpu-request.ts';
-import { pathText } from './local-path.ts';
 import { Volume } from './volume.ts';
 
 export interface StepOptions {

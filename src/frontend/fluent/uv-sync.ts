@@ -1,5 +1,6 @@
 /** Installs what a project of uv depends on, into a virtual environment of its own (A2.7 of the Image API). */
 import { basename, join } from 'node:path';
+import { absoluteLocalPath, type LocalPath, pathText } from '../../base/local-path.ts';
 import {
   booleanOption,
   definitionError,
@@ -11,7 +12,6 @@ import {
 import { copyFileStep, fileInput } from './copy-file-step.ts';
 import { copyUvStep, extraOptionsText, run } from './install-layers.ts';
 import { type LayerDefinition, label } from './layer-definition.ts';
-import { absoluteLocalPath, type LocalPath, pathText } from './local-path.ts';
 import { isUvWorkspace, readPyproject } from './pyproject.ts';
 import { quoteLiteral } from './quote.ts';
 import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';

@@ -1,4 +1,6 @@
 /** Directories that outlive containers and builds, and are in no layer and no key (A4.2 of the Image API). */
+
+import { absoluteLocalPath, type LocalPath } from '../../base/local-path.ts';
 import { checkObjectName } from '../../base/object-name.ts';
 import {
   type CreateObjectOptions,
@@ -11,7 +13,6 @@ import {
   type StoredObject,
 } from '../../base/stored-objects.ts';
 import { booleanOption, definitionError, knownOptions, requiredString, stringOption } from './arguments.ts';
-import { absoluteLocalPath, type LocalPath } from './local-path.ts';
 import { volumeStore } from './volume-store.ts';
 
 /** Mount path to volume. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
-import { absoluteLocalPath } from '../../../../src/frontend/fluent/local-path.ts';
+import { absoluteLocalPath } from '../../../src/base/local-path.ts';
 
 const read = (path: unknown) => absoluteLocalPath('method', 'path', path);
 
