@@ -17,7 +17,7 @@ import type { NamedVolumes, VolumeUse } from '../volume/named-volumes.ts';
 import type { DeviceEdits } from './cdi.ts';
 import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
 import { layDesk, type ProgramDesk, readReport } from './program-desk.ts';
-import { HOSTNAME, type Outcome, runInSandbox, type SandboxMount } from './sandbox.ts';
+import { HOSTNAME, type Outcome, type Sandbox, type SandboxMount } from './sandbox.ts';
 import { forwardAgent } from './ssh-forward.ts';
 import { deviceMounts, stageDevices } from './stage-devices.ts';
 import { lookupUser } from './user.ts';
@@ -96,7 +96,7 @@ export interface Executor {
   readonly volumes: NamedVolumes;
   readonly memoryDir: string;
   readonly idMode: 'root' | 'multi' | 'single';
-  readonly pidNamespace: boolean;
+  readonly sandbox: Sandbox;
   /** Where devices are described. */
   readonly cdiDirs: readonly string[];
 }
@@ -111,7 +111,7 @@ const ALWAYS_MOUNTED: readonly Mountpoint[] = [
 let count = 0;
 
 /**
- * @throws {HostError} `E_SUBUID_MISSING`; {DefinitionError} `E_MOUNT_TARGET`; and what {@link runInSandbox} throws.
+ * @throws {HostError} `E_SUBUID_MISSING`; {DefinitionError} `E_MOUNT_TARGET`; and what {@link Sandbox.run} throws.
  */
 export async function runProgram(
   executor: Executor,
@@ -239,22 +239,19 @@ async function runMounted(
     const found = await place(executor, mount, cacheDirs, path, held, spec.signal);
     placed.push({ ...found, fixed });
   }
-  const outcome = await runInSandbox(
-    {
-      ...spec,
-      root,
-      env: [...env],
-      hostname,
-      uid: user.uid,
-      gid: user.gid,
-      groups:
-        executor.idMode === 'single'
-          ? undefined
-          : [...new Set([...user.groups, ...(spec.devices?.gids ?? [])])],
-      mounts: inOrder(placed, targets),
-    },
-    { launcher: executor.lent.launcher, pidNamespace: executor.pidNamespace },
-  );
+  const outcome = await executor.sandbox.run({
+    ...spec,
+    root,
+    env: [...env],
+    hostname,
+    uid: user.uid,
+    gid: user.gid,
+    groups:
+      executor.idMode === 'single'
+        ? undefined
+        : [...new Set([...user.groups, ...(spec.devices?.gids ?? [])])],
+    mounts: inOrder(placed, targets),
+  });
   spec.desk?.onReport(readReport(reportPath));
   return outcome;
 }

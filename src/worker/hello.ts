@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HostError, InternalError } from '../errors.ts';
+import { Bubblewrap } from '../executor/bubblewrap.ts';
 import { Lent } from '../executor/lent.ts';
 import { native } from '../native/addon.ts';
 import { fromNative } from '../native/error.ts';
@@ -45,23 +46,27 @@ export async function sayHello(
     mkdirSync(memoryDir);
     native().mountTmpfs(memoryDir, 0o700);
     const driver = await chooseDriver(params.snapshotter, snapshots, overlayXattrs, notes);
+    const lent = new Lent({
+      memoryDir,
+      launcherPath: environment.TSBUILD_STEP_LAUNCHER ?? '',
+      hostTrust: params.hostTrust,
+      singleId: idMode === 'single',
+    });
     const context: WorkerContext = {
       snapshots,
       driver,
       overlayXattrs,
       executor: {
-        lent: new Lent({
-          memoryDir,
-          launcherPath: environment.TSBUILD_STEP_LAUNCHER ?? '',
-          hostTrust: params.hostTrust,
-          singleId: idMode === 'single',
-        }),
+        lent,
         caches: new CacheMounts(params.storeDir),
         volumes: new NamedVolumes(params.storeDir),
         memoryDir,
         idMode,
         cdiDirs: params.cdiDirs,
-        pidNamespace: environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0',
+        sandbox: new Bubblewrap({
+          launcher: lent.launcher,
+          pidNamespace: environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0',
+        }),
       },
     };
     const result = { protocol: PROTOCOL_VERSION, pid: process.pid, idMode, snapshotter: driver.kind, notes };

@@ -1,9 +1,10 @@
 //! Pid 1 of a step's sandbox: becomes the step's user, starts its program, passes its output on, reaps orphans and says
 //! exactly how it ended. When it ends, the kernel kills whatever the step left running.
 //!
-//! What to run comes on descriptor 4, each string ended by a zero byte: uid, gid, supplementary groups (comma-separated;
-//! `keep` leaves them), `all` where another user than root keeps the capabilities, working directory, umask in octal,
-//! resource limits (`nofile=1024:2048`, comma-separated; -1 is none), number of arguments, the arguments, the environment.
+//! What to run comes on descriptor 4, each string ended by a zero byte: settings as `NAME=VALUE`, an empty string, the number of
+//! arguments, the arguments, the environment. The settings are `uid`, `gid`, `groups` (supplementary ones, comma-separated; left as they
+//! are without it), `capabilities` (`all` where another user than root keeps them), `cwd`, `umask` in octal, and `limits`
+//! (`nofile=1024:2048`, comma-separated; -1 is none).
 //! So neither arguments nor environment, which may be secret, show in the list of processes. The outcome is one line of
 //! JSON on descriptor 3:
 //! `{"exit":N}`, `{"signal":"SIGSEGV"}` or `{"failed":"exec","errno":"ENOENT","detail":"…"}`.
@@ -89,40 +90,55 @@ fn read_spec(fd: OwnedFd) -> io::Result<Spec> {
     }
     let mut strings =
         bytes.split(|byte| *byte == 0).map(|part| CString::new(part).expect("split at zero bytes"));
-    let mut text = || -> io::Result<String> {
-        strings.next().ok_or_else(bad)?.into_string().map_err(|_| bad())
+    let mut spec = Spec {
+        uid: 0,
+        gid: 0,
+        groups: None,
+        all_capabilities: false,
+        cwd: c"/".to_owned(),
+        umask: 0o022,
+        limits: Vec::new(),
+        argv: Vec::new(),
+        environment: Vec::new(),
     };
-    let uid = text()?.parse().map_err(|_| bad())?;
-    let gid = text()?.parse().map_err(|_| bad())?;
-    let groups = match text()?.as_str() {
-        "keep" => None,
-        "" => Some(Vec::new()),
-        list => Some(list.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?),
-    };
-    let all_capabilities = text()? == "all";
-    let cwd = CString::new(text()?).map_err(|_| bad())?;
-    let umask = u32::from_str_radix(&text()?, 8).map_err(|_| bad())?;
-    let limits = text()?
-        .split(',')
-        .filter(|part| !part.is_empty())
-        .map(|part| read_limit(part).ok_or_else(bad))
-        .collect::<Result<_, _>>()?;
-    let count: usize = text()?.parse().map_err(|_| bad())?;
-    let argv: Vec<_> = strings.by_ref().take(count).collect();
-    if argv.is_empty() || argv.len() != count {
+    loop {
+        let setting = strings.next().ok_or_else(bad)?.into_string().map_err(|_| bad())?;
+        if setting.is_empty() {
+            break;
+        }
+        let (name, value) = setting.split_once('=').ok_or_else(bad)?;
+        spec.set(name, value).ok_or_else(bad)?;
+    }
+    let count = strings.next().ok_or_else(bad)?.into_string().map_err(|_| bad())?;
+    let count: usize = count.parse().map_err(|_| bad())?;
+    spec.argv = strings.by_ref().take(count).collect();
+    if spec.argv.is_empty() || spec.argv.len() != count {
         return Err(bad());
     }
-    Ok(Spec {
-        uid,
-        gid,
-        groups,
-        all_capabilities,
-        cwd,
-        umask,
-        limits,
-        argv,
-        environment: strings.collect(),
-    })
+    spec.environment = strings.collect();
+    Ok(spec)
+}
+
+impl Spec {
+    fn set(&mut self, name: &str, value: &str) -> Option<()> {
+        match name {
+            "uid" => self.uid = value.parse().ok()?,
+            "gid" => self.gid = value.parse().ok()?,
+            "groups" => {
+                self.groups = Some(listed(value).map(str::parse).collect::<Result<_, _>>().ok()?)
+            }
+            "capabilities" => self.all_capabilities = value == "all",
+            "cwd" => self.cwd = CString::new(value).ok()?,
+            "umask" => self.umask = u32::from_str_radix(value, 8).ok()?,
+            "limits" => self.limits = listed(value).map(read_limit).collect::<Option<_>>()?,
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').filter(|part| !part.is_empty())
 }
 
 fn read_limit(part: &str) -> Option<Limit> {

@@ -1,0 +1,102 @@
+/** The sandbox that bubblewrap makes. It can neither map ids nor mount overlays: the worker lives where that is done. */
+import { HostError } from '../errors.ts';
+import { DEFAULT_CAPABILITIES } from './capabilities.ts';
+import type { Outcome, Sandbox, SandboxMount, SandboxOptions, SandboxSpec } from './sandbox.ts';
+import { INFO_FD, runStepProcess } from './step-process.ts';
+import { COVERED, hostDevices, maskedPaths, readOnlyPaths } from './system-paths.ts';
+
+export class Bubblewrap implements Sandbox {
+  readonly kind = 'bubblewrap';
+  readonly #options: SandboxOptions;
+
+  constructor(options: SandboxOptions) {
+    this.#options = options;
+  }
+
+  async run(spec: SandboxSpec): Promise<Outcome> {
+    return await runStepProcess(spec, {
+      argv: ['bwrap', ...bubblewrapArguments(spec, this.#options)],
+      childPid: (info) => {
+        const pid = /"child-pid":\s*(\d+)/.exec(info)?.[1];
+        return pid === undefined ? undefined : Number(pid);
+      },
+      missing: (cause) =>
+        new HostError(`cannot start bubblewrap: ${cause.message}`, {
+          code: 'E_SANDBOX_MISSING',
+          errno: (cause as NodeJS.ErrnoException).code,
+          cause,
+          hint: 'sudo apt-get install bubblewrap',
+        }),
+      failed: (complaint) =>
+        new HostError(`bubblewrap failed: ${complaint}`, {
+          code: 'E_SANDBOX_MISSING',
+          hint: '`tsbuild doctor` tries what the sandbox needs, and says how to mend it',
+        }),
+    });
+  }
+}
+
+function bubblewrapArguments(spec: SandboxSpec, options: SandboxOptions): string[] {
+  const words = ['--bind', spec.root, '/', ...systemArguments(spec, options)];
+  words.push(...spec.mounts.flatMap(mountArguments));
+  words.push('--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', spec.hostname);
+  if (spec.network === 'none') {
+    words.push('--unshare-net');
+  }
+  words.push('--die-with-parent', '--new-session');
+  // Told nothing about them, it leaves root all that it has.
+  if (spec.insecure !== true) {
+    words.push(
+      '--cap-drop',
+      'ALL',
+      ...DEFAULT_CAPABILITIES.flatMap((capability) => ['--cap-add', capability]),
+    );
+  }
+  words.push('--json-status-fd', String(INFO_FD), '--', options.launcher, 'step');
+  return words;
+}
+
+function systemArguments(spec: SandboxSpec, { pidNamespace }: SandboxOptions): string[] {
+  const insecure = spec.insecure === true;
+  const bind = insecure ? '--bind' : '--ro-bind';
+  const words = pidNamespace ? ['--unshare-pid', '--as-pid-1', '--proc', '/proc'] : [bind, '/proc', '/proc'];
+  if (insecure && pidNamespace) {
+    words.push(...COVERED.flatMap((path) => ['--bind-try', path, path]));
+  }
+  words.push('--dev', '/dev');
+  if (spec.shmSizeBytes === undefined) {
+    // As bubblewrap makes it, only root may write there.
+    words.push('--chmod', '1777', '/dev/shm');
+  } else {
+    words.push('--perms', '1777', '--size', String(spec.shmSizeBytes), '--tmpfs', '/dev/shm');
+  }
+  words.push(bind, '/sys', '/sys', ...(insecure ? deviceArguments() : maskArguments()));
+  return words;
+}
+
+function mountArguments(mount: SandboxMount): string[] {
+  switch (mount.kind) {
+    case 'tmpfs': {
+      const size = mount.sizeBytes === undefined ? [] : ['--size', String(mount.sizeBytes)];
+      return ['--perms', '1777', ...size, '--tmpfs', mount.target];
+    }
+    case 'bind':
+      return [mount.readOnly ? '--ro-bind' : '--bind', mount.source ?? '', mount.target];
+    case 'device':
+      return ['--dev-bind', mount.source ?? '', mount.target];
+  }
+}
+
+/** Those that bubblewrap makes read-only by itself (irq, bus, sysrq-trigger) are not repeated. */
+function maskArguments(): string[] {
+  return [
+    ...maskedPaths().flatMap(({ path, kind }) =>
+      kind === 'directory' ? ['--tmpfs', path, '--remount-ro', path] : ['--ro-bind', '/dev/null', path],
+    ),
+    ...readOnlyPaths().flatMap((path) => ['--ro-bind', path, path]),
+  ];
+}
+
+function deviceArguments(): string[] {
+  return hostDevices().flatMap((path) => ['--dev-bind-try', path, path]);
+}

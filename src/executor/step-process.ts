@@ -1,0 +1,214 @@
+/**
+ * Our side of `step.rs`: what it is told, how its output is taken, how it is ended, and what it says of the end. The same for every
+ * program that makes the sandbox around it.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Readable, Writable } from 'node:stream';
+import { DefinitionError, type HostError, InternalError } from '../errors.ts';
+import type { Outcome, SandboxSpec } from './sandbox.ts';
+
+/** The program that makes the sandbox and starts `LAUNCHER step` in it, with descriptors 3 and 4 as they are. */
+export interface SandboxProgram {
+  readonly argv: readonly [program: string, ...args: string[]];
+  /** Pid 1 of the sandbox, from what the program wrote to {@link INFO_FD}. Undefined as long as it has not said. */
+  childPid(info: string): number | undefined;
+  /** It could not be started. */
+  missing(cause: Error): HostError;
+  /** It ended without a word of the step's end. */
+  failed(complaint: string): HostError;
+}
+
+const STATUS_FD = 3;
+const SPEC_FD = 4;
+/** Where the program says what it has started. */
+export const INFO_FD = 5;
+/** It says it as soon as it has a child; one that does not never gets that far. */
+const CHILD_PID_TIMEOUT_MS = 2_000;
+/** What the program itself may say before it gives up. */
+const MAX_COMPLAINT_BYTES = 4096;
+/** Of what is a line or two; whoever holds the other end must not fill our memory. */
+const MAX_STATUS_BYTES = 64 * 1024;
+
+/**
+ * Runs the step to its end. The whole process tree is gone when this resolves or throws.
+ *
+ * @throws `signal.reason` when aborted; what `program` makes of its failures.
+ */
+export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram): Promise<Outcome> {
+  spec.signal.throwIfAborted();
+  const encoded = encodeSpec(spec);
+  const [command, ...args] = program.argv;
+  const child = spawn(command, args, {
+    cwd: '/',
+    // Of the step's environment nothing may reach the program: LD_PRELOAD would take effect outside of the sandbox.
+    env: { PATH: process.env.PATH ?? '/usr/bin:/bin' },
+    stdio: [spec.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+  });
+  // The types know of five at most.
+  const pipes = child.stdio as readonly unknown[];
+  const status = collect(pipes[STATUS_FD] as Readable);
+  const info = collect(pipes[INFO_FD] as Readable);
+  writeAll(pipes[SPEC_FD] as Writable, encoded);
+  if (spec.stdin !== undefined) {
+    writeAll(child.stdin as Writable, spec.stdin);
+  }
+  const complaint = passOutputOn(child, spec);
+
+  let stopped: 'timeout' | 'cancelled' | undefined;
+  let patience: NodeJS.Timeout | undefined;
+  // Pid 1 of the sandbox, so that the program lives to see all of them gone. Without it bubblewrap would leave a child
+  // behind that has not yet asked to die with its parent: it is waited for until the program has said which one that is.
+  const end = () => {
+    const pid = program.childPid(info.text());
+    if (pid !== undefined && pid > 1) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has just ended.
+        child.kill('SIGKILL');
+      }
+    } else {
+      patience ??= setTimeout(() => child.kill('SIGKILL'), CHILD_PID_TIMEOUT_MS);
+    }
+  };
+  const stop = (why: 'timeout' | 'cancelled') => {
+    stopped ??= why;
+    end();
+  };
+  (pipes[INFO_FD] as Readable).on('data', () => {
+    if (stopped !== undefined) {
+      end();
+    }
+  });
+  const onAbort = () => stop('cancelled');
+  spec.signal.addEventListener('abort', onAbort, { once: true });
+  const timer = spec.timeoutMs === undefined ? undefined : setTimeout(() => stop('timeout'), spec.timeoutMs);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      child.once('error', (cause) => reject(program.missing(cause)));
+      // After the output has been read to its end.
+      child.once('close', () => resolve());
+    });
+  } finally {
+    clearTimeout(timer);
+    clearTimeout(patience);
+    spec.signal.removeEventListener('abort', onAbort);
+  }
+  if (stopped === 'cancelled') {
+    throw spec.signal.reason;
+  }
+  const outcome = parseOutcome(status.text());
+  if (outcome !== undefined) {
+    return outcome;
+  }
+  if (stopped === 'timeout') {
+    return { reason: 'timeout' };
+  }
+  throw program.failed(complaint.text().trim() || `status ${child.exitCode}`);
+}
+
+/** The result is the beginning of what was written to standard error. */
+function passOutputOn(child: ChildProcess, spec: SandboxSpec): { text(): string } {
+  let complaint = '';
+  for (const stream of ['stdout', 'stderr'] as const) {
+    const source = child[stream] as Readable;
+    source.on('data', (chunk: Buffer) => {
+      if (stream === 'stderr' && complaint.length < MAX_COMPLAINT_BYTES) {
+        complaint += chunk.toString('utf8').slice(0, MAX_COMPLAINT_BYTES);
+      }
+      spec.onOutput(stream, chunk);
+      const room = spec.pressure?.();
+      if (room !== undefined) {
+        source.pause();
+        room.then(() => source.resume());
+      }
+    });
+    source.on('error', () => {});
+  }
+  return { text: () => complaint };
+}
+
+/** What the launcher reads from its descriptor: see `step.rs`. */
+function encodeSpec(spec: SandboxSpec): Buffer {
+  const settings: Readonly<Record<string, string | undefined>> = {
+    uid: String(spec.uid),
+    gid: String(spec.gid),
+    groups: spec.groups?.join(','),
+    capabilities: spec.insecure === true ? 'all' : undefined,
+    cwd: spec.cwd,
+    umask: '022',
+    limits: spec.ulimits?.map(({ name, soft, hard }) => `${name}=${soft}:${hard}`).join(','),
+  };
+  const fields = [
+    ...Object.entries(settings).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`])),
+    '',
+    String(spec.argv.length),
+    ...spec.argv,
+  ];
+  const variables = spec.env.map(([name, value]) =>
+    Buffer.concat([
+      Buffer.from(`${name}=`, 'utf8'),
+      typeof value === 'string' ? Buffer.from(value, 'utf8') : value,
+    ]),
+  );
+  const strings = [...fields.map((field) => Buffer.from(field, 'utf8')), ...variables];
+  // It would end a string early, and what follows would be taken for the next: an argument for a variable.
+  if (strings.some((string) => string.includes(0))) {
+    throw new DefinitionError(
+      'an argument, a variable or the working directory of a step holds a NUL character',
+      {
+        code: 'E_ARG_TYPE',
+      },
+    );
+  }
+  return Buffer.concat(strings.flatMap((string) => [string, Buffer.of(0)]));
+}
+
+function collect(stream: Readable): { text(): string } {
+  let text = '';
+  stream.on('data', (chunk: Buffer) => {
+    text += chunk.toString('utf8', 0, MAX_STATUS_BYTES - text.length);
+  });
+  stream.on('error', () => {});
+  return { text: () => text };
+}
+
+/** The reader may end before it has read everything; that is its outcome, not an error here. */
+function writeAll(stream: Writable, bytes: Uint8Array): void {
+  stream.on('error', () => {});
+  stream.end(bytes);
+}
+
+function parseOutcome(text: string): Outcome | undefined {
+  const line = text.split('\n')[0] ?? '';
+  if (line === '') {
+    return undefined;
+  }
+  let facts: {
+    exit?: number;
+    signal?: string;
+    failed?: 'exec' | 'cwd' | 'user' | 'limit' | 'start';
+    errno?: string;
+    detail?: string;
+  };
+  try {
+    facts = JSON.parse(line) as typeof facts;
+  } catch (cause) {
+    throw new InternalError(`the launcher reported '${line.slice(0, 200)}'`, { cause });
+  }
+  if (facts.exit !== undefined) {
+    return { reason: 'exit', exitCode: facts.exit };
+  }
+  if (facts.signal !== undefined) {
+    return { reason: 'signal', signal: facts.signal };
+  }
+  if (facts.failed === undefined) {
+    throw new InternalError(`the launcher reported '${line}'`);
+  }
+  return {
+    reason: 'not-started',
+    stage: facts.failed,
+    errno: facts.errno ?? 'EIO',
+    ...(facts.detail === undefined ? {} : { detail: facts.detail }),
+  };
+}
