@@ -98,10 +98,15 @@ export interface EngineOptions {
   /** @defaultValue auto */
   readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
   /**
-   * Directories that describe devices (Container Device Interface); later ones stand over earlier ones.
-   * @defaultValue `/etc/cdi`, `/var/run/cdi`
+   * All directories that describe devices (Container Device Interface); later ones stand over earlier ones.
+   * @defaultValue `/etc/cdi`, `/var/run/cdi`, and those of TSBUILD_CDI_DIRS
    */
   readonly cdiDirs?: readonly string[];
+  /**
+   * Where NVIDIA's driver is, with its `/proc`, `/dev` and libraries, for GPUs that nothing describes.
+   * @defaultValue TSBUILD_DRIVER_ROOT, or `/`
+   */
+  readonly driverRoot?: string;
   /**
    * What a step that asks for GPUs gets: any that are there in number, with a warning when they are of another type; only those of the
    * type; or none, with a warning. In no key. @defaultValue TSBUILD_GPU_POLICY, or auto

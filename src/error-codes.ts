@@ -33,7 +33,8 @@ export const ERROR_CODES = {
   E_REMOTE_PATH_RELATIVE: { who: 'definition', meaning: 'A path in the image must be absolute here.' },
   E_GPU_FORMAT: {
     who: 'definition',
-    meaning: 'A request for GPUs that is not TYPE[:COUNT], or a list where one request is taken.',
+    meaning:
+      'A request for GPUs that is none, such as H100, A100-80GB:4, all, device=0 or any,memory>=40GB; or a list where one request is taken.',
   },
   E_STEP_AFTER_MOUNT: {
     who: 'definition',
@@ -339,9 +340,13 @@ export const ERROR_CODES = {
   },
   E_GPU_UNAVAILABLE: {
     who: 'host',
-    meaning: 'A step asks for GPUs that this machine does not have, or not so many.',
+    meaning:
+      'A step asks for GPUs that this machine does not have, not so many, or not with that memory or compute capability.',
   },
-  E_DEVICE_UNAVAILABLE: { who: 'host', meaning: 'A device that a step requires is not on this machine.' },
+  E_DEVICE_UNAVAILABLE: {
+    who: 'host',
+    meaning: 'A device that a step requires is not on this machine, or wants a hook that is not known.',
+  },
   E_CA_BUNDLE: { who: 'host', meaning: 'The certificate bundle of this machine cannot be read.' },
 
   // Remote.

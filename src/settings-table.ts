@@ -134,6 +134,22 @@ export const SETTINGS: readonly SettingFacts[] = [
     meaning: 'What who asks for GPUs gets: any that are there, only those of the type, none.',
   },
   {
+    variable: 'TSBUILD_CDI_DIRS',
+    key: 'cdiDirs',
+    takes: 'absolute paths, separated by `:`',
+    otherwise: 'none',
+    meaning:
+      'Directories that describe devices, besides `/etc/cdi` and `/var/run/cdi`; later ones stand over earlier ones.',
+  },
+  {
+    variable: 'TSBUILD_DRIVER_ROOT',
+    key: 'driverRoot',
+    takes: 'an absolute path',
+    otherwise: '`/`',
+    meaning:
+      "The tree that NVIDIA's driver is in, for GPUs that nothing describes: its `/proc`, `/dev` and libraries are looked for below it.",
+  },
+  {
     variable: 'TSBUILD_SNAPSHOT',
     takes: '`auto`, `overlay`, `copy`',
     otherwise: '`auto`',

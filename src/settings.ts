@@ -29,6 +29,10 @@ export interface Settings {
   readonly home: string;
   readonly buildValidation: 'error' | 'warn' | 'ignore';
   readonly gpuPolicy: 'auto' | 'strict' | 'ignore';
+  /** Directories that describe devices, besides the standard ones. */
+  readonly cdiDirs: readonly string[];
+  /** Where NVIDIA's driver is. @defaultValue `/` */
+  readonly driverRoot: string;
   readonly debianSource: 'registry' | 'archive';
   /** Registry host to the base URLs of its mirrors, tried in order. */
   readonly registryMirrors: Readonly<Record<string, readonly string[]>>;
@@ -99,6 +103,8 @@ export function readSettings(
     home: text('TSBUILD_HOME', 'home') ?? defaultHome(env),
     buildValidation: oneOf('TSBUILD_BUILD_VALIDATION', 'buildValidation', ['error', 'warn', 'ignore']),
     gpuPolicy: oneOf('TSBUILD_GPU_POLICY', 'gpuPolicy', ['auto', 'strict', 'ignore']),
+    cdiDirs: directories(find('TSBUILD_CDI_DIRS', 'cdiDirs')),
+    driverRoot: directories(find('TSBUILD_DRIVER_ROOT', 'driverRoot'))[0] ?? '/',
     debianSource: oneOf('TSBUILD_DEBIAN_SOURCE', 'debianSource', ['registry', 'archive']),
     registryMirrors: parseMirrors(find('TSBUILD_REGISTRY_MIRRORS', 'registryMirrors')),
     ...defined('pythonStandaloneMirror', text('TSBUILD_PYTHON_STANDALONE_MIRROR', 'pythonStandaloneMirror')),
@@ -122,6 +128,18 @@ function refuseUnknownKeys(config: ConfigFile, file: string): void {
       hint: near === undefined ? `keys are ${CONFIG_KEYS.join(', ')}` : `did you mean '${near}'?`,
     });
   }
+}
+
+/** As PATH lists them. Relative ones would mean another one in each directory. */
+function directories(found: Sourced | undefined): readonly string[] {
+  const named = (found?.value ?? '').split(':').filter((path) => path !== '');
+  const relative = named.find((path) => !path.startsWith('/'));
+  if (found !== undefined && relative !== undefined) {
+    throw new UsageError(`${found.from} holds '${relative.slice(0, 80)}', which is no absolute path`, {
+      code: 'E_USAGE',
+    });
+  }
+  return named;
 }
 
 function environmentName(found: Sourced | undefined): string {

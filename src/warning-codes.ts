@@ -41,7 +41,8 @@ export const WARNING_CODES = {
   W_CONTEXT: { by: 'build', meaning: 'Devices and pipes of a build context are left out.' },
   W_DEVICE: {
     by: 'build',
-    meaning: 'A description of devices cannot be read, or does not hold for this machine.',
+    meaning:
+      'A description of devices cannot be read or does not hold for this machine, or a step may not be able to use a device that it has.',
   },
   W_DEVICES_RECORDED: {
     by: 'build',

@@ -219,11 +219,23 @@ export interface HostCheck {
   readonly fix?: string | undefined;
   /** False: builds work without it. */
   readonly required?: boolean;
+  /** More of it, for those who asked. */
+  readonly lines?: readonly string[];
 }
 
 export interface RegistryLogin {
   readonly username: string;
   readonly password: string;
+}
+
+export interface ProbeHostOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  /** All directories that describe devices. @defaultValue as the settings say */
+  readonly cdiDirs?: readonly string[];
+  /** @defaultValue as the settings say */
+  readonly driverRoot?: string;
+  /** All of GPUs. @defaultValue false */
+  readonly wholeGpu?: boolean;
 }
 
 /** What `src/cli/engine-module.ts` hands to the commands. */
@@ -239,7 +251,7 @@ export interface EngineModule {
   readonly App: { readonly prototype: DefinedApp };
   readonly AppFunction: { readonly prototype: DefinedFunction };
   callValues(of: DefinedFunction, values: { readonly args: readonly unknown[] }): CallValues;
-  probeHost(options?: { readonly env?: NodeJS.ProcessEnv }): Promise<readonly HostCheck[]>;
+  probeHost(options?: ProbeHostOptions): Promise<readonly HostCheck[]>;
   /** Asks the registry whether the login is good. @throws {RemoteError} `E_AUTH`. */
   checkLogin(
     server: string,

@@ -12,8 +12,10 @@ export interface WorkerSettings {
   readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
   /** @defaultValue auto */
   readonly hostCa?: 'auto' | 'always' | 'never';
-  /** @defaultValue those of the executor */
+  /** @defaultValue the standard ones, and those of the settings */
   readonly cdiDirs?: readonly string[];
+  /** @defaultValue that of the settings */
+  readonly driverRoot?: string;
   readonly signal?: AbortSignal;
   readonly environment: NodeJS.ProcessEnv;
   readonly settings: Settings;
@@ -41,11 +43,12 @@ export class WorkerOnDemand {
   }
 
   async #start(): Promise<Worker> {
-    const { storeDir, snapshotter, idMode, hostCa, cdiDirs, signal, environment, settings } = this.#settings;
+    const { storeDir, snapshotter, idMode, hostCa, signal, environment, settings } = this.#settings;
     // A build of which everything is known starts none, and should not wait for what that needs.
-    const [{ startWorker }, { discoverHostTrust }] = await Promise.all([
+    const [{ startWorker }, { discoverHostTrust }, { cdiDirsOf }] = await Promise.all([
       import('../worker/client.ts'),
       import('../executor/host-trust.ts'),
+      import('../executor/cdi.ts'),
     ]);
     if (settings.aptMirror !== undefined) {
       const { startAptMirror } = await import('./apt-mirror.ts');
@@ -60,7 +63,8 @@ export class WorkerOnDemand {
         ...discoverHostTrust(hostCa ?? 'auto', environment, settings),
         ...(aptMirror === undefined ? {} : { aptProxy: aptMirror.proxy }),
       },
-      ...(cdiDirs === undefined ? {} : { cdiDirs }),
+      cdiDirs: this.#settings.cdiDirs ?? cdiDirsOf(settings.cdiDirs),
+      driverRoot: this.#settings.driverRoot ?? settings.driverRoot,
       signal: signal ?? new AbortController().signal,
     });
   }

@@ -26,6 +26,8 @@ export interface CdiEdits {
   readonly mounts: readonly CdiMount[];
   readonly hooks: readonly CdiHook[];
   readonly additionalGids: readonly number[];
+  /** Fields that nothing is done for: they are about limits and networks, not about devices of a build. */
+  readonly ignored: readonly string[];
 }
 
 export interface CdiMount {
@@ -52,16 +54,28 @@ const NODE_FIELDS = ['path', 'hostPath', 'type', 'major', 'minor', 'fileMode', '
 const MOUNT_FIELDS = ['hostPath', 'containerPath', 'options', 'type'];
 const HOOK_FIELDS = ['hookName', 'path', 'args', 'env', 'timeout'];
 const RDT_FIELDS_OF_110 = ['schemata', 'enableMonitoring'];
-const RDT_FIELDS = ['closID', 'l3CacheSchema', 'memBwSchema', ...RDT_FIELDS_OF_110];
+/** Taken out with 1.1.0. */
+const RDT_FIELDS_UNTIL_110 = ['enableCMT', 'enableMBM'];
+const RDT_FIELDS = ['closID', 'l3CacheSchema', 'memBwSchema', ...RDT_FIELDS_UNTIL_110, ...RDT_FIELDS_OF_110];
 const NET_DEVICE_FIELDS = ['hostInterfaceName', 'name'];
+const HOOK_NAMES = [
+  'prestart',
+  'createRuntime',
+  'createContainer',
+  'startContainer',
+  'poststart',
+  'poststop',
+];
+const NODE_TYPES = ['b', 'c', 'u', 'p'];
 const VENDOR_OR_CLASS = /^[A-Za-z](?:[\w.-]*[A-Za-z0-9])?$/;
 const DEVICE_NAME = /^[A-Za-z0-9](?:[\w.:-]*[A-Za-z0-9])?$/;
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Notes the newest version that anything in the document needs. */
+/** Notes the newest version that anything in the document needs, and the first that does not have it any more. */
 interface Needs {
   version: string;
+  before?: string;
 }
 
 /** @throws {CdiSpecError} */
@@ -97,6 +111,9 @@ export function parseCdiSpec(document: unknown): CdiSpec {
   if (VERSIONS.indexOf(needs.version) > VERSIONS.indexOf(claimed)) {
     throw new CdiSpecError(`it says cdiVersion ${claimed} and uses what came with ${needs.version}`);
   }
+  if (needs.before !== undefined && VERSIONS.indexOf(claimed) >= VERSIONS.indexOf(needs.before)) {
+    throw new CdiSpecError(`it says cdiVersion ${claimed} and uses what went with ${needs.before}`);
+  }
   return spec;
 }
 
@@ -118,13 +135,20 @@ function deviceOf(value: unknown, needs: Needs): CdiDevice {
 
 function editsOf(value: unknown, needs: Needs): CdiEdits {
   const fields = objectOf(value, 'containerEdits', EDIT_FIELDS);
-  for (const device of list(fields.netDevices, 'netDevices')) {
-    objectOf(device, 'a net device', NET_DEVICE_FIELDS);
+  if (fields.netDevices !== undefined) {
     need(needs, '1.1.0');
+  }
+  for (const device of list(fields.netDevices, 'netDevices')) {
+    const { hostInterfaceName, name } = objectOf(device, 'a net device', NET_DEVICE_FIELDS);
+    text(hostInterfaceName, 'hostInterfaceName of a net device');
+    text(name, 'name of a net device');
   }
   if (fields.intelRdt !== undefined) {
     const rdt = objectOf(fields.intelRdt, 'intelRdt', RDT_FIELDS);
     need(needs, RDT_FIELDS_OF_110.some((name) => name in rdt) ? '1.1.0' : '0.7.0');
+    if (RDT_FIELDS_UNTIL_110.some((name) => name in rdt)) {
+      needs.before = '1.1.0';
+    }
   }
   const additionalGids = list(fields.additionalGids, 'additionalGids').map((gid) => {
     need(needs, '0.7.0');
@@ -145,12 +169,19 @@ function editsOf(value: unknown, needs: Needs): CdiEdits {
     mounts: list(fields.mounts, 'mounts').map((mount) => mountOf(mount, needs)),
     hooks: list(fields.hooks, 'hooks').map(hookOf),
     additionalGids: additionalGids.filter((gid) => gid !== 0),
+    ignored: ['netDevices', 'intelRdt'].filter((name) => fields[name] !== undefined),
   };
 }
 
 function nodeOf(value: unknown, needs: Needs): CdiEdits['deviceNodes'][number] {
   const fields = objectOf(value, 'a device node', NODE_FIELDS);
   const path = absolute(fields.path, 'path of a device node');
+  if (fields.type !== undefined && fields.type !== '' && !NODE_TYPES.includes(fields.type as string)) {
+    throw new CdiSpecError(`type of a device node is none of ${NODE_TYPES.join(', ')}`);
+  }
+  if (fields.permissions !== undefined && !/^(?:none|[rwm]*)$/.test(String(fields.permissions))) {
+    throw new CdiSpecError("permissions of a device node are neither 'none' nor of r, w and m");
+  }
   if (fields.hostPath === undefined || fields.hostPath === '') {
     return { path, hostPath: path };
   }
@@ -174,8 +205,12 @@ function mountOf(value: unknown, needs: Needs): CdiMount {
 
 function hookOf(value: unknown): CdiHook {
   const fields = objectOf(value, 'a hook', HOOK_FIELDS);
+  const name = text(fields.hookName, 'hookName');
+  if (!HOOK_NAMES.includes(name)) {
+    throw new CdiSpecError(`hookName '${name}' is none of ${HOOK_NAMES.join(', ')}`);
+  }
   return {
-    name: text(fields.hookName, 'hookName'),
+    name,
     path: text(fields.path, 'path of a hook'),
     args: texts(fields.args, 'args of a hook'),
   };

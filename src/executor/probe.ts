@@ -5,8 +5,10 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { TsbuildError } from '../errors.ts';
 import { launcherPath } from '../native/launcher-path.ts';
+import { CDI_DIRS } from './cdi.ts';
 import { type EmulationHost, executablePlatforms, THIS_MACHINE } from './emulation.ts';
-import { probeGpu } from './probe-gpu.ts';
+import type { DeviceSources } from './find-devices.ts';
+import { probeDevices } from './probe-gpu.ts';
 
 export interface HostCheck {
   readonly name: string;
@@ -16,6 +18,17 @@ export interface HostCheck {
   readonly fix?: string;
   /** False: builds work without it. */
   readonly required: boolean;
+  /** More of it, for those who asked. */
+  readonly lines?: readonly string[];
+}
+
+export interface ProbeOptions {
+  /** @defaultValue process.env */
+  readonly env?: NodeJS.ProcessEnv;
+  /** @defaultValue the directories of the Container Device Interface, and `/` */
+  readonly deviceSources?: DeviceSources;
+  /** All of GPUs. @defaultValue false */
+  readonly wholeGpu?: boolean;
 }
 
 interface LauncherProbe {
@@ -31,9 +44,9 @@ const PROBE_TIMEOUT_MS = 10_000;
 
 export async function probeHost({
   env = process.env,
-}: {
-  env?: NodeJS.ProcessEnv;
-} = {}): Promise<readonly HostCheck[]> {
+  deviceSources = { cdiDirs: CDI_DIRS, driverRoot: '/' },
+  wholeGpu = false,
+}: ProbeOptions = {}): Promise<readonly HostCheck[]> {
   const checks: HostCheck[] = [];
   const launcher = probeNative(checks);
   if (launcher !== undefined) {
@@ -48,7 +61,7 @@ export async function probeHost({
     }
   }
   probeRunc(checks);
-  checks.push(probeGpu(), probePlatforms());
+  checks.push(...(await probeDevices({ ...deviceSources, whole: wholeGpu })), probePlatforms());
   probeDisk(checks, storeDirOf(env));
   return checks;
 }

@@ -14,7 +14,8 @@ import { resolveInTree } from '../snapshot/resolve.ts';
 import { type CacheMountRequest, CacheMounts } from '../volume/cache-mounts.ts';
 import { mountSubPath } from '../volume/mounted-volume.ts';
 import type { NamedVolumes, VolumeUse } from '../volume/named-volumes.ts';
-import type { DeviceEdits } from './cdi.ts';
+import type { DeviceEdits } from './device-edits.ts';
+import type { DeviceSources } from './find-devices.ts';
 import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
 import { layDesk, type ProgramDesk, readReport } from './program-desk.ts';
 import { HOSTNAME, type Outcome, type Sandbox, type SandboxMount } from './sandbox.ts';
@@ -97,8 +98,8 @@ export interface Executor {
   readonly memoryDir: string;
   readonly idMode: 'root' | 'multi' | 'single';
   readonly sandbox: Sandbox;
-  /** Where devices are described. */
-  readonly cdiDirs: readonly string[];
+  /** Where devices are looked for. */
+  readonly deviceSources: DeviceSources;
 }
 
 const ALWAYS_MOUNTED: readonly Mountpoint[] = [
@@ -170,15 +171,6 @@ async function runMounted(
     uid: user.uid,
     gid: user.gid,
   });
-  const devices =
-    spec.devices === undefined
-      ? undefined
-      : stageDevices(spec.devices, {
-          dir: join(lent.dir, 'devices'),
-          target: `${LENT_DIR}/devices`,
-          root,
-          libraryPath: env.get('LD_LIBRARY_PATH')?.toString(),
-        });
   const lentVariables = [
     ['PATH', DEFAULT_PATH],
     ['HOME', user.home],
@@ -191,6 +183,15 @@ async function runMounted(
       env.set(name, value);
     }
   }
+  const devices =
+    spec.devices === undefined
+      ? undefined
+      : stageDevices(spec.devices, {
+          dir: join(lent.dir, 'devices'),
+          target: `${LENT_DIR}/devices`,
+          root,
+          env,
+        });
   for (const [name, value] of devices?.env ?? []) {
     env.set(name, value);
   }

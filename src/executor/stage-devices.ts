@@ -1,14 +1,15 @@
 /**
  * What a step gets for its devices, beyond the nodes.
  *
- * Libraries of a driver are laid in a directory of their own, with the links that a loader looks for, and the loader is sent there
- * by `LD_LIBRARY_PATH`. NVIDIA's own hooks run ldconfig in the container instead; with libraries bound into its directories the
- * next package that does the same fails, and leaves links and empty files in the layer.
+ * Libraries and programs of a driver are laid in directories of their own, with the links that a loader looks for; the loader is sent
+ * there by `LD_LIBRARY_PATH`, the shell by `PATH`, and nobody else knows them. NVIDIA's own hooks run ldconfig in the container instead;
+ * with libraries bound into its directories the next package that does the same fails, and leaves links and empty files in the layer
+ * (docs/adr/0021-drivers-lent-to-steps.md).
  */
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, posix } from 'node:path';
 import { resolveInTree } from '../snapshot/resolve.ts';
-import type { DeviceEdits } from './cdi.ts';
+import type { DeviceEdits } from './device-edits.ts';
 import { sonameOf } from './elf-soname.ts';
 import type { SandboxMount } from './sandbox.ts';
 
@@ -24,9 +25,25 @@ export interface StageOptions {
   readonly target: string;
   /** The image. */
   readonly root: string;
-  /** `LD_LIBRARY_PATH` of the step, if it has one. */
-  readonly libraryPath: string | undefined;
+  /** Of the step, without what its devices add. */
+  readonly env: ReadonlyMap<string, string | Buffer>;
 }
+
+/** Where steps see what is staged. */
+export const DEVICES_DIR = '/run/tsbuild/devices';
+const LIBRARIES = 'lib64';
+const PROGRAMS = 'bin';
+/** Where loaders look without being told, in any image. */
+const LOADER_DIR = /^(?:\/usr)?\/lib(?:64|32)?(?:\/[a-z0-9_]+-linux-gnu[a-z0-9]*)?$/;
+const PROGRAM_DIRS = [
+  '/bin',
+  '/sbin',
+  '/usr/bin',
+  '/usr/sbin',
+  '/usr/local/bin',
+  '/usr/local/sbin',
+  '/opt/bin',
+];
 
 const COMPAT_DIR = '/usr/local/cuda/compat';
 const NVIDIA_PARAMS = '/proc/driver/nvidia/params';
@@ -42,7 +59,7 @@ export function deviceMounts(edits: DeviceEdits): StagedDevices['mounts'] {
       targetKind: 'file' as const,
     })),
     ...edits.mounts
-      .filter((mount) => !isLibrary(edits, mount))
+      .filter((mount) => stagedIn(edits, mount) === undefined)
       .map(({ source, sourceKind, target, readOnly }) => ({
         kind: 'bind' as const,
         source,
@@ -54,36 +71,39 @@ export function deviceMounts(edits: DeviceEdits): StagedDevices['mounts'] {
   ];
 }
 
+/** Where all of it is seen, for people: nodes, what is staged, and what is mounted in the image's own directories. */
+export function lentFiles(
+  edits: DeviceEdits,
+): readonly { readonly source: string; readonly target: string }[] {
+  return [
+    ...edits.nodes,
+    ...edits.mounts.map((mount) => {
+      const part = stagedIn(edits, mount);
+      return {
+        source: mount.source,
+        target: part === undefined ? mount.target : posix.join(DEVICES_DIR, part, basename(mount.target)),
+      };
+    }),
+  ];
+}
+
 export function stageDevices(edits: DeviceEdits, options: StageOptions): StagedDevices {
-  const libraries = edits.mounts.filter((mount) => isLibrary(edits, mount));
   const mounts: StagedDevices['mounts'][number][] = [...deviceMounts(edits)];
   const env = new Map(edits.env);
-  if (libraries.length > 0) {
-    mkdirSync(options.dir, { mode: 0o755 });
-    for (const { source, target } of libraries) {
-      const name = basename(target);
-      writeFileSync(join(options.dir, name), '', { mode: 0o644 });
-      mounts.push({
-        kind: 'bind',
-        source,
-        target: posix.join(options.target, name),
-        readOnly: true,
-        targetKind: 'file',
-      });
+  for (const [name, value] of edits.defaultEnv ?? []) {
+    if (!env.has(name) && !options.env.has(name)) {
+      env.set(name, value);
     }
-    for (const { source, target } of libraries) {
-      linkOnce(options.dir, sonameOf(source), basename(target));
-    }
-    for (const { target, path } of edits.links.filter((link) => isStaged(edits, link))) {
-      linkOnce(options.dir, basename(path), basename(target));
-    }
-    const own = env.get('LD_LIBRARY_PATH') ?? options.libraryPath;
-    const paths = [
-      ...(hasNewerCuda(options.root, edits.driverVersion) ? [COMPAT_DIR] : []),
-      ...(own === undefined || own === '' ? [] : [own]),
-      options.target,
-    ];
-    env.set('LD_LIBRARY_PATH', paths.join(':'));
+  }
+  const own = (name: string) => env.get(name) ?? options.env.get(name)?.toString() ?? '';
+  const libraries = stage(LIBRARIES, edits, options, mounts);
+  if (libraries !== undefined) {
+    const compat = hasNewerCuda(options.root, edits.driverVersion) ? [COMPAT_DIR] : [];
+    env.set('LD_LIBRARY_PATH', joined(...compat, own('LD_LIBRARY_PATH'), libraries));
+  }
+  const programs = stage(PROGRAMS, edits, options, mounts);
+  if (programs !== undefined) {
+    env.set('PATH', joined(own('PATH'), programs));
   }
   const params = edits.fixedNodes ? readIfThere(NVIDIA_PARAMS) : undefined;
   if (params !== undefined) {
@@ -96,23 +116,90 @@ export function stageDevices(edits: DeviceEdits, options: StageOptions): StagedD
   return { mounts, env: [...env] };
 }
 
-function isLibrary({ libraryDirs }: DeviceEdits, mount: DeviceEdits['mounts'][number]): boolean {
-  return (
-    mount.sourceKind === 'file' &&
-    libraryDirs.includes(dirname(mount.target)) &&
-    /\.so(\.|$)/.test(basename(mount.target))
-  );
+/** @returns Where it is in the sandbox; undefined when nothing belongs there. */
+function stage(
+  part: typeof LIBRARIES | typeof PROGRAMS,
+  edits: DeviceEdits,
+  options: StageOptions,
+  mounts: StagedDevices['mounts'][number][],
+): string | undefined {
+  const files = filesOf(part, edits);
+  if (files.length === 0) {
+    return undefined;
+  }
+  const dir = join(options.dir, part);
+  const target = posix.join(options.target, part);
+  mkdirSync(dir, { recursive: true, mode: 0o755 });
+  const sources = new Map<string, string>();
+  for (const { source, target: path } of files) {
+    // Of two with one name the last counts, as for mounts, but no 32-bit library hides one that is not.
+    if (!sources.has(basename(path)) || part === PROGRAMS || sonameOf(source) !== undefined) {
+      sources.set(basename(path), source);
+    }
+  }
+  for (const [name, source] of sources) {
+    writeFileSync(join(dir, name), '', { mode: 0o644 });
+    mounts.push({
+      kind: 'bind',
+      source,
+      target: posix.join(target, name),
+      readOnly: true,
+      targetKind: 'file',
+    });
+  }
+  if (part === LIBRARIES) {
+    for (const [name, source] of sources) {
+      linkOnce(dir, sonameOf(source), name);
+    }
+  }
+  for (const link of edits.links.filter(({ path }) => partOf(edits, path) === part)) {
+    linkOnce(dir, basename(link.path), basename(link.target));
+  }
+  return target;
 }
 
-function isStaged({ libraryDirs }: DeviceEdits, { path }: DeviceEdits['links'][number]): boolean {
-  return libraryDirs.includes(dirname(path));
+/** What is staged there, and what links there lead to and lies elsewhere. */
+function filesOf(
+  part: typeof LIBRARIES | typeof PROGRAMS,
+  edits: DeviceEdits,
+): readonly { readonly source: string; readonly target: string }[] {
+  const places = new Map(edits.mounts.map((mount) => [mount.target, mount]));
+  const linked = edits.links
+    .filter(({ path }) => partOf(edits, path) === part)
+    .flatMap(({ target, path }) => {
+      const mount = places.get(posix.resolve(dirname(path), target));
+      return mount === undefined || mount.sourceKind === 'directory' || stagedIn(edits, mount) === part
+        ? []
+        : [{ source: mount.source, target: path }];
+    });
+  return [...edits.mounts.filter((mount) => stagedIn(edits, mount) === part), ...linked];
+}
+
+function stagedIn(
+  edits: DeviceEdits,
+  { sourceKind, target }: DeviceEdits['mounts'][number],
+): typeof LIBRARIES | typeof PROGRAMS | undefined {
+  const part = sourceKind === 'file' ? partOf(edits, target) : undefined;
+  return part === LIBRARIES && !/\.so(\.|$)/.test(basename(target)) ? undefined : part;
+}
+
+function partOf({ libraryDirs }: DeviceEdits, path: string): typeof LIBRARIES | typeof PROGRAMS | undefined {
+  const directory = dirname(path);
+  if (libraryDirs.includes(directory) || LOADER_DIR.test(directory)) {
+    return LIBRARIES;
+  }
+  return PROGRAM_DIRS.includes(directory) ? PROGRAMS : undefined;
+}
+
+function joined(...paths: readonly string[]): string {
+  return paths.filter((path) => path !== '').join(':');
 }
 
 /** Elsewhere a link would stay in the layer; the file that it leads to is bound in its place. */
 function otherLinks(edits: DeviceEdits): StagedDevices['mounts'] {
   const files = new Map(edits.mounts.map((mount) => [mount.target, mount]));
   return edits.links
-    .filter((link) => !isStaged(edits, link))
+    .filter(({ path }) => partOf(edits, path) === undefined)
     .flatMap(({ target, path }) => {
       const mount = files.get(posix.resolve(dirname(path), target));
       return mount === undefined
@@ -134,6 +221,19 @@ function linkOnce(dir: string, name: string | undefined, target: string): void {
     return;
   }
   symlinkSync(target, join(dir, name));
+}
+
+/** Whether the devices have libraries and the image has musl, and no glibc beside it. @param root - The image. */
+export function needsOtherLoader(root: string, edits: DeviceEdits): boolean {
+  const names = (directory: string) => {
+    const { path, stat } = resolveInTree(root, directory);
+    return stat?.isDirectory() === true ? readdirSync(join(root, path)) : [];
+  };
+  return (
+    edits.mounts.some((mount) => stagedIn(edits, mount) === LIBRARIES) &&
+    names('/lib').some((name) => name.startsWith('ld-musl-')) &&
+    ![...names('/lib'), ...names('/lib64')].some((name) => name.startsWith('ld-linux'))
+  );
 }
 
 /** Whether the image brings `libcuda` of a later driver series than the host's. */

@@ -78,8 +78,14 @@ export interface Ulimit {
 export interface GpuRequest {
   /** In capitals, such as `A100-80GB`; `ANY` is any. */
   readonly type: string;
-  /** At least 1. */
-  readonly count: number;
+  /** At least 1; `all` is as many as there are. */
+  readonly count: number | 'all';
+  /** These and no others: numbers, UUIDs, `GPU:INSTANCE`. As many as `count`. @defaultValue those that fit */
+  readonly devices?: readonly string[];
+  /** Of each, at least. @defaultValue any */
+  readonly memoryBytes?: number;
+  /** Of each, at least: CUDA's compute capability, `8.0`. @defaultValue any */
+  readonly compute?: string;
 }
 
 export interface DeviceRequest {

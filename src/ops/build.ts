@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { Json } from '../base/canonical-json.ts';
 import { DefinitionError, InternalError, StepError } from '../errors.ts';
-import type { Action, Chmod, ExecAction, Mount } from '../graph/action.ts';
+import type { Action, Chmod, ExecAction, GpuRequest, Mount } from '../graph/action.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { KeyField, LayerId, Op, OpContext, PathRead, Result } from '../solver/op.ts';
@@ -222,8 +222,18 @@ function execKey(action: ExecAction): Json {
     ...(extraHosts === undefined ? {} : { extraHosts: extraHosts.map(([name]) => name) }),
     ...(ulimits === undefined ? {} : { ulimits: ulimits.map(({ name, soft, hard }) => [name, soft, hard]) }),
     ...(devices === undefined ? {} : { devices: devices.map(({ name, required }) => [name, required]) }),
-    ...(gpus === undefined ? {} : { gpus: gpus.map(({ type, count }) => [type, count]) }),
+    ...(gpus === undefined ? {} : { gpus: gpus.map(gpuKey) }),
   };
+}
+
+/** Only what was asked for, here too. */
+function gpuKey({ type, count, devices, memoryBytes, compute }: GpuRequest): Json {
+  const more = {
+    ...(devices === undefined ? {} : { devices }),
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    ...(compute === undefined ? {} : { compute }),
+  };
+  return Object.keys(more).length === 0 ? [type, count] : [type, count, more];
 }
 
 /** No variable is called `*`. */

@@ -27,6 +27,8 @@ export interface WorkerOptions {
   readonly hostTrust: HostTrust;
   /** @defaultValue the two directories of the Container Device Interface */
   readonly cdiDirs?: readonly string[];
+  /** @defaultValue `/` */
+  readonly driverRoot?: string;
   readonly signal: AbortSignal;
 }
 
@@ -87,6 +89,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       snapshotter: options.snapshotter,
       hostTrust: options.hostTrust,
       cdiDirs: options.cdiDirs ?? CDI_DIRS,
+      driverRoot: options.driverRoot ?? '/',
     };
     const hello = await connection.call('hello', params, { signal: options.signal });
     return new WorkerHandle(connection, hello);

@@ -1,6 +1,8 @@
 /** Devices of one program, named or asked for as GPUs, as edits of its sandbox. */
-import { type DeviceEdits, findDevices } from '../executor/cdi.ts';
+import type { DeviceEdits } from '../executor/device-edits.ts';
+import { findDevices } from '../executor/find-devices.ts';
 import { findGpus } from '../executor/find-gpus.ts';
+import { needsOtherLoader } from '../executor/stage-devices.ts';
 import type { DeviceRequest, GpuRequest } from '../graph/action.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import type { GpuPolicy } from './protocol.ts';
@@ -27,19 +29,35 @@ export async function devicesFor(
     return undefined;
   }
   const chosen =
-    gpus.length === 0
-      ? { devices: [], env: [], warnings: [] }
-      : await findGpus(gpus, { policy: gpuPolicy, directories: executor.cdiDirs });
-  for (const warning of chosen.warnings) {
+    gpus.length === 0 ? undefined : await findGpus(gpus, { policy: gpuPolicy, ...executor.deviceSources });
+  for (const warning of chosen?.warnings ?? []) {
     emit({ kind: 'warning', ...warning });
   }
-  const wanted = [...devices, ...chosen.devices];
+  const wanted = [...devices, ...(chosen?.devices ?? [])];
   if (wanted.length === 0) {
     return undefined;
   }
-  const { edits, warnings } = await findDevices(wanted, executor.cdiDirs);
+  const { edits, warnings } = await findDevices(wanted, {
+    ...executor.deviceSources,
+    idMode: executor.idMode,
+  });
   for (const message of warnings) {
     emit({ kind: 'warning', code: 'W_DEVICE', message });
   }
-  return { ...edits, env: [...edits.env, ...chosen.env] };
+  return chosen === undefined
+    ? edits
+    : { ...edits, env: [...edits.env, ...chosen.env], defaultEnv: chosen.defaultEnv };
+}
+
+/** @param root - The image. */
+export function warnOfLoader(
+  root: string,
+  devices: DeviceEdits | undefined,
+  { emit }: Pick<RequestContext, 'emit'>,
+): void {
+  if (devices !== undefined && needsOtherLoader(root, devices)) {
+    const message =
+      'the libraries of the devices need glibc and the image has musl, whose programs cannot load them';
+    emit({ kind: 'warning', code: 'W_DEVICE', message });
+  }
 }

@@ -62,7 +62,7 @@ export async function sayHello(
         volumes: new NamedVolumes(params.storeDir),
         memoryDir,
         idMode,
-        cdiDirs: params.cdiDirs,
+        deviceSources: { cdiDirs: params.cdiDirs, driverRoot: params.driverRoot },
         sandbox: new Bubblewrap({
           launcher: lent.launcher,
           pidNamespace: environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0',

@@ -170,6 +170,8 @@ export interface HelloParams {
   readonly hostTrust: HostTrust;
   /** Where devices are described (Container Device Interface); later directories stand over earlier ones. */
   readonly cdiDirs: readonly string[];
+  /** Where NVIDIA's driver is, for GPUs that are not described. */
+  readonly driverRoot: string;
 }
 
 /** What is lent to steps so that they reach the network as the host does. It enters no key, no layer, no history. */

@@ -8,7 +8,7 @@ import { fromNative } from '../native/error.ts';
 import { SecretMask } from '../secret/mask.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
-import { devicesFor } from './devices.ts';
+import { devicesFor, warnOfLoader } from './devices.ts';
 import { functionError, prepareCall } from './function-call.ts';
 import type { RunParams, RunResult } from './protocol.ts';
 import { stepError } from './step.ts';
@@ -53,6 +53,7 @@ export async function runContainer(
         await input.close();
       }
     }
+    warnOfLoader(prepared.root(), devices, request);
     const call =
       params.call === undefined
         ? undefined

@@ -3,7 +3,7 @@ import type { Stats } from 'node:fs';
 import { join, posix } from 'node:path';
 import { releaseAll } from '../base/release-all.ts';
 import { DefinitionError, HostError, InternalError, StepError, TsbuildError } from '../errors.ts';
-import type { DeviceEdits } from '../executor/cdi.ts';
+import type { DeviceEdits } from '../executor/device-edits.ts';
 import { LENT_DIR } from '../executor/lent.ts';
 import { type ProgramMount, runProgram, subuidHint } from '../executor/run-program.ts';
 import type { Outcome } from '../executor/sandbox.ts';
@@ -17,7 +17,7 @@ import type { Prepared } from '../snapshot/driver.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
-import { devicesFor } from './devices.ts';
+import { devicesFor, warnOfLoader } from './devices.ts';
 import { functionError, type PreparedCall, prepareCall } from './function-call.ts';
 import { makeDirectory, makeFile } from './make.ts';
 import type { StepParams, StepResult, WireSecret } from './protocol.ts';
@@ -74,6 +74,9 @@ async function makeLayer(
   const cleanUps: (() => Promise<void>)[] = [() => prepared.discard()];
   const step: Step = { context, params, request, prepared, cleanUps, devices, trees: new Map() };
   try {
+    for (const each of new Set(devices.values())) {
+      warnOfLoader(prepared.root(), each, request);
+    }
     for (const action of params.actions) {
       request.signal.throwIfAborted();
       switch (action.kind) {

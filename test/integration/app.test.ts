@@ -25,6 +25,9 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('functions of an app', () => 
     engine = await Engine.open({
       storeDir: join(dir, 'store'),
       env: { PATH: process.env.PATH, HOME: process.env.HOME },
+      // A machine without GPUs, whichever this one is.
+      cdiDirs: [],
+      driverRoot: dir,
     });
   });
   afterAll(async () => {

@@ -205,6 +205,8 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(c
           '1 0',
           'tool',
           'tool',
+          '/run/tsbuild/devices/bin/tool',
+          'ls: /usr/bin/tool: No such file or directory',
           'touch: /opt/driver/x: Read-only file system',
           'libfake.so.1',
           'libfake.so.999',
@@ -213,10 +215,14 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(c
           'ls: /usr/lib/fake: No such file or directory',
           'ls: /dev/fakes: No such file or directory',
         ],
-        warnings: [expect.stringContaining("'/opt/hook dance'")],
+        warnings: [],
         layer: [],
       });
-      expect(lines('deviceAll')).toEqual(['/dev/fake0', '/dev/fakes/one', '/mine:/run/tsbuild/devices']);
+      expect(lines('deviceAll')).toEqual([
+        '/dev/fake0',
+        '/dev/fakes/one',
+        '/mine:/run/tsbuild/devices/lib64',
+      ]);
     });
 
     test('a device that is not there ends the step, or is a warning', () => {
@@ -224,6 +230,10 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(c
         name: 'HostError',
         code: 'E_DEVICE_UNAVAILABLE',
         message: expect.stringContaining('vendor.example/net=0, vendor.example/net=1'),
+      });
+      expect(error('deviceHook')).toMatchObject({
+        code: 'E_DEVICE_UNAVAILABLE',
+        message: expect.stringContaining("'/opt/hook dance'"),
       });
       expect(error('deviceNodeMissing')).toMatchObject({
         code: 'E_DEVICE_UNAVAILABLE',
@@ -239,7 +249,7 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(c
       expect(results.gpuAll).toEqual({
         lines: [
           '/dev/nvidia0 /dev/nvidia1 tool',
-          'touch: /usr/bin/nvidia-smi: Read-only file system',
+          'touch: /run/tsbuild/devices/bin/nvidia-smi: Read-only file system',
           '0,1 compute,utility',
         ],
         warnings: [],

@@ -36,6 +36,7 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('GPUs', () => {
       storeDir: join(dir, 'store'),
       env: { PATH: process.env.PATH, HOME: dir, ...env },
       cdiDirs: [join(dir, machine)],
+      driverRoot: join(dir, 'none'),
       ...options,
     });
   const image = (gpu: string) => busyboxImage().runCommands('ls /dev/nvidia* > /seen 2>&1; true', { gpu });

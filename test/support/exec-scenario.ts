@@ -439,7 +439,6 @@ containerEdits:
   hooks:
     - { hookName: createContainer, path: /usr/bin/nvidia-cdi-hook, args: [nvidia-cdi-hook, create-symlinks, --link, "libfake.so.999::/usr/lib/fake/libfake.so.1", --link, "/usr/bin/tool::/usr/local/bin/other"] }
     - { hookName: createContainer, path: /usr/bin/nvidia-cdi-hook, args: [nvidia-cdi-hook, update-ldcache, --folder, /usr/lib/fake] }
-    - { hookName: createContainer, path: /opt/hook, args: [hook, dance] }
 devices:
   - name: "0"
     containerEdits: { deviceNodes: [{ path: /dev/fake0, hostPath: /dev/zero }], env: ["DEVICE=0"] }
@@ -451,7 +450,7 @@ devices:
 );
 await run(
   'device',
-  'head -c 2 /dev/fake0 | wc -c; echo $COMMON $DEVICE; tool; other; touch /opt/driver/x 2>&1; ls $LD_LIBRARY_PATH; readlink $LD_LIBRARY_PATH/libfake.so.1; cat $LD_LIBRARY_PATH/libfake.so.1; ls /usr/lib/fake 2>&1; ls /dev/fakes 2>&1; true',
+  'head -c 2 /dev/fake0 | wc -c; echo $COMMON $DEVICE; tool; other; command -v tool; ls /usr/bin/tool 2>&1; touch /opt/driver/x 2>&1; ls $LD_LIBRARY_PATH; readlink $LD_LIBRARY_PATH/libfake.so.1; cat $LD_LIBRARY_PATH/libfake.so.1; ls /usr/lib/fake 2>&1; ls /dev/fakes 2>&1; true',
   {
     env: [['COMMON', 'mine']],
     devices: [{ name: 'vendor.example/net=0', required: true }],
@@ -471,6 +470,16 @@ await run('deviceOptional', 'echo went on', {
     { name: 'vendor.example/net=gone', required: false },
   ],
 });
+writeFileSync(
+  join(cdiDirs[1] as string, 'odd.json'),
+  JSON.stringify({
+    cdiVersion: '0.3.0',
+    kind: 'vendor.example/odd',
+    devices: [{ name: 'a' }],
+    containerEdits: { hooks: [{ hookName: 'createContainer', path: '/opt/hook', args: ['hook', 'dance'] }] },
+  }),
+);
+await run('deviceHook', 'true', { devices: [{ name: 'vendor.example/odd=a', required: true }] });
 await run('deviceNodeMissing', 'true', { devices: [{ name: 'vendor.example/net=gone', required: true }] });
 
 // GPUs: two, each described by its number and by its UUID.
@@ -502,7 +511,7 @@ writeFileSync(
   }),
 );
 const seeGpus =
-  'ls /dev/nvidia* | tr "\n" " "; nvidia-smi; touch /usr/bin/nvidia-smi 2>&1; echo $NVIDIA_VISIBLE_DEVICES $NVIDIA_DRIVER_CAPABILITIES';
+  'ls /dev/nvidia* | tr "\n" " "; nvidia-smi; touch $(command -v nvidia-smi) 2>&1; echo $NVIDIA_VISIBLE_DEVICES $NVIDIA_DRIVER_CAPABILITIES';
 const gpuEnv: ExecAction['env'] = [['NVIDIA_VISIBLE_DEVICES', 'all']];
 await run('gpuAll', seeGpus, { env: gpuEnv, gpus: [{ type: 'ANY', count: 2 }] });
 await run('gpuType', seeGpus, { env: gpuEnv, gpus: [{ type: 'H100', count: 1 }] });

@@ -2,9 +2,10 @@ import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
-/** Text of a file, a link's target, or nothing for an empty directory. */
+/** Content of a file, a link's target, or nothing for an empty directory. */
 export type Leaf =
   | string
+  | Uint8Array
   | { readonly link: string }
   | { readonly text: string; readonly mode: number }
   | null;
@@ -19,7 +20,7 @@ export async function temporaryTree(leaves: Readonly<Record<string, Leaf>>): Pro
   for (const [name, leaf] of Object.entries(leaves)) {
     const full = join(path, name);
     await mkdir(leaf === null ? full : dirname(full), { recursive: true });
-    if (typeof leaf === 'string') {
+    if (typeof leaf === 'string' || leaf instanceof Uint8Array) {
       await writeFile(full, leaf, { mode: 0o644 });
     } else if (leaf !== null && 'link' in leaf) {
       await symlink(leaf.link, full);

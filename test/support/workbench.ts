@@ -77,7 +77,7 @@ export class Workbench implements Disposable {
     for (const [name, leaf] of Object.entries(leaves)) {
       const path = this.at(name);
       mkdirSync(leaf === null ? path : dirname(path), { recursive: true });
-      if (typeof leaf === 'string') {
+      if (typeof leaf === 'string' || leaf instanceof Uint8Array) {
         writeFileSync(path, leaf);
       } else if (leaf !== null && 'link' in leaf) {
         symlinkSync(leaf.link, path);

@@ -100,3 +100,13 @@ test('the encryption key is not read from files, which are shared', () => {
     expect.objectContaining({ code: 'E_USAGE', hint: "did you mean 'secretsKeyFile'?" }),
   );
 });
+
+test('directories of devices are listed as PATH is, and none of them is relative', () => {
+  expect(readSettings({})).toMatchObject({ cdiDirs: [], driverRoot: '/' });
+  expect(readSettings({ TSBUILD_CDI_DIRS: '/a::/b' }, { driverRoot: '/run/nvidia/driver' })).toMatchObject({
+    cdiDirs: ['/a', '/b'],
+    driverRoot: '/run/nvidia/driver',
+  });
+  expect(() => readSettings({ TSBUILD_CDI_DIRS: '/a:b' })).toThrow(/TSBUILD_CDI_DIRS holds 'b'/);
+  expect(() => readSettings({ TSBUILD_DRIVER_ROOT: 'driver' })).toThrow(/no absolute path/);
+});

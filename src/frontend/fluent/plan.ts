@@ -275,6 +275,17 @@ function planLayer(
   return { ...plan, definitionHash: definitionHash(plan, extras, version) };
 }
 
+/** Only what was asked for: the hash of a request does not change when more can be asked for. */
+function gpuFields({ type, count, devices, memoryBytes, compute }: GpuRequest) {
+  return {
+    type,
+    count,
+    ...(devices === undefined ? {} : { devices }),
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    ...(compute === undefined ? {} : { compute }),
+  };
+}
+
 /** A mistake in the text is said by the plan already, as it is for `fromDockerfile`. @throws {DefinitionError} */
 function checkDockerfiles(steps: readonly Step[]): void {
   for (const step of steps) {
@@ -304,7 +315,7 @@ function definitionHash(
       // Names and values, sorted by name: the order in which they were written changes nothing.
       env: plan.env,
       secrets: plan.secrets,
-      gpu: plan.gpu.map(({ type, count }) => ({ type, count })),
+      gpu: plan.gpu.map(gpuFields),
       buildArgs: plan.buildArgs,
       volumes: plan.volumes.map(({ path, name, readOnly, subPath }) => ({
         path,

@@ -1,9 +1,9 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { findDevices } from '../../../src/executor/cdi.ts';
 import { parseCdiSpec } from '../../../src/executor/cdi-spec.ts';
+import { findDevices } from '../../../src/executor/find-devices.ts';
 
 const device = (name: string, edits: object = {}) => ({ name, containerEdits: edits });
 const spec = (more: object = {}) => ({
@@ -22,6 +22,35 @@ describe('parseCdiSpec', () => {
     ],
     ['a leading v', { cdiVersion: 'v0.6.0' }],
     ['names of MIG', { cdiVersion: '0.5.0', devices: [device('0:1'), device('GPU-1a2b')] }],
+    [
+      'Intel RDT of before 1.1',
+      { cdiVersion: '1.0.0', containerEdits: { intelRdt: { closID: 'a', enableCMT: true } } },
+    ],
+    ['Intel RDT of 1.1', { cdiVersion: '1.1.0', containerEdits: { intelRdt: { schemata: ['L3:0=f'] } } }],
+    [
+      'all of a node, a mount and a hook',
+      {
+        cdiVersion: '0.5.0',
+        containerEdits: {
+          deviceNodes: [
+            {
+              path: '/dev/a',
+              hostPath: '/dev/b',
+              type: 'c',
+              major: 1,
+              minor: 3,
+              fileMode: 438,
+              permissions: 'rw',
+              uid: 0,
+              gid: 0,
+            },
+            { path: '/dev/c', permissions: 'none' },
+          ],
+          mounts: [{ hostPath: '/a', containerPath: '/b', type: 'bind', options: ['ro'] }],
+          hooks: [{ hookName: 'startContainer', path: '/h', args: ['h'], env: ['A=b'], timeout: 3 }],
+        },
+      },
+    ],
     ['groups', { cdiVersion: '0.7.0', containerEdits: { additionalGids: [0, 44] } }],
   ])('%s is taken', (_what, more) => {
     expect(parseCdiSpec(spec(more)).kind).toBe('vendor.example/net');
@@ -49,10 +78,59 @@ describe('parseCdiSpec', () => {
       spec({ containerEdits: { mounts: [{ hostPath: '/a', containerPath: '/b', type: 'bind' }] } }),
       /0\.4\.0/,
     ],
+    [
+      'a host path before 0.5',
+      spec({
+        cdiVersion: '0.4.0',
+        containerEdits: { deviceNodes: [{ path: '/dev/a', hostPath: '/dev/b' }] },
+      }),
+      /0\.5\.0/,
+    ],
+    ['a dot in a class before 0.6', spec({ cdiVersion: '0.5.0', kind: 'vendor.example/a.b' }), /0\.6\.0/],
+    [
+      'annotations of a device before 0.6',
+      spec({ cdiVersion: '0.5.0', devices: [{ ...device('a'), annotations: { a: 'b' } }] }),
+      /0\.6\.0/,
+    ],
+    [
+      'Intel RDT before 0.7',
+      spec({ cdiVersion: '0.6.0', containerEdits: { intelRdt: { closID: 'a' } } }),
+      /0\.7\.0/,
+    ],
+    [
+      'newer Intel RDT before 1.1',
+      spec({ cdiVersion: '1.0.0', containerEdits: { intelRdt: { enableMonitoring: true } } }),
+      /1\.1\.0/,
+    ],
+    [
+      'older Intel RDT with 1.1',
+      spec({ cdiVersion: '1.1.0', containerEdits: { intelRdt: { enableMBM: true } } }),
+      /went with 1\.1\.0/,
+    ],
+    [
+      'a newer field of a device alone',
+      spec({ cdiVersion: '0.6.0', devices: [device('a', { additionalGids: [7] })] }),
+      /0\.7\.0/,
+    ],
+    [
+      'a hook of an unknown moment',
+      spec({ containerEdits: { hooks: [{ hookName: 'later', path: '/h' }] } }),
+      /hookName 'later'/,
+    ],
+    [
+      'a node of an unknown type',
+      spec({ containerEdits: { deviceNodes: [{ path: '/dev/a', type: 'x' }] } }),
+      /type of a device node/,
+    ],
+    [
+      'permissions that are none',
+      spec({ containerEdits: { deviceNodes: [{ path: '/dev/a', permissions: 'rx' }] } }),
+      /permissions/,
+    ],
     ['groups before 0.7', spec({ cdiVersion: '0.6.0', containerEdits: { additionalGids: [1] } }), /0\.7\.0/],
     [
       'net devices before 1.1',
-      spec({ cdiVersion: '1.0.0', containerEdits: { netDevices: [{ name: 'x' }] } }),
+      spec({ cdiVersion: '1.0.0', containerEdits: { netDevices: [{ hostInterfaceName: 'x', name: 'y' }] } }),
       /1\.1\.0/,
     ],
   ])('%s is refused', (_what, document, message) => {
@@ -79,7 +157,7 @@ describe('findDevices', () => {
     (
       await findDevices(
         names.map((name) => ({ name, required: true })),
-        dirs,
+        { cdiDirs: dirs, driverRoot: root },
       )
     ).edits;
 
@@ -167,11 +245,13 @@ describe('findDevices', () => {
           hook('nvidia-cdi-hook', 'enable-cuda-compat', '--host-driver-version=550.1'),
           hook('nvidia-cdi-hook', 'disable-device-node-modification'),
           hook('nvidia-cdi-hook', 'chmod', '--mode', '755'),
-          hook('other', 'thing'),
         ],
       }),
     );
-    const { edits, warnings } = await findDevices([{ name: 'vendor.example/net=a', required: true }], dirs);
+    const { edits, warnings } = await findDevices([{ name: 'vendor.example/net=a', required: true }], {
+      cdiDirs: dirs,
+      driverRoot: root,
+    });
     expect(edits).toMatchObject({
       links: [
         { target: 'x.so.2', path: '/lib/x.so.1' },
@@ -180,13 +260,79 @@ describe('findDevices', () => {
       driverVersion: '550.1',
       fixedNodes: true,
     });
-    expect(warnings).toEqual([expect.stringContaining("'/usr/bin/h thing'")]);
+    expect(warnings).toEqual([]);
+  });
+
+  test.each([
+    [
+      'a hook that is not known',
+      { hooks: [{ hookName: 'createRuntime', path: '/opt/h', args: ['h', 'thing'] }] },
+      /'\/opt\/h thing'/,
+    ],
+    ['a hook without words', { hooks: [{ hookName: 'createRuntime', path: '/opt/h' }] }, /hook '\/opt\/h'/],
+    [
+      'a hook named like a method of objects',
+      { hooks: [{ hookName: 'prestart', path: '/h', args: ['h', 'toString'] }] },
+      /toString/,
+    ],
+    ['a file system', { mounts: [{ hostPath: 'none', containerPath: '/x', type: 'tmpfs' }] }, /'tmpfs'/],
+  ])(
+    '%s is refused by its name, and left out where the device need not be',
+    async (_what, edits, message) => {
+      write(0, 'a.json', device('a', edits), device('b', env('b')));
+      await expect(find('vendor.example/net=a')).rejects.toThrow(message);
+      const optional = ['vendor.example/net=a', 'vendor.example/net=b'].map((name) => ({
+        name,
+        required: false,
+      }));
+      const found = await findDevices(optional, { cdiDirs: dirs, driverRoot: root });
+      expect(found).toMatchObject({
+        edits: { env: [['WHICH', 'b']] },
+        warnings: [expect.stringMatching(message)],
+      });
+    },
+  );
+
+  test('names of UUIDs and of parts, and a name for all', async () => {
+    write(
+      0,
+      'a.json',
+      device('0:1', env('mig')),
+      device('GPU-1a2b-3c', env('uuid')),
+      device('all', env('all')),
+    );
+    expect((await find('vendor.example/net=0:1')).env).toEqual([['WHICH', 'mig']]);
+    expect((await find('vendor.example/net=GPU-1a2b-3c')).env).toEqual([['WHICH', 'uuid']]);
+    expect((await find('vendor.example/net=all')).env).toEqual([['WHICH', 'all']]);
+  });
+
+  test('a device is described by files alone', async () => {
+    mkdirSync(join(dirs[0] as string, 'a.json'));
+    await expect(find('vendor.example/net=a')).rejects.toThrow(/a\.json' is not used: it is not a file/);
+  });
+
+  test('a node that is not open to everybody is a warning where groups of the host cannot be had', async () => {
+    const node = join(root, 'node');
+    writeFileSync(node, '', { mode: 0o600 });
+    write(0, 'a.json', device('a', { deviceNodes: [{ path: '/dev/x', hostPath: node }] }));
+    const warnings = async (idMode: 'root' | 'multi' | 'single') => {
+      const wanted = [{ name: 'vendor.example/net=a', required: true }];
+      return (await findDevices(wanted, { cdiDirs: dirs, driverRoot: root, idMode })).warnings;
+    };
+    expect(await warnings('root')).toEqual([]);
+    expect(await warnings('single')).toEqual([]);
+    if (process.getuid?.() === 0) {
+      chownSync(node, 65534, 44);
+      expect(await warnings('multi')).toEqual([
+        expect.stringContaining("'/dev/x' is for its group 44 alone (mode 600)"),
+      ]);
+    }
   });
 
   test('without any description it says where it looked', async () => {
     await expect(find('nvidia.com/gpu=all')).rejects.toMatchObject({
       message: expect.stringContaining(`no device is described in ${dirs.join(', ')}`),
-      hint: expect.stringContaining('nvidia-ctk cdi generate'),
+      hint: expect.stringContaining('tsbuild doctor --gpu'),
     });
   });
 });

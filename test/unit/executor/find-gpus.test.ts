@@ -1,11 +1,10 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { findGpus } from '../../../src/executor/find-gpus.ts';
-import { gpuModels } from '../../../src/executor/gpu-models.ts';
+import type { GpuRequest } from '../../../src/graph/action.ts';
+import { DRIVER_VERSION, driverFiles, ELF_HEADER, TRIPLET } from '../../support/fake-driver.ts';
 import { type Leaf, temporaryTree } from '../../support/temporary-tree.ts';
-
-afterEach(() => vi.unstubAllEnvs());
 
 /** As nvidia-ctk writes it: each GPU by number and by UUID, and all of them. The nodes are files here. */
 function specification(nodes: readonly string[]): string {
@@ -28,13 +27,13 @@ function specification(nodes: readonly string[]): string {
 }
 
 const information = (model: string, minor: number) =>
-  `Model: \t\t ${model}\nIRQ:   \t\t 18\nGPU UUID: \t GPU-8\nDevice Minor: \t ${minor}\nGPU Excluded:\t No\n`;
+  `Model: \t\t ${model}\nIRQ:   \t\t 18\nGPU UUID: \t GPU-8${minor}\nDevice Minor: \t ${minor}\nGPU Excluded:\t No\n`;
 const DRIVER: Readonly<Record<string, Leaf>> = {
   'proc/driver/nvidia/version': 'NVRM version: NVIDIA 570.86.15\n',
   'proc/driver/nvidia/gpus/0000:0a:00.0/information': information('Tesla T4', 1),
   'proc/driver/nvidia/gpus/0000:0b:00.0/information': information('NVIDIA A10G', 0),
-  'dev/nvidia0': '',
-  'dev/nvidia1': '',
+  'dev/nvidia0': { link: '/dev/null' },
+  'dev/nvidia1': { link: '/dev/null' },
 };
 
 async function machine(
@@ -47,7 +46,7 @@ async function machine(
   if (nodes.length > 0) {
     writeFileSync(join(cdi, 'nvidia.json'), specification(nodes.map((node) => join(tree.path, 'dev', node))));
   }
-  return { root: tree.path, directories: [cdi], [Symbol.asyncDispose]: () => tree[Symbol.asyncDispose]() };
+  return { driverRoot: tree.path, cdiDirs: [cdi], [Symbol.asyncDispose]: () => tree[Symbol.asyncDispose]() };
 }
 
 test('one device for each GPU, by its number, with the model that the driver knows', async () => {
@@ -62,6 +61,7 @@ test('one device for each GPU, by its number, with the model that the driver kno
       ['NVIDIA_VISIBLE_DEVICES', '0,1'],
       ['NVIDIA_DRIVER_CAPABILITIES', 'compute,utility'],
     ],
+    defaultEnv: [['CUDA_DEVICE_ORDER', 'PCI_BUS_ID']],
     warnings: [],
   });
   const strict = await findGpus([{ type: 'T4', count: 1 }], { policy: 'strict', ...host });
@@ -81,10 +81,11 @@ describe('a machine without', () => {
     });
   });
 
-  test('a description of its GPUs', async () => {
+  test('a description of its GPUs, and the libraries', async () => {
     await using host = await machine(DRIVER, []);
     await expect(findGpus([{ type: 'T4', count: 1 }], { policy: 'auto', ...host })).rejects.toMatchObject({
-      hint: 'sudo nvidia-ctk cdi generate --output=/var/run/cdi/nvidia.yaml',
+      message: expect.stringContaining('the NVIDIA driver 570.86.15, and its libraries are not installed'),
+      hint: expect.stringContaining('tsbuild doctor --gpu'),
     });
   });
 
@@ -102,31 +103,57 @@ describe('a machine without', () => {
   });
 });
 
-test('where /proc says nothing, nvidia-smi is asked; where there is none, models are unknown', async () => {
-  await using tree = await temporaryTree({
-    'bin/nvidia-smi': `#!/bin/sh
-[ "$*" = '-q -x' ] || exit 3
-cat <<'END'
-<?xml version="1.0" ?>
-<nvidia_smi_log>
-  <gpu id="00000000:0A:00.0">
-    <product_name>NVIDIA H100 80GB HBM3</product_name>
-    <minor_number>3</minor_number>
-  </gpu>
-  <gpu id="00000000:0B:00.0">
-    <product_name>Tesla T4</product_name>
-    <minor_number>1</minor_number>
-  </gpu>
-</nvidia_smi_log>
-END
-`,
+describe('described GPUs', () => {
+  const smi = `#!/bin/sh
+echo '00000000:0A:00.0, 15360, 7.5'
+echo '00000000:0B:00.0, 23028, 8.6'
+`;
+
+  test('have the memory that nvidia-smi says, and are called by their UUIDs too', async () => {
+    await using host = await machine({
+      ...DRIVER,
+      [`usr/lib/${TRIPLET}/libcuda.so.570.86.15`]: ELF_HEADER,
+      'usr/bin/nvidia-smi': { text: smi, mode: 0o755 },
+    });
+    const find = async (request: Partial<GpuRequest>) =>
+      (await findGpus([{ type: 'ANY', count: 1, ...request }], { policy: 'auto', ...host })).devices.map(
+        ({ name }) => name,
+      );
+    expect(await find({ memoryBytes: 20e9 })).toEqual(['nvidia.com/gpu=0']);
+    expect(await find({ compute: '7.5', type: 'T4' })).toEqual(['nvidia.com/gpu=1']);
+    // The specification's number stands over that of PCI: the T4 is on the lower bus.
+    expect(await find({ devices: ['1'] })).toEqual(['nvidia.com/gpu=1']);
+    expect(await find({ devices: ['GPU-1'] })).toEqual(['nvidia.com/gpu=1']);
+    await expect(find({ memoryBytes: 30e9 })).rejects.toThrow(/NVIDIA A10G, 24\.1 GB, compute 8\.6/);
   });
-  chmodSync(join(tree.path, 'bin/nvidia-smi'), 0o755);
-  vi.stubEnv('PATH', `${join(tree.path, 'bin')}:${process.env.PATH}`);
-  expect([...(await gpuModels(tree.path))]).toEqual([
-    [3, 'NVIDIA H100 80GB HBM3'],
-    [1, 'Tesla T4'],
-  ]);
-  vi.stubEnv('PATH', join(tree.path, 'nowhere'));
-  expect([...(await gpuModels(tree.path))]).toEqual([]);
+
+  test('of which nvidia-smi says nothing have no known memory, and the error says so', async () => {
+    await using host = await machine(DRIVER);
+    const request = { type: 'ANY', count: 1, memoryBytes: 1 };
+    await expect(findGpus([request], { policy: 'auto', ...host })).rejects.toThrow(
+      /nvidia-smi, which knows memory/,
+    );
+  });
+});
+
+test('GPUs that nothing describes are those of the driver', async () => {
+  await using tree = await temporaryTree({
+    ...driverFiles([
+      { model: 'NVIDIA L4', minor: 1 },
+      { model: 'NVIDIA L40S', minor: 0 },
+    ]),
+    ...Object.fromEntries(
+      ['libcuda', 'libnvidia-ml'].map((name) => [
+        `usr/lib/${TRIPLET}/${name}.so.${DRIVER_VERSION}`,
+        ELF_HEADER,
+      ]),
+    ),
+  });
+  const options = { policy: 'strict', cdiDirs: [], driverRoot: tree.path } as const;
+  const find = async (type: string) => (await findGpus([{ type, count: 1 }], options)).devices;
+  expect(await find('L4')).toEqual([{ name: 'nvidia.com/gpu=0', required: true }]);
+  expect(await find('L40S')).toEqual([{ name: 'nvidia.com/gpu=1', required: true }]);
+  await expect(find('L40')).rejects.toThrow(
+    /nvidia\.com\/gpu=0 \(NVIDIA L4\), nvidia\.com\/gpu=1 \(NVIDIA L40S\)/,
+  );
 });

@@ -170,7 +170,13 @@ const sshFields: Decisions<MountOf<'ssh'>> = {
 };
 const ulimitFields: Decisions<Ulimit> = { name: keyed('core'), soft: keyed(1), hard: keyed(3) };
 const deviceFields: Decisions<DeviceRequest> = { name: keyed('a.b/c=1'), required: keyed(true) };
-const gpuFields: Decisions<GpuRequest> = { type: keyed('ANY'), count: keyed(1) };
+const gpuFields: Decisions<GpuRequest> = {
+  type: keyed('ANY'),
+  count: keyed(1),
+  devices: keyed(['0']),
+  memoryBytes: keyed(4e9),
+  compute: keyed('8.0'),
+};
 const selectionFields: Decisions<CopySelection> = {
   wildcards: keyed(false),
   parents: keyed(true),
