@@ -39,6 +39,7 @@ export function givenDockerfileFlags(typed: TypedDockerfile): readonly string[] 
     '--target': typed.target,
     '--shm-size': typed.shmSize,
     '--network': typed.network,
+    '--gpus': typed.gpus,
     '--check': typed.check || undefined,
     '--call': typed.call,
   };
@@ -84,6 +85,7 @@ export async function dockerfileImage(
     addHosts: Object.fromEntries(typed.addHost),
     ...(typed.shmSize === undefined ? {} : { shmSizeBytes: typed.shmSize }),
     ulimits: typed.ulimit,
+    ...(typed.gpus === undefined ? {} : { gpu: typed.gpus }),
     // As buildx: who asks for the host's network for all steps allows it.
     allow: typed.network === 'host' ? [...typed.allow, 'network.host'] : typed.allow,
     buildSecrets: typed.secret,

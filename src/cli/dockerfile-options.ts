@@ -1,6 +1,7 @@
 /** Flags of `build` that are about a Dockerfile. Names and meanings are buildx's. */
 import { BadValue, choice, flag, list, nonEmpty, value } from './option.ts';
 import { parseMemorySize } from './quantity.ts';
+import { GPUS_OPTION } from './shared-options.ts';
 
 const CALLS = ['build', 'check', 'outline', 'targets', 'lint'] as const;
 export type Call = (typeof CALLS)[number];
@@ -97,6 +98,7 @@ export const DOCKERFILE_OPTIONS = {
     detail: 'A limit of setrlimit(2) such as `nofile=1024:2048`; -1 is none.',
     parse: parseUlimit,
   }),
+  gpus: GPUS_OPTION,
   network: choice({
     long: 'network',
     valueName: 'MODE',

@@ -1,5 +1,7 @@
 /** What was typed and what the machine says, together: the options of the engine. */
+import { resolve } from 'node:path';
 import { UsageError } from '../errors.ts';
+import { cdiDirsOf } from '../executor/cdi.ts';
 import type { CliContext } from './context.ts';
 import type { EngineOptions } from './engine-api.ts';
 import type { ProgressKind } from './progress/open.ts';
@@ -12,6 +14,8 @@ export interface TypedEngineOptions {
   readonly hostCa?: 'auto' | 'always' | 'never' | undefined;
   readonly offline?: boolean;
   readonly gpuPolicy?: 'auto' | 'strict' | 'ignore' | undefined;
+  readonly cdiDir?: readonly string[];
+  readonly driverRoot?: string | undefined;
   readonly builderVersion?: EngineOptions['builderVersion'] | undefined;
 }
 
@@ -27,7 +31,19 @@ export function resolveEngine(typed: TypedEngineOptions, context: CliContext): E
     ...(typed.hostCa === undefined ? {} : { hostCa: typed.hostCa }),
     ...(typed.offline === true ? { offline: true } : {}),
     ...(typed.gpuPolicy === undefined ? {} : { gpuPolicy: typed.gpuPolicy }),
+    ...resolveDevices(typed, context),
     ...(typed.builderVersion === undefined ? {} : { builderVersion: typed.builderVersion }),
+  };
+}
+
+/** Where devices are looked for. */
+export function resolveDevices(
+  { cdiDir = [], driverRoot }: Pick<TypedEngineOptions, 'cdiDir' | 'driverRoot'>,
+  { cwd }: Pick<CliContext, 'cwd'>,
+): Pick<EngineOptions, 'cdiDirs' | 'driverRoot'> {
+  return {
+    ...(cdiDir.length === 0 ? {} : { cdiDirs: cdiDirsOf(cdiDir.map((each) => resolve(cwd, each))) }),
+    ...(driverRoot === undefined ? {} : { driverRoot: resolve(cwd, driverRoot) }),
   };
 }
 

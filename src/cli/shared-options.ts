@@ -1,7 +1,8 @@
 /** Flags that several commands have, so that they mean the same everywhere. */
 import { isObjectName } from '../base/object-name.ts';
+import { GPU_FORMS, parseGpuRequest } from '../frontend/fluent/gpu-request.ts';
 import type { Platform } from '../oci/platform.ts';
-import { BadValue, choice, flag, list, value, wholeNumber } from './option.ts';
+import { BadValue, choice, flag, list, nonEmpty, value, wholeNumber } from './option.ts';
 import { parseParam } from './param-values.ts';
 import { PROGRESS_KINDS } from './progress/open.ts';
 
@@ -88,6 +89,49 @@ export const BUILDER_VERSION_OPTION = choice({
   environment: 'TSBUILD_IMAGE_BUILDER_VERSION',
 });
 
+/** Of every command that looks for devices. */
+export const DEVICE_OPTIONS = {
+  cdiDir: list({
+    long: 'cdi-dir',
+    valueName: 'DIR',
+    summary: 'A further directory that describes devices',
+    detail:
+      'A directory with specifications of the Container Device Interface, besides `/etc/cdi` and `/var/run/cdi` and over them. May be repeated; a later one stands over an earlier one.',
+    environment: 'TSBUILD_CDI_DIRS',
+    completion: 'directory',
+    parse: nonEmpty,
+  }),
+  driverRoot: value({
+    long: 'driver-root',
+    valueName: 'DIR',
+    summary: "The tree that NVIDIA's driver is in",
+    detail:
+      "Where `/proc/driver/nvidia`, `/dev/nvidia*`, the libraries and programs of NVIDIA's driver are looked for, for GPUs that nothing describes. Of use where the driver lives in a container of its own.",
+    defaultText: '/',
+    environment: 'TSBUILD_DRIVER_ROOT',
+    completion: 'directory',
+    parse: nonEmpty,
+  }),
+} as const;
+
+/** Of every command that can lend GPUs itself. */
+export const GPUS_OPTION = value({
+  long: 'gpus',
+  valueName: 'REQUEST',
+  summary: 'Lend GPUs',
+  detail:
+    'GPUs of this machine: `all`, a number, a type and how many (`any`, `H100`, `A100-80GB:4`), or certain ones (`device=0,2`, `device=GPU-…`, `device=0:1` for a part). `memory>=40GB` and `compute>=8.0` after a comma say what each must have at least. Where they are not to be had it fails with `E_GPU_UNAVAILABLE`; see `--gpu-policy` and [GPUs](../guide/gpus.md).',
+  defaultText: 'none',
+  parse: (given) => {
+    // Docker reads it as a line of CSV, for which scripts quote it.
+    const text = given.replace(/^"(.*)"$/, '$1');
+    if (parseGpuRequest(text) === undefined) {
+      throw new BadValue(`'${given}' is no request for GPUs; ${GPU_FORMS}`);
+    }
+    return text;
+  },
+});
+
 /** Flags of every command that runs steps. */
 export const ENGINE_OPTIONS = {
   progress: PROGRESS_OPTION,
@@ -122,6 +166,7 @@ export const ENGINE_OPTIONS = {
     defaultText: 'auto',
     environment: 'TSBUILD_GPU_POLICY',
   }),
+  ...DEVICE_OPTIONS,
 } as const;
 
 const PART = /^[a-z0-9][a-z0-9._-]*$/;

@@ -7,7 +7,7 @@ import { loadRunnable, looksLikeDefinition, parseDefinitionName } from '../load-
 import { BadValue, choice, flag, list, nonEmpty, value } from '../option.ts';
 import { parseDuration } from '../quantity.ts';
 import { withEngine } from '../session.ts';
-import { ENGINE_OPTIONS, PARAM_OPTION, PLATFORM_OPTION } from '../shared-options.ts';
+import { ENGINE_OPTIONS, GPUS_OPTION, PARAM_OPTION, PLATFORM_OPTION } from '../shared-options.ts';
 
 export default command({
   operands: [
@@ -72,15 +72,7 @@ export default command({
       detail: 'Network of the command: that of this machine, or none.',
       defaultText: 'host',
     }),
-    gpu: value({
-      long: 'gpu',
-      valueName: 'TYPE[:COUNT]',
-      summary: 'Lend GPUs to the command',
-      detail:
-        'GPUs that the command gets, such as `any`, `H100` or `A100-80GB:4`. Of a machine without them it fails with `E_GPU_UNAVAILABLE`; see `--gpu-policy`.',
-      defaultText: 'none',
-      parse: nonEmpty,
-    }),
+    gpus: GPUS_OPTION,
     timeout: value({
       long: 'timeout',
       valueName: 'TIME',
@@ -98,6 +90,7 @@ export default command({
     param: PARAM_OPTION,
     ...ENGINE_OPTIONS,
   },
+  foreignFlags: { gpu: 'write --gpus, which takes the same' },
   detail:
     "Builds a definition's image if that is necessary, and runs a command in it: its entrypoint with what follows '--', or with its own command. What the command changes is thrown away. Ends with the command's status; 128 and the signal's number when a signal ended it. Of a definition that exports a function of an App, alone or named after `::`, the function is called with what follows '--' as arguments (JSON, or texts), and its result is printed.",
   examples: [
@@ -116,7 +109,7 @@ export default command({
       ...(options.workdir === undefined ? {} : { workdir: options.workdir }),
       ...(options.user === undefined ? {} : { user: options.user }),
       ...(options.network === undefined ? {} : { network: options.network }),
-      ...(options.gpu === undefined ? {} : { gpu: options.gpu }),
+      ...(options.gpus === undefined ? {} : { gpu: options.gpus }),
       ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
       ...(options.platform === undefined ? {} : { platform: options.platform }),
     };

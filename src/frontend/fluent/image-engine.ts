@@ -57,7 +57,7 @@ export interface RunOptions extends Watched {
   /** Wall-clock limit in seconds. @defaultValue no limit */
   readonly timeout?: number;
   /**
-   * GPUs of this machine for the container: `'H100'`, `'any:2'` (B7).
+   * GPUs of this machine for the container: `'H100'`, `'any:2'`, `'all'`, `'device=0'`, `'any,memory>=40GB'` (B7).
    * @defaultValue none
    */
   readonly gpu?: string;

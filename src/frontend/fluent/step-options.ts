@@ -18,8 +18,8 @@ export interface StepOptions {
   /** Variables from secrets, for this call's commands only. Names are part of the key, values never. @defaultValue none */
   readonly secrets?: readonly Secret[];
   /**
-   * GPUs of this machine for this call's commands only, as `TYPE[:COUNT]`: `'H100'`, `'A100-80GB:4'`, `'any'` (B7). The request is
-   * part of the cache key, the device is not. @defaultValue none
+   * GPUs of this machine for this call's commands only, as `TYPE[:COUNT]`: `'H100'`, `'A100-80GB:4'`, `'any'` (B7); also `'all'`, `'2'`,
+   * `'device=0'`, `'any,memory>=40GB,compute>=8.0'`. The request is part of the cache key, the device is not. @defaultValue none
    */
   readonly gpu?: string;
 }

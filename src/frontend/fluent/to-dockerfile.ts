@@ -165,7 +165,7 @@ class DockerfileWriter {
     context: PlannedContext | undefined,
   ): Promise<void> {
     if (layer.gpu.length > 0) {
-      this.#note(`${layer.method}() asks for a GPU; give the build one with --device`);
+      this.#note(`${layer.method}() asks for a GPU; give the build one with --gpus`);
     }
     if ((layer.volumes ?? []).length > 0) {
       this.#note(`${layer.method}() has volumes, which its commands do not see here`);

@@ -58,10 +58,32 @@ describe('image', () => {
   });
 
   it('run hands on the GPUs that are asked for, and the policy', async () => {
-    const { calls } = await cli(['run', 'web:1', '--gpu', 'T4:2', '--gpu-policy', 'strict', '--', 'x']);
+    const { calls } = await cli(['run', 'web:1', '--gpus', 'T4:2', '--gpu-policy', 'strict', '--', 'x']);
     expect(calls.ran?.options).toMatchObject({ gpu: 'T4:2' });
     expect(calls.opened).toMatchObject({ gpuPolicy: 'strict' });
     expect((await cli(['run', 'web:1', '--gpu-policy', 'some'])).status).toBe(2);
-    expect((await cli(['run', 'web:1', '--gpu', ''])).status).toBe(2);
+    expect((await cli(['run', 'web:1', '--gpus', ''])).status).toBe(2);
+    expect((await cli(['run', 'web:1', '--gpus', 'T4:0'])).stderr).toContain("write it as 'H100'");
+    expect((await cli(['run', 'web:1', '--gpu', 'T4'])).stderr).toContain('--gpus');
+    const looked = await cli([
+      'run',
+      'web:1',
+      '--cdi-dir',
+      'a',
+      '--cdi-dir',
+      '/b',
+      '--driver-root',
+      '/d',
+      '--',
+      'x',
+    ]);
+    expect(looked.calls.opened).toMatchObject({
+      cdiDirs: ['/etc/cdi', '/var/run/cdi', expect.stringMatching(/^\/.*\/a$/), '/b'],
+      driverRoot: '/d',
+    });
+    expect(calls.opened).not.toHaveProperty('cdiDirs');
+    // As scripts for Docker quote it.
+    const quoted = await cli(['run', 'web:1', '--gpus', '"device=0,2"', '--', 'x']);
+    expect(quoted.calls.ran?.options).toMatchObject({ gpu: 'device=0,2' });
   });
 });

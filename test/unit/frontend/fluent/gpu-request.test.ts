@@ -20,13 +20,57 @@ describe('the text of a request', () => {
     ['no-such-card', 'NO-SUCH-CARD', 1],
     ['H100!', 'H100!', 1],
     ['B200+:2', 'B200+', 2],
-  ])('%j is %s times %i (C155)', (text, type, count) => {
+    ['T4:all', 'T4', 'all'],
+    ['all', 'ANY', 'all'],
+    ['ALL', 'ANY', 'all'],
+    ['3', 'ANY', 3],
+    ['count=3', 'ANY', 3],
+  ])('%j is %s times %s (C155)', (text, type, count) => {
     expect(gpuRequests('run', text, { lists: false })).toEqual([{ type, count }]);
+  });
+
+  const any = { type: 'ANY', count: 1 } as const;
+  test.each([
+    ['device=0', { ...any, devices: ['0'] }],
+    ['device=0,2', { type: 'ANY', count: 2, devices: ['0', '2'] }],
+    ['device=GPU-1a2b-3c', { ...any, devices: ['GPU-1a2b-3c'] }],
+    ['device=0:0,0:1', { type: 'ANY', count: 2, devices: ['0:0', '0:1'] }],
+    ['device=MIG-1a', { ...any, devices: ['MIG-1a'] }],
+    ['any,memory>=40GB', { ...any, memoryBytes: 40e9 }],
+    ['memory>=40GiB', { ...any, memoryBytes: 40 * 2 ** 30 }],
+    ['any:2,memory>=1.5tb,compute>=8.0', { type: 'ANY', count: 2, memoryBytes: 1.5e12, compute: '8.0' }],
+    ['a100,compute>=8', { type: 'A100', count: 1, compute: '8.0' }],
+    ['all,compute>=10.3', { type: 'ANY', count: 'all', compute: '10.3' }],
+    ['2,memory>=500MB', { type: 'ANY', count: 2, memoryBytes: 5e8 }],
+    ['device=1,memory>=1GB', { ...any, devices: ['1'], memoryBytes: 1e9 }],
+  ])('%j says what it must be (C155)', (text, request) => {
+    expect(gpuRequests('run', text, { lists: false })).toEqual([request]);
   });
 
   test.each([
     '',
     ' ',
+    'all:2',
+    '0',
+    'count=0',
+    'count=T4',
+    'T4,',
+    'T4,A100',
+    'T4,2',
+    'T4,device=0',
+    'device=',
+    'device=0,',
+    'device=0,0',
+    'device=../null',
+    'device=0,memory>=1GB,2',
+    'memory>=40',
+    'memory>=0GB',
+    'memory>=-1GB',
+    'memory>40GB',
+    'any,memory>=1GB,memory>=2GB',
+    'compute>=8.0.0',
+    'any,speed>=9',
+    'driver=nvidia',
     ':',
     ':2',
     'T4:',
@@ -112,7 +156,18 @@ describe('the option of a step', () => {
       await hash({ gpu: 'T4' }),
       await hash({ gpu: 'T4:2' }),
     ];
-    expect(new Set(all).size).toBe(4);
+    const asked = [
+      'T4:all',
+      'all',
+      'device=0',
+      'device=1',
+      'any,memory>=1GB',
+      'any,memory>=2GB',
+      'any,compute>=8.0',
+    ];
+    all.push(...(await Promise.all(asked.map((gpu) => hash({ gpu })))));
+    expect(new Set(all).size).toBe(4 + asked.length);
+    expect(await hash({ gpu: '2' })).toBe(await hash({ gpu: 'any:2' }));
   });
 
   test('every command of the call has it in the graph', async () => {
