@@ -261,11 +261,14 @@ function askSmi(root: string, words: readonly string[]): Promise<string> {
       resolve('');
       return;
     }
-    execFile(
-      program,
-      [...words],
-      { timeout: SMI_TIMEOUT_MS, maxBuffer: SMI_MAX_BYTES, env },
-      (error, stdout) => resolve(error === null ? stdout : ''),
-    );
+    // Where the driver hangs, so does whoever asks it, and no signal ends that.
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      resolve('');
+    }, SMI_TIMEOUT_MS);
+    const child = execFile(program, [...words], { maxBuffer: SMI_MAX_BYTES, env }, (error, stdout) => {
+      clearTimeout(timer);
+      resolve(error === null ? stdout : '');
+    });
   });
 }

@@ -1,4 +1,5 @@
 /** Devices of one program, named or asked for as GPUs, as edits of its sandbox. */
+import { waitWith } from '../base/abort.ts';
 import type { DeviceEdits } from '../executor/device-edits.ts';
 import { findDevices } from '../executor/find-devices.ts';
 import { findGpus } from '../executor/find-gpus.ts';
@@ -23,13 +24,15 @@ export interface DevicesWanted {
 export async function devicesFor(
   { executor }: Pick<WorkerContext, 'executor'>,
   { devices = [], gpus = [], gpuPolicy = 'auto' }: DevicesWanted,
-  { emit }: Pick<RequestContext, 'emit'>,
+  { emit, signal }: Pick<RequestContext, 'emit' | 'signal'>,
 ): Promise<DeviceEdits | undefined> {
   if (devices.length === 0 && gpus.length === 0) {
     return undefined;
   }
   const chosen =
-    gpus.length === 0 ? undefined : await findGpus(gpus, { policy: gpuPolicy, ...executor.deviceSources });
+    gpus.length === 0
+      ? undefined
+      : await waitWith(findGpus(gpus, { policy: gpuPolicy, ...executor.deviceSources }), signal);
   for (const warning of chosen?.warnings ?? []) {
     emit({ kind: 'warning', ...warning });
   }
@@ -37,10 +40,8 @@ export async function devicesFor(
   if (wanted.length === 0) {
     return undefined;
   }
-  const { edits, warnings } = await findDevices(wanted, {
-    ...executor.deviceSources,
-    idMode: executor.idMode,
-  });
+  const { idMode, deviceSources } = executor;
+  const { edits, warnings } = await waitWith(findDevices(wanted, { ...deviceSources, idMode }), signal);
   for (const message of warnings) {
     emit({ kind: 'warning', code: 'W_DEVICE', message });
   }

@@ -9,6 +9,7 @@ import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { librariesInCache } from '../../src/executor/ld-so-cache.ts';
 import { type Account, makeAccount } from '../support/account.ts';
+import { busyboxDefinition } from '../support/busybox.ts';
 import { DRIVER_VERSION, LIBRARY_DIR, makeFakeDriver, uuidOf } from '../support/fake-driver.ts';
 import { readImage } from '../support/layout-validation.ts';
 import { loaderExpression } from '../support/loader-image.ts';
@@ -57,6 +58,12 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap'))('GPUs of a compi
       `export const plain = base.runCommands('ldconfig; true');`,
       `export const lent = base.runCommands('ldconfig; true', { gpu: 'H100' });`,
       `export const installs = base.runCommands('cp /bin/count-gpus /usr/lib/libnew.so; ldconfig; count-gpus', { gpu: 'device=${uuidOf(0)}' });`,
+    );
+    writeFileSync(
+      at('musl.ts'),
+      busyboxDefinition(
+        `copyLocalFile('${program}', '/lib/ld-musl-x86_64.so.1').runCommands('true', { gpu: 'any' })`,
+      ),
     );
     for (const subordinateIds of [true, false]) {
       accounts.push(makeAccount({ subordinateIds }));
@@ -184,6 +191,8 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap'))('GPUs of a compi
       /at least 200 GB .*H100 80GB HBM3, 85\.5 GB, compute 9\.0\).*Tesla T4[\s\S]*E_GPU_UNAVAILABLE/,
     );
     expect(none.stderr).not.toMatch(/^#\d+ \d+\.\d+ began$/m);
+    const musl = await run(['build', at('musl.ts'), '--progress=plain', ...flags('found')], setting);
+    expect(musl.stderr).toMatch(/the image has musl.*\(W_DEVICE\)/);
     const wrong = await run(['build', at('look.ts'), '--gpus', 'all', ...flags('found')], setting);
     expect(wrong).toMatchObject({ status: 2, stderr: expect.stringContaining('--gpus') });
   });
