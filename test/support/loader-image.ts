@@ -27,5 +27,7 @@ export function loaderExpression(
 
 function neededBy(path: string): readonly string[] {
   const listed = execFileSync('ldd', [path], { encoding: 'utf8' });
-  return [...listed.matchAll(/(?:=> )?(\/\S+) \(/g)].map(([, library = '']) => library);
+  const libraries = [...listed.matchAll(/(?:=> )?(\/\S+) \(/g)].map(([, library = '']) => library);
+  // A driver's own libraries need one another; those are to be lent.
+  return libraries.filter((library) => !/\/lib(?:cuda|nvidia)[^/]*$/.test(library));
 }
