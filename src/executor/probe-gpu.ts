@@ -2,7 +2,7 @@
  * What `doctor` says of devices: GPUs of NVIDIA with the driver that the kernel runs and the libraries that are there, whether this user
  * may open them, and what specifications describe. It looks where steps look.
  */
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { readRegistry } from './cdi.ts';
 import type { GpuInventory } from './choose-gpus.ts';
 import { type DescribedDriver, describeDriver } from './describe-driver.ts';
@@ -16,6 +16,8 @@ export interface ProbeDevicesOptions extends DeviceSources {
   readonly whole?: boolean;
 }
 
+/** Of a mode: read and write for others. */
+const OPEN_TO_ALL = 0o006;
 const MAX_LISTED = 12;
 
 export async function probeDevices(options: ProbeDevicesOptions): Promise<readonly HostCheck[]> {
@@ -64,7 +66,15 @@ async function probeGpu(
       fix: 'sudo nvidia-modprobe -u -c0, and describe the devices anew',
     };
   }
-  return { ...check, ok: true, detail: found };
+  const grouped = edits.nodes.find(({ source }) => (statSync(source).mode & OPEN_TO_ALL) !== OPEN_TO_ALL);
+  return grouped === undefined || process.getuid?.() === 0
+    ? { ...check, ok: true, detail: found }
+    : {
+        ...check,
+        ok: false,
+        detail: `${found}; ${grouped.source} is not open to everybody, and with subordinate ids steps are in none of your groups`,
+        fix: `sudo chmod a+rw ${grouped.source}`,
+      };
 }
 
 function versionsOf({ driver }: DescribedDriver): string {

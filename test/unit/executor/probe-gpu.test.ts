@@ -1,9 +1,11 @@
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { probeDevices } from '../../../src/executor/probe-gpu.ts';
 import { DRIVER_VERSION, driverFiles, ELF_HEADER, LIBRARY_DIR, uuidOf } from '../../support/fake-driver.ts';
 import { type Leaf, temporaryTree } from '../../support/temporary-tree.ts';
+
+afterEach(() => vi.restoreAllMocks());
 
 const GPUS = [{ model: 'NVIDIA H200', minor: 0 }];
 const SMI = "#!/bin/sh\necho '00000000:01:00.0, 143771, 9.0'\n";
@@ -104,6 +106,19 @@ test('a node that this user may not open is said', async () => {
   const { gpu } = await probe({ 'cdi/a.json': spec });
   // Root may.
   expect(gpu?.ok).toBe(process.getuid?.() === 0);
+});
+
+test('a node that hangs on a group is said to who has subordinate ids', async () => {
+  await using tree = await temporaryTree({ node: { text: '', mode: 0o660 } });
+  const spec = SPEC(['/dev/nvidia0', '/dev/nvidia-uvm']).replace('/dev/null', join(tree.path, 'node'));
+  const uid = vi.spyOn(process, 'getuid').mockReturnValue(1000);
+  expect((await probe({ 'cdi/a.json': spec })).gpu).toMatchObject({
+    ok: false,
+    detail: expect.stringContaining('steps are in none of your groups'),
+    fix: `sudo chmod a+rw ${join(tree.path, 'node')}`,
+  });
+  uid.mockReturnValue(0);
+  expect((await probe({ 'cdi/a.json': spec })).gpu?.ok).toBe(true);
 });
 
 test('all of it is each GPU and each file that a step would see', async () => {
