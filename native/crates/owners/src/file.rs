@@ -130,6 +130,10 @@ impl<'a> Reader<'a> {
             None => None,
             Some(kind) => Some(Device { kind, major: self.u32()?, minor: self.u32()? }),
         };
+        // To overlayfs it means a deletion, which is not an owner's to say.
+        if device == Some(Device { kind: DeviceKind::Char, major: 0, minor: 0 }) {
+            return Err("a device in it means a deletion");
+        }
         let count = self.u32()?;
         let mut attributes: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         for _ in 0..count {
@@ -222,6 +226,9 @@ mod tests {
         assert_eq!(decode(&with_sum(huge.clone())), Err("it is cut short"));
         huge.extend(u32::MAX.to_le_bytes());
         assert_eq!(decode(&with_sum(huge)), Err("it is cut short"));
+        let device = Some(Device { kind: DeviceKind::Char, major: 0, minor: 0 });
+        let whiteout = Record { device, ..Record::default() };
+        assert_eq!(decode(&body(&[(b"a", whiteout)])), Err("a device in it means a deletion"));
         let unsorted = Record {
             attributes: vec![(b"b".to_vec(), vec![]), (b"a".to_vec(), vec![])],
             ..Record::owner(1, 1)

@@ -20,12 +20,17 @@
 //! changes a merged tree changes these: copying up needs nothing then, and the layer's owners are what they say of the
 //! paths in the upper directory ([`Owners::of_tree`]). Whoever knows only the upper directory's own owners puts them
 //! on top of the stack and asks for the merged ones: `Stack::with_changes(upper, owners, lowers)?.merged()`.
+//!
+//! A sidecar is looked for beside a layer's directory only, which is called `fs` ([`Owners::of_layer`]): beside any other
+//! directory may lie a file of an image's or of the user's.
 
 mod file;
+mod ledger;
 mod owners;
 mod record;
 mod stack;
 
+pub use ledger::Ledger;
 pub use owners::{Owners, sidecar_of};
 pub use record::{Device, DeviceKind, Record};
 pub use stack::Stack;

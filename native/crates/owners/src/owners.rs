@@ -49,6 +49,18 @@ impl Owners {
         Self::read(&sidecar_of(directory))
     }
 
+    /// Of a directory in a list of layers: what lies beside one that is called `fs`, and nothing for any other.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`.
+    pub fn of_layer(directory: &Path) -> Result<Self> {
+        if directory.file_name().is_some_and(|name| name == "fs") {
+            Self::beside(directory)
+        } else {
+            Ok(Self::new())
+        }
+    }
+
     /// Replaces a sidecar in one step. Where there is nothing to say, there is no file afterwards.
     ///
     /// # Errors
@@ -105,15 +117,7 @@ impl Owners {
         if self.is_empty() {
             return;
         }
-        if path.is_empty() {
-            self.records.clear();
-            return;
-        }
-        self.records.remove(path);
-        let (start, end) = ([path, b"/"].concat(), [path, b"0"].concat());
-        let range = (Bound::Included(start.as_slice()), Bound::Excluded(end.as_slice()));
-        let below: Vec<Vec<u8>> =
-            self.records.range::<[u8], _>(range).map(|(path, _)| path.clone()).collect();
+        let below: Vec<Vec<u8>> = self.tree(path).map(|(path, _)| path.to_vec()).collect();
         for path in below {
             self.records.remove(&path);
         }
@@ -132,6 +136,31 @@ impl Owners {
     /// Whether the disk says all.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+
+    /// A path and all that is below it is called otherwise now.
+    pub fn rename_tree(&mut self, from: &[u8], to: &[u8]) {
+        let moved: Vec<(Vec<u8>, Record)> = self
+            .tree(from)
+            .map(|(path, record)| ([to, &path[from.len()..]].concat(), record.clone()))
+            .collect();
+        self.remove_tree(from);
+        self.remove_tree(to);
+        self.records.extend(moved);
+    }
+
+    /// A path and all that is below it.
+    pub fn tree<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a Record)> {
+        let (start, end) = ([path, b"/"].concat(), [path, b"0"].concat());
+        let range = match path {
+            b"" => (Bound::Unbounded, Bound::Unbounded),
+            _ => (Bound::Included(start.as_slice()), Bound::Excluded(end.as_slice())),
+        };
+        let itself = if path.is_empty() { None } else { self.records.get_key_value(path) };
+        itself
+            .into_iter()
+            .chain(self.records.range::<[u8], _>(range))
+            .map(|(path, record)| (path.as_slice(), record))
     }
 
     /// Those of the paths that are in the tree of `directory`: of a merged tree's owners those that belong to its upper
@@ -188,6 +217,18 @@ mod tests {
         assert_eq!(left, [&b"a-b"[..], b"a0", b"ab"]);
         owners.remove_tree(b"");
         assert!(owners.is_empty());
+    }
+
+    #[test]
+    fn a_renamed_tree_takes_the_place_of_another() {
+        let mut owners: Owners = [("a", 1), ("a/b", 2), ("a/b/c", 3), ("x/y", 4), ("x/y/z", 5)]
+            .iter()
+            .map(|(path, id)| (path.as_bytes().to_vec(), Record::owner(*id, *id)))
+            .collect();
+        owners.rename_tree(b"a/b", b"x/y");
+        let left: Vec<(&[u8], u32)> =
+            owners.iter().map(|(path, record)| (path, record.uid)).collect();
+        assert_eq!(left, [(&b"a"[..], 1), (b"x/y", 2), (b"x/y/c", 3)]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Stack {
     pub fn open<P: AsRef<Path>>(layers: &[P]) -> Result<Self> {
         let layers = layers.iter().map(|path| {
             let path = path.as_ref().to_owned();
-            Ok(Layer { owners: Owners::beside(&path)?, path })
+            Ok(Layer { owners: Owners::of_layer(&path)?, path })
         });
         Ok(Self { layers: layers.collect::<Result<_>>()?, directories: RefCell::default() })
     }
@@ -84,6 +84,14 @@ impl Stack {
     pub fn owner_of(&self, path: &[u8]) -> Result<Record> {
         let layer = if self.is_empty() { None } else { self.layer_of(path)? };
         Ok(layer.and_then(|layer| self.layers[layer].owners.get(path)).cloned().unwrap_or_default())
+    }
+
+    /// Whether the merged tree has the path.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn has(&self, path: &[u8]) -> Result<bool> {
+        Ok(self.layer_of(path)?.is_some())
     }
 
     /// The owners of the merged tree: every record that can be seen in it.
