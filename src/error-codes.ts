@@ -305,7 +305,8 @@ export const ERROR_CODES = {
   E_USERNS: { who: 'host', meaning: 'User namespaces cannot be made on this machine.' },
   E_SUBUID_MISSING: {
     who: 'host',
-    meaning: 'The step or image needs more than one user id, and no subordinate ids are set up.',
+    meaning:
+      'A file or a step is to belong to a user id that is not to be had here: outside of the subordinate ids, or where there are none and it cannot be recorded either.',
   },
   E_STORE_MAP: { who: 'host', meaning: 'The store was written with another mapping of user ids.' },
   E_SECRET_STORE_MODE: {
@@ -369,6 +370,10 @@ export const ERROR_CODES = {
   E_SIZE_MISMATCH: { who: 'integrity', meaning: 'Bytes do not have the size that they should have.' },
   E_SECRET_STORE_DAMAGED: { who: 'integrity', meaning: 'A stored secret is not what tsbuild wrote.' },
   E_SIGNATURE: { who: 'integrity', meaning: 'A signature is missing, wrong or by an unknown key.' },
+  E_SNAPSHOT_DAMAGED: {
+    who: 'integrity',
+    meaning: 'What the store records of an unpacked layer is damaged.',
+  },
   E_BLOB_DAMAGED: { who: 'integrity', meaning: 'A blob of the store is damaged.' },
   E_BAD_ARCHIVE: {
     who: 'integrity',

@@ -66,6 +66,10 @@ export const WARNING_CODES = {
   },
   W_GPU_TYPE: { by: 'build', meaning: 'The GPUs that a step gets are of another type than it asks for.' },
   W_IMPORTS_ERROR: { by: 'build', meaning: 'The loader of image.imports() failed outside of its image.' },
+  W_OWNERS_FLATTENED: {
+    by: 'build',
+    meaning: 'Files of several owners belong to one in a cache mount, since there is one user id.',
+  },
   W_REGISTRY: {
     by: 'build',
     meaning: 'A registry or a mirror of it does not behave, and another way was taken.',

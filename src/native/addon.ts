@@ -18,9 +18,18 @@ export interface CancelToken {
 /** Called on the JavaScript thread, at most about ten times a second and once at the end. */
 export type NativeProgress = (doneBytes: number) => void;
 
+/** Where what a tree's disk cannot have is written down: docs/reference/store.md, "Owners". */
+export interface RecordedOwners {
+  readonly file: string;
+  /** Every owner but 0:0, since there is no other id; otherwise only devices that cannot be made. */
+  readonly single: boolean;
+}
+
 export interface WriteLayerOptions {
   /** The upper directory, in overlayfs form. */
   readonly root: string;
+  /** The file of its owners. */
+  readonly owners?: string;
   /**
    * The directories below it, topmost first. Entries that were copied up but did not change (same metadata, same
    * bytes) are left out, and whiteouts are written only for names that exist below.
@@ -66,8 +75,8 @@ export interface UnpackLayerOptions {
   readonly overlayXattrs: 'user' | 'trusted';
   /** Real device nodes where that is permitted; otherwise they are recorded as empty regular files, and listed. */
   readonly devices: 'create' | 'record';
-  /** One user id only: entries of another owner are refused with `NEEDS_IDS`. */
-  readonly singleId?: boolean;
+  /** Without it, owners that cannot be had are refused with `NEEDS_IDS`, and devices are forgotten. */
+  readonly owners?: RecordedOwners;
 }
 
 /** Entries that are no directories, and how large the files among them are. */
@@ -175,6 +184,10 @@ export interface CopyOptions {
   readonly entries: readonly CopyEntry[];
   /** Rejects with `NOT_A_DIRECTORY` where a directory would replace something else. @defaultValue false */
   readonly strict?: boolean;
+  /** Of `root`. Without it, owners that cannot be had are refused with `NEEDS_IDS`. */
+  readonly owners?: RecordedOwners;
+  /** The file of the owners of `sourceRoot`. */
+  readonly sourceOwners?: string;
 }
 
 /** A file that may be an archive. */
@@ -200,7 +213,8 @@ export interface UnpackArchiveOptions {
   /** @defaultValue 10 million */
   readonly maxEntries?: number;
   readonly devices: 'create' | 'record';
-  readonly singleId: boolean;
+  /** Of `root`. */
+  readonly owners?: RecordedOwners;
 }
 
 export interface OverlayMount {
@@ -262,13 +276,28 @@ export interface NativeAddon {
     lowers: readonly string[];
     implicitDirectories: readonly Buffer[];
     overlayXattrs: 'user' | 'trusted';
+    /** The file of the layer's owners. */
+    owners?: string;
   }): Promise<{ readonly changed: number }>;
   /** A digest of everything in a layer directory but times: paths, types, modes, owners, xattrs, links, contents. */
-  treeDigest(root: string, cancel?: CancelToken): Promise<string>;
+  treeDigest(
+    root: string,
+    /** The owners of the tree in which the digested one is, and where in it. */
+    owners?: { readonly file: string; readonly path: Buffer | string },
+    cancel?: CancelToken,
+  ): Promise<string>;
   /** Modification times later than `epochSeconds` become it, directories included. */
   clampTimes(root: string, epochSeconds: number, cancel?: CancelToken): Promise<number>;
   /** For hosts without overlay: the stack of layer directories as one plain tree, cloned where the filesystem can. */
-  flattenLayers(options: { lowers: readonly string[]; target: string }, cancel?: CancelToken): Promise<void>;
+  flattenLayers(
+    options: {
+      lowers: readonly string[];
+      target: string;
+      /** Where what the layers record of owners goes; without it that is left out. */
+      owners?: string;
+    },
+    cancel?: CancelToken,
+  ): Promise<void>;
   /**
    * Brings a directory of the user's up to date with stacks of layers: what is there and right, by all that `stat` says,
    * is left alone; the rest is written under another name and renamed. Rejects with `OUTPUT_CONFLICT` when two trees hold
@@ -287,14 +316,39 @@ export interface NativeAddon {
       /** Whether the target itself gets mode, owner and time of the tree's root. */
       ownRoot: boolean;
       clampMtimeSeconds?: number;
+      /** Where what the layers record of owners goes; without it that is left out. */
+      owners?: string;
     },
     cancel?: CancelToken,
   ): Promise<ExportedTrees>;
   /** For hosts without overlay: what differs between the stack and the changed tree, moved to `upper` in overlayfs form. */
   diffTree(
-    options: { lowers: readonly string[]; changed: string; upper: string; overlayXattrs: 'user' | 'trusted' },
+    options: {
+      lowers: readonly string[];
+      changed: string;
+      /** The file of the owners of `changed`. */
+      owners?: string;
+      upper: string;
+      overlayXattrs: 'user' | 'trusted';
+    },
     cancel?: CancelToken,
   ): Promise<void>;
+  /** Writes to `file` what the stack `lowers`, topmost first, records of its merged tree. */
+  mergeOwners(lowers: readonly string[], file: string): Promise<void>;
+  /** Writes to `output` what `merged` says of the paths in `tree`. Gives whether the root has another record than below. */
+  writeLayerOwners(options: {
+    merged: string;
+    tree: string;
+    lowers: readonly string[];
+    output: string;
+  }): Promise<boolean>;
+  /** Forgets what `file` records of paths that the merged `tree` has no more, and devices where there is no empty file. */
+  pruneOwners(tree: string, file: string): Promise<void>;
+  /**
+   * Gives the files of a layer the owners that `sidecar` records, and devices their nodes, as far as this process can; the
+   * sidecar keeps the rest. Done again after it was killed, it comes to the same end.
+   */
+  settleOwners(tree: string, sidecar: string, cancel?: CancelToken): Promise<number>;
 
   // crates/debian
   /**
@@ -310,7 +364,8 @@ export interface NativeAddon {
       root: string;
       packages: readonly { path: string; sha256: string; mayDefer?: boolean }[];
       threads?: number;
-      singleId?: boolean;
+      /** Of `root`. */
+      owners?: RecordedOwners;
     },
     cancel?: CancelToken,
     progress?: NativeProgress,
@@ -348,14 +403,27 @@ export interface NativeAddon {
   makeDirectories(
     root: string,
     path: Buffer | string,
-    like: { readonly mode: number; readonly uid: number; readonly gid: number; readonly mtimeNs?: string },
+    like: {
+      readonly mode: number;
+      readonly uid: number;
+      readonly gid: number;
+      readonly mtimeNs?: string;
+      /** Of `root`. */
+      readonly owners?: RecordedOwners;
+    },
   ): void;
   /** The whole file below `root`, links resolved inside the root. Rejects above `maxBytes`. */
   readInRoot(root: string, path: string, maxBytes: number): Promise<Buffer>;
   /** What the path is after resolving links inside the root; undefined where nothing is. */
   statInRoot(root: string, path: string): ScanEntry | undefined;
   /** Removes what is at `path` below `root`, never following a link in the last place. False when nothing was there. */
-  removeInRoot(root: string, path: string, cancel?: CancelToken): Promise<boolean>;
+  removeInRoot(
+    root: string,
+    path: string,
+    cancel?: CancelToken,
+    /** Of `root`. */
+    owners?: RecordedOwners,
+  ): Promise<boolean>;
   /** Makes a directory look like another: owner, mode, attributes, times. */
   copyAttributes(source: string, target: string): void;
   /** To the nanosecond, which `utimes` of Node is not. Links are not followed. */

@@ -47,6 +47,13 @@ export function fromNative(error: unknown, doing: string): Error {
       return integrity('E_BAD_ARCHIVE');
     case 'ARCHIVE_LIMIT':
       return integrity('E_ARCHIVE_LIMIT');
+    case 'DAMAGED_OWNERS':
+      return new IntegrityError(message, {
+        code: 'E_SNAPSHOT_DAMAGED',
+        cause,
+        source: path,
+        hint: 'remove that layer with `tsbuild prune --all`, and build again',
+      });
     case 'DIGEST_MISMATCH':
       return integrity('E_DIGEST_MISMATCH');
     case 'LAYER_UNREPRESENTABLE':

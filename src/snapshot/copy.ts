@@ -6,6 +6,7 @@ import { callNative } from '../native/call-native.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { CommitResult, Mountpoint, Prepared, SnapshotDriver, View } from './driver.ts';
 import { locate, makeInPlace } from './mountpoints.ts';
+import { ownersBeside, pruneOwners, writeLayerOwners } from './owners.ts';
 import type { SnapshotStore } from './snapshot-store.ts';
 
 export class CopyDriver implements SnapshotDriver {
@@ -34,15 +35,17 @@ export class CopyDriver implements SnapshotDriver {
   }
 
   async view(layers: readonly LayerId[], signal: AbortSignal): Promise<View> {
-    const root = this.#store.scratch('view');
-    const close = () => native().removeTree(root);
+    const dir = this.#store.scratch('view');
+    const root = join(dir, 'root');
+    mkdirSync(root, { mode: 0o700 });
+    const close = () => native().removeTree(dir);
     try {
       await flatten(layers.map((layer) => this.#store.layerDir(layer)).reverse(), root, signal);
     } catch (error) {
       await close();
       throw error;
     }
-    return { root, close };
+    return { root, owners: ownersBeside(root), close };
   }
 }
 
@@ -51,14 +54,15 @@ async function flatten(lowers: readonly string[], target: string, signal: AbortS
     return;
   }
   await callNative(signal, `cannot copy the layers below '${target}'`, (cancel) =>
-    native().flattenLayers({ lowers, target }, cancel),
+    native().flattenLayers({ lowers, target, owners: ownersBeside(target) }, cancel),
   );
 }
 
 class PreparedCopy implements Prepared {
   readonly #store: SnapshotStore;
   readonly #overlayXattrs: 'user' | 'trusted';
-  readonly #lowers: readonly string[];
+  readonly lowers: readonly string[];
+  readonly owners: string;
   readonly #dir: string;
   readonly #root: string;
   readonly #start: Stats;
@@ -72,9 +76,10 @@ class PreparedCopy implements Prepared {
   ) {
     this.#store = store;
     this.#overlayXattrs = overlayXattrs;
-    this.#lowers = lowers;
+    this.lowers = lowers;
     this.#dir = dir;
     this.#root = join(dir, 'root');
+    this.owners = ownersBeside(this.#root);
     this.#start = lstatSync(this.#root);
   }
 
@@ -96,10 +101,12 @@ class PreparedCopy implements Prepared {
       located.filter(({ resolved }) => resolved.stat === undefined),
     );
     try {
-      return await use(
+      const result = await use(
         this.#root,
         new Map(located.map(({ mountpoint, resolved }) => [mountpoint.path, resolved.path])),
       );
+      await pruneOwners(this.#root, this.owners);
+      return result;
     } finally {
       takeAway();
     }
@@ -111,15 +118,23 @@ class PreparedCopy implements Prepared {
     native().copyAttributes(this.#root, upper);
     const { mtimeNs } = lstatSync(this.#root, { bigint: true });
     await native().diffTree({
-      lowers: this.#lowers.length === 0 ? [this.#store.emptyDir] : this.#lowers,
+      lowers: this.lowers.length === 0 ? [this.#store.emptyDir] : this.lowers,
       changed: this.#root,
+      owners: this.owners,
       upper,
       overlayXattrs: this.#overlayXattrs,
     });
     // What was put into it has changed its time.
     native().setMtime(upper, String(mtimeNs));
+    const rootChanged = await writeLayerOwners({
+      merged: this.owners,
+      tree: upper,
+      lowers: this.lowers,
+      output: ownersBeside(upper),
+    });
     const empty =
       readdirSync(upper).length === 0 &&
+      !rootChanged &&
       end.mode === this.#start.mode &&
       end.uid === this.#start.uid &&
       end.gid === this.#start.gid;

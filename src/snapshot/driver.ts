@@ -25,6 +25,13 @@ export interface Prepared {
    */
   root(): string;
   /**
+   * The file that says what the disk cannot of the merged root: owners where there is one id, and devices (`owners.ts`).
+   * Whatever changes the root keeps it right; {@link commit} takes from it what is the layer's.
+   */
+  readonly owners: string;
+  /** The layers below as directories, topmost first. */
+  readonly lowers: readonly string[];
+  /**
    * The changes themselves, unmounted. Where the stack below is empty they are all of the tree, and writing much into them
    * is faster than through a mount.
    */
@@ -48,6 +55,8 @@ export interface Prepared {
 /** A stack to read. */
 export interface View {
   readonly root: string;
+  /** The file that says what the disk cannot of the root, if there is anything. */
+  readonly owners: string;
   close(): Promise<void>;
 }
 

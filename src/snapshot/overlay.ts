@@ -7,6 +7,7 @@ import { fromNative } from '../native/error.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { CommitResult, Mountpoint, Prepared, SnapshotDriver, View } from './driver.ts';
 import { type Located, locate, makeInPlace, makeSkeleton } from './mountpoints.ts';
+import { mergeOwners, ownersBeside, pruneOwners, writeLayerOwners } from './owners.ts';
 import type { SnapshotStore } from './snapshot-store.ts';
 
 export class OverlayDriver implements SnapshotDriver {
@@ -21,27 +22,39 @@ export class OverlayDriver implements SnapshotDriver {
 
   async prepare(layers: readonly LayerId[]): Promise<Prepared> {
     const lowers = layers.map((layer) => this.#store.layerDir(layer)).reverse();
-    return new PreparedOverlay(this.#store, this.#userXattr, lowers);
+    const prepared = new PreparedOverlay(this.#store, this.#userXattr, lowers);
+    try {
+      await mergeOwners(lowers, prepared.owners);
+    } catch (error) {
+      await prepared.discard();
+      throw error;
+    }
+    return prepared;
   }
 
   async view(layers: readonly LayerId[]): Promise<View> {
     const lowers = layers.map((layer) => this.#store.layerDir(layer)).reverse();
-    const root = this.#store.scratch('view');
+    const dir = this.#store.scratch('view');
+    const root = join(dir, 'root');
+    const owners = ownersBeside(root);
+    mkdirSync(root, { mode: 0o700 });
     // Without an upper the kernel wants two, and there is nothing to stack in none.
     if (lowers.length === 0) {
-      return { root, close: () => native().removeTree(root) };
+      return { root, owners, close: () => native().removeTree(dir) };
     }
     try {
+      await mergeOwners(lowers, owners);
       mountOverlay({ lowers: [...lowers, this.#store.emptyDir], target: root, userXattr: this.#userXattr });
     } catch (error) {
-      await native().removeTree(root);
+      await native().removeTree(dir);
       throw error;
     }
     return {
       root,
+      owners,
       close: async () => {
         native().unmount(root, true);
-        await native().removeTree(root);
+        await native().removeTree(dir);
       },
     };
   }
@@ -91,7 +104,8 @@ export class OverlayDriver implements SnapshotDriver {
 class PreparedOverlay implements Prepared {
   readonly #store: SnapshotStore;
   readonly #userXattr: boolean;
-  readonly #lowers: readonly string[];
+  readonly lowers: readonly string[];
+  readonly owners: string;
   readonly #dir: string;
   readonly #root: string;
   readonly #upper: string;
@@ -104,9 +118,10 @@ class PreparedOverlay implements Prepared {
   constructor(store: SnapshotStore, userXattr: boolean, lowers: readonly string[]) {
     this.#store = store;
     this.#userXattr = userXattr;
-    this.#lowers = lowers.length === 0 ? [store.emptyDir] : lowers;
+    this.lowers = lowers.length === 0 ? [store.emptyDir] : lowers;
     this.#dir = store.scratch('step');
     this.#root = join(this.#dir, 'root');
+    this.owners = ownersBeside(this.#root);
     this.#upper = join(this.#dir, 'layer', 'fs');
     mkdirSync(this.#root);
     mkdirSync(join(this.#dir, 'layer'));
@@ -120,7 +135,7 @@ class PreparedOverlay implements Prepared {
   root(): string {
     if (this.#mounted !== 'plain') {
       this.#unmount();
-      this.#mount(this.#lowers);
+      this.#mount(this.lowers);
       this.#mounted = 'plain';
     }
     return this.#root;
@@ -136,7 +151,7 @@ class PreparedOverlay implements Prepared {
     use: (root: string, targets: ReadonlyMap<string, string>) => Promise<T>,
   ): Promise<T> {
     this.#unmount();
-    this.#mount([...this.#lowers, this.#store.skeleton(mountpoints)]);
+    this.#mount([...this.lowers, this.#store.skeleton(mountpoints)]);
     this.#mounted = 'skeleton';
     const located = locate(this.#root, mountpoints);
     const targets = new Map(located.map(({ mountpoint, resolved }) => [mountpoint.path, resolved.path]));
@@ -144,7 +159,9 @@ class PreparedOverlay implements Prepared {
     // Seldom: links of the image, whiteouts and opaque directories lead elsewhere than where the skeleton is.
     const takeAway = missing.length === 0 ? undefined : this.#mountAbove(missing);
     try {
-      return await use(this.#root, targets);
+      const result = await use(this.#root, targets);
+      await pruneOwners(this.#root, this.owners);
+      return result;
     } finally {
       takeAway?.();
     }
@@ -169,8 +186,15 @@ class PreparedOverlay implements Prepared {
   async commit(layer: LayerId): Promise<CommitResult> {
     this.#unmount();
     const end = lstatSync(this.#upper);
+    const rootChanged = await writeLayerOwners({
+      merged: this.owners,
+      tree: this.#upper,
+      lowers: this.lowers,
+      output: ownersBeside(this.#upper),
+    });
     const empty =
       readdirSync(this.#upper).length === 0 &&
+      !rootChanged &&
       end.mode === this.#start.mode &&
       end.uid === this.#start.uid &&
       end.gid === this.#start.gid;

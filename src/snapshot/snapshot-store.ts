@@ -1,5 +1,5 @@
 /**
- * Where layers lie: `snapshots/ID/fs`, never changed after it was renamed into place, and the work directory under
+ * Where layers lie: `snapshots/ID/fs` with `owners` beside it, never changed after they were renamed into place, and the work directory under
  * `tmp/` where they are made. The work directory belongs to one process, which holds a lock file beside it; whoever
  * finds the lock free may sweep it.
  */
@@ -11,6 +11,7 @@ import { type NativeLock, native } from '../native/addon.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { Mountpoint } from './driver.ts';
 import { makeBottomSkeleton } from './mountpoints.ts';
+import { ownersBeside } from './owners.ts';
 
 const LAYER_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$/;
 /** About ten inodes each. */
@@ -91,6 +92,11 @@ export class SnapshotStore {
       });
     }
     return path;
+  }
+
+  /** The file that records what the layer's files on disk cannot have; mostly there is none. */
+  ownersFile(layer: LayerId): string {
+    return ownersBeside(join(this.#pathOf(layer), 'fs'));
   }
 
   has(layer: LayerId): boolean {

@@ -8,6 +8,7 @@ import { StepOutput } from '../executor/step-output.ts';
 import { native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import type { Prepared } from '../snapshot/driver.ts';
+import { recordedOwners } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import type { AssembleDebianParams, StepResult } from './protocol.ts';
 import { stepError } from './step.ts';
@@ -103,7 +104,7 @@ async function unpackPackages(
   let last = 0;
   await callNative(request.signal, 'cannot unpack the packages', (cancel) =>
     native().unpackDebs(
-      { root: prepared.changes(), packages, singleId: context.executor.idMode === 'single' },
+      { root: prepared.changes(), packages, owners: recordedOwners(context, prepared.owners) },
       cancel,
       (doneBytes) => {
         last = doneBytes;

@@ -1,9 +1,10 @@
 /** Cache mounts by id: listed, removed, written to an archive and made from one. */
-import { renameSync, rmSync } from 'node:fs';
+import { existsSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { IntegrityError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
+import { recordedOwners } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import type { WorkerMethods } from './protocol.ts';
 
@@ -53,32 +54,46 @@ export async function importMount(
 ): Promise<Result<'importMount'>> {
   const { executor, overlayXattrs } = context;
   let sizeBytes = 0;
-  await executor.caches.replace(id, async (root) => {
-    const unpacked = await callNative(request.signal, `cannot read '${input}'`, (cancel) =>
-      native().unpackLayer(
-        {
-          blob: input,
-          compression: 'auto',
-          root,
-          overlayXattrs,
-          devices: 'record',
-          singleId: executor.idMode === 'single',
-        },
-        cancel,
-        report(request, `import ${id}`, input, 'unpack'),
-      ),
-    );
-    sizeBytes = unpacked.uncompressedSizeBytes;
-    const entries = await native().scanTree(root);
-    // The deletions of an image layer were made devices when it was unpacked.
-    if (unpacked.recordedDevices.length > 0 || entries.some(({ kind }) => kind === 'char')) {
-      throw new IntegrityError(`'${input}' holds devices or the deletions of an image layer`, {
-        code: 'E_BAD_ARCHIVE',
-        source: input,
-        hint: 'import what `tsbuild cache-mount export` or tar wrote',
+  const scratch = context.snapshots.scratch('import');
+  const owners = join(scratch, 'owners');
+  try {
+    await executor.caches.replace(id, async (root) => {
+      const unpacked = await callNative(request.signal, `cannot read '${input}'`, (cancel) =>
+        native().unpackLayer(
+          {
+            blob: input,
+            compression: 'auto',
+            root,
+            overlayXattrs,
+            devices: 'record',
+            owners: recordedOwners(context, owners),
+          },
+          cancel,
+          report(request, `import ${id}`, input, 'unpack'),
+        ),
+      );
+      sizeBytes = unpacked.uncompressedSizeBytes;
+      const entries = await native().scanTree(root);
+      // The deletions of an image layer were made devices when it was unpacked.
+      if (unpacked.recordedDevices.length > 0 || entries.some(({ kind }) => kind === 'char')) {
+        throw new IntegrityError(`'${input}' holds devices or the deletions of an image layer`, {
+          code: 'E_BAD_ARCHIVE',
+          source: input,
+          hint: 'import what `tsbuild cache-mount export` or tar wrote',
+        });
+      }
+    });
+    // Caches are of the machine, not of an image: whose their files are counts for nothing that is built.
+    if (existsSync(owners)) {
+      request.emit({
+        kind: 'warning',
+        code: 'W_OWNERS_FLATTENED',
+        message: `files of other users in '${input}' belong to 0:0 in the cache mount, since there is one user id`,
       });
     }
-  });
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
   return { sizeBytes };
 }
 

@@ -12,6 +12,7 @@ import type { CopyAction } from '../graph/action.ts';
 import { type CopyEntry, native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
+import type { ChangedTree } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import type { CopySource, SourceEntry, StepInputTree } from './step-input.ts';
 
@@ -30,18 +31,20 @@ export type Placing = Pick<CopyAction, 'destination' | 'owner' | 'modes' | 'time
   readonly unpack: boolean;
 };
 
+type CopiedFrom = Pick<StepInputTree, 'sourceRoot' | 'isImage' | 'owners'>;
+
 export async function copyFromInput(
   context: WorkerContext,
   action: CopyAction,
   input: StepInputTree,
-  root: string,
+  target: ChangedTree,
   request: RequestContext,
 ): Promise<void> {
   const { source, destination, select, unpack = false } = action;
   const sources = await input.select(source, select, request);
   const doing = `cannot copy '${source}' to '${destination}'`;
   const placing = { ...action, doing, followsDestination: select !== undefined, unpack };
-  await placeSources(context, placing, sources, input, root, request);
+  await placeSources(context, placing, sources, input, target, request);
 }
 
 /**
@@ -52,11 +55,11 @@ export async function placeSources(
   context: WorkerContext,
   placing: Placing,
   sources: readonly CopySource[],
-  input: Pick<StepInputTree, 'sourceRoot' | 'isImage'>,
-  root: string,
+  input: CopiedFrom,
+  target: ChangedTree,
   request: RequestContext,
 ): Promise<void> {
-  const placer = new Placer(context, placing, input, root, request);
+  const placer = new Placer(context, placing, input, target, request);
   for (const [tree, source] of sources.entries()) {
     if (placing.unpack && source.top.kind === 'file' && (await placer.isArchive(source.top))) {
       await placer.unpack(source);
@@ -70,7 +73,8 @@ export async function placeSources(
 class Placer {
   readonly #context: WorkerContext;
   readonly #placing: Placing;
-  readonly #input: Pick<StepInputTree, 'sourceRoot' | 'isImage'>;
+  readonly #input: CopiedFrom;
+  readonly #target: ChangedTree;
   readonly #root: string;
   readonly #request: RequestContext;
   /** In the root, links followed. */
@@ -88,13 +92,15 @@ class Placer {
   constructor(
     context: WorkerContext,
     placing: Placing,
-    input: Pick<StepInputTree, 'sourceRoot' | 'isImage'>,
-    root: string,
+    input: CopiedFrom,
+    target: ChangedTree,
     request: RequestContext,
   ) {
+    const { root } = target;
     this.#context = context;
     this.#placing = placing;
     this.#input = input;
+    this.#target = target;
     this.#root = root;
     this.#request = request;
     this.#owner = lookupOwner(root, placing.owner);
@@ -176,7 +182,7 @@ class Placer {
           ...(this.#placing.owner.kind === 'keep' ? {} : this.#owner),
           madeAtNs: this.#nowNs(),
           devices: idMode === 'root' ? 'create' : 'record',
-          singleId: idMode === 'single',
+          owners: this.#target.owners,
         },
         cancel,
         (doneBytes) => this.#progress(doneBytes),
@@ -192,7 +198,7 @@ class Placer {
     if (entries.length === 0) {
       return;
     }
-    const { sourceRoot } = this.#input;
+    const { sourceRoot, owners: sourceOwners } = this.#input;
     const before = this.#doneBytes;
     const { sizeBytes, recordedDevices } = await this.#native((cancel) =>
       native().copyInto(
@@ -201,6 +207,8 @@ class Placer {
           entries,
           strict: this.#placing.followsDestination,
           ...(sourceRoot === undefined ? {} : { sourceRoot }),
+          ...(sourceOwners === undefined ? {} : { sourceOwners }),
+          owners: this.#target.owners,
         },
         cancel,
         (doneBytes) => this.#progress(before + doneBytes),

@@ -5,6 +5,7 @@ import { DefinitionError, UsageError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import type { View } from '../snapshot/driver.ts';
+import { ownersBeside } from '../snapshot/owners.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import type { ExportTreeParams, WorkerMethods } from './protocol.ts';
@@ -78,8 +79,7 @@ export function listFiles(
 }
 
 /**
- * The merged trees, complete with owners where the namespace has them. As a tar file they are one uncompressed layer of
- * everything.
+ * The merged trees. As a tar file, complete with owners, they are one uncompressed layer of everything.
  */
 export async function exportTree(
   context: WorkerContext,
@@ -112,11 +112,12 @@ async function exportTar(
   signal: AbortSignal,
   onBytes: (doneBytes: number) => void,
 ): Promise<Result<'exportTree'>> {
-  const write = async (root: string) => {
+  const write = async (root: string, owners: string) => {
     const { sizeBytes } = await callNative(signal, `cannot write '${destination}'`, (cancel) =>
       native().writeLayer(
         {
           root,
+          owners,
           lowers: [],
           output: destination,
           compression: 'none',
@@ -131,17 +132,20 @@ async function exportTar(
   };
   const [only] = trees;
   if (trees.length === 1 && only?.prefix === '') {
-    return withView(context, only.layers, signal, ({ root }) => write(root));
+    return withView(context, only.layers, signal, ({ root, owners }) => write(root, owners));
   }
   const scratch = context.snapshots.scratch('export');
+  const root = join(scratch, 'root');
+  const owners = ownersBeside(root);
+  mkdirSync(root, { mode: 0o700 });
   try {
     await callNative(signal, `cannot write '${destination}'`, (cancel) =>
       native().exportTrees(
-        { trees: stacksOf(context, trees), target: scratch, delete: false, ownRoot: true },
+        { trees: stacksOf(context, trees), target: root, delete: false, ownRoot: true, owners },
         cancel,
       ),
     );
-    return await write(scratch);
+    return await write(root, owners);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

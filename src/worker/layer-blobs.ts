@@ -3,7 +3,9 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { native, type UnpackLayerOptions } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
+import { ownersBeside } from '../snapshot/owners.ts';
 import type { LayerId } from '../solver/op.ts';
+import { recordedOwners } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import type { CompressParams, CompressResult, UnpackParams, UnpackResult } from './protocol.ts';
 
@@ -38,6 +40,7 @@ async function unpackOne(
   }
   const dir = snapshots.scratch('unpack');
   const root = join(dir, 'fs');
+  const owners = ownersBeside(root);
   const doing = `cannot unpack layer ${params.digest}`;
   mkdirSync(root, { mode: 0o755 });
   const progress = (state: 'running' | 'done') => (doneBytes: number) =>
@@ -60,7 +63,7 @@ async function unpackOne(
           expectedDiffId: params.diffId,
           overlayXattrs,
           devices: executor.idMode === 'root' ? 'create' : 'record',
-          singleId: executor.idMode === 'single',
+          owners: recordedOwners(context, owners),
         },
         cancel,
         progress('running'),
@@ -74,6 +77,7 @@ async function unpackOne(
         lowers: params.parents.map((parent) => snapshots.layerDir(parent)).reverse(),
         implicitDirectories: unpacked.implicitDirectories,
         overlayXattrs,
+        owners,
       }),
     );
     if (unpacked.recordedDevices.length > 0) {
@@ -113,6 +117,7 @@ export async function compress(
       native().writeLayer(
         {
           root: snapshots.layerDir(params.layer),
+          owners: snapshots.ownersFile(params.layer),
           lowers: params.parents.map((parent) => snapshots.layerDir(parent)).reverse(),
           output: params.output,
           compression: params.compression,
@@ -149,7 +154,7 @@ export async function treeDigest(
   { signal }: RequestContext,
 ): Promise<{ digest: string }> {
   const digest = await callNative(signal, `cannot read layer ${layer}`, (cancel) =>
-    native().treeDigest(snapshots.layerDir(layer), cancel),
+    native().treeDigest(snapshots.layerDir(layer), { file: snapshots.ownersFile(layer), path: '' }, cancel),
   );
   return { digest };
 }

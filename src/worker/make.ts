@@ -6,13 +6,17 @@ import type { MkdirAction, MkfileAction } from '../graph/action.ts';
 import { native } from '../native/addon.ts';
 import { fromNative } from '../native/error.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
+import type { ChangedTree } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { placeSources } from './copy.ts';
 
 const FILE_MODE = 0o644;
 
 /** With those above it, made alike, as BuildKit does; what exists is left alone. */
-export function makeDirectory(root: string, { path, mode, owner, mtimeSeconds }: MkdirAction): void {
+export function makeDirectory(
+  { root, owners }: ChangedTree,
+  { path, mode, owner, mtimeSeconds }: MkdirAction,
+): void {
   const { uid, gid } = lookupOwner(root, owner);
   try {
     // A link that leads nowhere yet is followed too.
@@ -20,6 +24,7 @@ export function makeDirectory(root: string, { path, mode, owner, mtimeSeconds }:
       mode,
       uid,
       gid,
+      owners,
       ...(mtimeSeconds === undefined ? {} : { mtimeNs: `${mtimeSeconds}000000000` }),
     });
   } catch (error) {
@@ -30,7 +35,7 @@ export function makeDirectory(root: string, { path, mode, owner, mtimeSeconds }:
 export async function makeFile(
   context: WorkerContext,
   action: MkfileAction,
-  root: string,
+  target: ChangedTree,
   request: RequestContext,
 ): Promise<void> {
   const { path, name = posix.basename(path), mode, owner } = action;
@@ -56,8 +61,8 @@ export async function makeFile(
           below: [],
         },
       ],
-      { sourceRoot: undefined, isImage: false },
-      root,
+      { sourceRoot: undefined, owners: undefined, isImage: false },
+      target,
       request,
     );
   } finally {

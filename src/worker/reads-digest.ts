@@ -29,7 +29,13 @@ export async function readsDigest(
         }
         const place = join(input.sourceRoot ?? '/', at);
         const digest = await callNative(signal, `cannot read '${path}'`, (cancel) =>
-          native().treeDigest(place, cancel),
+          native().treeDigest(
+            place,
+            input.owners === undefined
+              ? undefined
+              : { file: input.owners, path: at.replace(/^\/+|\/+$/g, '') },
+            cancel,
+          ),
         );
         parts.push(path, digest);
       }

@@ -6,6 +6,7 @@ import { StepOutput } from '../executor/step-output.ts';
 import { ROOT_OWNER } from '../graph/action.ts';
 import { fromNative } from '../native/error.ts';
 import { SecretMask } from '../secret/mask.ts';
+import { changedTree } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
 import { devicesFor, warnOfLoader } from './devices.ts';
@@ -46,7 +47,7 @@ export async function runContainer(
             times: 'keep',
           },
           input,
-          prepared.root(),
+          changedTree(context, prepared),
           request,
         );
       } finally {

@@ -22,6 +22,8 @@ export interface StepInputTree {
   readonly sourceRoot: string | undefined;
   /** Whether owners and attributes are carried: from images, not from the user's disk. */
   readonly isImage: boolean;
+  /** The file of what the disk cannot say of the source root. */
+  readonly owners: string | undefined;
   /** All of it as a directory, for bind mounts. */
   directory(request: RequestContext): Promise<string>;
   close(): Promise<void>;
@@ -64,7 +66,8 @@ export async function openInput(
       return new TreeInput({ root: input.hostPath, isImage: false, name: input.name });
     case 'layers': {
       const view = await context.driver.view(input.layers, signal);
-      return new TreeInput({ root: view.root, isImage: true, name: input.name, close: () => view.close() });
+      const { root, owners } = view;
+      return new TreeInput({ root, owners, isImage: true, name: input.name, close: () => view.close() });
     }
   }
 }
@@ -75,6 +78,7 @@ interface MountedEntry extends TreeEntry {
 
 interface TreeInputOptions {
   readonly root: string;
+  readonly owners?: string;
   readonly isImage: boolean;
   readonly name: string | undefined;
   readonly close?: () => Promise<void>;
@@ -84,11 +88,13 @@ interface TreeInputOptions {
 class TreeInput implements StepInputTree {
   readonly isImage: boolean;
   readonly sourceRoot: string;
+  readonly owners: string | undefined;
   readonly #options: TreeInputOptions;
 
   constructor(options: TreeInputOptions) {
     this.isImage = options.isImage;
     this.sourceRoot = options.root;
+    this.owners = options.owners;
     this.#options = options;
   }
 
@@ -197,6 +203,7 @@ const IMPLIED_MODE = 0o755;
 class FilesInput implements StepInputTree {
   readonly isImage = false;
   readonly sourceRoot = undefined;
+  readonly owners = undefined;
   readonly #context: WorkerContext;
   readonly #name: string | undefined;
   /** Indexed once, however many actions read from it. */

@@ -15,6 +15,7 @@ import { fromNative } from '../native/error.ts';
 import { maskSecrets } from '../secret/mask.ts';
 import type { Prepared } from '../snapshot/driver.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
+import { changedTree } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
 import { devicesFor, warnOfLoader } from './devices.ts';
@@ -84,13 +85,19 @@ async function makeLayer(
           await exec(step, action, output);
           break;
         case 'copy':
-          await copyFromInput(context, action, await inputOf(step, action.input), prepared.root(), request);
+          await copyFromInput(
+            context,
+            action,
+            await inputOf(step, action.input),
+            changedTree(context, prepared),
+            request,
+          );
           break;
         case 'mkdir':
-          makeDirectory(prepared.root(), action);
+          makeDirectory(changedTree(context, prepared), action);
           break;
         case 'mkfile':
-          await makeFile(context, action, prepared.root(), request);
+          await makeFile(context, action, changedTree(context, prepared), request);
           break;
         case 'rm':
           await remove(step, action.path, action.allowMissing);
@@ -519,9 +526,14 @@ async function fillCache(step: Step, seed: CacheSeed, target: string, directory:
   );
 }
 
-async function remove({ prepared, request }: Step, path: string, allowMissing: boolean): Promise<void> {
+async function remove(
+  { context, prepared, request }: Step,
+  path: string,
+  allowMissing: boolean,
+): Promise<void> {
+  const { root, owners } = changedTree(context, prepared);
   const removed = await callNative(request.signal, `cannot remove '${path}' from the image`, (cancel) =>
-    native().removeInRoot(prepared.root(), path, cancel),
+    native().removeInRoot(root, path, cancel, owners),
   );
   if (!removed && !allowMissing) {
     throw new DefinitionError(`cannot remove '${path}': no such file in the image`, {

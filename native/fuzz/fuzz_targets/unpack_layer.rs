@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
         max_entries: 1000,
         overlay_xattrs: OverlayXattrs::User,
         create_devices: false,
-        single_id: false,
+        owners: None,
     };
     if unpack_layer(&options, Watch::new(&AtomicBool::new(false), &|_| {})).is_err() {
         assert_eq!(fs::read_dir(&root).unwrap().count(), 0);

@@ -10,6 +10,7 @@ use tsbuild_debian::{Error, Options, Package, Unpacked};
 use crate::{
     cancel::CancelToken,
     error::Failure,
+    layer::RecordedOwners,
     work::{Progress, flag, promise},
 };
 
@@ -49,7 +50,7 @@ pub struct UnpackDebsOptions {
     pub root: String,
     pub packages: Vec<DebFile>,
     pub threads: Option<u32>,
-    pub single_id: Option<bool>,
+    pub owners: Option<RecordedOwners>,
 }
 
 #[napi(object)]
@@ -77,7 +78,7 @@ pub fn unpack_debs<'env>(
             })
             .collect(),
         threads: options.threads.unwrap_or(0) as usize,
-        single_id: options.single_id.unwrap_or(false),
+        owners: options.owners.map(Into::into),
     };
     let (flag, progress) = (flag(cancel), Progress::new(progress)?);
     promise(

@@ -11,11 +11,13 @@ use napi::{
     bindgen_prelude::{Buffer, Either, Function, Object},
 };
 use napi_derive::napi;
+use tsbuild_owners::{Ledger, Recording};
 use tsbuild_sys as sys;
 
 use crate::{
     cancel::CancelToken,
     error::Failure,
+    layer::RecordedOwners,
     work::{Progress, flag, promise},
 };
 
@@ -248,6 +250,8 @@ pub struct CopyOptions {
     pub source_root: Option<String>,
     pub entries: Vec<CopyEntry>,
     pub strict: Option<bool>,
+    pub owners: Option<RecordedOwners>,
+    pub source_owners: Option<String>,
 }
 
 #[napi(object)]
@@ -271,6 +275,8 @@ pub fn copy_into<'env>(
         source_root: options.source_root.map(PathBuf::from),
         entries: entries.collect::<Result<Vec<_>>>()?,
         strict: options.strict.unwrap_or(false),
+        owners: options.owners.map(Recording::from),
+        source_owners: options.source_owners.map(PathBuf::from),
     };
     promise(
         env,
@@ -300,6 +306,7 @@ pub struct NewDirectory {
     pub uid: u32,
     pub gid: u32,
     pub mtime_ns: Option<String>,
+    pub owners: Option<RecordedOwners>,
 }
 
 #[napi]
@@ -310,10 +317,26 @@ pub fn make_directories(root: String, path: PathArgument, like: NewDirectory) ->
         gid: like.gid,
         mtime_ns: like.mtime_ns.as_deref().map(number_of).transpose()?,
     };
-    sys::root::Root::open(Path::new(&root))
-        .and_then(|root| root.make_directories_alike(&path_of(path), new))
-        .map(drop)
-        .map_err(fail)
+    let recording = like.owners.map(Recording::from);
+    with_ledger(recording.as_ref(), |ledger| {
+        sys::root::Root::open(Path::new(&root))?
+            .make_directories_alike(&path_of(path), new, ledger)
+            .map(drop)
+    })
+    .map_err(fail)
+}
+
+/// What was recorded is written when all went well.
+fn with_ledger<T>(
+    recording: Option<&Recording>,
+    work: impl FnOnce(Option<&mut Ledger>) -> sys::Result<T>,
+) -> sys::Result<T> {
+    let mut ledger = recording.map(Ledger::open).transpose()?;
+    let done = work(ledger.as_mut())?;
+    if let Some(ledger) = ledger {
+        ledger.close()?;
+    }
+    Ok(done)
 }
 
 #[napi(ts_return_type = "Promise<Buffer>")]
@@ -350,13 +373,17 @@ pub fn remove_in_root<'env>(
     root: String,
     path: String,
     cancel: Option<&CancelToken>,
+    owners: Option<RecordedOwners>,
 ) -> Result<Object<'env>> {
     let cancel = flag(cancel);
+    let recording = owners.map(Recording::from);
     promise(
         env,
         move || {
             let root = sys::root::Root::open(Path::new(&root))?;
-            Ok(sys::remove::remove_in_root(&root, Path::new(&path), &cancel)?)
+            Ok(with_ledger(recording.as_ref(), |ledger| {
+                sys::remove::remove_in_root(&root, Path::new(&path), ledger, &cancel)
+            })?)
         },
         |removed| removed,
     )

@@ -1,6 +1,10 @@
 //! `crates/layer` for JavaScript.
 
-use std::{path::PathBuf, sync::atomic::AtomicBool, thread};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+    thread,
+};
 
 use napi::{
     Env,
@@ -9,10 +13,13 @@ use napi::{
 use napi_derive::napi;
 use tsbuild_layer::{
     ArchiveOptions, ArchiveSource, Compression, DiffOptions, Encoding, Error, ExpandLimits,
-    ExportOptions, ExportTree, Exported as Sent, OverlayXattrs, RecompressOptions,
-    RecompressedLayer, ReconcileOptions, UnpackOptions, UnpackedArchive as UnpackedInto,
-    UnpackedLayer as Unpacked, Watch, WriteOptions, WrittenLayer as Written,
+    ExportOptions, ExportTree, Exported as Sent, LayerOwnersOptions, OverlayXattrs, OwnersBelow,
+    RecompressOptions, RecompressedLayer, ReconcileOptions, UnpackOptions,
+    UnpackedArchive as UnpackedInto, UnpackedLayer as Unpacked, Watch, WriteOptions,
+    WrittenLayer as Written,
 };
+
+use tsbuild_owners::Recording;
 
 use crate::{
     cancel::CancelToken,
@@ -49,8 +56,21 @@ fn paths(list: Vec<String>) -> Vec<PathBuf> {
 }
 
 #[napi(object)]
+pub struct RecordedOwners {
+    pub file: String,
+    pub single: bool,
+}
+
+impl From<RecordedOwners> for Recording {
+    fn from(owners: RecordedOwners) -> Self {
+        Self { file: owners.file.into(), single: owners.single }
+    }
+}
+
+#[napi(object)]
 pub struct WriteLayerOptions {
     pub root: String,
+    pub owners: Option<String>,
     pub lowers: Vec<String>,
     pub output: String,
     pub compression: String,
@@ -78,6 +98,7 @@ pub fn write_layer<'env>(
 ) -> napi::Result<Object<'env>> {
     let options = WriteOptions {
         root: options.root.into(),
+        owners: options.owners.map(PathBuf::from),
         lowers: paths(options.lowers),
         output: options.output.into(),
         compression: compression(&options.compression, options.level)?,
@@ -187,7 +208,7 @@ pub struct UnpackLayerOptions {
     pub max_entries: Option<f64>,
     pub overlay_xattrs: String,
     pub devices: String,
-    pub single_id: Option<bool>,
+    pub owners: Option<RecordedOwners>,
 }
 
 #[napi(object)]
@@ -230,7 +251,7 @@ pub fn unpack_layer<'env>(
         max_entries: options.max_entries.unwrap_or(MAX_ENTRIES) as u64,
         overlay_xattrs: overlay_xattrs(&options.overlay_xattrs)?,
         create_devices: create_devices(&options.devices)?,
-        single_id: options.single_id.unwrap_or(false),
+        owners: options.owners.map(Recording::from),
     };
     let (flag, progress) = (flag(cancel), Progress::new(progress)?);
     promise(
@@ -302,7 +323,7 @@ pub struct UnpackArchiveOptions {
     pub made_at_ns: String,
     pub max_entries: Option<f64>,
     pub devices: String,
-    pub single_id: bool,
+    pub owners: Option<RecordedOwners>,
 }
 
 #[napi(object)]
@@ -326,7 +347,7 @@ pub fn unpack_archive<'env>(
         made_at_ns: number_of(&options.made_at_ns)?,
         max_entries: options.max_entries.unwrap_or(MAX_ENTRIES) as u64,
         create_devices: create_devices(&options.devices)?,
-        single_id: options.single_id,
+        owners: options.owners.map(Recording::from),
     };
     let (flag, progress) = (flag(cancel), Progress::new(progress)?);
     promise(
@@ -365,6 +386,7 @@ pub struct ReconcileLayerOptions {
     pub lowers: Vec<String>,
     pub implicit_directories: Vec<Buffer>,
     pub overlay_xattrs: String,
+    pub owners: Option<String>,
 }
 
 #[napi(object)]
@@ -386,6 +408,7 @@ pub fn reconcile_layer<'env>(
             .map(|path| path.to_vec())
             .collect(),
         overlay_xattrs: overlay_xattrs(&options.overlay_xattrs)?,
+        owners: options.owners.map(PathBuf::from),
     };
     promise(
         env,
@@ -394,17 +417,31 @@ pub fn reconcile_layer<'env>(
     )
 }
 
+#[napi(object)]
+pub struct DigestOwners {
+    pub file: String,
+    pub path: PathArgument,
+}
+
 #[napi]
 pub fn tree_digest<'env>(
     env: &'env Env,
     root: String,
+    owners: Option<DigestOwners>,
     cancel: Option<&CancelToken>,
 ) -> napi::Result<Object<'env>> {
     let flag = flag(cancel);
     let threads = thread::available_parallelism().map_or(1, usize::from);
+    let owners = owners.map(|owners| OwnersBelow {
+        file: owners.file.into(),
+        path: path_of(owners.path).into_os_string().into_encoded_bytes(),
+    });
     promise(
         env,
-        move || Ok(tsbuild_layer::tree_digest(root.as_ref(), threads, quiet(&flag))?),
+        move || {
+            let root = root.as_ref();
+            Ok(tsbuild_layer::tree_digest(root, owners.as_ref(), threads, quiet(&flag))?)
+        },
         |digest: String| digest,
     )
 }
@@ -428,6 +465,7 @@ pub fn clamp_times<'env>(
 pub struct FlattenLayersOptions {
     pub lowers: Vec<String>,
     pub target: String,
+    pub owners: Option<String>,
 }
 
 #[napi]
@@ -443,6 +481,7 @@ pub fn flatten_layers<'env>(
             Ok(tsbuild_layer::flatten_layers(
                 &paths(options.lowers),
                 options.target.as_ref(),
+                options.owners.as_deref().map(Path::new),
                 quiet(&flag),
             )?)
         },
@@ -465,6 +504,7 @@ pub struct ExportTreesOptions {
     pub gid: Option<u32>,
     pub own_root: bool,
     pub clamp_mtime_seconds: Option<f64>,
+    pub owners: Option<String>,
 }
 
 #[napi(object)]
@@ -493,6 +533,7 @@ pub fn export_trees<'env>(
         owner: options.uid.zip(options.gid),
         own_root: options.own_root,
         clamp_mtime_seconds: options.clamp_mtime_seconds.map(|seconds| seconds as i64),
+        owners: options.owners.map(PathBuf::from),
     };
     promise(
         env,
@@ -510,6 +551,7 @@ pub fn export_trees<'env>(
 pub struct DiffTreeOptions {
     pub lowers: Vec<String>,
     pub changed: String,
+    pub owners: Option<String>,
     pub upper: String,
     pub overlay_xattrs: String,
 }
@@ -524,8 +566,73 @@ pub fn diff_tree<'env>(
     let options = DiffOptions {
         lowers: paths(options.lowers),
         changed: options.changed.into(),
+        owners: options.owners.map(PathBuf::from),
         upper: options.upper.into(),
         overlay_xattrs: overlay_xattrs(&options.overlay_xattrs)?,
     };
     promise(env, move || Ok(tsbuild_layer::diff_tree(&options, quiet(&flag))?), |done: ()| done)
+}
+
+#[napi]
+pub fn merge_owners<'env>(
+    env: &'env Env,
+    lowers: Vec<String>,
+    file: String,
+) -> napi::Result<Object<'env>> {
+    let lowers = paths(lowers);
+    promise(env, move || Ok(tsbuild_layer::merge_owners(&lowers, file.as_ref())?), |done: ()| done)
+}
+
+#[napi(object)]
+pub struct WriteLayerOwnersOptions {
+    pub merged: String,
+    pub tree: String,
+    pub lowers: Vec<String>,
+    pub output: String,
+}
+
+#[napi]
+pub fn write_layer_owners<'env>(
+    env: &'env Env,
+    options: WriteLayerOwnersOptions,
+) -> napi::Result<Object<'env>> {
+    let options = LayerOwnersOptions {
+        merged: options.merged.into(),
+        tree: options.tree.into(),
+        lowers: paths(options.lowers),
+        output: options.output.into(),
+    };
+    promise(
+        env,
+        move || Ok(tsbuild_layer::write_layer_owners(&options)?),
+        |root_changed: bool| root_changed,
+    )
+}
+
+#[napi]
+pub fn prune_owners<'env>(
+    env: &'env Env,
+    tree: String,
+    file: String,
+) -> napi::Result<Object<'env>> {
+    promise(
+        env,
+        move || Ok(tsbuild_layer::prune_owners(tree.as_ref(), file.as_ref())?),
+        |done: ()| done,
+    )
+}
+
+#[napi]
+pub fn settle_owners<'env>(
+    env: &'env Env,
+    tree: String,
+    sidecar: String,
+    cancel: Option<&CancelToken>,
+) -> napi::Result<Object<'env>> {
+    let flag = flag(cancel);
+    promise(
+        env,
+        move || Ok(tsbuild_layer::settle_owners(tree.as_ref(), sidecar.as_ref(), quiet(&flag))?),
+        |settled: u64| settled as f64,
+    )
 }

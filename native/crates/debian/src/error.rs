@@ -40,7 +40,7 @@ pub enum Error {
         /// Names of the packages.
         packages: [String; 2],
     },
-    /// An owner other than root where only one id exists.
+    /// An owner that this user namespace does not have.
     NeedsIds {
         /// The path inside the root.
         path: PathBuf,
@@ -88,7 +88,7 @@ impl fmt::Display for Error {
             Self::NeedsIds { path, uid, gid } => {
                 write!(
                     formatter,
-                    "'{}' belongs to {uid}:{gid}, and only one id is to be had",
+                    "'{}' belongs to {uid}:{gid}, which cannot be mapped here",
                     path.display()
                 )
             }

@@ -66,6 +66,28 @@ impl Root {
         }
     }
 
+    /// Where below the root an open directory is.
+    pub fn path_of(&self, fd: &OwnedFd) -> Result<Vec<u8>, Errno> {
+        use std::os::fd::AsRawFd;
+        let real = |fd: &OwnedFd| {
+            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            rustix::fs::readlinkat(CWD, link, Vec::new()).map(std::ffi::CString::into_bytes)
+        };
+        let (base, path) = (real(&self.fd)?, real(fd)?);
+        let inside = path.strip_prefix(base.as_slice()).ok_or(Errno::XDEV)?;
+        Ok(inside.strip_prefix(b"/").unwrap_or(inside).to_vec())
+    }
+
+    /// Where a name in an open directory is.
+    pub fn place_of(&self, parent: &Parent, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        let mut place = self.path_of(&parent.fd)?;
+        if !place.is_empty() {
+            place.push(b'/');
+        }
+        place.extend_from_slice(name);
+        Ok(place)
+    }
+
     /// The directory of that path, made with its parents where it is missing.
     pub fn directory(&mut self, path: &[u8]) -> Result<Rc<Parent>, Error> {
         if let Some(known) = self.parents.get(path) {

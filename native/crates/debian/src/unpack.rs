@@ -23,6 +23,7 @@ use rustix::{
     fs::{AtFlags, Mode, OFlags},
     io::Errno,
 };
+use tsbuild_owners::{Ledger, Recording};
 use tsbuild_tar::{Entry, EntryKind, Reader};
 
 use crate::{
@@ -61,8 +62,8 @@ pub struct Options {
     pub packages: Vec<Package>,
     /// 0 for as many as there are cores.
     pub threads: usize,
-    /// Refuse owners other than root instead of failing at a system call.
-    pub single_id: bool,
+    /// Where owners that the disk cannot have are recorded.
+    pub owners: Option<Recording>,
 }
 
 /// What was done.
@@ -92,8 +93,10 @@ pub fn unpack(
     };
     // The largest take longest: they must not begin last.
     order.sort_by_cached_key(|&index| std::cmp::Reverse(size(index)));
+    let ledger = options.owners.as_ref().map(Ledger::open).transpose().map_err(owners_error)?;
     let shared = Shared {
         options,
+        ledger: Mutex::new(ledger),
         cancel,
         progress,
         order,
@@ -139,6 +142,9 @@ pub fn unpack(
     let claims = lock(&shared.claims);
     let entry_count = done.iter().map(|package| package.entry_count).sum();
     register(&mut root, &done, &lock(&shared.controls), &claims.lost)?;
+    if let Some(ledger) = lock(&shared.ledger).take() {
+        ledger.close().map_err(owners_error)?;
+    }
     Ok(Unpacked { entry_count, deferred })
 }
 
@@ -178,6 +184,7 @@ struct Claims {
 
 struct Shared<'a> {
     options: &'a Options,
+    ledger: Mutex<Option<Ledger>>,
     cancel: &'a AtomicBool,
     progress: &'a (dyn Fn(u64) + Sync),
     /// Indices of the packages, largest first, and how many are taken.
@@ -302,9 +309,6 @@ impl Shared<'_> {
             (Ok(uid), Ok(gid)) => (uid, gid),
             _ => return Err(bad("an owner is out of range".to_owned())),
         };
-        if self.options.single_id && owner != (0, 0) {
-            return Err(Error::NeedsIds { path: absolute(path), uid: entry.uid, gid: entry.gid });
-        }
         done.list.push([b"/", path].concat());
         if entry.kind == EntryKind::Directory {
             let directory = root.directory(path)?;
@@ -322,10 +326,13 @@ impl Shared<'_> {
         }
         let shown = root.display(path);
         let failed = |error: Errno| Error::io(&shown, error);
+        let not_owned = |error: Errno| owner_error(error, path, &entry, &shown);
         let mtime = (entry.mtime.seconds, entry.mtime.nanoseconds);
         match entry.kind {
             EntryKind::File => {
                 let file = create(&parent, name).map_err(|error| Error::io(&shown, error))?;
+                // While the name is ours alone.
+                let on_disk = self.record(root, &parent, name, owner).map_err(failed)?;
                 drop(naming);
                 let conffile = std::str::from_utf8(done.list.last().map_or(&[], Vec::as_slice))
                     .ok()
@@ -336,7 +343,7 @@ impl Shared<'_> {
                 if let (Some(absolute), Some(digest)) = (conffile, digest) {
                     done.md5.insert(absolute, digest);
                 }
-                set_attributes(&file, owner, entry.mode & 0o7777, mtime).map_err(failed)?;
+                set_attributes(&file, on_disk, entry.mode & 0o7777, mtime).map_err(not_owned)?;
             }
             EntryKind::Symlink => {
                 match rustix::fs::symlinkat(&entry.link[..], &parent.fd, name) {
@@ -354,11 +361,12 @@ impl Shared<'_> {
                     },
                     made => made.map_err(failed)?,
                 }
+                let on_disk = self.record(root, &parent, name, owner).map_err(failed)?;
                 let (uid, gid) =
-                    (rustix::fs::Uid::from_raw(owner.0), rustix::fs::Gid::from_raw(owner.1));
+                    (rustix::fs::Uid::from_raw(on_disk.0), rustix::fs::Gid::from_raw(on_disk.1));
                 let flags = AtFlags::SYMLINK_NOFOLLOW;
                 rustix::fs::chownat(&parent.fd, name, Some(uid), Some(gid), flags)
-                    .map_err(failed)?;
+                    .map_err(not_owned)?;
                 rustix::fs::utimensat(&parent.fd, name, &times(mtime.0, mtime.1), flags)
                     .map_err(failed)?;
             }
@@ -389,19 +397,26 @@ impl Shared<'_> {
                     }
                     made => made.map_err(failed)?,
                 }
+                if let Some(ledger) = &mut *lock(&self.ledger)
+                    && !ledger.owners().is_empty()
+                {
+                    let first = root.place_of(&target_parent, target_name).map_err(failed)?;
+                    ledger.linked(&first, &root.place_of(&parent, name).map_err(failed)?);
+                }
             }
             EntryKind::Fifo => {
                 let mode = Mode::from_raw_mode(entry.mode & 0o7777);
                 rustix::fs::mknodat(&parent.fd, name, rustix::fs::FileType::Fifo, mode, 0)
                     .map_err(failed)?;
+                let on_disk = self.record(root, &parent, name, owner).map_err(failed)?;
                 let fd = rustix::fs::openat(
                     &parent.fd,
                     name,
                     OFlags::RDONLY | OFlags::NONBLOCK,
                     Mode::empty(),
                 );
-                set_attributes(fd.map_err(failed)?, owner, entry.mode & 0o7777, mtime)
-                    .map_err(failed)?;
+                set_attributes(fd.map_err(failed)?, on_disk, entry.mode & 0o7777, mtime)
+                    .map_err(not_owned)?;
             }
             EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Directory => {
                 return Err(bad(format!(
@@ -411,6 +426,25 @@ impl Shared<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Records the owner of a name, and gives the one for the disk.
+    fn record(
+        &self,
+        root: &Root,
+        parent: &Parent,
+        name: &[u8],
+        owner: (u32, u32),
+    ) -> Result<(u32, u32), Errno> {
+        let mut ledger = lock(&self.ledger);
+        let Some(ledger) = &mut *ledger else { return Ok(owner) };
+        let on_disk = ledger.on_disk(owner.0, owner.1);
+        // Nearly all are root's, whose way need not be known.
+        if on_disk != owner || !ledger.owners().is_empty() {
+            let place = root.place_of(parent, name)?;
+            ledger.made(&place, owner.0, owner.1, None);
+        }
+        Ok(on_disk)
     }
 
     fn copy<R: Read>(
@@ -515,9 +549,14 @@ impl Shared<'_> {
             let fd: OwnedFd =
                 root.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
             // Checked to fit when the entry was read.
-            let owner = (entry.uid as u32, entry.gid as u32);
+            let mut owner = (entry.uid as u32, entry.gid as u32);
+            if let Some(ledger) = &mut *lock(&self.ledger) {
+                ledger.made(&root.path_of(&fd).map_err(failed)?, owner.0, owner.1, None);
+                owner = ledger.on_disk(owner.0, owner.1);
+            }
             let mtime = (entry.mtime.seconds, entry.mtime.nanoseconds);
-            set_attributes(fd, owner, entry.mode & 0o7777, mtime).map_err(failed)?;
+            set_attributes(fd, owner, entry.mode & 0o7777, mtime)
+                .map_err(|error| owner_error(error, path, entry, &root.display(path)))?;
         }
         Ok(())
     }
@@ -608,6 +647,23 @@ impl Read for Counting<'_> {
 fn same_link(parent: &Parent, name: &[u8], target: &[u8]) -> bool {
     rustix::fs::readlinkat(&parent.fd, name, Vec::new())
         .is_ok_and(|found| found.to_bytes() == target)
+}
+
+fn owners_error(error: tsbuild_owners::Error) -> Error {
+    match error {
+        tsbuild_owners::Error::Io { path, error, .. } => Error::io(path, error),
+        tsbuild_owners::Error::Damaged { path, reason } => {
+            Error::BadArchive { path, reason: reason.to_owned() }
+        }
+    }
+}
+
+/// An id without a mapping is EINVAL in a user namespace.
+fn owner_error(error: Errno, path: &[u8], entry: &Entry, shown: &Path) -> Error {
+    match error {
+        Errno::INVAL => Error::NeedsIds { path: absolute(path), uid: entry.uid, gid: entry.gid },
+        error => Error::io(shown, error),
+    }
 }
 
 fn absolute(path: &[u8]) -> PathBuf {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use tsbuild_debian::{Error, Hashing, Options, Package, Unpacked, unpack};
+use tsbuild_owners::{Owners, Record, Recording};
 
 /// A directory of this test, removed at its end.
 struct Scratch(PathBuf);
@@ -70,9 +71,18 @@ impl Scratch {
         package(&path)
     }
 
+    /// Whoever runs the tests is root or has one id.
+    fn recording(&self) -> Option<Recording> {
+        Some(Recording { file: self.0.join("owners"), single: true })
+    }
+
     fn unpack(&self, packages: &[Package], threads: usize) -> Result<Unpacked, Error> {
-        let options =
-            Options { root: self.root(), packages: packages.to_vec(), threads, single_id: true };
+        let options = Options {
+            root: self.root(),
+            packages: packages.to_vec(),
+            threads,
+            owners: self.recording(),
+        };
         unpack(&options, &AtomicBool::new(false), &|_| {})
     }
 
@@ -249,7 +259,7 @@ fn lays_down_what_dpkg_has_to_unpack() {
 }
 
 #[test]
-fn refuses_wrong_digests_damage_and_foreign_owners() {
+fn refuses_wrong_digests_and_damage() {
     let scratch = Scratch::new("refuse");
     let one = scratch.package(ONE, &[("usr/bin/one", "1")], &[], "gzip");
     let wrong = Package { sha256: "0".repeat(64), ..one.clone() };
@@ -264,23 +274,6 @@ fn refuses_wrong_digests_damage_and_foreign_owners() {
     let missing = Package { path: scratch.0.join("missing.deb"), ..one.clone() };
     let error = scratch.unpack(&[missing], 1).unwrap_err();
     assert_eq!(error.errno_name().as_deref(), Some("ENOENT"));
-
-    // Without --root-owner-group the files have the owner of the tree.
-    let tree = scratch.0.join("one.tree");
-    if std::os::unix::fs::chown(tree.join("usr/bin/one"), Some(12), Some(34)).is_ok() {
-        let path = scratch.0.join("owned.deb");
-        assert!(
-            Command::new("dpkg-deb")
-                .arg("-b")
-                .args([&tree, &path])
-                .output()
-                .unwrap()
-                .status
-                .success()
-        );
-        let error = scratch.unpack(&[package(&path)], 1).unwrap_err();
-        assert!(matches!(error, Error::NeedsIds { uid: 12, gid: 34, .. }), "{error}");
-    }
 }
 
 #[test]
@@ -293,7 +286,7 @@ fn counts_what_it_reads_and_stops_when_cancelled() {
     let total =
         packages.iter().map(|package| fs::metadata(&package.path).unwrap().len()).sum::<u64>();
     let options =
-        Options { root: scratch.root(), packages: packages.to_vec(), threads: 2, single_id: false };
+        Options { root: scratch.root(), packages: packages.to_vec(), threads: 2, owners: None };
     let most = std::sync::atomic::AtomicU64::new(0);
     unpack(&options, &AtomicBool::new(false), &|done| {
         most.fetch_max(done, Ordering::Relaxed);
@@ -304,4 +297,35 @@ fn counts_what_it_reads_and_stops_when_cancelled() {
     let cancel = AtomicBool::new(false);
     let result = unpack(&options, &cancel, &|_| cancel.store(true, Ordering::Relaxed));
     assert!(matches!(result, Err(Error::Cancelled)));
+}
+
+#[test]
+fn owners_are_recorded_where_links_lead() {
+    let scratch = Scratch::new("owners");
+    let root = scratch.root();
+    fs::create_dir_all(root.join("usr/lib")).unwrap();
+    std::os::unix::fs::symlink("usr/lib", root.join("lib")).unwrap();
+    let tree = scratch.0.join("owned");
+    for directory in ["DEBIAN", "lib/own"] {
+        fs::create_dir_all(tree.join(directory)).unwrap();
+    }
+    fs::write(tree.join("DEBIAN/control"), ONE).unwrap();
+    fs::write(tree.join("lib/own/file"), "x").unwrap();
+    fs::hard_link(tree.join("lib/own/file"), tree.join("lib/own/link")).unwrap();
+    fs::write(tree.join("lib/own/root"), "x").unwrap();
+    std::os::unix::fs::symlink("file", tree.join("lib/own/symlink")).unwrap();
+    // `dpkg-deb` takes owners from the disk, where only root can have these.
+    let script = "set -e; mkdir deb; tar -C owned/DEBIAN -czf deb/control.tar.gz ./control; \
+        cd owned; rm -r DEBIAN; \
+        tar --owner=0 --group=0 --no-recursion -cf ../deb/data.tar ./lib ./lib/own/root; \
+        tar --owner=7 --group=8 --no-recursion -rf ../deb/data.tar ./lib/own ./lib/own/file \
+            ./lib/own/link ./lib/own/symlink; \
+        cd ../deb; echo 2.0 > debian-binary; ar rc ../owned.deb debian-binary control.tar.gz data.tar";
+    let status = Command::new("sh").args(["-c", script]).current_dir(&scratch.0).status().unwrap();
+    assert!(status.success());
+    scratch.unpack(&[package(&scratch.0.join("owned.deb"))], 2).unwrap();
+    let owners = Owners::read(&scratch.0.join("owners")).unwrap();
+    let expected = ["own", "own/file", "own/link", "own/symlink"]
+        .map(|path| (format!("usr/lib/{path}").into_bytes(), Record::owner(7, 8)));
+    assert_eq!(owners, expected.into_iter().collect());
 }

@@ -13,6 +13,7 @@ use rustix::{
     fs::{FileType, Mode, OFlags, Stat},
     io::Errno,
 };
+use tsbuild_owners::{Ledger, Recording};
 use tsbuild_sys::copy::Expectation;
 use tsbuild_tar::{Reader, Timestamp};
 
@@ -54,8 +55,8 @@ pub struct ArchiveOptions {
     pub max_entries: u64,
     /// Make device nodes where that is permitted.
     pub create_devices: bool,
-    /// Refuse every owner but 0:0.
-    pub single_id: bool,
+    /// Where owners and devices that the disk cannot have are recorded.
+    pub owners: Option<Recording>,
 }
 
 /// What was unpacked.
@@ -102,7 +103,8 @@ fn refused(source: &ArchiveSource, error: io::Error) -> Result<bool> {
 /// Unpacks an archive. Reports the bytes of it read so far. What was unpacked stays after an error.
 ///
 /// # Errors
-/// `BAD_ARCHIVE`, `ARCHIVE_LIMIT`, `LAYER_UNREPRESENTABLE`, `SOURCE_CHANGED`, `NEEDS_IDS`, `IO`, `CANCELLED`.
+/// `BAD_ARCHIVE`, `ARCHIVE_LIMIT`, `LAYER_UNREPRESENTABLE`, `SOURCE_CHANGED`, `NEEDS_IDS`, `DAMAGED_OWNERS`, `IO`,
+/// `CANCELLED`.
 pub fn unpack_archive(options: &ArchiveOptions, watch: Watch<'_>) -> Result<UnpackedArchive> {
     let root = disk::open_root(options.root.as_os_str().as_encoded_bytes())?;
     let parts = inside::components(&options.directory).map_err(|()| {
@@ -124,18 +126,21 @@ pub fn unpack_archive(options: &ArchiveOptions, watch: Watch<'_>) -> Result<Unpa
         // Not used: there are no marks for overlayfs in such an archive.
         overlay_xattrs: OverlayXattrs::User,
         create_devices: options.create_devices,
-        single_id: options.single_id,
         form: Form::Files(IntoDirectory {
             directory: place.path,
             owner: options.owner,
             made_at: timestamp(options.made_at_ns),
         }),
     };
-    let mut extraction = Extraction::new(rules, &root, watch);
+    let ledger = options.owners.as_ref().map(Ledger::open).transpose()?;
+    let mut extraction = Extraction::new(rules, &root, ledger, watch);
     extraction.all(stream)?;
     let after =
         rustix::fs::fstat(&checked).map_err(|errno| Error::io("cannot examine", path, errno))?;
     check_expectation(&options.source, &after)?;
+    if let Some(ledger) = extraction.ledger {
+        ledger.close()?;
+    }
     Ok(UnpackedArchive {
         entries: extraction.entries,
         recorded_devices: extraction.recorded_devices.len() as u64,

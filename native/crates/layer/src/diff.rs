@@ -11,6 +11,7 @@ use std::{
 };
 
 use rustix::fs::{FileType, Mode, futimens, makedev, mknodat, renameat};
+use tsbuild_owners::Owners;
 
 use crate::{
     copy,
@@ -29,6 +30,8 @@ pub struct DiffOptions {
     pub lowers: Vec<PathBuf>,
     /// The tree after the step. Changed entries are moved out of it; it is of no use afterwards.
     pub changed: PathBuf,
+    /// The file of its owners. What is the upper's of them is the caller's to write.
+    pub owners: Option<PathBuf>,
     /// An existing empty directory on the same filesystem.
     pub upper: PathBuf,
     /// Kept for the form's sake: whiteouts are devices, and no directory that this makes is opaque.
@@ -38,7 +41,7 @@ pub struct DiffOptions {
 /// Moves what differs to `upper`.
 ///
 /// # Errors
-/// `IO`, `CANCELLED`. The two directories are in between then.
+/// `DAMAGED_OWNERS`, `IO`, `CANCELLED`. The two directories are in between then.
 pub fn diff_tree(options: &DiffOptions, watch: Watch<'_>) -> Result<()> {
     let changed = disk::open_root(bytes(&options.changed))?;
     let upper = disk::open_root(bytes(&options.upper))?;
@@ -46,7 +49,9 @@ pub fn diff_tree(options: &DiffOptions, watch: Watch<'_>) -> Result<()> {
     let facts =
         disk::facts_of(&changed).map_err(|errno| Error::io("cannot examine", b"/", errno))?;
     let attributes = xattr::read(&changed, b"", b"/")?;
+    let owners = options.owners.as_deref().map(Owners::read).transpose()?.unwrap_or_default();
     let mut diff = Diff {
+        owners: &owners,
         upper: &upper,
         changed: &changed,
         kept_links: HashMap::new(),
@@ -84,6 +89,7 @@ struct Step {
 }
 
 struct Diff<'a> {
+    owners: &'a Owners,
     upper: &'a OwnedFd,
     changed: &'a OwnedFd,
     /// Unchanged names of files with several: they follow when another name of theirs moves.
@@ -139,11 +145,12 @@ impl Diff<'_> {
         trail: &mut Vec<Step>,
     ) -> Result<()> {
         let attributes = xattr::read(fd, name, path)?;
+        let real = facts.with(self.owners.get(path));
         let found = below.lookup(name, path)?;
         let unchanged = match &found {
             Some(found) => {
-                same::metadata(facts, &attributes, found, name, path)?
-                    && same::content(fd, name, facts, found, path, self.watch)?
+                same::metadata(&real, &attributes, found, name, path)?
+                    && same::content(fd, name, &real, found, path, self.watch)?
             }
             None => false,
         };

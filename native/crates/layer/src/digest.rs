@@ -13,11 +13,18 @@
 //! ```
 
 use std::{
-    collections::HashMap, fs::File, io::Read, os::fd::OwnedFd, path::Path, sync::Mutex, thread,
+    collections::HashMap,
+    fs::File,
+    io::Read,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
 };
 
 use rustix::fs::FileType;
 use sha2::{Digest, Sha256};
+use tsbuild_owners::{Owners, Record};
 
 use crate::{
     disk::{self, Facts},
@@ -27,14 +34,30 @@ use crate::{
     xattr::{self, Attributes},
 };
 
+/// Owners of a larger tree.
+#[derive(Clone, Debug)]
+pub struct OwnersBelow {
+    /// The larger tree's sidecar.
+    pub file: PathBuf,
+    /// Where in it the digested tree is.
+    pub path: Vec<u8>,
+}
+
 /// `sha256:…` of everything in a directory but times: paths, types, modes, owners, attributes, links, contents. What is no
 /// directory is digested by itself, without its name.
 ///
 /// # Errors
-/// `IO`, `CANCELLED`.
-pub fn tree_digest(root: &Path, threads: usize, watch: Watch<'_>) -> Result<String> {
+/// `DAMAGED_OWNERS`, `IO`, `CANCELLED`.
+pub fn tree_digest(
+    root: &Path,
+    owners: Option<&OwnersBelow>,
+    threads: usize,
+    watch: Watch<'_>,
+) -> Result<String> {
     let path = root.as_os_str().as_encoded_bytes();
     let mut tree = Tree {
+        owners: owners.map(|owners| Owners::read(&owners.file)).transpose()?.unwrap_or_default(),
+        inside: owners.map(|owners| owners.path.clone()).unwrap_or_default(),
         hash: Sha256::new(),
         links: HashMap::new(),
         batch: Vec::new(),
@@ -71,6 +94,9 @@ const BATCH: usize = 128;
 const BATCH_BYTES: u64 = 64 << 20;
 
 struct Tree<'a> {
+    owners: Owners,
+    /// Where the digested tree is in that of the owners.
+    inside: Vec<u8>,
     hash: Sha256,
     links: HashMap<(u64, u64), Vec<u8>>,
     batch: Vec<Waiting>,
@@ -124,6 +150,15 @@ impl Tree<'_> {
         }
     }
 
+    fn record(&self, path: &[u8]) -> Option<&Record> {
+        match (self.inside.as_slice(), path) {
+            _ if self.owners.is_empty() => None,
+            (b"", _) => self.owners.get(path),
+            (inside, b"") => self.owners.get(inside),
+            (inside, _) => self.owners.get(&disk::join(inside, path)),
+        }
+    }
+
     fn mark_opaque(&mut self, attributes: &Attributes) {
         field(self.sink(), if attributes.opaque { b"opaque" } else { b"" });
     }
@@ -132,6 +167,7 @@ impl Tree<'_> {
         let fd = disk::open_root(root)?;
         let facts =
             disk::facts_of(&fd).map_err(|errno| Error::io("cannot examine", root, errno))?;
+        let facts = facts.with(self.record(b""));
         let attributes = xattr::read(&fd, b"", root)?;
         self.describe(b"", b'd', &facts, &attributes);
         self.mark_opaque(&attributes);
@@ -171,6 +207,7 @@ impl Tree<'_> {
         {
             return self.whiteout(path);
         }
+        let facts = &facts.with(self.record(path));
         if facts.is_directory() {
             self.describe(path, b'd', facts, &attributes);
             self.mark_opaque(&attributes);

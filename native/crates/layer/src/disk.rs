@@ -7,6 +7,8 @@ use rustix::{
     io::Errno,
 };
 
+use tsbuild_owners::{Device, DeviceKind, Record};
+
 use crate::error::{Error, Result};
 
 /// What `stat` says, in our words.
@@ -43,6 +45,23 @@ impl Facts {
             ino: stat.st_ino as u64,
             links: stat.st_nlink as u64,
         }
+    }
+
+    /// What the file really is, where the disk could not say it.
+    pub fn with(mut self, record: Option<&Record>) -> Self {
+        let Some(record) = record else { return self };
+        (self.uid, self.gid) = record.owner_over(self.uid, self.gid);
+        if let Some(Device { kind, major, minor }) = record.device
+            && self.kind == FileType::RegularFile
+            && self.size == 0
+        {
+            self.kind = match kind {
+                DeviceKind::Char => FileType::CharacterDevice,
+                DeviceKind::Block => FileType::BlockDevice,
+            };
+            self.device = rustix::fs::makedev(major, minor);
+        }
+        self
     }
 
     pub fn is_directory(&self) -> bool {

@@ -27,6 +27,8 @@ pub enum Code {
     OutputExists,
     /// Two trees that go to one place hold the same name.
     OutputConflict,
+    /// A record of owners is not what was written.
+    DamagedOwners,
 }
 
 impl Code {
@@ -43,6 +45,7 @@ impl Code {
             Self::SourceChanged => "SOURCE_CHANGED",
             Self::OutputExists => "OUTPUT_EXISTS",
             Self::OutputConflict => "OUTPUT_CONFLICT",
+            Self::DamagedOwners => "DAMAGED_OWNERS",
         }
     }
 }
@@ -95,6 +98,21 @@ impl Error {
     /// Symbolic name of the errno, for example `ENOSPC`.
     pub fn errno_name(&self) -> Option<String> {
         self.errno.map(tsbuild_sys::error::errno_name)
+    }
+}
+
+impl From<tsbuild_owners::Error> for Error {
+    fn from(error: tsbuild_owners::Error) -> Self {
+        match &error {
+            tsbuild_owners::Error::Io { doing, path, error } => {
+                Self::std_io(&format!("cannot {doing}"), path.as_os_str().as_encoded_bytes(), error)
+            }
+            tsbuild_owners::Error::Damaged { path, .. } => Self::new(
+                Code::DamagedOwners,
+                path.as_os_str().as_encoded_bytes(),
+                error.to_string(),
+            ),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use rustix::{
     fs::{AtFlags, FlockOperation, Mode, flock, futimens, linkat, renameat, unlinkat},
     io::Errno,
 };
+use tsbuild_owners::{Owners, Stack};
 
 use crate::{
     copy::{self, Leaf},
@@ -50,6 +51,8 @@ pub struct ExportOptions {
     pub own_root: bool,
     /// Later modification times become this one, in seconds since the epoch.
     pub clamp_mtime_seconds: Option<i64>,
+    /// Where what the layers record of owners goes; without it that is left out.
+    pub owners: Option<PathBuf>,
 }
 
 /// What was done.
@@ -71,7 +74,7 @@ const TEMPORARY_PREFIX: &[u8] = b".tsbuild-export-";
 /// which the next export removes.
 ///
 /// # Errors
-/// `IO`, `CANCELLED`; `OUTPUT_CONFLICT` when two trees hold the same file; `OUTPUT_EXISTS` when, without `delete`, a
+/// `IO`, `DAMAGED_OWNERS`, `CANCELLED`; `OUTPUT_CONFLICT` when two trees hold the same file; `OUTPUT_EXISTS` when, without `delete`, a
 /// directory that is not empty is where something else should be, or when something is mounted where `delete` would remove.
 pub fn export_trees(options: &ExportOptions, watch: Watch<'_>) -> Result<Exported> {
     let shown = options.target.as_os_str().as_encoded_bytes();
@@ -109,7 +112,36 @@ pub fn export_trees(options: &ExportOptions, watch: Watch<'_>) -> Result<Exporte
     {
         export.settle(&root, &metadata, b"/")?;
     }
+    if let Some(file) = &options.owners {
+        owners_of(&options.trees)?.write(file)?;
+    }
     Ok(export.done)
+}
+
+/// Of the result. A directory that several trees have is the first one's.
+fn owners_of(trees: &[ExportTree]) -> Result<Owners> {
+    let stacks: Vec<Stack> = trees
+        .iter()
+        .map(|tree| Stack::open(&tree.lowers))
+        .collect::<tsbuild_owners::Result<_>>()?;
+    let mut all = Owners::new();
+    for (index, (stack, tree)) in stacks.iter().zip(trees).enumerate() {
+        for (path, record) in stack.merged()?.iter() {
+            let mut taken = false;
+            for (earlier, other) in stacks.iter().zip(trees).take(index) {
+                taken |= other.prefix == tree.prefix && earlier.has(path)?;
+            }
+            if !taken {
+                let place = match (tree.prefix.as_slice(), path) {
+                    (b"", _) => path.to_vec(),
+                    (prefix, b"") => prefix.to_vec(),
+                    (prefix, _) => disk::join(prefix, path),
+                };
+                all.set(place, record.clone());
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// A directory of the result: one directory of each stack that has it.

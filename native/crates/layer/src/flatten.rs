@@ -7,6 +7,7 @@ use std::{
 };
 
 use rustix::fs::{AtFlags, futimens, linkat};
+use tsbuild_owners::Stack;
 
 use crate::{
     copy,
@@ -19,11 +20,16 @@ use crate::{
 };
 
 /// Copies the merged tree of `lowers`, topmost first, into `target`, an existing empty directory. Files are cloned
-/// where the filesystem can.
+/// where the filesystem can. What the layers record of owners goes to the file `owners`, or is left out without one.
 ///
 /// # Errors
-/// `IO`, `CANCELLED`. The target is empty then; one that was not empty before is refused and left alone.
-pub fn flatten_layers(lowers: &[PathBuf], target: &Path, watch: Watch<'_>) -> Result<()> {
+/// `DAMAGED_OWNERS`, `IO`, `CANCELLED`. The target is empty then; one that was not empty before is refused and left alone.
+pub fn flatten_layers(
+    lowers: &[PathBuf],
+    target: &Path,
+    owners: Option<&Path>,
+    watch: Watch<'_>,
+) -> Result<()> {
     let shown = target.as_os_str().as_encoded_bytes();
     let root = disk::open_root(shown)?;
     // What is there is somebody's: it must not be removed when something goes wrong.
@@ -32,7 +38,8 @@ pub fn flatten_layers(lowers: &[PathBuf], target: &Path, watch: Watch<'_>) -> Re
     if !names.is_empty() {
         return Err(Error::io("cannot copy into", shown, rustix::io::Errno::NOTEMPTY));
     }
-    let result = flatten(lowers, &root, watch);
+    let record = |owners: &Path| Ok(Stack::open(lowers)?.merged()?.write(owners)?);
+    let result = flatten(lowers, &root, watch).and_then(|()| owners.map_or(Ok(()), record));
     if result.is_err() {
         let _ = remove::remove_contents(&root);
     }

@@ -7,6 +7,7 @@
 use std::{os::fd::OwnedFd, path::PathBuf};
 
 use rustix::fs::{Mode, fchmod, futimens, renameat};
+use tsbuild_owners::{Owners, Record};
 
 use crate::{
     copy,
@@ -28,6 +29,8 @@ pub struct ReconcileOptions {
     pub implicit_directories: Vec<Vec<u8>>,
     /// How opaque directories are marked in the layer.
     pub overlay_xattrs: OverlayXattrs,
+    /// The file of the layer's owners.
+    pub owners: Option<PathBuf>,
 }
 
 /// As many links as Linux follows in one path.
@@ -36,17 +39,19 @@ const MAX_LINKS: usize = 40;
 /// Mends the layer; gives the number of directories that were changed or moved. Doing it again changes nothing.
 ///
 /// # Errors
-/// `IO`; `BAD_ARCHIVE` where the links below form a loop or lead to a file.
+/// `IO`, `DAMAGED_OWNERS`; `BAD_ARCHIVE` where the links below form a loop or lead to a file.
 pub fn reconcile_layer(options: &ReconcileOptions) -> Result<u64> {
     let root = disk::open_root(options.root.as_os_str().as_encoded_bytes())?;
     let below = Union::open(&options.lowers)?;
+    let before = options.owners.as_deref().map(Owners::read).transpose()?.unwrap_or_default();
+    let mut owners = before.clone();
     let mut changed = 0;
     let mut moved: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for path in &options.implicit_directories {
         let path = &follow_moves(path, &moved);
         let Some(fd) = open_plain(&root, path)? else { continue };
         let Some((found, real)) = look_below(&below, path)? else { continue };
-        let Found::Directory(merged) = found else {
+        let Found::Directory(merged, record) = found else {
             return Err(Error::new(
                 Code::BadArchive,
                 path,
@@ -63,9 +68,10 @@ pub fn reconcile_layer(options: &ReconcileOptions) -> Result<u64> {
             copy::set_metadata(&fd, &facts, &attributes, path)?;
             futimens(&fd, &copy::times(&facts))
                 .map_err(|errno| Error::io("cannot set the time of", path, errno))?;
+            owners.set(path.as_slice(), record);
         } else {
             let opaque = xattr::read(&fd, b"", path)?.opaque;
-            let to = move_contents(&root, &below, path, &fd, &real)?;
+            let to = move_contents(&root, &below, path, &fd, &real, &mut owners)?;
             if opaque {
                 xattr::set(&to, b"", options.overlay_xattrs.opaque(), b"y")
                     .map_err(|errno| Error::io("cannot mark as opaque", &real, errno))?;
@@ -73,6 +79,9 @@ pub fn reconcile_layer(options: &ReconcileOptions) -> Result<u64> {
             moved.push((path.clone(), real));
         }
         changed += 1;
+    }
+    if let Some(file) = options.owners.as_deref().filter(|_| owners != before) {
+        owners.write(file)?;
     }
     Ok(changed)
 }
@@ -107,7 +116,7 @@ fn open_plain(root: &OwnedFd, path: &[u8]) -> Result<Option<OwnedFd>> {
 }
 
 enum Found {
-    Directory(OwnedFd),
+    Directory(OwnedFd, Record),
     Other,
 }
 
@@ -151,12 +160,13 @@ fn look_below(below: &Union, path: &[u8]) -> Result<Option<(Found, Vec<u8>)>> {
         todo.extend(split_reversed(&target));
     }
     let real = trail.iter().map(|(_, name)| name.as_slice()).collect::<Vec<_>>().join(&b'/');
-    let top = trail.last().and_then(|(union, _)| union.top()).or(below.top());
-    match top {
+    let last = trail.last().map_or(below, |(union, _)| union);
+    match last.top() {
         Some(top) => {
             let fd = rustix::io::fcntl_dupfd_cloexec(&**top, 0)
                 .map_err(|errno| Error::io("cannot open", path, errno))?;
-            Ok(Some((Found::Directory(fd), real)))
+            let record = last.top_record().cloned().unwrap_or_default();
+            Ok(Some((Found::Directory(fd, record), real)))
         }
         None => Ok(None),
     }
@@ -185,14 +195,16 @@ fn move_contents(
     path: &[u8],
     from: &OwnedFd,
     real: &[u8],
+    owners: &mut Owners,
 ) -> Result<OwnedFd> {
     let (above, name) = disk::split(path);
     let parent = open_plain(root, above)?
         .ok_or_else(|| Error::io("cannot open directory", above, rustix::io::Errno::NOENT))?;
     let parent_facts =
         disk::facts_of(&parent).map_err(|errno| Error::io("cannot examine", above, errno))?;
-    let to = make_like_below(root, below, real)?;
-    merge(from, &to, real)?;
+    let to = make_like_below(root, below, real, owners)?;
+    merge(from, &to, path, real, owners)?;
+    owners.remove_tree(path);
     remove::remove(&parent, name).map_err(|errno| Error::io("cannot remove", path, errno))?;
     futimens(&parent, &copy::times(&parent_facts))
         .map_err(|errno| Error::io("cannot set the time of", above, errno))?;
@@ -200,7 +212,12 @@ fn move_contents(
 }
 
 /// Opens `path` in the layer, making what is missing with the metadata that it has below.
-fn make_like_below(root: &OwnedFd, below: &Union, path: &[u8]) -> Result<OwnedFd> {
+fn make_like_below(
+    root: &OwnedFd,
+    below: &Union,
+    path: &[u8],
+    owners: &mut Owners,
+) -> Result<OwnedFd> {
     let mut here = rustix::io::fcntl_dupfd_cloexec(root, 0)
         .map_err(|errno| Error::io("cannot open", path, errno))?;
     let mut union = below.clone();
@@ -237,6 +254,7 @@ fn make_like_below(root: &OwnedFd, below: &Union, path: &[u8]) -> Result<OwnedFd
                     copy::set_metadata(&fd, &facts, &xattr::read(top, b"", &so_far)?, &so_far)?;
                     futimens(&fd, &copy::times(&facts))
                         .map_err(|errno| Error::io("cannot set the time of", &so_far, errno))?;
+                    owners.set(so_far.as_slice(), union.top_record().cloned().unwrap_or_default());
                 } else {
                     fchmod(&fd, Mode::from_raw_mode(0o755))
                         .map_err(|errno| Error::io("cannot set the mode of", &so_far, errno))?;
@@ -250,7 +268,13 @@ fn make_like_below(root: &OwnedFd, below: &Union, path: &[u8]) -> Result<OwnedFd
 }
 
 /// Moves every entry of a directory into another; directories that both have are merged, other entries replaced.
-fn merge(from: &OwnedFd, to: &OwnedFd, path: &[u8]) -> Result<()> {
+fn merge(
+    from: &OwnedFd,
+    to: &OwnedFd,
+    from_path: &[u8],
+    path: &[u8],
+    owners: &mut Owners,
+) -> Result<()> {
     let before = disk::facts_of(to).map_err(|errno| Error::io("cannot examine", path, errno))?;
     for name in
         disk::names(from).map_err(|errno| Error::io("cannot list directory", path, errno))?
@@ -266,7 +290,8 @@ fn merge(from: &OwnedFd, to: &OwnedFd, path: &[u8]) -> Result<()> {
                 disk::open_directory(fd, &name)
                     .map_err(|errno| Error::io("cannot open directory", &full, errno))
             };
-            merge(&open(from)?, &open(to)?, &full)?;
+            let from_full = disk::join(from_path, &name);
+            merge(&open(from)?, &open(to)?, &from_full, &full, owners)?;
             continue;
         }
         if target.is_some() {
@@ -274,6 +299,7 @@ fn merge(from: &OwnedFd, to: &OwnedFd, path: &[u8]) -> Result<()> {
         }
         renameat(from, name.as_slice(), to, name.as_slice())
             .map_err(|errno| Error::io("cannot move", &full, errno))?;
+        owners.rename_tree(&disk::join(from_path, &name), &full);
     }
     restore_time(to, &before, path)
 }

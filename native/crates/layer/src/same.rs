@@ -12,7 +12,7 @@ use crate::{
     xattr::{self, Attributes},
 };
 
-/// Everything but content and link target.
+/// Everything but content and link target. `facts` are what the entry really is.
 pub(crate) fn metadata(
     facts: &Facts,
     attributes: &Attributes,
@@ -20,7 +20,7 @@ pub(crate) fn metadata(
     name: &[u8],
     path: &[u8],
 ) -> Result<bool> {
-    let old = &below.facts;
+    let old = &below.real();
     let equal = (facts.kind, facts.mode, facts.uid, facts.gid, facts.mtime, facts.device)
         == (old.kind, old.mode, old.uid, old.gid, old.mtime, old.device)
         && (facts.size == old.size || facts.is_directory());

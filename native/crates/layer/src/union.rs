@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use rustix::fs::FileType;
+use tsbuild_owners::{Owners, Record};
 
 use crate::{
     disk::{self, Facts},
@@ -21,15 +22,28 @@ pub(crate) struct Union {
 struct Part {
     fd: Arc<OwnedFd>,
     holds_marked_whiteouts: bool,
+    /// Of the layer, and where in it this is.
+    owners: Arc<Owners>,
+    path: Vec<u8>,
 }
 
 /// An entry of the merged tree.
 pub(crate) struct Found {
     /// The directory that holds the entry that counts.
     pub directory: Arc<OwnedFd>,
+    /// As the disk has it.
     pub facts: Facts,
+    /// What the disk could not say.
+    pub record: Option<Record>,
     /// Position in the union's list of parts.
     part: usize,
+}
+
+impl Found {
+    /// What it really is.
+    pub fn real(&self) -> Facts {
+        self.facts.with(self.record.as_ref())
+    }
 }
 
 impl Union {
@@ -38,7 +52,8 @@ impl Union {
         let mut union = Self::default();
         for layer in layers {
             let path = layer.as_os_str().as_encoded_bytes();
-            if union.push(disk::open_root(path)?, path)? {
+            let owners = Arc::new(Owners::of_layer(layer)?);
+            if union.push(disk::open_root(path)?, owners, Vec::new(), path)? {
                 break;
             }
         }
@@ -55,12 +70,25 @@ impl Union {
         self.parts.first().map(|part| &part.fd)
     }
 
+    /// What is recorded of that directory.
+    pub fn top_record(&self) -> Option<&Record> {
+        self.parts.first().and_then(|part| part.owners.get(&part.path))
+    }
+
     /// Adds a part; true when it is opaque, so that nothing further shows through.
-    fn push(&mut self, fd: OwnedFd, path: &[u8]) -> Result<bool> {
+    fn push(
+        &mut self,
+        fd: OwnedFd,
+        owners: Arc<Owners>,
+        place: Vec<u8>,
+        path: &[u8],
+    ) -> Result<bool> {
         let attributes = xattr::read(&fd, b"", path)?;
         self.parts.push(Part {
             fd: Arc::new(fd),
             holds_marked_whiteouts: attributes.holds_marked_whiteouts,
+            owners,
+            path: place,
         });
         Ok(attributes.opaque)
     }
@@ -72,7 +100,9 @@ impl Union {
                 Seen::Nothing => {}
                 Seen::Whiteout => return Ok(None),
                 Seen::Entry(facts) => {
-                    return Ok(Some(Found { directory: Arc::clone(&part.fd), facts, part: index }));
+                    let directory = Arc::clone(&part.fd);
+                    let record = part.record(name);
+                    return Ok(Some(Found { directory, facts, record, part: index }));
                 }
             }
         }
@@ -96,7 +126,8 @@ impl Union {
             }
             let fd = disk::open_directory(&part.fd, name)
                 .map_err(|errno| Error::io("cannot open directory", path, errno))?;
-            if merged.push(fd, path)? {
+            let place = disk::join(&part.path, name);
+            if merged.push(fd, Arc::clone(&part.owners), place, path)? {
                 break;
             }
         }
@@ -129,6 +160,13 @@ enum Seen {
 }
 
 impl Part {
+    fn record(&self, name: &[u8]) -> Option<Record> {
+        if self.owners.is_empty() {
+            return None;
+        }
+        self.owners.get(&disk::join(&self.path, name)).cloned()
+    }
+
     fn facts(&self, name: &[u8], path: &[u8]) -> Result<Seen> {
         let facts = disk::facts(&self.fd, name)
             .map_err(|errno| Error::io("cannot examine", path, errno))?;

@@ -13,6 +13,7 @@ use rustix::{
     },
     io::Errno,
 };
+use tsbuild_owners::{Device, DeviceKind, Ledger, Recording};
 use tsbuild_sys::copy::is_carried;
 use tsbuild_tar::{Entry, EntryKind, Reader, Timestamp};
 
@@ -48,8 +49,8 @@ pub struct UnpackOptions {
     pub overlay_xattrs: OverlayXattrs,
     /// Make device nodes where that is permitted.
     pub create_devices: bool,
-    /// Refuse every owner but 0:0.
-    pub single_id: bool,
+    /// Where owners and devices that the disk cannot have are recorded.
+    pub owners: Option<Recording>,
 }
 
 /// What was unpacked.
@@ -72,7 +73,7 @@ pub struct UnpackedLayer {
 /// Unpacks a blob. Reports the bytes of blob read so far.
 ///
 /// # Errors
-/// `BAD_ARCHIVE`, `ARCHIVE_LIMIT`, `DIGEST_MISMATCH`, `NEEDS_IDS`, `IO`, `CANCELLED`. The directory is empty then.
+/// `BAD_ARCHIVE`, `ARCHIVE_LIMIT`, `DIGEST_MISMATCH`, `NEEDS_IDS`, `DAMAGED_OWNERS`, `IO`, `CANCELLED`. The directory is empty then.
 pub fn unpack_layer(options: &UnpackOptions, watch: Watch<'_>) -> Result<UnpackedLayer> {
     let root_path = options.root.as_os_str().as_encoded_bytes();
     let root = disk::open_root(root_path)?;
@@ -101,10 +102,10 @@ fn unpack(options: &UnpackOptions, root: &OwnedFd, watch: Watch<'_>) -> Result<U
                 max_entries: options.max_entries,
                 overlay_xattrs: options.overlay_xattrs,
                 create_devices: options.create_devices,
-                single_id: options.single_id,
                 form: Form::Layer,
             };
-            let mut extraction = Extraction::new(rules, root, watch);
+            let ledger = options.owners.as_ref().map(Ledger::open).transpose()?;
+            let mut extraction = Extraction::new(rules, root, ledger, watch);
             extraction.all(stream)?;
             Ok(extraction)
         },
@@ -123,6 +124,9 @@ fn unpack(options: &UnpackOptions, root: &OwnedFd, watch: Watch<'_>) -> Result<U
         .map(|(path, _)| path)
         .collect();
     implicit.sort_by_key(|path| (path.iter().filter(|byte| **byte == b'/').count(), path.clone()));
+    if let Some(ledger) = extraction.ledger {
+        ledger.close()?;
+    }
     let mut recorded = extraction.recorded_devices;
     recorded.sort();
     Ok(UnpackedLayer {
@@ -166,7 +170,6 @@ pub(crate) struct Rules {
     pub max_entries: u64,
     pub overlay_xattrs: OverlayXattrs,
     pub create_devices: bool,
-    pub single_id: bool,
     pub form: Form,
 }
 
@@ -180,13 +183,15 @@ pub(crate) struct Extraction<'a> {
     /// Modification time of each directory, set at the end; `None` for one without an entry of its own.
     directories: BTreeMap<Vec<u8>, Option<Timestamp>>,
     pub recorded_devices: Vec<Vec<u8>>,
+    /// What the disk cannot have.
+    pub ledger: Option<Ledger>,
     /// The parent of the last entry: entries of one directory come together.
     parent: Option<(Vec<u8>, Place)>,
     buffer: Vec<u8>,
 }
 
 impl<'a> Extraction<'a> {
-    pub fn new(rules: Rules, root: &'a OwnedFd, watch: Watch<'a>) -> Self {
+    pub fn new(rules: Rules, root: &'a OwnedFd, ledger: Option<Ledger>, watch: Watch<'a>) -> Self {
         Self {
             rules,
             root,
@@ -195,6 +200,7 @@ impl<'a> Extraction<'a> {
             content: 0,
             directories: BTreeMap::new(),
             recorded_devices: Vec::new(),
+            ledger,
             parent: None,
             buffer: vec![0; 256 * 1024],
         }
@@ -301,6 +307,7 @@ impl<'a> Extraction<'a> {
         let root = rustix::io::fcntl_dupfd_cloexec(self.root, 0)
             .map_err(|errno| Error::io("cannot open", b"/", errno))?;
         self.set_metadata(entry, &root, b"/")?;
+        self.note(entry, b"", None);
         self.directories.insert(Vec::new(), Some(entry.mtime));
         Ok(())
     }
@@ -424,6 +431,9 @@ impl<'a> Extraction<'a> {
             self.directories.retain(|known, _| known != path && !known.starts_with(&below));
         }
         self.recorded_devices.retain(|known| known != path);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.removed(path);
+        }
         Ok(facts.is_whiteout())
     }
 
@@ -514,9 +524,14 @@ impl<'a> Extraction<'a> {
                 if !made(linked, "cannot make hard link")? {
                     return Ok(Made::Exists);
                 }
-                if self.recorded_devices.contains(&disk::join(&target.path, &target_name)) {
+                let first = disk::join(&target.path, &target_name);
+                if self.recorded_devices.contains(&first) {
                     self.recorded_devices.push(path.to_vec());
                 }
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.linked(&first, path);
+                }
+                return Ok(Made::Yes);
             }
             EntryKind::Fifo => {
                 if !made(
@@ -531,7 +546,16 @@ impl<'a> Extraction<'a> {
                 return self.make_device(entry, parent, name, path);
             }
         }
+        self.note(entry, path, None);
         Ok(Made::Yes)
+    }
+
+    /// Records what the disk cannot have of an entry, and forgets what was recorded in its place.
+    fn note(&mut self, entry: &Entry, path: &[u8], device: Option<Device>) {
+        let (uid, gid) = self.owner(entry);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.made(path, uid, gid, device);
+        }
     }
 
     fn make_device(
@@ -556,6 +580,7 @@ impl<'a> Extraction<'a> {
             match mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device) {
                 Ok(()) => {
                     self.set_node_metadata(entry, parent, name, path)?;
+                    self.note(entry, path, None);
                     return Ok(Made::Yes);
                 }
                 Err(Errno::EXIST) => return Ok(Made::Exists),
@@ -569,6 +594,15 @@ impl<'a> Extraction<'a> {
         set_time(&file, entry.mtime)
             .map_err(|errno| Error::io("cannot set the time of", path, errno))?;
         self.recorded_devices.push(path.to_vec());
+        let device = Device {
+            kind: match entry.kind {
+                EntryKind::CharDevice => DeviceKind::Char,
+                _ => DeviceKind::Block,
+            },
+            major: entry.device_major,
+            minor: entry.device_minor,
+        };
+        self.note(entry, path, Some(device));
         Ok(Made::Yes)
     }
 
@@ -636,25 +670,26 @@ impl<'a> Extraction<'a> {
         if entry.uid > LAST || entry.gid > LAST {
             return Err(bad(path, "has an owner that no system has"));
         }
-        if self.rules.single_id && (entry.uid, entry.gid) != (0, 0) {
-            return Err(needs_ids(entry, path));
-        }
         Ok(())
     }
 
-    fn owner(&self, entry: &Entry) -> (Uid, Gid) {
+    fn owner(&self, entry: &Entry) -> (u32, u32) {
         match self.rules.form {
-            Form::Files(IntoDirectory { owner: Some((uid, gid)), .. }) => {
-                (Uid::from_raw(uid), Gid::from_raw(gid))
-            }
+            Form::Files(IntoDirectory { owner: Some(owner), .. }) => owner,
             // `check_owner` has seen that they fit.
-            _ => (Uid::from_raw(entry.uid as u32), Gid::from_raw(entry.gid as u32)),
+            _ => (entry.uid as u32, entry.gid as u32),
         }
+    }
+
+    fn owner_on_disk(&self, entry: &Entry) -> (Uid, Gid) {
+        let (uid, gid) = self.owner(entry);
+        let (uid, gid) = self.ledger.as_ref().map_or((uid, gid), |ledger| ledger.on_disk(uid, gid));
+        (Uid::from_raw(uid), Gid::from_raw(gid))
     }
 
     /// Owner, then mode (changing the owner clears set-user-id), then attributes (it clears capabilities too).
     fn set_metadata(&self, entry: &Entry, fd: &OwnedFd, path: &[u8]) -> Result<()> {
-        let (uid, gid) = self.owner(entry);
+        let (uid, gid) = self.owner_on_disk(entry);
         fchown(fd, Some(uid), Some(gid)).map_err(|errno| chown_error(entry, path, errno))?;
         fchmod(fd, Mode::from_raw_mode(entry.mode))
             .map_err(|errno| Error::io("cannot set the mode of", path, errno))?;
@@ -684,7 +719,7 @@ impl<'a> Extraction<'a> {
         name: &[u8],
         path: &[u8],
     ) -> Result<()> {
-        let (uid, gid) = self.owner(entry);
+        let (uid, gid) = self.owner_on_disk(entry);
         chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| chown_error(entry, path, errno))?;
         // It follows links, but we made this a moment ago and nobody else writes here.
@@ -701,7 +736,7 @@ impl<'a> Extraction<'a> {
         name: &[u8],
         path: &[u8],
     ) -> Result<()> {
-        let (uid, gid) = self.owner(entry);
+        let (uid, gid) = self.owner_on_disk(entry);
         chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| chown_error(entry, path, errno))?;
         utimensat(parent, name, &timestamps(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)

@@ -12,6 +12,7 @@ use std::{
 };
 
 use rustix::fs::FileType;
+use tsbuild_owners::Owners;
 use tsbuild_tar::{END_OF_ARCHIVE, Entry, EntryKind, Timestamp, encode_header, padding};
 
 use crate::{
@@ -31,6 +32,8 @@ use crate::{
 pub struct WriteOptions {
     /// The directory of changed files, in overlayfs form.
     pub root: PathBuf,
+    /// What the disk does not say of it: the file of its owners.
+    pub owners: Option<PathBuf>,
     /// What is below it, topmost first.
     pub lowers: Vec<PathBuf>,
     /// The file to make.
@@ -63,7 +66,7 @@ pub struct WrittenLayer {
 /// Writes the layer. Reports the bytes of tar made so far.
 ///
 /// # Errors
-/// `LAYER_UNREPRESENTABLE`, `SOURCE_CHANGED`, `IO`, `CANCELLED`. The output file is removed then.
+/// `LAYER_UNREPRESENTABLE`, `SOURCE_CHANGED`, `DAMAGED_OWNERS`, `IO`, `CANCELLED`. The output file is removed then.
 pub fn write_layer(options: &WriteOptions, watch: Watch<'_>) -> Result<WrittenLayer> {
     let output = options.output.as_os_str().as_encoded_bytes();
     let file = File::create(&options.output)
@@ -82,9 +85,11 @@ fn write_to(
     watch: Watch<'_>,
 ) -> Result<WrittenLayer> {
     let mut counts = (0, 0);
+    let owners = options.owners.as_deref().map(Owners::read).transpose()?.unwrap_or_default();
     let written = compress::run(file, output, options.compression, options.threads, |feed| {
         let mut walk = Walk {
             framer: Framer::new(feed),
+            owners: &owners,
             watch,
             clamp: options.clamp_mtime_seconds,
             links: HashMap::new(),
@@ -110,6 +115,7 @@ fn write_to(
 
 struct Walk<'a> {
     framer: Framer,
+    owners: &'a Owners,
     watch: Watch<'a>,
     clamp: Option<i64>,
     /// First path of each file that has more names.
@@ -126,8 +132,9 @@ impl Walk<'_> {
         let path = options.root.as_os_str().as_encoded_bytes();
         let fd = disk::open_root(path)?;
         let below = Union::open(&options.lowers)?;
-        let facts =
-            disk::facts_of(&fd).map_err(|errno| Error::io("cannot examine", path, errno))?;
+        let facts = disk::facts_of(&fd)
+            .map_err(|errno| Error::io("cannot examine", path, errno))?
+            .with(self.owners.get(b""));
         let attributes = xattr::read(&fd, b"", path)?;
         self.refuse_elsewhere(&attributes, b"/")?;
         // The modification time of the root is no change of its own: whatever is made in it changes it. Without
@@ -135,7 +142,8 @@ impl Walk<'_> {
         let changed = match below.top() {
             Some(top) => {
                 let old = disk::facts_of(top)
-                    .map_err(|errno| Error::io("cannot examine", b"/", errno))?;
+                    .map_err(|errno| Error::io("cannot examine", b"/", errno))?
+                    .with(below.top_record());
                 let old_attributes = xattr::read(top, b"", b"/")?;
                 (facts.mode, facts.uid, facts.gid) != (old.mode, old.uid, old.gid)
                     || attributes.kept != old_attributes.kept
@@ -182,6 +190,7 @@ impl Walk<'_> {
                 && facts.size == 0
                 && xattr::read(fd, &name, &full)?.whiteout;
             if !facts.is_whiteout() && !marked {
+                let facts = facts.with(self.owners.get(&full));
                 rest.push((name, full, facts));
             } else if below.lookup(&name, &full)?.is_some() {
                 self.whiteout(&disk::join(path, &[PREFIX, &name].concat()))?;

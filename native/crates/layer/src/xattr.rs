@@ -164,7 +164,7 @@ pub(crate) fn set(
     lsetxattr(proc_path(directory, name), key, value, XattrFlags::empty())
 }
 
-fn proc_path(directory: &OwnedFd, name: &[u8]) -> Vec<u8> {
+pub(crate) fn proc_path(directory: &OwnedFd, name: &[u8]) -> Vec<u8> {
     // `/.` follows the magic link to the directory itself.
     let name = if name.is_empty() { b"." } else { name };
     [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name].concat()

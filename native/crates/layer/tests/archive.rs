@@ -36,7 +36,7 @@ fn options(archive: &Path, root: &Path) -> ArchiveOptions {
         made_at_ns: MADE_AT_NS,
         max_entries: 1000,
         create_devices: false,
-        single_id: false,
+        owners: None,
     }
 }
 

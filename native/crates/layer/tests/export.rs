@@ -22,6 +22,7 @@ fn options(lowers: &[&PathBuf], target: &Path) -> ExportOptions {
         owner: None,
         own_root: true,
         clamp_mtime_seconds: None,
+        owners: None,
     }
 }
 

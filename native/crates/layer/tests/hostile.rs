@@ -147,21 +147,6 @@ fn bombs() {
 }
 
 #[test]
-fn owners_that_cannot_be_had() {
-    let scratch = Scratch::new();
-    let (blob, root) = (scratch.path("blob"), scratch.directory("root"));
-    let mut entry = file("etc/shadow");
-    entry.gid = 42;
-    fs::write(&blob, archive(&[(file("etc/passwd"), b"x"), (entry, b"x")])).unwrap();
-    let mut options = unpack_options(&blob, &root);
-    options.single_id = true;
-    let error = unpack(&options).unwrap_err();
-    assert_eq!(error.code, Code::NeedsIds);
-    assert!(error.message.contains("0:42") && error.message.contains("etc/shadow"), "{error}");
-    assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
-}
-
-#[test]
 fn damaged_blobs() {
     let scratch = Scratch::new();
     let root = scratch.directory("root");

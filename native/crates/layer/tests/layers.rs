@@ -19,7 +19,7 @@ fn watch<T>(run: impl FnOnce(Watch<'_>) -> T) -> T {
 }
 
 fn digest(root: &Path) -> String {
-    watch(|watch| tree_digest(root, 2, watch)).unwrap()
+    watch(|watch| tree_digest(root, None, 2, watch)).unwrap()
 }
 
 fn tar_names(blob: &Path) -> Vec<String> {
@@ -136,9 +136,9 @@ fn the_kernel_sees_the_same_tree() {
     unpack(&unpacking).unwrap();
     // Our own reading of the stack, which the kernel confirms where it lets us mount.
     let flat = scratch.directory("flat");
-    watch(|watch| flatten_layers(&[root, lower.clone()], &flat, watch)).unwrap();
+    watch(|watch| flatten_layers(&[root, lower.clone()], &flat, None, watch)).unwrap();
     let flat_upper = scratch.directory("flat-upper");
-    watch(|watch| flatten_layers(&[upper, lower], &flat_upper, watch)).unwrap();
+    watch(|watch| flatten_layers(&[upper, lower], &flat_upper, None, watch)).unwrap();
     assert_eq!(digest(&flat), digest(&flat_upper));
     let mounted = shell(
         "mkdir -p merged; if mount -t overlay -o lowerdir=root:lower,metacopy=off none merged 2>/dev/null; then
@@ -249,7 +249,7 @@ fn digests_what_is_no_directory() {
     all.sort();
     all.dedup();
     assert_eq!(all.len(), names.len());
-    watch(|watch| tree_digest(&root.join("missing"), 2, watch)).unwrap_err();
+    watch(|watch| tree_digest(&root.join("missing"), None, 2, watch)).unwrap_err();
 }
 
 #[test]
@@ -379,6 +379,7 @@ fn reconciling_with_what_is_below() {
         lowers: vec![lower],
         implicit_directories: unpacked.implicit_directories,
         overlay_xattrs: OverlayXattrs::User,
+        owners: None,
     };
     assert_eq!(reconcile_layer(&options).unwrap(), 3);
     let names = shell("find . -mindepth 1 -printf '%P %m %U:%G %Ts\\n' | LC_ALL=C sort", &root);
@@ -460,7 +461,7 @@ fn flattened_changed_and_diffed() {
     let (lower, _) = lower_and_upper(&scratch);
     shell("echo h > hard1 && ln hard1 hard2 && touch -d @1000000000 hard1 .", &lower);
     let flat = scratch.directory("flat");
-    watch(|watch| flatten_layers(std::slice::from_ref(&lower), &flat, watch)).unwrap();
+    watch(|watch| flatten_layers(std::slice::from_ref(&lower), &flat, None, watch)).unwrap();
     assert_eq!(digest(&flat), digest(&lower));
 
     let diff = |flat: PathBuf, name: &str| {
@@ -470,6 +471,7 @@ fn flattened_changed_and_diffed() {
             changed: flat,
             upper: upper.clone(),
             overlay_xattrs: OverlayXattrs::User,
+            owners: None,
         };
         watch(|watch| diff_tree(&options, watch)).unwrap();
         upper
@@ -487,7 +489,7 @@ fn flattened_changed_and_diffed() {
     let upper = diff(flat, "diffed");
     // What was changed, put on top of the lower, is the changed tree again.
     let again = scratch.directory("again");
-    watch(|watch| flatten_layers(&[upper.clone(), lower.clone()], &again, watch)).unwrap();
+    watch(|watch| flatten_layers(&[upper.clone(), lower.clone()], &again, None, watch)).unwrap();
     assert_eq!(listing(&again), listing(&after));
     assert_eq!(shell("diff -r after again && echo same", &scratch.0), "same");
     let names: Vec<String> =

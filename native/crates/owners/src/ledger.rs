@@ -1,8 +1,17 @@
 //! The owners of a merged tree while something changes it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::{Device, Owners, Record, Result};
+
+/// Where owners of a tree are recorded, and which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// The tree's sidecar.
+    pub file: PathBuf,
+    /// All of them, since the namespace has a single id; otherwise only devices that cannot be made.
+    pub single: bool,
+}
 
 /// Owners that are read from a file, changed along with the tree, and written back.
 pub struct Ledger {
@@ -13,12 +22,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads `file`. In a namespace with a `single` id all owners are recorded, otherwise devices alone.
+    /// Reads what is recorded so far.
     ///
     /// # Errors
     /// `Io`, `Damaged`.
-    pub fn open(file: &Path, single: bool) -> Result<Self> {
-        Ok(Self { file: file.to_owned(), owners: Owners::read(file)?, single, changed: false })
+    pub fn open(recording: &Recording) -> Result<Self> {
+        let Recording { file, single } = recording.clone();
+        Ok(Self { owners: Owners::read(&file)?, file, single, changed: false })
     }
 
     /// Writes the file, if there is something new.

@@ -30,7 +30,7 @@ mod owners;
 mod record;
 mod stack;
 
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Recording};
 pub use owners::{Owners, sidecar_of};
 pub use record::{Device, DeviceKind, Record};
 pub use stack::Stack;

@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
@@ -15,6 +18,8 @@ use rustix::{
     },
     io::Errno,
 };
+
+use tsbuild_owners::{Device, DeviceKind, Ledger, Owners, Record, Recording};
 
 use crate::{
     Error, Result, check_cancel,
@@ -97,6 +102,10 @@ pub struct CopyOptions {
     pub entries: Vec<CopyEntry>,
     /// Refuse to put a directory where something else is. A link to a directory is one.
     pub strict: bool,
+    /// Where owners and devices that the disk cannot have are recorded.
+    pub owners: Option<Recording>,
+    /// What is recorded of the source root.
+    pub source_owners: Option<PathBuf>,
 }
 
 /// What was copied.
@@ -111,8 +120,8 @@ pub struct Copied {
 /// Copies in order. Missing parents are made, 0755 and owned by root; directories get their times last.
 ///
 /// # Errors
-/// `IO`, `CANCELLED`, `SOURCE_CHANGED`, `NEEDS_IDS`, `NOT_A_DIRECTORY` (a directory would replace something else),
-/// `IS_A_DIRECTORY` (the other way round).
+/// `IO`, `CANCELLED`, `SOURCE_CHANGED`, `NEEDS_IDS`, `DAMAGED_OWNERS`, `NOT_A_DIRECTORY` (a directory would replace
+/// something else), `IS_A_DIRECTORY` (the other way round).
 pub fn copy_into(
     options: &CopyOptions,
     cancel: &AtomicBool,
@@ -130,6 +139,11 @@ pub fn copy_into(
     };
     let mut copier = Copier {
         options,
+        ledger: options.owners.as_ref().map(Ledger::open).transpose()?,
+        source_owners: match &options.source_owners {
+            Some(file) => Owners::read(file)?,
+            None => Owners::new(),
+        },
         root,
         source_root,
         cancel,
@@ -149,17 +163,22 @@ pub fn copy_into(
         }
     }
     copier.set_directory_times()?;
+    if let Some(ledger) = copier.ledger {
+        ledger.close()?;
+    }
     Ok(copier.copied)
 }
 
 struct Copier<'a> {
     options: &'a CopyOptions,
+    ledger: Option<Ledger>,
+    source_owners: Owners,
     root: Root,
     source_root: Option<OwnedFd>,
     cancel: &'a AtomicBool,
     directory_times: Vec<(PathBuf, i128)>,
     /// The parent of the entry before: siblings follow each other.
-    parent: Option<(PathBuf, OwnedFd)>,
+    parent: Option<(PathBuf, Parent)>,
     /// Where the first name of a file with several was put, by tree, device and inode.
     linked: HashMap<(u32, u64, u64), PathBuf>,
     /// Devices from which nothing can be cloned into the root.
@@ -168,6 +187,30 @@ struct Copier<'a> {
     by_hand: HashSet<u64>,
     buffer: Vec<u8>,
     copied: Copied,
+}
+
+/// A directory of the root.
+struct Parent {
+    fd: OwnedFd,
+    /// Where it really is, if that is to be recorded.
+    place: Vec<u8>,
+}
+
+impl AsFd for Parent {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Parent {
+    fn place_of(&self, name: &OsStr) -> Vec<u8> {
+        let mut place = self.place.clone();
+        if !place.is_empty() {
+            place.push(b'/');
+        }
+        place.extend_from_slice(name.as_bytes());
+        place
+    }
 }
 
 impl Copier<'_> {
@@ -184,7 +227,10 @@ impl Copier<'_> {
         // Taken out, so that what fails in between leaves none that may be wrong.
         let parent = match self.parent.take() {
             Some((path, fd)) if path == parent_path => fd,
-            _ => self.root.make_directories(parent_path, 0o755, 0, 0)?,
+            _ => {
+                let fd = self.root.make_directories(parent_path, 0o755, 0, 0)?;
+                Parent { place: self.place_of(&fd, &shown)?, fd }
+            }
         };
         match entry.kind {
             EntryKind::Symlink => self.link(&parent, name, entry, &shown)?,
@@ -192,12 +238,20 @@ impl Copier<'_> {
             EntryKind::Node => self.node(&parent, name, entry, &shown)?,
             EntryKind::Empty => {
                 make_over(&parent, name, entry, &shown, "create", || empty_file(&parent, name))?;
-                set_node_attributes(&parent, name, true, entry, None, &shown)?;
+                self.set_node_attributes(&parent, name, true, entry, None, None, &shown)?;
             }
             EntryKind::Directory => unreachable!("handled above"),
         }
         self.parent = Some((parent_path.to_owned(), parent));
         Ok(())
+    }
+
+    /// Where an open directory really is; nothing where nobody asks.
+    fn place_of(&self, fd: &OwnedFd, shown: &Path) -> Result<Vec<u8>> {
+        match &self.ledger {
+            None => Ok(Vec::new()),
+            Some(_) => self.root.path_of(fd).map_err(|error| Error::io("resolve", shown, error)),
+        }
     }
 
     fn directory(&mut self, entry: &CopyEntry, clean: PathBuf) -> Result<()> {
@@ -218,6 +272,10 @@ impl Copier<'_> {
                 } else {
                     // What is not a directory makes way, but a link to one is followed, as the image's programs would.
                     remove_existing(&parent, &name, entry, &shown)?;
+                    let parent = Parent { place: self.place_of(&parent, &shown)?, fd: parent };
+                    if let Some(ledger) = &mut self.ledger {
+                        ledger.removed(&parent.place_of(&name));
+                    }
                 }
                 // What led through it leads elsewhere now.
                 self.parent = None;
@@ -241,8 +299,14 @@ impl Copier<'_> {
         };
         let stat = source.as_ref().map(|(_, stat)| stat);
         if !keep {
-            let (uid, gid) = owner_of(entry, stat);
-            set_owner(&fd, uid, gid).map_err(|error| owner_error(uid, gid, &shown, error))?;
+            let place = self.place_of(&fd, &shown)?;
+            let (uid, gid) = self.owner_of(entry, stat);
+            let (disk_uid, disk_gid) = self.on_disk(uid, gid);
+            set_owner(&fd, disk_uid, disk_gid)
+                .map_err(|error| owner_error(uid, gid, &shown, error))?;
+            if let Some(ledger) = &mut self.ledger {
+                ledger.made(&place, uid, gid, None);
+            }
             rustix::fs::fchmod(&fd, mode_of(entry, stat)).map_err(failed("change mode of"))?;
             if let (true, Some((source, _))) = (entry.xattrs, &source) {
                 copy_xattrs(source, &fd).map_err(failed("copy attributes to"))?;
@@ -265,7 +329,13 @@ impl Copier<'_> {
         Ok(())
     }
 
-    fn link(&self, parent: &OwnedFd, name: &OsStr, entry: &CopyEntry, shown: &Path) -> Result<()> {
+    fn link(
+        &mut self,
+        parent: &Parent,
+        name: &OsStr,
+        entry: &CopyEntry,
+        shown: &Path,
+    ) -> Result<()> {
         let needs_source =
             entry.mtime_ns.is_none() || entry.owner.is_none() || entry.link.is_none();
         let source = if needs_source {
@@ -293,12 +363,12 @@ impl Copier<'_> {
             rustix::fs::symlinkat(&target, parent, name)
         })?;
         let stat = source.as_ref().map(|(_, stat)| stat);
-        set_node_attributes(parent, name, false, entry, stat, shown)
+        self.set_node_attributes(parent, name, false, entry, stat, None, shown)
     }
 
     fn node(
         &mut self,
-        parent: &OwnedFd,
+        parent: &Parent,
         name: &OsStr,
         entry: &CopyEntry,
         shown: &Path,
@@ -309,6 +379,7 @@ impl Copier<'_> {
         let stat =
             rustix::fs::fstat(&fd).map_err(|error| Error::io("stat", &entry.source, error))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
+        let mut recorded = None;
         match kind {
             FileType::Socket => {
                 make_over(parent, name, entry, shown, "create", || empty_file(parent, name))?;
@@ -325,18 +396,26 @@ impl Copier<'_> {
                             empty_file(parent, name)
                         })?;
                         self.copied.recorded_devices += 1;
+                        recorded = Some(Device {
+                            kind: match kind {
+                                FileType::CharacterDevice => DeviceKind::Char,
+                                _ => DeviceKind::Block,
+                            },
+                            major: rustix::fs::major(device),
+                            minor: rustix::fs::minor(device),
+                        });
                     }
                     made => made?,
                 }
             }
             _ => return Err(changed(entry)),
         }
-        set_node_attributes(parent, name, true, entry, Some(&stat), shown)
+        self.set_node_attributes(parent, name, true, entry, Some(&stat), recorded, shown)
     }
 
     fn file(
         &mut self,
-        parent: &OwnedFd,
+        parent: &Parent,
         name: &OsStr,
         path: &Path,
         entry: &CopyEntry,
@@ -361,7 +440,8 @@ impl Copier<'_> {
         if let Some(first) = place.as_ref().and_then(|place| self.linked.get(place))
             && self.hard_link(first, parent, name, entry, shown)?
         {
-            return Ok(());
+            let first = first.clone();
+            return self.note_link(&first, parent, name, shown);
         }
         let mut target = None;
         make_over(parent, name, entry, shown, "create", || {
@@ -381,8 +461,18 @@ impl Copier<'_> {
             }
         }
         // Owner first: changing it clears the set-id bits and the capabilities.
-        let (uid, gid) = owner_of(entry, Some(&stat));
-        set_owner(&target, uid, gid).map_err(|error| owner_error(uid, gid, shown, error))?;
+        let (uid, gid) = self.owner_of(entry, Some(&stat));
+        let (disk_uid, disk_gid) = self.on_disk(uid, gid);
+        set_owner(&target, disk_uid, disk_gid)
+            .map_err(|error| owner_error(uid, gid, shown, error))?;
+        // An empty file in an image may stand for a device that could not be made there.
+        let device = self
+            .source_record(entry)
+            .and_then(|record| record.device)
+            .filter(|_| stat.st_size == 0);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.made(&parent.place_of(name), uid, gid, device);
+        }
         rustix::fs::fchmod(&target, mode_of(entry, Some(&stat)))
             .map_err(|error| Error::io("change mode of", shown, error))?;
         if entry.xattrs {
@@ -398,11 +488,83 @@ impl Copier<'_> {
         Ok(())
     }
 
+    fn note_link(
+        &mut self,
+        first: &Path,
+        parent: &Parent,
+        name: &OsStr,
+        shown: &Path,
+    ) -> Result<()> {
+        if self.ledger.is_none() {
+            return Ok(());
+        }
+        let (first_parent, first_name) = self.root.parent_of(first, false)?;
+        let first_parent = Parent { place: self.place_of(&first_parent, shown)?, fd: first_parent };
+        if let Some(ledger) = &mut self.ledger {
+            ledger.linked(&first_parent.place_of(&first_name), &parent.place_of(name));
+        }
+        Ok(())
+    }
+
+    fn on_disk(&self, uid: u32, gid: u32) -> (u32, u32) {
+        self.ledger.as_ref().map_or((uid, gid), |ledger| ledger.on_disk(uid, gid))
+    }
+
+    fn source_record(&self, entry: &CopyEntry) -> Option<&Record> {
+        if self.source_owners.is_empty() {
+            return None;
+        }
+        self.source_owners.get(normal(&entry.source).as_os_str().as_bytes())
+    }
+
+    fn owner_of(&self, entry: &CopyEntry, source: Option<&Stat>) -> (u32, u32) {
+        let kept = source.map(|stat| {
+            let (uid, gid) = (stat.st_uid, stat.st_gid);
+            self.source_record(entry).map_or((uid, gid), |record| record.owner_over(uid, gid))
+        });
+        entry.owner.or(kept).unwrap_or((0, 0))
+    }
+
+    /// Of what has no descriptor. With `has_mode` the mode too, which links have none of.
+    #[allow(clippy::too_many_arguments)]
+    fn set_node_attributes(
+        &mut self,
+        parent: &Parent,
+        name: &OsStr,
+        has_mode: bool,
+        entry: &CopyEntry,
+        source: Option<&Stat>,
+        device: Option<Device>,
+        shown: &Path,
+    ) -> Result<()> {
+        let (uid, gid) = self.owner_of(entry, source);
+        let (disk_uid, disk_gid) = self.on_disk(uid, gid);
+        rustix::fs::chownat(
+            parent,
+            name,
+            Some(Uid::from_raw(disk_uid)),
+            Some(Gid::from_raw(disk_gid)),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .map_err(|error| owner_error(uid, gid, shown, error))?;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.made(&parent.place_of(name), uid, gid, device);
+        }
+        if has_mode {
+            // It follows links, but we made this a moment ago and nobody else writes here.
+            rustix::fs::chmodat(parent, name, mode_of(entry, source), AtFlags::empty())
+                .map_err(|error| Error::io("change mode of", shown, error))?;
+        }
+        let mtime = entry.mtime_ns.or_else(|| source.map(mtime_of)).unwrap_or(0);
+        rustix::fs::utimensat(parent, name, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| Error::io("set times of", shown, error))
+    }
+
     /// False where it cannot be linked, for example because the first name was replaced meanwhile.
     fn hard_link(
         &self,
         first: &Path,
-        parent: &OwnedFd,
+        parent: &Parent,
         name: &OsStr,
         entry: &CopyEntry,
         shown: &Path,
@@ -592,7 +754,7 @@ fn inside(path: &Path) -> PathBuf {
 
 /// Calls `make`, and once more after it removed what was in the way.
 fn make_over(
-    parent: &OwnedFd,
+    parent: impl AsFd,
     name: &OsStr,
     entry: &CopyEntry,
     shown: &Path,
@@ -603,15 +765,15 @@ fn make_over(
         Err(Errno::EXIST) => {}
         made => return made.map_err(|error| Error::io(doing, shown, error)),
     }
-    remove_existing(parent, name, entry, shown)?;
+    remove_existing(&parent, name, entry, shown)?;
     make().map_err(|error| Error::io(doing, shown, error))
 }
 
-fn empty_file(parent: &OwnedFd, name: &OsStr) -> std::result::Result<(), Errno> {
+fn empty_file(parent: impl AsFd, name: &OsStr) -> std::result::Result<(), Errno> {
     rustix::fs::mknodat(parent, name, FileType::RegularFile, Mode::RUSR, 0)
 }
 
-fn remove_existing(parent: &OwnedFd, name: &OsStr, entry: &CopyEntry, shown: &Path) -> Result<()> {
+fn remove_existing(parent: impl AsFd, name: &OsStr, entry: &CopyEntry, shown: &Path) -> Result<()> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(Errno::ISDIR) => Err(blocked("IS_A_DIRECTORY", entry, shown)),
@@ -627,10 +789,6 @@ fn blocked(code: &'static str, entry: &CopyEntry, shown: &Path) -> Error {
         format!("'{source}' is a directory, and '{at}' in the image is none")
     };
     Error::of(code, shown, message)
-}
-
-fn owner_of(entry: &CopyEntry, source: Option<&Stat>) -> (u32, u32) {
-    entry.owner.or_else(|| source.map(|stat| (stat.st_uid, stat.st_gid))).unwrap_or((0, 0))
 }
 
 fn mode_of(entry: &CopyEntry, source: Option<&Stat>) -> Mode {
@@ -659,34 +817,6 @@ fn source_error(entry: &CopyEntry, doing: &str, error: Errno) -> Error {
         (Errno::NOENT | Errno::LOOP | Errno::NOTDIR, Some(_)) => changed(entry),
         _ => Error::io(doing, &entry.source, error),
     }
-}
-
-/// Of what has no descriptor. With `has_mode` the mode too, which links have none of.
-fn set_node_attributes(
-    parent: &OwnedFd,
-    name: &OsStr,
-    has_mode: bool,
-    entry: &CopyEntry,
-    source: Option<&Stat>,
-    shown: &Path,
-) -> Result<()> {
-    let (uid, gid) = owner_of(entry, source);
-    rustix::fs::chownat(
-        parent,
-        name,
-        Some(Uid::from_raw(uid)),
-        Some(Gid::from_raw(gid)),
-        AtFlags::SYMLINK_NOFOLLOW,
-    )
-    .map_err(|error| owner_error(uid, gid, shown, error))?;
-    if has_mode {
-        // It follows links, but we made this a moment ago and nobody else writes here.
-        rustix::fs::chmodat(parent, name, mode_of(entry, source), AtFlags::empty())
-            .map_err(|error| Error::io("change mode of", shown, error))?;
-    }
-    let mtime = entry.mtime_ns.or_else(|| source.map(mtime_of)).unwrap_or(0);
-    rustix::fs::utimensat(parent, name, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|error| Error::io("set times of", shown, error))
 }
 
 fn copy_xattrs(source: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Errno> {
@@ -818,7 +948,14 @@ mod tests {
     }
 
     fn options(base: &Path, entries: Vec<CopyEntry>) -> CopyOptions {
-        CopyOptions { root: base.join("root"), source_root: None, entries, strict: false }
+        CopyOptions {
+            root: base.join("root"),
+            source_root: None,
+            entries,
+            strict: false,
+            owners: None,
+            source_owners: None,
+        }
     }
 
     fn copy(options: &CopyOptions) -> Result<Copied> {

@@ -13,7 +13,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failure as it crosses to JavaScript.
 #[derive(Debug)]
 pub struct Error {
-    /// Stable word: `IO`, `CANCELLED`, `SOURCE_CHANGED`, `TOO_LARGE`, `NOT_A_DIRECTORY`, `IS_A_DIRECTORY`, `TOO_MANY_LAYERS`, `NEEDS_IDS`.
+    /// Stable word: `IO`, `CANCELLED`, `SOURCE_CHANGED`, `TOO_LARGE`, `NOT_A_DIRECTORY`, `IS_A_DIRECTORY`, `TOO_MANY_LAYERS`, `NEEDS_IDS`,
+    /// `DAMAGED_OWNERS`.
     pub code: &'static str,
     /// The kernel's reason.
     pub errno: Option<i32>,
@@ -51,6 +52,18 @@ impl Error {
     /// Name of the errno, for example `ENOSPC`.
     pub fn errno_name(&self) -> Option<String> {
         self.errno.map(errno_name)
+    }
+}
+
+impl From<tsbuild_owners::Error> for Error {
+    fn from(error: tsbuild_owners::Error) -> Self {
+        let message = error.to_string();
+        match error {
+            tsbuild_owners::Error::Io { doing, path, error } => Self::io(doing, path, error),
+            tsbuild_owners::Error::Damaged { path, .. } => {
+                Self::of("DAMAGED_OWNERS", path, message)
+            }
+        }
     }
 }
 

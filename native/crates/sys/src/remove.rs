@@ -15,6 +15,8 @@ use rustix::{
     io::Errno,
 };
 
+use tsbuild_owners::Ledger;
+
 use crate::{Error, Result, check_cancel, root::Root};
 
 /// How often a directory that was just emptied may turn out not to be empty. A directory below a mounted overlay that
@@ -99,11 +101,16 @@ pub fn remove_tree(path: &Path, cancel: &AtomicBool) -> Result<()> {
 }
 
 /// Removes a tree below a root; links in its parents are resolved inside the root, a link in the last place is removed
-/// itself. Gives whether there was something.
+/// itself. Gives whether there was something. What was recorded of it goes from the ledger.
 ///
 /// # Errors
 /// `IO`, `CANCELLED`, `IS_A_DIRECTORY` for the root itself.
-pub fn remove_in_root(root: &Root, path: &Path, cancel: &AtomicBool) -> Result<bool> {
+pub fn remove_in_root(
+    root: &Root,
+    path: &Path,
+    ledger: Option<&mut Ledger>,
+    cancel: &AtomicBool,
+) -> Result<bool> {
     use std::os::fd::AsRawFd;
     let (parent, name) = match root.parent_of(path, false) {
         Err(error) if matches!(error.errno, Some(libc::ENOENT | libc::ENOTDIR)) => {
@@ -117,6 +124,15 @@ pub fn remove_in_root(root: &Root, path: &Path, cancel: &AtomicBool) -> Result<b
         Err(error) => return Err(Error::io("stat", root.shown(path), error)),
     }
     // The parent is held open, so that a link put in its place meanwhile changes nothing.
+    if let Some(ledger) = ledger {
+        let mut place =
+            root.path_of(&parent).map_err(|error| Error::io("resolve", root.shown(path), error))?;
+        if !place.is_empty() {
+            place.push(b'/');
+        }
+        place.extend_from_slice(name.as_bytes());
+        ledger.removed(&place);
+    }
     remove_tree(&Path::new(&format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name), cancel)?;
     Ok(true)
 }

@@ -19,6 +19,8 @@ use rustix::{
     io::Errno,
 };
 
+use tsbuild_owners::Ledger;
+
 use crate::{
     Error, Result,
     copy::{owner_error, timestamps},
@@ -53,6 +55,16 @@ impl Root {
     /// The path on the host for display.
     pub fn shown(&self, path: &Path) -> PathBuf {
         self.path.join(relative(path))
+    }
+
+    /// Where below the root an open descriptor is, as bytes without slashes at either end.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn path_of(&self, fd: impl AsFd) -> std::result::Result<Vec<u8>, Errno> {
+        let (real, base) = (fd_path(fd.as_fd())?, fd_path(self.fd.as_fd())?);
+        let inside = real.strip_prefix(&base).map_err(|_| Errno::XDEV)?;
+        Ok(inside.as_os_str().as_bytes().to_vec())
     }
 
     /// Opens a path below the root; every link is resolved inside it.
@@ -101,21 +113,32 @@ impl Root {
     /// # Errors
     /// `IO`; `NOT_A_DIRECTORY`.
     pub fn make_directories(&self, path: &Path, mode: u32, uid: u32, gid: u32) -> Result<OwnedFd> {
-        self.make(path, &|last| {
+        let new = |last| {
             let (mode, uid, gid) = if last { (mode, uid, gid) } else { (0o755, 0, 0) };
             NewDirectory { mode, uid, gid, mtime_ns: None }
-        })
+        };
+        self.make(path, &new, None)
     }
 
-    /// The same, and the parents that are made are made alike.
+    /// The same, and the parents that are made are made alike. An owner that the disk cannot have goes to the ledger.
     ///
     /// # Errors
     /// `IO`; `NOT_A_DIRECTORY`, `NEEDS_IDS`.
-    pub fn make_directories_alike(&self, path: &Path, new: NewDirectory) -> Result<OwnedFd> {
-        self.make(path, &|_| new)
+    pub fn make_directories_alike(
+        &self,
+        path: &Path,
+        new: NewDirectory,
+        ledger: Option<&mut Ledger>,
+    ) -> Result<OwnedFd> {
+        self.make(path, &|_| new, ledger)
     }
 
-    fn make(&self, path: &Path, new: &dyn Fn(bool) -> NewDirectory) -> Result<OwnedFd> {
+    fn make(
+        &self,
+        path: &Path,
+        new: &dyn Fn(bool) -> NewDirectory,
+        mut ledger: Option<&mut Ledger>,
+    ) -> Result<OwnedFd> {
         let clean = normal(path);
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         match self.open_at(&clean, flags) {
@@ -161,8 +184,15 @@ impl Root {
             )
             .map_err(|error| Error::io("open", self.shown(&walked), error))?;
             let NewDirectory { mode, uid, gid, mtime_ns } = new(index + 1 == count);
-            set_owner(&made, uid, gid)
+            let on_disk = ledger.as_ref().map_or((uid, gid), |ledger| ledger.on_disk(uid, gid));
+            set_owner(&made, on_disk.0, on_disk.1)
                 .map_err(|error| owner_error(uid, gid, &Path::new("/").join(&walked), error))?;
+            if let Some(ledger) = &mut ledger {
+                let place = self
+                    .path_of(&made)
+                    .map_err(|error| Error::io("resolve", self.shown(&walked), error))?;
+                ledger.made(&place, uid, gid, None);
+            }
             rustix::fs::fchmod(&made, Mode::from_raw_mode(mode & 0o7777))
                 .map_err(|error| Error::io("change mode of", self.shown(&walked), error))?;
             if let Some(mtime_ns) = mtime_ns {

@@ -47,6 +47,7 @@ impl Drop for Scratch {
 pub fn write_options(root: &Path, output: &Path) -> WriteOptions {
     WriteOptions {
         root: root.to_owned(),
+        owners: None,
         lowers: Vec::new(),
         output: output.to_owned(),
         compression: Compression::None,
@@ -70,7 +71,7 @@ pub fn unpack_options(blob: &Path, root: &Path) -> UnpackOptions {
         max_entries: 10_000,
         overlay_xattrs: OverlayXattrs::User,
         create_devices: false,
-        single_id: false,
+        owners: None,
     }
 }
 
