@@ -12,7 +12,7 @@ import { startWorker } from '../../src/worker/client.ts';
 import type { InputFile, StepInput, StepParams } from '../../src/worker/protocol.ts';
 import { busyboxBase } from './busybox-root.ts';
 import { GOOD, hostileArchives, SPECIAL } from './copy-archives.ts';
-import { COPY_CASES, IMAGE_SCRIPT, TIME } from './copy-cases.ts';
+import { COPY_CASES, IMAGE_SCRIPT, OWNED, TIME } from './copy-cases.ts';
 import { rawTar } from './raw-tar.ts';
 
 const [storeDir = '', snapshotter = 'auto'] = process.argv.slice(2);
@@ -85,6 +85,16 @@ const source = await step('source', {
       mounts: [],
       secretEnv: [],
       lend: [],
+    },
+    {
+      kind: 'copy',
+      input: 2,
+      source: '/owned-source.tar',
+      destination: '/',
+      owner: { kind: 'keep' },
+      modes: 'keep',
+      times: 'epoch',
+      unpack: true,
     },
   ],
 });
@@ -236,6 +246,7 @@ async function makeContext(): Promise<InputFile[]> {
   write('good.tar.bz2', execFileSync('bzip2', { input: good }));
   write('good.tar.xz', execFileSync('xz', { input: good }));
   write('special.tar', rawTar(SPECIAL));
+  write('owned-source.tar', rawTar(OWNED));
   write('owned.tar', rawTar([{ name: 'f', content: 'owned', uid: 1000, gid: 1000 }]));
   for (const [name, archive] of Object.entries(hostileArchives())) {
     write(`hostile-${name}.tar`, archive);
