@@ -178,6 +178,8 @@ const MIGRATIONS: readonly string[] = [
     ended_ms INTEGER NOT NULL
   ) WITHOUT ROWID;
   `,
+  // Layers may have `owners` beside their files. Who does not know of it would take them for root's.
+  '',
 ];
 
 export class MetaDb {

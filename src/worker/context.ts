@@ -1,4 +1,5 @@
 import type { Executor } from '../executor/run-program.ts';
+import type { NativeLock } from '../native/addon.ts';
 import type { SnapshotDriver } from '../snapshot/driver.ts';
 import type { SnapshotStore } from '../snapshot/snapshot-store.ts';
 import type { WorkerEvent } from './protocol.ts';
@@ -6,6 +7,8 @@ import type { WorkerEvent } from './protocol.ts';
 /** What the worker has once it has said hello. */
 export interface WorkerContext {
   readonly snapshots: SnapshotStore;
+  /** That the store is of this process's user ids; lost with the reference, so somebody must have it. */
+  readonly claim: NativeLock;
   readonly driver: SnapshotDriver;
   readonly executor: Executor;
   /** Name space of overlay attributes. */

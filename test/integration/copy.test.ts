@@ -26,7 +26,6 @@ const cases = [
   { user: 'root', snapshotter: 'copy' },
   { user: 'with-ids', snapshotter: 'overlay' },
   { user: 'without-ids', snapshotter: 'overlay' },
-  { user: 'without-ids', snapshotter: 'copy' },
 ] as const;
 
 describe.runIf(canMakeUsers() && !lacks('busybox')).each(cases)(
