@@ -2,6 +2,7 @@
 import {
   chmodSync,
   lstatSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -45,6 +46,7 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap', 'umoci', 'getfatt
       installed = installTsbuild(at('package'));
       writeFileSync(at('owners.ts'), OWNERS);
       writeFileSync(at('root-only.ts'), ROOT_ONLY);
+      writeFileSync(at('cached'), 'kept\n');
     });
     afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -176,7 +178,6 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap', 'umoci', 'getfatt
       test('cache mounts are imported, listed, exported and removed, owners and all', async () => {
         const mine = runner(account, account.home);
         const archive = join(account.home, '.cache.tar');
-        writeFileSync(at('cached'), 'kept\n');
         tool('tar', ['-C', directory, '--owner=33', '--group=34', '-cf', archive, 'cached']);
         chmodSync(archive, 0o644);
         await mine.ok('cache-mount', 'import', '/root/.npm', archive, '-q');
@@ -296,19 +297,37 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap', 'umoci', 'getfatt
         expect(stderr).toMatch(/usermod --add-subuids/);
       });
 
-      test('a base with files of other ids fails with E_SUBUID_MISSING and the command', async () => {
-        const definition = join(account.home, '.based.ts');
-        writeFileSync(
-          definition,
-          `import { Image } from 'tsbuild';\nexport default Image.fromOciLayout('${at('root-out')}').runCommands('cat /two');\n`,
-        );
-        const { status, stderr } = await runner(account, account.home).any(
-          'build',
-          definition,
-          '--progress=plain',
-        );
-        expect([status, stderr]).toEqual([3, expect.stringContaining('E_SUBUID_MISSING')]);
-        expect(stderr).toContain('usermod --add-subuids');
+      test('a base with files of other owners is built on, with the layers that root builds', async () => {
+        const build = async (account: Account | undefined, home: string) => {
+          const definition = join(home, '.based.ts');
+          writeFileSync(
+            definition,
+            `import { Image } from 'tsbuild';
+export default Image.fromOciLayout('${at('root-out')}')
+  .addLocalFile('${at('cached')}', '/srv/app/', { copy: true })
+  .runCommands('echo more >> /srv/app/new; echo in > /srv/app/in', 'cat /two');
+`,
+          );
+          const setting = { ...runner(account, home).setting, cwd: home };
+          await succeed(
+            ['build', definition, '-o', `type=oci,dest=${home}/out-based,tar=false,rewrite-timestamp=true`],
+            { ...setting, env: { ...setting.env, SOURCE_DATE_EPOCH: '1700000000' } },
+          );
+          return readImage(join(home, 'out-based')).config.rootfs.diff_ids;
+        };
+        mkdirSync(at('root/home'), { recursive: true });
+        expect(await build(account, account.home)).toEqual(await build(undefined, at('root/home')));
+      });
+
+      test('a cache mount has one owner, and its import says so', async () => {
+        const mine = runner(account, account.home);
+        const archive = join(account.home, '.cache.tar');
+        tool('tar', ['-C', directory, '--owner=33', '--group=34', '-cf', archive, 'cached']);
+        chmodSync(archive, 0o644);
+        const { stderr } = await mine.ok('cache-mount', 'import', '/root/.npm', archive, '--progress=plain');
+        expect(stderr).toContain('W_OWNERS_FLATTENED');
+        await mine.ok('cache-mount', 'export', '/root/.npm', join(account.home, 'out.tar'), '-q');
+        expect(tool('tar', ['--numeric-owner', '-tvf', join(account.home, 'out.tar')])).toMatch(/ 0\/0 /);
       });
 
       test('another user of the image cannot be had: E_SUBUID_MISSING, with the command', async () => {

@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type NativeAddon, native } from '../../src/native/addon.ts';
 import { fromNative, isCancelled } from '../../src/native/error.ts';
+import { rawTar } from '../support/raw-tar.ts';
 
 let scratch: string;
 let addon: NativeAddon;
@@ -106,6 +107,40 @@ describe.each([
     expect(layers[2]).toEqual(layers[0]);
   });
 });
+
+test.each([true, false])(
+  'what the disk cannot have comes back from its record, with one id: %s',
+  async (single) => {
+    const root = directory('layer/fs');
+    const owners = path('layer/owners');
+    const archive = rawTar([
+      { name: 'dev/', type: '5', mode: 0o755 },
+      { name: 'dev/disk', type: '4', mode: 0o660, gid: 6, device: [8, 1] },
+      { name: 'dev/null', type: '3', mode: 0o666, device: [1, 3] },
+      { name: 'home/', type: '5', mode: 0o2750, uid: single ? 1000 : 0, gid: single ? 3_000_000 : 0 },
+      { name: 'home/link', type: '2', mode: 0o777, link: 'x', uid: single ? 7 : 0 },
+    ]);
+    writeFileSync(path('blob'), archive);
+    const { recordedDevices } = await addon.unpackLayer({
+      ...unpacking,
+      blob: path('blob'),
+      root,
+      owners: { file: owners, single },
+    });
+    expect(recordedDevices.map(String)).toEqual(['dev/disk', 'dev/null']);
+    const write = async (more: { owners?: string }) =>
+      (await addon.writeLayer({ ...writing, ...more, root, output: path('again'), compression: 'none' }))
+        .diffId;
+    const listing = (name: string) =>
+      execFileSync('tar', ['--numeric-owner', '-tvf', path(name)], { encoding: 'utf8' });
+    await write({ owners });
+    expect(listing('again')).toBe(listing('blob'));
+    expect(await write({})).not.toBe(await write({ owners }));
+    writeFileSync(owners, readFileSync(owners).subarray(1));
+    const damaged = await write({ owners }).catch((error: unknown) => fromNative(error, 'x'));
+    expect(damaged).toMatchObject({ code: 'E_SNAPSHOT_DAMAGED' });
+  },
+);
 
 test('GNU tar reads what we wrote, and we read what GNU tar wrote', async () => {
   const [root, theirs, ours] = [directory('root'), directory('theirs'), directory('ours')];

@@ -196,4 +196,26 @@ describe.skipIf(!canMakeUsers() || lacks('getfattr')).each(cases)('$driver, as $
   test('nothing is left when the store is closed', () => {
     expect(results.left).toEqual([[], 0]);
   });
+
+  test('owners that are recorded stay with what is copied up, and go with what is removed', () => {
+    expect(results.owners).toEqual({
+      given: [NEW, NEW, NEW, NOTHING],
+      views: [true, false],
+      layers: [
+        ['drwxr-xr-x 7/7 given/', 'drwxr-xr-x 7/7 given/deep/'],
+        ['drwxr-xr-x 7/7 given/', 'drwxr-xr-x 7/7 given/deep/', '-rw-r--r-- 0/0 given/deep/f'],
+        ['-rw-r--r-- 0/0 given'],
+      ],
+      files: [true, true, false, false],
+    });
+  });
+
+  test('records that are damaged are no owners', () => {
+    const damaged = {
+      name: 'IntegrityError',
+      code: 'E_SNAPSHOT_DAMAGED',
+      message: expect.stringContaining('given/owners'),
+    };
+    expect(results.damaged).toEqual([damaged, damaged]);
+  });
 });

@@ -20,6 +20,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { native } from '../../src/native/addon.ts';
 import { launcherPath } from '../../src/native/launcher-path.ts';
 import { CopyDriver } from '../../src/snapshot/copy.ts';
 import type { CommitResult, Mountpoint, Prepared, SnapshotDriver } from '../../src/snapshot/driver.ts';
@@ -356,6 +357,70 @@ results.changesFiles = layerFiles('changes');
       await prepared.discard();
     }
   });
+}
+{
+  // Recorded whoever runs this: what a driver does with records does not depend on the user.
+  const give = (prepared: Prepared, path: string, uid: number) =>
+    native().makeDirectories(prepared.root(), path, {
+      mode: 0o755,
+      uid,
+      gid: uid,
+      mtimeNs: '0',
+      owners: { file: prepared.owners, single: true },
+    });
+  const recorded = async (root: string, owners: string) => {
+    const plain = await native().treeDigest(root);
+    return (await native().treeDigest(root, { file: owners, path: '' })) !== plain;
+  };
+  const given = [
+    await layer('given', ['base'], (prepared) => give(prepared, '/given/deep', 7)),
+    await layer('given-beside', ['base', 'given'], (prepared) => {
+      // Copied up by the kernel, which knows nothing of records.
+      writeFileSync(join(prepared.root(), 'given/deep/f'), 'F');
+    }),
+    await layer('given-away', ['base', 'given'], async (prepared) => {
+      await prepared.withMountpoints(MOUNTPOINTS, async (root) => {
+        rmSync(join(root, 'given'), { recursive: true });
+      });
+      writeFileSync(join(prepared.root(), 'given'), 'a file');
+    }),
+    await layer('given-empty', ['base', 'given'], (prepared) => void prepared.root()),
+  ];
+  const listed = async (name: string, parents: readonly string[]) => {
+    await native().writeLayer({
+      root: store.layerDir(id(name)),
+      owners: store.ownersFile(id(name)),
+      lowers: parents.map((parent) => store.layerDir(id(parent))).reverse(),
+      output: join(storeDir, 'tar'),
+      compression: 'none',
+      level: 1,
+    });
+    return execFileSync('tar', ['--numeric-owner', '-tvf', join(storeDir, 'tar')], { encoding: 'utf8' })
+      .trim()
+      .split('\n')
+      .map((line) => line.replace(/^(\S+ \S+) .* (\S+)$/, '$1 $2'));
+  };
+  const view = await driver.view(['base', 'given'].map(id), signal);
+  const empty = await driver.view(['base', 'given', 'given-away'].map(id), signal);
+  results.owners = {
+    given,
+    views: [await recorded(view.root, view.owners), await recorded(empty.root, empty.owners)],
+    layers: [
+      await listed('given', ['base']),
+      await listed('given-beside', ['base', 'given']),
+      await listed('given-away', ['base', 'given']),
+    ],
+    files: ['given', 'given-beside', 'given-away', 'given-empty'].map((name) =>
+      existsSync(store.ownersFile(id(name))),
+    ),
+  };
+  await view.close();
+  await empty.close();
+  writeFileSync(store.ownersFile(id('given')), 'not what was written');
+  results.damaged = [
+    await errorOf(() => driver.view([id('given')], signal)),
+    await errorOf(() => driver.prepare([id('given')], signal)),
+  ];
 }
 results.order = [
   await viewed(['base', 'same', 'kinds'], (root) => readFileSync(join(root, 'dir'), 'utf8')),
