@@ -88,7 +88,7 @@ export function fromNative(error: unknown, doing: string): Error {
         errno: failure.errno ?? undefined,
         path,
         cause,
-        hint: 'give the user subordinate ids: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$USER"`',
+        hint: 'give the user subordinate ids, and enough of them: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$USER"`',
       });
     case 'IO': {
       const full = failure.errno === 'ENOSPC' || failure.errno === 'EDQUOT';
