@@ -32,6 +32,16 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'newuidmap'))('owner
   test('are those that were asked for, in the layers that root makes', () => {
     expect(root.mode).toBe('root');
     expect(root.warnings).toEqual([]);
+    expect(root.made.reads).toMatch(/^[0-9a-f]{64}$/);
+    expect(root.made.packages).toMatchInlineSnapshot(`
+      [
+        "-rwxr-sr-x 0/42 6 usr/lib/expiry",
+        "drwxrwsr-x 0/8 0 usr/lib/mail/",
+        "-rw-rw---- 10/8 1 usr/lib/mail/again",
+        "hrw-rw---- 10/8 0 usr/lib/mail/box link to usr/lib/mail/again",
+        "lrwxrwxrwx 10/8 0 usr/lib/mail/link -> box",
+      ]
+    `);
     expect(root.made.listing).toMatchInlineSnapshot(`
       [
         "drwxr-xr-x 0/0 0 copied/",
@@ -83,6 +93,8 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'newuidmap'))('owner
     expect(made).toEqual(root.made);
     expect(settled).toMatchObject({
       mode: 'multi',
+      fewer: 'E_STORE_MAP',
+      again: { isSettled: true, digests: root.made },
       whileInUse: expect.stringMatching(/^E_STORE_MAP: .*in use/),
       after: root.made,
       // Devices cannot be had there either.

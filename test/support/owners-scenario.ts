@@ -149,26 +149,92 @@ async function digests(worker: Worker) {
     },
     { signal },
   );
-  const reads = ['/home', '/dev', '/etc/shadow'].map((source) => ({
+  const reads = ['/home', '/dev', '/sudo'].map((source) => ({
     source,
     select: { wildcards: false, parents: false, exclude: [] },
   }));
   return {
     base: (await compress(worker, 'base', [])).diffId,
+    debian: (await compress(worker, 'debian', [])).diffId,
     top: (await compress(worker, 'top', ['pulled'])).diffId,
     topTree: (await worker.call('treeDigest', { layer: id('top') }, { signal })).digest,
     pulledTree: (await worker.call('treeDigest', { layer: id('pulled') }, { signal })).digest,
     reads: (await worker.call('readsDigest', { layers: ['pulled', 'top'].map(id), reads }, { signal }))
       .digest,
     tree: createHash('sha256').update(readFileSync(tar)).digest('hex'),
-    listing: execFileSync('tar', ['--numeric-owner', '-tvf', join(storeDir, 'tmp', 'top.tar')], {
-      encoding: 'utf8',
-      env: { ...process.env, TZ: 'UTC' },
-    })
-      .trim()
-      .split('\n')
-      .map((line) => line.replace(/ +/g, ' ').replace(/ \d{4}-\d\d-\d\d \d\d:\d\d/, '')),
+    packages: listing('debian').filter((line) => /lib\/(mail|expiry)/.test(line)),
+    listing: listing('top'),
   };
+}
+
+/** As GNU tar sees what was written last, without times. */
+function listing(layer: string): readonly string[] {
+  const text = execFileSync('tar', ['--numeric-owner', '-tvf', join(storeDir, 'tmp', `${layer}.tar`)], {
+    encoding: 'utf8',
+  });
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => line.replace(/ +/g, ' ').replace(/ \d{4}-\d\d-\d\d \d\d:\d\d/, ''));
+}
+
+/** A package as Debian's are, with files of others behind a link of merged /usr. */
+function packageFile(): Buffer {
+  const control = [
+    'Package: owned',
+    'Version: 1',
+    'Architecture: all',
+    'Maintainer: Nobody <nobody@example.org>',
+    'Description: x',
+    '',
+  ].join('\n');
+  const data = rawTar([
+    { name: './lib/', type: '5', mode: 0o755 },
+    { name: './lib/mail/', type: '5', mode: 0o2775, gid: 8 },
+    { name: './lib/mail/box', content: 'x', mode: 0o660, uid: 10, gid: 8 },
+    { name: './lib/mail/link', type: '2', link: 'box', mode: 0o777, uid: 10, gid: 8 },
+    { name: './lib/mail/again', type: '1', link: './lib/mail/box', uid: 10, gid: 8 },
+    { name: './lib/expiry', content: 'setgid', mode: 0o2755, gid: 42 },
+  ]);
+  const members: readonly (readonly [string, Buffer])[] = [
+    ['debian-binary', Buffer.from('2.0\n')],
+    ['control.tar', rawTar([{ name: './control', content: control }])],
+    ['data.tar', data],
+  ];
+  const header = (name: string, size: number) =>
+    `${name.padEnd(16)}${'0'.padEnd(12)}0     0     100644  ${String(size).padEnd(10)}\x60\n`;
+  return Buffer.concat([
+    Buffer.from('!<arch>\n'),
+    ...members.flatMap(([name, content]) => [Buffer.from(header(name, content.length)), content]),
+  ]);
+}
+
+async function debian(worker: Worker): Promise<void> {
+  const deb = packageFile();
+  const sha256 = createHash('sha256').update(deb).digest('hex');
+  const path = join(contextDir, 'owned.deb');
+  writeFileSync(path, deb);
+  await worker.call(
+    'assembleDebian',
+    {
+      layer: id('debian'),
+      steps: [
+        {
+          kind: 'skeleton',
+          entries: [
+            { path: 'usr', kind: 'directory', mode: 0o755, content: '' },
+            { path: 'usr/lib', kind: 'directory', mode: 0o755, content: '' },
+            { path: 'lib', kind: 'symlink', mode: 0o777, content: 'usr/lib' },
+          ],
+        },
+        { kind: 'unpack', packages: [{ name: 'owned', sha256, mayDefer: false }] },
+        { kind: 'clamp', epochSeconds: 1 },
+      ],
+      packages: [{ sha256, path }],
+      logPath: join(storeDir, 'logs', 'debian.log'),
+    },
+    { signal },
+  );
 }
 
 const busybox = busyboxBase();
@@ -200,14 +266,14 @@ await step(
     { kind: 'rm', path: '/etc/shadow', allowMissing: false },
   ],
 );
+await debian(worker);
 const made = await digests(worker);
 let settled: unknown;
 if (mode === 'settle') {
-  const again = open('auto').then(
+  const whileInUse = await open('auto').then(
     async (early) => await early.close(),
     (error: TsbuildError) => `${error.code}: ${error.message}`,
   );
-  const whileInUse = await again;
   await worker.close();
   const later = await open('auto');
   const owners = (layer: string) => existsSync(join(storeDir, 'snapshots', layer, 'owners'));
@@ -242,7 +308,21 @@ if (mode === 'settle') {
       },
     ],
   );
+  await later.close();
+  const fewer = await open('single').then(
+    async (early) => await early.close(),
+    (error: TsbuildError) => error.code,
+  );
+  const idMap = join(storeDir, 'idmap.json');
+  const map = readFileSync(idMap, 'utf8');
+  // As it is when the one that settles is killed.
+  writeFileSync(idMap, JSON.stringify({ ...JSON.parse(map), settling: true }));
+  const last = await open('auto');
+  const again = { isSettled: readFileSync(idMap, 'utf8') === map, digests: await digests(last) };
+  await last.close();
   settled = {
+    fewer,
+    again,
     whileInUse,
     after,
     seen,
@@ -250,7 +330,6 @@ if (mode === 'settle') {
     devices: owners('pulled'),
     made: owners('seen'),
   };
-  await later.close();
 } else {
   await worker.close();
 }
