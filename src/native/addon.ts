@@ -348,7 +348,14 @@ export interface NativeAddon {
    * Gives the files of a layer the owners that `sidecar` records, and devices their nodes, as far as this process can; the
    * sidecar keeps the rest. Done again after it was killed, it comes to the same end.
    */
-  settleOwners(tree: string, sidecar: string, cancel?: CancelToken): Promise<number>;
+  settleOwners(
+    tree: string,
+    sidecar: string,
+    overlayXattrs: 'user' | 'trusted',
+    cancel?: CancelToken,
+  ): Promise<number>;
+  /** Marks directories that are opaque under either name space under this one too. */
+  markOpaqueFor(tree: string, overlayXattrs: 'user' | 'trusted', cancel?: CancelToken): Promise<number>;
 
   // crates/debian
   /**

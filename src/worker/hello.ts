@@ -14,7 +14,7 @@ import { CacheMounts } from '../volume/cache-mounts.ts';
 import { NamedVolumes } from '../volume/named-volumes.ts';
 import type { WorkerContext } from './context.ts';
 import { type HelloParams, type HelloResult, PROTOCOL_VERSION } from './protocol.ts';
-import { claimStore, isMapped, ownIdMap } from './store-ids.ts';
+import { claimStore, overlayXattrsOf, ownIdMap } from './store-ids.ts';
 
 export async function sayHello(
   params: HelloParams,
@@ -26,7 +26,7 @@ export async function sayHello(
   const idMode = (environment.TSBUILD_LAUNCHER_MODE ?? 'root') as HelloResult['idMode'];
   const notes = JSON.parse(environment.TSBUILD_LAUNCHER_NOTES ?? '[]') as string[];
   const map = ownIdMap();
-  const overlayXattrs = isMapped(map) ? 'user' : 'trusted';
+  const overlayXattrs = overlayXattrsOf(map);
   const snapshots = SnapshotStore.open(params.storeDir);
   try {
     await snapshots.sweep();

@@ -34,8 +34,13 @@ export function ownIdMap(): IdMap {
   return { version: 1, uids: read('/proc/self/uid_map'), gids: read('/proc/self/gid_map') };
 }
 
+/** Name space of overlay attributes: `trusted.` is for whoever is root outside of namespaces. */
+export function overlayXattrsOf(map: IdMap): 'user' | 'trusted' {
+  return isMapped(map) ? 'user' : 'trusted';
+}
+
 /** Whether the ids are not the host's. */
-export function isMapped(map: IdMap): boolean {
+function isMapped(map: IdMap): boolean {
   return !(map.uids.length === 1 && map.uids[0]?.[2] === ALL_IDS);
 }
 
@@ -88,7 +93,11 @@ async function settle(snapshots: SnapshotStore, path: string, map: IdMap): Promi
   for (const layer of snapshots.layers()) {
     const owners = snapshots.ownersFile(layer);
     if (existsSync(owners)) {
-      await native().settleOwners(snapshots.layerDir(layer), owners);
+      await native().settleOwners(snapshots.layerDir(layer), owners, overlayXattrsOf(map));
+    }
+    // Written in a namespace, where the marks of root's mounts could not be set.
+    if (!isMapped(map)) {
+      await native().markOpaqueFor(snapshots.layerDir(layer), 'trusted');
     }
   }
   writeMap(path, map);

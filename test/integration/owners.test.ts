@@ -87,21 +87,27 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'newuidmap'))('owner
     expect(new Set(warnings)).toEqual(new Set(['W_DEVICES_RECORDED']));
   });
 
-  test('recorded ones become real when there are more ids, and nothing changes', async () => {
-    const { mode, made, settled } = await runAs('with-ids', 'overlay', 'settle');
-    expect(mode).toBe('single');
-    expect(made).toEqual(root.made);
-    expect(settled).toMatchObject({
-      mode: 'multi',
-      fewer: 'E_STORE_MAP',
-      again: { isSettled: true, digests: root.made },
-      whileInUse: expect.stringMatching(/^E_STORE_MAP: .*in use/),
-      after: root.made,
-      // Devices cannot be had there either.
-      devices: true,
-      made: false,
-    });
-    expect(settled?.seen).toMatchInlineSnapshot(`
+  test.each([
+    ['with-ids', 'multi'],
+    ['root', 'root'],
+  ] as const)(
+    '%s: recorded ones become real when there are more ids, and nothing changes',
+    async (user, later) => {
+      const { mode, made, settled } = await runAs(user, 'overlay', 'settle');
+      expect(mode).toBe('single');
+      expect(made).toEqual(root.made);
+      expect(settled).toMatchObject({
+        mode: later,
+        fewer: 'E_STORE_MAP',
+        again: { isSettled: true, digests: root.made },
+        whileInUse: expect.stringMatching(/^E_STORE_MAP: .*in use/),
+        after: root.made,
+        // Devices cannot be had in any namespace.
+        devices: later === 'multi',
+        made: false,
+      });
+      // Nothing of what /gone held is seen below its new self.
+      expect(settled?.seen).toMatchInlineSnapshot(`
       [
         "/home/app 1000:1001 2750",
         "/home/app/again 1000:1001 644",
@@ -114,5 +120,6 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'newuidmap'))('owner
         "/copied/sub/deep 7:8 644",
       ]
     `);
-  });
+    },
+  );
 });

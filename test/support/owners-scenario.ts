@@ -296,7 +296,7 @@ if (mode === 'settle') {
         argv: [
           '/bin/sh',
           '-c',
-          'stat -c "%n %u:%g %a" /home/app /home/app/* /made/here /sudo /copied/sub/deep',
+          'stat -c "%n %u:%g %a" /home/app /home/app/* /made/here /sudo /copied/sub/deep; ls -A /gone',
         ],
         env: [],
         cwd: '/',

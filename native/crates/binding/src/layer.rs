@@ -627,12 +627,33 @@ pub fn settle_owners<'env>(
     env: &'env Env,
     tree: String,
     sidecar: String,
+    overlay_xattrs_name: String,
     cancel: Option<&CancelToken>,
 ) -> napi::Result<Object<'env>> {
     let flag = flag(cancel);
+    let overlay = overlay_xattrs(&overlay_xattrs_name)?;
     promise(
         env,
-        move || Ok(tsbuild_layer::settle_owners(tree.as_ref(), sidecar.as_ref(), quiet(&flag))?),
+        move || {
+            let (tree, sidecar) = (tree.as_ref(), sidecar.as_ref());
+            Ok(tsbuild_layer::settle_owners(tree, sidecar, overlay, quiet(&flag))?)
+        },
         |settled: u64| settled as f64,
+    )
+}
+
+#[napi]
+pub fn mark_opaque_for<'env>(
+    env: &'env Env,
+    tree: String,
+    overlay_xattrs_name: String,
+    cancel: Option<&CancelToken>,
+) -> napi::Result<Object<'env>> {
+    let flag = flag(cancel);
+    let overlay = overlay_xattrs(&overlay_xattrs_name)?;
+    promise(
+        env,
+        move || Ok(tsbuild_layer::mark_opaque_for(tree.as_ref(), overlay, quiet(&flag))?),
+        |marked: u64| marked as f64,
     )
 }

@@ -41,7 +41,7 @@ pub use flatten::flatten_layers;
 pub use owners::{LayerOwnersOptions, merge_owners, prune_owners, write_layer_owners};
 pub use recompress::{RecompressOptions, RecompressedLayer, recompress_layer};
 pub use reconcile::{ReconcileOptions, reconcile_layer};
-pub use settle::settle_owners;
+pub use settle::{mark_opaque_for, settle_owners};
 pub use unpack::{UnpackOptions, UnpackedLayer, unpack_layer};
 pub use watch::Watch;
 pub use write::{WriteOptions, WrittenLayer, write_layer};

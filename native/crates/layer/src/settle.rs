@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Result},
     inside,
     watch::Watch,
-    xattr::{self, Attributes},
+    xattr::{self, Attributes, OverlayXattrs},
 };
 
 /// In a layer that nobody uses yet; what a killed process left is replaced.
@@ -33,10 +33,15 @@ const TEMPORARY: &[u8] = b".tsbuild-settle";
 ///
 /// # Errors
 /// `DAMAGED_OWNERS`, `IO`, `CANCELLED`.
-pub fn settle_owners(tree: &Path, sidecar: &Path, watch: Watch<'_>) -> Result<u64> {
+pub fn settle_owners(
+    tree: &Path,
+    sidecar: &Path,
+    overlay: OverlayXattrs,
+    watch: Watch<'_>,
+) -> Result<u64> {
     let owners = Owners::read(sidecar)?;
     let root = disk::open_root(tree.as_os_str().as_encoded_bytes())?;
-    let mut settling = Settling { root: &root, links: HashMap::new(), watch };
+    let mut settling = Settling { root: &root, overlay, links: HashMap::new(), watch };
     let mut rest = Owners::new();
     for (path, record) in owners.iter() {
         watch.poll()?;
@@ -46,8 +51,41 @@ pub fn settle_owners(tree: &Path, sidecar: &Path, watch: Watch<'_>) -> Result<u6
     Ok((owners.len() - rest.len()) as u64)
 }
 
+/// Marks opaque directories of a layer for the other way to mount it: a user namespace's marks say nothing to root's mounts.
+/// Gives how many there are.
+///
+/// # Errors
+/// `IO`, `CANCELLED`.
+pub fn mark_opaque_for(tree: &Path, overlay: OverlayXattrs, watch: Watch<'_>) -> Result<u64> {
+    let root = disk::open_root(tree.as_os_str().as_encoded_bytes())?;
+    let mut marked = 0;
+    let mut waiting = vec![(root, Vec::new())];
+    while let Some((directory, path)) = waiting.pop() {
+        watch.poll()?;
+        if xattr::read(&directory, b"", &path)?.opaque {
+            xattr::set(&directory, b"", overlay.opaque(), b"y")
+                .map_err(|errno| Error::io("cannot mark as opaque", &path, errno))?;
+            marked += 1;
+        }
+        for name in disk::names(&directory)
+            .map_err(|errno| Error::io("cannot list directory", &path, errno))?
+        {
+            let full = disk::join(&path, &name);
+            let facts = disk::facts(&directory, &name)
+                .map_err(|errno| Error::io("cannot examine", &full, errno))?;
+            if facts.is_some_and(|facts| facts.is_directory()) {
+                let inner = disk::open_directory(&directory, &name)
+                    .map_err(|errno| Error::io("cannot open directory", &full, errno))?;
+                waiting.push((inner, full));
+            }
+        }
+    }
+    Ok(marked)
+}
+
 struct Settling<'a> {
     root: &'a OwnedFd,
+    overlay: OverlayXattrs,
     /// Files with several names that were made anew: by what they were, where they are now.
     links: HashMap<(u64, u64), Vec<u8>>,
     watch: Watch<'a>,
@@ -110,6 +148,11 @@ impl Settling<'_> {
         if (real.uid, real.gid, real.kind) == (facts.uid, facts.gid, facts.kind) {
             return Ok(());
         }
+        // Under the names that they have on disk: what belongs to an overlay inside of the image must not act on ours.
+        let kept = attributes.kept.iter().filter_map(|(key, value)| {
+            xattr::name_on_disk(key, self.overlay).map(|key| (key, value.clone()))
+        });
+        let attributes = &Attributes { kept: kept.collect(), ..Attributes::default() };
         let before =
             disk::facts_of(directory).map_err(|errno| Error::io("cannot examine", path, errno))?;
         let _ = unlinkat(directory, TEMPORARY, AtFlags::empty());

@@ -153,7 +153,7 @@ fn a_layer_of_one_id_is_written_read_and_settled_as_roots() {
     assert_eq!(single.diff_id(&scratch, &[]), real.diff_id(&scratch, &[]));
     fs::write(single.tree.join("usr/bin/.tsbuild-settle"), "left by a killed process").unwrap();
     shell("touch -d @0 usr/bin", &single.tree);
-    watch(|watch| settle_owners(&single.tree, &single.owners, watch));
+    watch(|watch| settle_owners(&single.tree, &single.owners, OverlayXattrs::User, watch));
     assert_eq!(nodes(&single.tree), nodes(&real.tree));
     assert!(!single.owners.exists());
 }
