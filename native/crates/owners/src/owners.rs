@@ -7,9 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
-
-use crate::{Error, Record, Result, file};
+use crate::{Error, Record, Result, file, stack::Tree};
 
 /// Where the owners of the tree in `directory` lie: its sibling `owners`.
 pub fn sidecar_of(directory: &Path) -> PathBuf {
@@ -172,12 +170,11 @@ impl Owners {
         if self.is_empty() {
             return Ok(Self::new());
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, directory, flags, Mode::empty())
-            .map_err(|errno| Error::io("open", directory, errno))?;
+        let mut tree = Tree::open(directory)?;
         let mut kept = Self::new();
         for (path, record) in &self.records {
-            if crate::stack::has_path(&root, path)
+            if tree
+                .has(path)
                 .map_err(|errno| Error::io("examine", directory.join(display(path)), errno))?
             {
                 kept.records.insert(path.clone(), record.clone());

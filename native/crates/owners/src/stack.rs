@@ -2,7 +2,7 @@
 //! anything that is not a directory hides what is below.
 
 use std::{
-    cell::RefCell,
+    cell::{OnceCell, RefCell},
     collections::HashMap,
     os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
@@ -31,7 +31,20 @@ struct Layer {
 /// One layer's share of a merged directory.
 struct Part {
     layer: usize,
+    directory: Directory,
+}
+
+/// An open directory of a layer.
+struct Directory {
     fd: OwnedFd,
+    /// Empty files in it may be whiteouts, marked by an attribute (Linux 6.7). Asked for at the first empty file.
+    holds_marked_whiteouts: OnceCell<bool>,
+}
+
+impl From<OwnedFd> for Directory {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd, holds_marked_whiteouts: OnceCell::new() }
+    }
 }
 
 /// What one layer says about a name.
@@ -142,7 +155,7 @@ impl Stack {
                 let fd = openat(CWD, &layer.path, DIRECTORY, Mode::empty())
                     .map_err(|errno| Error::io("open", &layer.path, errno))?;
                 let opaque = is_opaque(&fd);
-                parts.push(Part { layer: index, fd });
+                parts.push(Part { layer: index, directory: fd.into() });
                 if opaque {
                     break;
                 }
@@ -158,10 +171,11 @@ impl Stack {
                     Seen::Hidden | Seen::Entry { directory: false } => break,
                     Seen::Entry { directory: true } => {}
                 }
-                let fd = openat(&part.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
-                    .map_err(|errno| self.failed("open", part, path, errno))?;
+                let fd =
+                    openat(&part.directory.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+                        .map_err(|errno| self.failed("open", part, path, errno))?;
                 let opaque = is_opaque(&fd);
-                parts.push(Part { layer: part.layer, fd });
+                parts.push(Part { layer: part.layer, directory: fd.into() });
                 if opaque {
                     break;
                 }
@@ -177,7 +191,7 @@ impl Stack {
     }
 
     fn seen(&self, part: &Part, name: &[u8], path: &[u8]) -> Result<Seen> {
-        look(&part.fd, name).map_err(|errno| self.failed("examine", part, path, errno))
+        look(&part.directory, name).map_err(|errno| self.failed("examine", part, path, errno))
     }
 
     fn failed(&self, doing: &'static str, part: &Part, path: &[u8], errno: Errno) -> Error {
@@ -188,8 +202,8 @@ impl Stack {
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-fn look(directory: &OwnedFd, name: &[u8]) -> std::result::Result<Seen, Errno> {
-    let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+fn look(directory: &Directory, name: &[u8]) -> std::result::Result<Seen, Errno> {
+    let stat = match statat(&directory.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok(Seen::Nothing),
         Err(errno) => return Err(errno),
@@ -197,10 +211,11 @@ fn look(directory: &OwnedFd, name: &[u8]) -> std::result::Result<Seen, Errno> {
     let kind = FileType::from_raw_mode(stat.st_mode);
     let hidden = match kind {
         FileType::CharacterDevice => stat.st_rdev == 0,
-        // The other form of a whiteout (Linux 6.7), in directories that are marked as having such.
         FileType::RegularFile if stat.st_size == 0 => {
-            has_mark(directory, b".", "opaque", Some(b"x"))
-                && has_mark(directory, name, "whiteout", None)
+            *directory
+                .holds_marked_whiteouts
+                .get_or_init(|| has_mark(&directory.fd, b".", "opaque", Some(b"x")))
+                && has_mark(&directory.fd, name, "whiteout", None)
         }
         _ => false,
     };
@@ -225,23 +240,46 @@ fn has_mark(directory: &OwnedFd, name: &[u8], mark: &str, expected: Option<&[u8]
     })
 }
 
-/// Whether a tree has the path, and not as a whiteout. No link is followed on the way.
-pub(crate) fn has_path(root: &OwnedFd, path: &[u8]) -> std::result::Result<bool, Errno> {
-    let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (&b""[..], path),
-    };
-    if name.is_empty() {
-        return Ok(true);
+/// One tree that is asked for many paths in their order.
+pub(crate) struct Tree {
+    root: OwnedFd,
+    /// The directory of the last path; `None` where there is none.
+    last: Option<(Vec<u8>, Option<Directory>)>,
+}
+
+impl Tree {
+    pub fn open(path: &Path) -> Result<Self> {
+        let root = openat(CWD, path, DIRECTORY, Mode::empty())
+            .map_err(|errno| Error::io("open", path, errno))?;
+        Ok(Self { root, last: None })
     }
-    if above.is_empty() {
-        return Ok(matches!(look(root, name)?, Seen::Entry { .. }));
+
+    /// Whether the tree has the path, and not as a whiteout. No link is followed on the way.
+    pub fn has(&mut self, path: &[u8]) -> std::result::Result<bool, Errno> {
+        let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
+        if name.is_empty() {
+            return Ok(true);
+        }
+        if self.last.as_ref().is_none_or(|(known, _)| known != above) {
+            self.last = Some((above.to_vec(), self.directory(above)?));
+        }
+        match &self.last {
+            Some((_, Some(directory))) => Ok(matches!(look(directory, name)?, Seen::Entry { .. })),
+            _ => Ok(false),
+        }
     }
-    let flags = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match openat2(root, above, DIRECTORY, Mode::empty(), flags) {
-        Ok(directory) => Ok(matches!(look(&directory, name)?, Seen::Entry { .. })),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
-        Err(errno) => Err(errno),
+
+    fn directory(&self, path: &[u8]) -> std::result::Result<Option<Directory>, Errno> {
+        let path = if path.is_empty() { b"." } else { path };
+        let flags = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match openat2(&self.root, path, DIRECTORY, Mode::empty(), flags) {
+            Ok(fd) => Ok(Some(fd.into())),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(errno) => Err(errno),
+        }
     }
 }
 
