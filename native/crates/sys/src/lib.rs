@@ -11,6 +11,7 @@ pub mod remove;
 pub mod root;
 pub mod scan;
 pub mod scan_json;
+pub mod seccomp;
 
 pub use error::{Error, Result};
 
