@@ -112,6 +112,11 @@ export interface EngineOptions {
    * type; or none, with a warning. In no key. @defaultValue TSBUILD_GPU_POLICY, or auto
    */
   readonly gpuPolicy?: 'auto' | 'strict' | 'ignore';
+  /**
+   * Which system calls steps and containers get: those of tsbuild's own profile (docs/reference/seccomp.md), all of them, or those of a
+   * profile as Docker takes it, by its path. In no key. @defaultValue TSBUILD_SECCOMP, or default
+   */
+  readonly seccomp?: 'default' | 'unconfined' | (string & {});
   /** For images whose factory pins none. Part of the key of the first layer. @defaultValue TSBUILD_IMAGE_BUILDER_VERSION, or `2026.10` */
   readonly builderVersion?: BuilderVersion;
   /** @defaultValue process.env */
@@ -1067,11 +1072,15 @@ function carrying(shared: BuildImagesOptions, count: number): BuildImagesOptions
   };
 }
 
-function withOptions(settings: Settings, { offline, gpuPolicy, builderVersion }: EngineOptions): Settings {
+function withOptions(
+  settings: Settings,
+  { offline, gpuPolicy, seccomp, builderVersion }: EngineOptions,
+): Settings {
   return {
     ...settings,
     ...(offline === undefined ? {} : { offline: offline || settings.offline }),
     ...(gpuPolicy === undefined ? {} : { gpuPolicy }),
+    ...(seccomp === undefined ? {} : { seccomp }),
     ...(builderVersion === undefined
       ? {}
       : { imageBuilderVersion: { value: builderVersion, from: 'builderVersion of the engine' } }),

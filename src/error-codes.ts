@@ -274,6 +274,7 @@ export const ERROR_CODES = {
 
   // Command line.
   E_USAGE: { who: 'usage', meaning: 'The command line cannot be understood.' },
+  E_SECCOMP_PROFILE: { who: 'usage', meaning: 'A file that is given as a seccomp profile is none.' },
   E_CACHE_MOUNT_NOT_FOUND: { who: 'usage', meaning: 'No cache mount of that id in the store.' },
   E_CACHE_MOUNT_IN_USE: { who: 'usage', meaning: 'A cache mount that a step is using cannot be touched.' },
   E_SECRET_EXISTS: { who: 'usage', meaning: 'A secret of that name is stored already.' },
@@ -325,6 +326,7 @@ export const ERROR_CODES = {
     meaning: 'A step is for another architecture, whose programs this machine cannot execute.',
   },
   E_SANDBOX_MISSING: { who: 'host', meaning: 'bubblewrap is not installed or cannot run.' },
+  E_SECCOMP: { who: 'host', meaning: 'The kernel cannot filter system calls, and a profile was asked for.' },
   E_WORKER_START: { who: 'host', meaning: 'The worker process could not be started.' },
   E_WORKER_DIED: { who: 'host', meaning: 'The worker process ended unexpectedly.' },
   E_DISK_FULL: { who: 'host', meaning: 'No space is left on a device.' },

@@ -150,6 +150,14 @@ export const SETTINGS: readonly SettingFacts[] = [
       "The tree that NVIDIA's driver is in, for GPUs that nothing describes: its `/proc`, `/dev` and libraries are looked for below it.",
   },
   {
+    variable: 'TSBUILD_SECCOMP',
+    key: 'seccomp',
+    takes: '`default`, `unconfined`, a file',
+    otherwise: '`default`',
+    meaning:
+      "Which system calls steps get: those of [tsbuild's profile](seccomp.md), all, or those of a profile as Docker takes it. In no key.",
+  },
+  {
     variable: 'TSBUILD_SNAPSHOT',
     takes: '`auto`, `overlay`, `copy`',
     otherwise: '`auto`',

@@ -33,6 +33,8 @@ export interface Settings {
   readonly cdiDirs: readonly string[];
   /** Where NVIDIA's driver is. @defaultValue `/` */
   readonly driverRoot: string;
+  /** `default`, `unconfined`, or the path of a profile. */
+  readonly seccomp: string;
   readonly debianSource: 'registry' | 'archive';
   /** Registry host to the base URLs of its mirrors, tried in order. */
   readonly registryMirrors: Readonly<Record<string, readonly string[]>>;
@@ -105,6 +107,7 @@ export function readSettings(
     gpuPolicy: oneOf('TSBUILD_GPU_POLICY', 'gpuPolicy', ['auto', 'strict', 'ignore']),
     cdiDirs: directories(find('TSBUILD_CDI_DIRS', 'cdiDirs')),
     driverRoot: directories(find('TSBUILD_DRIVER_ROOT', 'driverRoot'))[0] ?? '/',
+    seccomp: text('TSBUILD_SECCOMP', 'seccomp') ?? 'default',
     debianSource: oneOf('TSBUILD_DEBIAN_SOURCE', 'debianSource', ['registry', 'archive']),
     registryMirrors: parseMirrors(find('TSBUILD_REGISTRY_MIRRORS', 'registryMirrors')),
     ...defined('pythonStandaloneMirror', text('TSBUILD_PYTHON_STANDALONE_MIRROR', 'pythonStandaloneMirror')),

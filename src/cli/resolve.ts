@@ -16,6 +16,7 @@ export interface TypedEngineOptions {
   readonly gpuPolicy?: 'auto' | 'strict' | 'ignore' | undefined;
   readonly cdiDir?: readonly string[];
   readonly driverRoot?: string | undefined;
+  readonly seccomp?: string | undefined;
   readonly builderVersion?: EngineOptions['builderVersion'] | undefined;
 }
 
@@ -32,6 +33,7 @@ export function resolveEngine(typed: TypedEngineOptions, context: CliContext): E
     ...(typed.offline === true ? { offline: true } : {}),
     ...(typed.gpuPolicy === undefined ? {} : { gpuPolicy: typed.gpuPolicy }),
     ...resolveDevices(typed, context),
+    ...(typed.seccomp === undefined ? {} : { seccomp: typed.seccomp }),
     ...(typed.builderVersion === undefined ? {} : { builderVersion: typed.builderVersion }),
   };
 }

@@ -167,6 +167,16 @@ export const ENGINE_OPTIONS = {
     environment: 'TSBUILD_GPU_POLICY',
   }),
   ...DEVICE_OPTIONS,
+  seccomp: value({
+    long: 'seccomp',
+    valueName: 'PROFILE',
+    summary: 'Which system calls steps get',
+    detail:
+      "`default` for [tsbuild's own profile](seccomp.md), `unconfined` for all of them, or a file with a profile as `docker run --security-opt seccomp=FILE` takes it. Not part of any cache key. Steps of `--security=insecure` have none.",
+    defaultText: 'default',
+    environment: 'TSBUILD_SECCOMP',
+    parse: (given) => given,
+  }),
 } as const;
 
 const PART = /^[a-z0-9][a-z0-9._-]*$/;

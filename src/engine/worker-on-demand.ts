@@ -1,7 +1,8 @@
 /** The worker of an engine and the mirror that its steps may need: started by the first step, ended with the engine. */
+import { readFile } from 'node:fs/promises';
 import { UsageError } from '../errors.ts';
 import type { Settings } from '../settings.ts';
-import type { Worker } from '../worker/protocol.ts';
+import type { SeccompChoice, Worker } from '../worker/protocol.ts';
 import type { AptMirror } from './apt-mirror.ts';
 
 export interface WorkerSettings {
@@ -65,7 +66,23 @@ export class WorkerOnDemand {
       },
       cdiDirs: this.#settings.cdiDirs ?? cdiDirsOf(settings.cdiDirs),
       driverRoot: this.#settings.driverRoot ?? settings.driverRoot,
+      seccomp: await seccompOf(settings.seccomp),
       signal: signal ?? new AbortController().signal,
+    });
+  }
+}
+
+async function seccompOf(given: string): Promise<SeccompChoice> {
+  if (given === 'default' || given === 'unconfined') {
+    return { kind: given };
+  }
+  try {
+    return { kind: 'file', path: given, text: await readFile(given, 'utf8') };
+  } catch (cause) {
+    throw new UsageError(`cannot read the seccomp profile '${given}': ${(cause as Error).message}`, {
+      code: 'E_SECCOMP_PROFILE',
+      cause,
+      hint: 'it is `default`, `unconfined` or a file of JSON',
     });
   }
 }

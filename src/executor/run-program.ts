@@ -19,6 +19,7 @@ import type { DeviceSources } from './find-devices.ts';
 import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
 import { layDesk, type ProgramDesk, readReport } from './program-desk.ts';
 import { HOSTNAME, type Outcome, type Sandbox, type SandboxMount } from './sandbox.ts';
+import type { StepSeccomp } from './seccomp.ts';
 import { forwardAgent } from './ssh-forward.ts';
 import { deviceMounts, stageDevices } from './stage-devices.ts';
 import { lookupUser } from './user.ts';
@@ -100,6 +101,8 @@ export interface Executor {
   readonly sandbox: Sandbox;
   /** Where devices are looked for. */
   readonly deviceSources: DeviceSources;
+  /** Absent: the kernel has no filters, or the user wants none. */
+  readonly seccomp?: StepSeccomp;
 }
 
 const ALWAYS_MOUNTED: readonly Mountpoint[] = [
@@ -242,6 +245,7 @@ async function runMounted(
   }
   const outcome = await executor.sandbox.run({
     ...spec,
+    ...(executor.seccomp === undefined ? {} : { seccomp: executor.seccomp }),
     root,
     env: [...env],
     hostname,

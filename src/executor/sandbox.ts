@@ -4,6 +4,7 @@
  * it ended (`step-process.ts`). When pid 1 ends, the kernel kills what is left: afterwards nothing of the step is alive.
  */
 import type { Ulimit } from '../graph/action.ts';
+import type { StepSeccomp } from './seccomp.ts';
 
 export interface SandboxMount {
   /** A `device` is a bind through which the device can be opened. */
@@ -29,6 +30,8 @@ export interface SandboxSpec {
   readonly network: 'host' | 'none';
   /** All capabilities of the namespace, nothing masked, the host's devices. @defaultValue false */
   readonly insecure?: boolean;
+  /** @defaultValue every system call; and so for `insecure` ones, whatever is said here */
+  readonly seccomp?: StepSeccomp;
   readonly hostname: string;
   /** Of `/dev/shm`. @defaultValue a part of `/dev`, as large as that */
   readonly shmSizeBytes?: number;

@@ -10,6 +10,8 @@ import type { Outcome, SandboxSpec } from './sandbox.ts';
 /** The program that makes the sandbox and starts `LAUNCHER step` in it, with descriptors 3 and 4 as they are. */
 export interface SandboxProgram {
   readonly argv: readonly [program: string, ...args: string[]];
+  /** The program was given the seccomp profile itself, and installs it. @defaultValue false: the launcher does */
+  readonly filters?: boolean;
   /** Pid 1 of the sandbox, from what the program wrote to {@link INFO_FD}. Undefined as long as it has not said. */
   childPid(info: string): number | undefined;
   /** It could not be started. */
@@ -36,7 +38,7 @@ const MAX_STATUS_BYTES = 64 * 1024;
  */
 export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram): Promise<Outcome> {
   spec.signal.throwIfAborted();
-  const encoded = encodeSpec(spec);
+  const encoded = encodeSpec(spec, program);
   const [command, ...args] = program.argv;
   const child = spawn(command, args, {
     cwd: '/',
@@ -129,15 +131,18 @@ function passOutputOn(child: ChildProcess, spec: SandboxSpec): { text(): string 
 }
 
 /** What the launcher reads from its descriptor: see `step.rs`. */
-function encodeSpec(spec: SandboxSpec): Buffer {
+function encodeSpec(spec: SandboxSpec, { filters = false }: SandboxProgram): Buffer {
+  const insecure = spec.insecure === true;
   const settings: Readonly<Record<string, string | undefined>> = {
     uid: String(spec.uid),
     gid: String(spec.gid),
     groups: spec.groups?.join(','),
-    capabilities: spec.insecure === true ? 'all' : undefined,
+    capabilities: insecure ? 'all' : undefined,
     cwd: spec.cwd,
     umask: '022',
     limits: spec.ulimits?.map(({ name, soft, hard }) => `${name}=${soft}:${hard}`).join(','),
+    seccomp: insecure || filters ? undefined : spec.seccomp?.program.toString('hex'),
+    scope: insecure ? undefined : 'own',
   };
   const fields = [
     ...Object.entries(settings).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`])),

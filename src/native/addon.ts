@@ -229,6 +229,34 @@ export interface OverlayMount {
   readonly volatile?: boolean;
 }
 
+export type SeccompAction =
+  | { readonly kind: 'allow' | 'trap' | 'kill' | 'log' }
+  | { readonly kind: 'errno'; readonly errno: number };
+
+/** On one argument of a call; numbers of 64 bits as text. */
+export interface SeccompCondition {
+  /** From 0 to 5. */
+  readonly argument: number;
+  readonly mask: string;
+  readonly test: 'equal' | 'not-equal' | 'greater' | 'greater-or-equal' | 'less' | 'less-or-equal';
+  readonly value: string;
+}
+
+export interface SeccompFilter {
+  /** Of calls without a rule that fits. */
+  readonly otherwise: SeccompAction;
+  /** Of architectures that this machine's programs do not have; x32 is one. */
+  readonly foreign: SeccompAction;
+  /** Of calls that are newer than all that we know. */
+  readonly beyond: SeccompAction;
+  /** The first whose conditions all hold decides. One for a call that no architecture has is left out. */
+  readonly rules: readonly {
+    readonly name: string;
+    readonly conditions: readonly SeccompCondition[];
+    readonly action: SeccompAction;
+  }[];
+}
+
 export interface NativeAddon {
   CancelToken: new () => CancelToken;
 
@@ -443,6 +471,10 @@ export interface NativeAddon {
   mountTmpfs(target: string, mode: number, sizeBytes?: number): void;
   /** Lazy when `detach`. */
   unmount(target: string, detach: boolean): void;
+  /** For the machine's own programs and its 32-bit ones: instructions of eight bytes, as `step.rs` reads them. */
+  seccompProgram(filter: SeccompFilter): Buffer;
+  /** What the kernel has: filters that answer calls, and Landlock's scopes (6.12). */
+  confinement(): { readonly seccomp: boolean; readonly scopes: boolean };
   /** An advisory lock on a file, which is made if missing; undefined when somebody else holds it. Ends with the process. */
   tryLock(path: string, shared: boolean): NativeLock | undefined;
   /** The same, waiting without blocking the JavaScript thread. */

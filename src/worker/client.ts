@@ -12,6 +12,7 @@ import {
   type HelloResult,
   type HostTrust,
   PROTOCOL_VERSION,
+  type SeccompChoice,
   type ToWorker,
   type Worker,
   type WorkerEvent,
@@ -29,6 +30,8 @@ export interface WorkerOptions {
   readonly cdiDirs?: readonly string[];
   /** @defaultValue `/` */
   readonly driverRoot?: string;
+  /** @defaultValue tsbuild's own profile */
+  readonly seccomp?: SeccompChoice;
   readonly signal: AbortSignal;
 }
 
@@ -90,6 +93,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       hostTrust: options.hostTrust,
       cdiDirs: options.cdiDirs ?? CDI_DIRS,
       driverRoot: options.driverRoot ?? '/',
+      seccomp: options.seccomp ?? { kind: 'default' },
     };
     const hello = await connection.call('hello', params, { signal: options.signal });
     return new WorkerHandle(connection, hello);

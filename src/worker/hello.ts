@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { InternalError } from '../errors.ts';
 import { Bubblewrap } from '../executor/bubblewrap.ts';
 import { Lent } from '../executor/lent.ts';
+import { defaultSeccomp, type StepSeccomp, seccompOf } from '../executor/seccomp.ts';
+import { readSeccompProfile } from '../executor/seccomp-file.ts';
 import { native } from '../native/addon.ts';
 import { fromNative } from '../native/error.ts';
 import { CopyDriver } from '../snapshot/copy.ts';
@@ -42,6 +44,7 @@ export async function sayHello(
       hostTrust: params.hostTrust,
       singleId: idMode === 'single',
     });
+    const seccomp = seccompFor(params.seccomp, notes);
     const context: WorkerContext = {
       snapshots,
       claim,
@@ -54,6 +57,7 @@ export async function sayHello(
         memoryDir,
         idMode,
         deviceSources: { cdiDirs: params.cdiDirs, driverRoot: params.driverRoot },
+        ...(seccomp === undefined ? {} : { seccomp }),
         sandbox: new Bubblewrap({
           launcher: lent.launcher,
           pidNamespace: environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0',
@@ -71,6 +75,28 @@ export async function sayHello(
 export async function closeStore(snapshots: SnapshotStore): Promise<void> {
   native().unmount(join(snapshots.workDir, 'memory'), true);
   await snapshots.close();
+}
+
+/** @throws {UsageError} `E_SECCOMP_PROFILE`; {HostError} `E_SECCOMP` */
+function seccompFor(choice: HelloParams['seccomp'], notes: string[]): StepSeccomp | undefined {
+  if (choice.kind === 'unconfined') {
+    return undefined;
+  }
+  const available = native().confinement().seccomp;
+  if (choice.kind === 'file') {
+    if (!available) {
+      throw new HostError(`the kernel has no seccomp filters, and '${choice.path}' is to be one`, {
+        code: 'E_SECCOMP',
+        hint: 'without --seccomp steps run without a filter here',
+      });
+    }
+    return seccompOf(readSeccompProfile(choice.text, choice.path));
+  }
+  if (!available) {
+    notes.push('steps run without a seccomp profile: the kernel has no filters');
+    return undefined;
+  }
+  return defaultSeccomp();
 }
 
 async function chooseDriver(

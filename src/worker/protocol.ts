@@ -172,7 +172,15 @@ export interface HelloParams {
   readonly cdiDirs: readonly string[];
   /** Where NVIDIA's driver is, for GPUs that are not described. */
   readonly driverRoot: string;
+  readonly seccomp: SeccompChoice;
 }
+
+/** Which system calls steps get. In no key. */
+export type SeccompChoice =
+  | { readonly kind: 'default' }
+  | { readonly kind: 'unconfined' }
+  /** A profile of the user's, as a text of JSON. */
+  | { readonly kind: 'file'; readonly path: string; readonly text: string };
 
 /** What is lent to steps so that they reach the network as the host does. It enters no key, no layer, no history. */
 export interface HostTrust {

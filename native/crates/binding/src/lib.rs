@@ -8,4 +8,5 @@ mod debian;
 mod error;
 mod fs;
 mod layer;
+mod seccomp;
 mod work;

@@ -3,8 +3,9 @@
 //!
 //! What to run comes on descriptor 4, each string ended by a zero byte: settings as `NAME=VALUE`, an empty string, the number of
 //! arguments, the arguments, the environment. The settings are `uid`, `gid`, `groups` (supplementary ones, comma-separated; left as they
-//! are without it), `capabilities` (`all` where another user than root keeps them), `cwd`, `umask` in octal, and `limits`
-//! (`nofile=1024:2048`, comma-separated; -1 is none).
+//! are without it), `capabilities` (`all` where another user than root keeps them), `cwd`, `umask` in octal, `limits`
+//! (`nofile=1024:2048`, comma-separated; -1 is none), `seccomp` (the instructions of a filter, 16 hexadecimal digits each) and `scope` (`own`
+//! where signals and abstract sockets are to reach what the step has started only, as far as the kernel can do it).
 //! So neither arguments nor environment, which may be secret, show in the list of processes. The outcome is one line of
 //! JSON on descriptor 3:
 //! `{"exit":N}`, `{"signal":"SIGSEGV"}` or `{"failed":"exec","errno":"ENOENT","detail":"…"}`.
@@ -23,9 +24,12 @@ use std::{
     path::Path,
 };
 
+use tsbuild_seccomp::Instruction;
 use tsbuild_sys::{
     error::errno_name,
+    landlock,
     process::{self, Ended, Fork},
+    seccomp,
 };
 
 use crate::json;
@@ -42,6 +46,8 @@ struct Spec {
     cwd: CString,
     umask: u32,
     limits: Vec<Limit>,
+    seccomp: Vec<Instruction>,
+    own_scope: bool,
     argv: Vec<CString>,
     environment: Vec<CString>,
 }
@@ -98,6 +104,8 @@ fn read_spec(fd: OwnedFd) -> io::Result<Spec> {
         cwd: c"/".to_owned(),
         umask: 0o022,
         limits: Vec::new(),
+        seccomp: Vec::new(),
+        own_scope: false,
         argv: Vec::new(),
         environment: Vec::new(),
     };
@@ -131,6 +139,8 @@ impl Spec {
             "cwd" => self.cwd = CString::new(value).ok()?,
             "umask" => self.umask = u32::from_str_radix(value, 8).ok()?,
             "limits" => self.limits = listed(value).map(read_limit).collect::<Option<_>>()?,
+            "seccomp" => self.seccomp = read_filter(value)?,
+            "scope" => self.own_scope = value == "own",
             _ => return None,
         }
         Some(())
@@ -146,6 +156,25 @@ fn read_limit(part: &str) -> Option<Limit> {
     let (soft, hard) = values.split_once(':')?;
     let number = |text: &str| if text == "-1" { Some(None) } else { text.parse().ok().map(Some) };
     Some(Limit { name: name.to_owned(), soft: number(soft)?, hard: number(hard)? })
+}
+
+/// `code`, `jt`, `jf` and `k` of each, as [`Instruction`] has them.
+fn read_filter(text: &str) -> Option<Vec<Instruction>> {
+    let digits = text.as_bytes();
+    let (instructions, rest) = digits.as_chunks::<16>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let read = |digits: &[u8; 16]| {
+        let value = u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        Some(Instruction {
+            code: (value >> 48) as u16,
+            jt: (value >> 40) as u8,
+            jf: (value >> 32) as u8,
+            k: value as u32,
+        })
+    };
+    instructions.iter().map(read).collect()
 }
 
 fn supervise(spec: &Spec) -> io::Result<String> {
@@ -224,6 +253,15 @@ fn become_step<'a>(
     }
     if let Err(error) = std::env::set_current_dir(OsStr::from_bytes(spec.cwd.as_bytes())) {
         return ("cwd", error, None);
+    }
+    // Last, so that nothing of the above has to be allowed. An older kernel lacks the scope, and the documentation says so.
+    if spec.own_scope {
+        let _ = landlock::confine_to_own_processes();
+    }
+    if !spec.seccomp.is_empty()
+        && let Err(error) = seccomp::install(&spec.seccomp)
+    {
+        return ("start", error, Some("seccomp"));
     }
     exec_in_path(spec)
 }

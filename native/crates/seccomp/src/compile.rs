@@ -24,6 +24,8 @@ const ARGUMENTS_OFFSET: u32 = 16;
 
 /// Calls of the x32 ABI have this bit in their number.
 const X32_BIT: u32 = 0x4000_0000;
+/// `__ARM_NR_BASE`, from which on calls are Arm's own.
+pub const ARM_OWN: u32 = 0x000f_0000;
 /// A tracer has cancelled the call.
 const NO_CALL: u32 = u32::MAX;
 
@@ -60,21 +62,31 @@ fn ranges(filter: &Filter, arch: Arch) -> Result<Vec<Range>, Error> {
         }
     }
     by_number.sort_by_key(|(number, _)| *number);
-    let otherwise = || vec![plain(RETURN, filter.default.value())];
+    let newest = arch.newest() + 1;
+    let otherwise = |number: u32| {
+        let beyond = number >= newest && (arch != Arch::Arm || number < ARM_OWN);
+        let action = filter.beyond.filter(|_| beyond).unwrap_or(filter.default);
+        vec![plain(RETURN, action.value())]
+    };
     let mut ranges = Vec::new();
     let mut next = 0;
-    for (number, rules) in by_number {
-        if number > next {
-            append(&mut ranges, next, otherwise());
+    let fill = |ranges: &mut Vec<Range>, from: u32, to: u32| {
+        for first in [from, newest, ARM_OWN] {
+            if (from..to).contains(&first) {
+                append(ranges, first, otherwise(first));
+            }
         }
+    };
+    for (number, rules) in by_number {
+        fill(&mut ranges, next, number);
         append(&mut ranges, number, fate(&rules, filter.default)?);
         next = number + 1;
     }
-    append(&mut ranges, next, otherwise());
+    fill(&mut ranges, next, NO_CALL);
     if arch == Arch::X86_64 {
         append(&mut ranges, X32_BIT, vec![plain(RETURN, filter.foreign.value())]);
-        append(&mut ranges, NO_CALL, otherwise());
     }
+    append(&mut ranges, NO_CALL, vec![plain(RETURN, filter.default.value())]);
     Ok(ranges)
 }
 

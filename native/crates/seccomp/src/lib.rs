@@ -97,6 +97,14 @@ impl Arch {
     }
 }
 
+impl Arch {
+    /// The highest number that the table has for it, but for those of Arm's own, which are far above.
+    pub fn newest(self) -> u32 {
+        let numbers = numbers::NUMBERS.iter().filter_map(|row| self.number(row.0));
+        numbers.filter(|number| *number < compile::ARM_OWN).max().unwrap_or(0)
+    }
+}
+
 /// Whether any architecture has a system call of this name. A profile that was written for all may name others.
 pub fn is_known(name: &str) -> bool {
     numbers::NUMBERS.binary_search_by(|row| row.0.cmp(name)).is_ok()
@@ -216,6 +224,7 @@ impl Rule {
 pub struct Filter {
     default: Action,
     foreign: Action,
+    beyond: Option<Action>,
     architectures: Vec<Arch>,
     rules: Vec<Rule>,
 }
@@ -224,7 +233,13 @@ impl Filter {
     /// `default` is for calls without a rule that fits, `foreign` for all calls of an architecture that is not covered,
     /// x32 among them.
     pub fn new(default: Action, foreign: Action) -> Self {
-        Self { default, foreign, architectures: Vec::new(), rules: Vec::new() }
+        Self { default, foreign, beyond: None, architectures: Vec::new(), rules: Vec::new() }
+    }
+
+    /// What becomes of calls that are newer than [`Arch::newest`]. Without it they are calls without a rule.
+    pub fn beyond(&mut self, action: Action) -> &mut Self {
+        self.beyond = Some(action);
+        self
     }
 
     /// Covers one more architecture. Those that are called most should come first.

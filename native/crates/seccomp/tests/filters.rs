@@ -221,3 +221,30 @@ fn the_table_of_numbers_is_sorted_and_agrees_with_this_machine() {
         assert!(tsbuild_seccomp::is_known(name), "{name}");
     }
 }
+
+#[test]
+fn calls_that_the_tables_do_not_know_can_have_a_fate_of_their_own() {
+    let mut filter = Filter::new(Action::Allow, Action::KillProcess);
+    filter.beyond(Action::Errno(38));
+    for arch in [Arch::X86_64, Arch::I386, Arch::Aarch64, Arch::Arm] {
+        filter.architecture(arch);
+    }
+    for rule in ["file_setattr", "cacheflush", "mount"] {
+        filter.rule(Rule::new(rule, Action::Errno(1))).unwrap();
+    }
+    let program = filter.compile().unwrap();
+    for arch in [Arch::X86_64, Arch::I386, Arch::Aarch64, Arch::Arm] {
+        let newest = arch.newest();
+        let of = |number| run(&program, arch.audit_value(), number, NONE);
+        assert_eq!((newest, of(newest), of(newest - 1)), (469, errno(1), ALLOW), "{arch:?}");
+        assert_eq!(call(&program, arch, "mount", NONE), errno(1), "{arch:?}");
+        for number in [newest + 1, 0xe_ffff, 0x0f00_0000] {
+            let own = arch == Arch::Arm && number > 0xf_0000;
+            assert_eq!(of(number), if own { ALLOW } else { errno(38) }, "{arch:?} {number}");
+        }
+        assert_eq!(of(u32::MAX), ALLOW, "{arch:?}");
+    }
+    assert_eq!(call(&program, Arch::Arm, "cacheflush", NONE), errno(1));
+    assert_eq!(call(&program, Arch::Arm, "set_tls", NONE), ALLOW);
+    assert_eq!(run(&program, Arch::X86_64.audit_value(), 0x4000_0000, NONE), KILL);
+}

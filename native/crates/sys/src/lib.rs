@@ -4,6 +4,7 @@
 pub mod copy;
 pub mod error;
 pub mod hash;
+pub mod landlock;
 pub mod lock;
 pub mod mount;
 pub mod process;

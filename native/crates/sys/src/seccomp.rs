@@ -11,6 +11,15 @@ fn check(result: i64) -> io::Result<i64> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Whether the kernel has filters that answer calls with an errno.
+pub fn is_available() -> bool {
+    let action: u32 = libc::SECCOMP_RET_ERRNO;
+    // SAFETY: the kernel reads one integer, which outlives the call.
+    unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) == 0
+    }
+}
+
 /// Installs the filter for this thread and what it starts, for good. Needs [`no_new_privileges`] or CAP_SYS_ADMIN.
 ///
 /// # Errors
