@@ -1,6 +1,7 @@
 /** The sandbox that bubblewrap makes. It can neither map ids nor mount overlays: the worker lives where that is done. */
 import { HostError } from '../errors.ts';
 import { DEFAULT_CAPABILITIES } from './capabilities.ts';
+import { BASIC_DEVICES } from './own-devices.ts';
 import type { Outcome, Sandbox, SandboxMount, SandboxOptions, SandboxSpec } from './sandbox.ts';
 import { INFO_FD, runStepProcess } from './step-process.ts';
 import { COVERED, hostDevices, maskedPaths, readOnlyPaths } from './system-paths.ts';
@@ -38,7 +39,7 @@ export class Bubblewrap implements Sandbox {
 
 function bubblewrapArguments(spec: SandboxSpec, options: SandboxOptions): string[] {
   const words = ['--bind', spec.root, '/', ...systemArguments(spec, options)];
-  words.push(...spec.mounts.flatMap(mountArguments));
+  words.push(...spec.mounts.flatMap((mount) => mountArguments(mount, options)));
   words.push('--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', spec.hostname);
   if (spec.network === 'none') {
     words.push('--unshare-net');
@@ -56,7 +57,7 @@ function bubblewrapArguments(spec: SandboxSpec, options: SandboxOptions): string
   return words;
 }
 
-function systemArguments(spec: SandboxSpec, { pidNamespace }: SandboxOptions): string[] {
+function systemArguments(spec: SandboxSpec, { pidNamespace, devices }: SandboxOptions): string[] {
   const insecure = spec.insecure === true;
   const bind = insecure ? '--bind' : '--ro-bind';
   const words = pidNamespace ? ['--unshare-pid', '--as-pid-1', '--proc', '/proc'] : [bind, '/proc', '/proc'];
@@ -64,6 +65,10 @@ function systemArguments(spec: SandboxSpec, { pidNamespace }: SandboxOptions): s
     words.push(...COVERED.flatMap((path) => ['--bind-try', path, path]));
   }
   words.push('--dev', '/dev');
+  if (devices !== undefined) {
+    const nodes = BASIC_DEVICES.map((name) => `/dev/${name}`);
+    words.push(...nodes.flatMap((path) => ['--dev-bind', devices.pathOf(path), path]));
+  }
   if (spec.shmSizeBytes === undefined) {
     // As bubblewrap makes it, only root may write there.
     words.push('--chmod', '1777', '/dev/shm');
@@ -74,7 +79,7 @@ function systemArguments(spec: SandboxSpec, { pidNamespace }: SandboxOptions): s
   return words;
 }
 
-function mountArguments(mount: SandboxMount): string[] {
+function mountArguments(mount: SandboxMount, { devices }: SandboxOptions): string[] {
   switch (mount.kind) {
     case 'tmpfs': {
       const size = mount.sizeBytes === undefined ? [] : ['--size', String(mount.sizeBytes)];
@@ -82,8 +87,10 @@ function mountArguments(mount: SandboxMount): string[] {
     }
     case 'bind':
       return [mount.readOnly ? '--ro-bind' : '--bind', mount.source ?? '', mount.target];
-    case 'device':
-      return ['--dev-bind', mount.source ?? '', mount.target];
+    case 'device': {
+      const source = mount.source ?? '';
+      return ['--dev-bind', devices?.pathOf(source) ?? source, mount.target];
+    }
   }
 }
 

@@ -4,6 +4,7 @@
  * it ended (`step-process.ts`). When pid 1 ends, the kernel kills what is left: afterwards nothing of the step is alive.
  */
 import type { Ulimit } from '../graph/action.ts';
+import type { OwnDevices } from './own-devices.ts';
 import type { StepSeccomp } from './seccomp.ts';
 
 export interface SandboxMount {
@@ -76,6 +77,8 @@ export interface SandboxOptions {
   readonly launcher: string;
   /** Without one the step sees the worker's processes, and a fresh /proc is not to be had. */
   readonly pidNamespace: boolean;
+  /** Instead of the host's nodes. @defaultValue the host's: nobody in the sandbox can change them */
+  readonly devices?: OwnDevices;
 }
 
 /** Of a sandbox, unless it is told another. */

@@ -468,7 +468,10 @@ export interface NativeAddon {
   removeTree(path: string, cancel?: CancelToken): Promise<void>;
   mountOverlay(mount: OverlayMount): void;
   mountBind(source: string, target: string, readOnly: boolean, recursive: boolean): void;
-  mountTmpfs(target: string, mode: number, sizeBytes?: number): void;
+  /** Device nodes in it can be opened if `devices`. */
+  mountTmpfs(target: string, mode: number, sizeBytes?: number, devices?: boolean): void;
+  /** A node for the device that `source` is a node of, with its mode and owner; links are followed. */
+  makeDeviceLike(source: string, target: string): void;
   /** Lazy when `detach`. */
   unmount(target: string, detach: boolean): void;
   /** For the machine's own programs and its 32-bit ones: instructions of eight bytes, as `step.rs` reads them. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { InternalError } from '../errors.ts';
 import { Bubblewrap } from '../executor/bubblewrap.ts';
 import { Lent } from '../executor/lent.ts';
+import { OwnDevices } from '../executor/own-devices.ts';
 import { defaultSeccomp, type StepSeccomp, seccompOf } from '../executor/seccomp.ts';
 import { readSeccompProfile } from '../executor/seccomp-file.ts';
 import { native } from '../native/addon.ts';
@@ -45,6 +46,7 @@ export async function sayHello(
       singleId: idMode === 'single',
     });
     const seccomp = seccompFor(params.seccomp, notes);
+    const devices = userNamespace ? undefined : ownDevices(memoryDir, notes);
     const context: WorkerContext = {
       snapshots,
       claim,
@@ -61,6 +63,7 @@ export async function sayHello(
         sandbox: new Bubblewrap({
           launcher: lent.launcher,
           pidNamespace: environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0',
+          ...(devices === undefined ? {} : { devices }),
         }),
       },
     };
@@ -75,6 +78,15 @@ export async function sayHello(
 export async function closeStore(snapshots: SnapshotStore): Promise<void> {
   native().unmount(join(snapshots.workDir, 'memory'), true);
   await snapshots.close();
+}
+
+function ownDevices(memoryDir: string, notes: string[]): OwnDevices | undefined {
+  try {
+    return new OwnDevices(memoryDir);
+  } catch (error) {
+    notes.push(`steps can change the modes of this machine's device nodes: ${(error as Error).message}`);
+    return undefined;
+  }
 }
 
 /** @throws {UsageError} `E_SECCOMP_PROFILE`; {HostError} `E_SECCOMP` */

@@ -434,9 +434,20 @@ pub fn mount_bind(source: String, target: String, read_only: bool, recursive: bo
 }
 
 #[napi]
-pub fn mount_tmpfs(target: String, mode: u32, size_bytes: Option<f64>) -> Result<()> {
-    sys::mount::mount_tmpfs(Path::new(&target), mode, size_bytes.map(|size| size as u64))
+pub fn mount_tmpfs(
+    target: String,
+    mode: u32,
+    size_bytes: Option<f64>,
+    devices: Option<bool>,
+) -> Result<()> {
+    let size_bytes = size_bytes.map(|size| size as u64);
+    sys::mount::mount_tmpfs(Path::new(&target), mode, size_bytes, devices.unwrap_or(false))
         .map_err(fail)
+}
+
+#[napi]
+pub fn make_device_like(source: String, target: String) -> Result<()> {
+    sys::mount::make_device_like(Path::new(&source), Path::new(&target)).map_err(fail)
 }
 
 #[napi]

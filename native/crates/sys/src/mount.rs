@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::CWD,
+    fs::{CWD, FileType, Gid, Mode, Uid},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags,
@@ -237,11 +237,11 @@ pub fn mount_bind(source: &Path, target: &Path, read_only: bool, recursive: bool
     Ok(())
 }
 
-/// An empty tmpfs.
+/// An empty tmpfs, in which device nodes can be opened if `devices`.
 ///
 /// # Errors
 /// `IO`.
-pub fn mount_tmpfs(target: &Path, mode: u32, size_bytes: Option<u64>) -> Result<()> {
+pub fn mount_tmpfs(target: &Path, mode: u32, size_bytes: Option<u64>, devices: bool) -> Result<()> {
     let mut data = format!("mode={mode:o}");
     if let Some(size) = size_bytes {
         data.push_str(&format!(",size={size}"));
@@ -251,10 +251,25 @@ pub fn mount_tmpfs(target: &Path, mode: u32, size_bytes: Option<u64>) -> Result<
         "tmpfs",
         target,
         "tmpfs",
-        MountFlags::NOSUID | MountFlags::NODEV,
+        if devices { MountFlags::NOSUID } else { MountFlags::NOSUID | MountFlags::NODEV },
         Some(data.as_c_str()),
     )
     .map_err(|error| Error::io("mount tmpfs on", target, error))
+}
+
+/// Makes a node at `target` for the device that `source` is a node of, with the same mode and owner.
+///
+/// # Errors
+/// `IO`.
+pub fn make_device_like(source: &Path, target: &Path) -> Result<()> {
+    let stat = rustix::fs::stat(source).map_err(|error| Error::io("stat", source, error))?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let failed = |error: Errno| Error::io("make the device", target, error);
+    rustix::fs::mknodat(CWD, target, kind, Mode::empty(), stat.st_rdev).map_err(failed)?;
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    rustix::fs::chown(target, Some(uid), Some(gid)).map_err(failed)?;
+    // Whatever the mask says.
+    rustix::fs::chmod(target, Mode::from_raw_mode(stat.st_mode)).map_err(failed)
 }
 
 /// A fresh procfs of the caller's pid namespace.
