@@ -20,6 +20,7 @@ import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
 import { layDesk, type ProgramDesk, readReport } from './program-desk.ts';
 import { HOSTNAME, type Outcome, type Sandbox, type SandboxMount } from './sandbox.ts';
 import type { StepSeccomp } from './seccomp.ts';
+import { type Staged, stageMount } from './shared-mounts.ts';
 import { forwardAgent } from './ssh-forward.ts';
 import { deviceMounts, stageDevices } from './stage-devices.ts';
 import { lookupUser } from './user.ts';
@@ -243,6 +244,11 @@ async function runMounted(
     const found = await place(executor, mount, cacheDirs, path, held, spec.signal);
     placed.push({ ...found, fixed });
   }
+  let places = 0;
+  const freshPath = () => {
+    places += 1;
+    return join(stepDir, `within-${places}`);
+  };
   const outcome = await executor.sandbox.run({
     ...spec,
     ...(executor.seccomp === undefined ? {} : { seccomp: executor.seccomp }),
@@ -255,7 +261,7 @@ async function runMounted(
       executor.idMode === 'single'
         ? undefined
         : [...new Set([...user.groups, ...(spec.devices?.gids ?? [])])],
-    mounts: inOrder(placed, targets),
+    mounts: inOrder(placed, targets, (mount) => stageMount(mount, freshPath, held)),
   });
   spec.desk?.onReport(readReport(reportPath));
   return outcome;
@@ -305,6 +311,8 @@ interface Placed extends SandboxMount {
   readonly fixed?: boolean;
   /** Mountpoints may be made in its source. */
   readonly extensible?: boolean;
+  /** Other programs may be changing what is in it. */
+  readonly shared?: boolean;
 }
 
 async function place(
@@ -325,6 +333,7 @@ async function place(
         readOnly: mount.readOnly === true,
         targetKind,
         extensible: true,
+        shared: true,
       };
     case 'volume':
       return await placeVolume(executor, mount, path, held, signal);
@@ -379,7 +388,7 @@ async function placeVolume(
     held.push(() => mounted.release());
     source = mounted.source;
   }
-  return { kind: 'bind', source, target, readOnly, targetKind, extensible: !readOnly };
+  return { kind: 'bind', source, target, readOnly, targetKind, extensible: !readOnly, shared: true };
 }
 
 function checkOwner({ idMode }: Executor, { uid, gid }: FileAttributes, target: string): void {
@@ -414,9 +423,16 @@ function isInOwn(path: string): boolean {
  *
  * @throws {DefinitionError} `E_MOUNT_TARGET`
  */
-function inOrder(mounts: readonly Placed[], targets: ReadonlyMap<string, string>): SandboxMount[] {
+function inOrder(
+  mounts: readonly Placed[],
+  targets: ReadonlyMap<string, string>,
+  stage: (mount: Placed) => Staged,
+): SandboxMount[] {
   const sorted = mounts.toSorted((left, right) => depthOf(left.target) - depthOf(right.target));
   const real = new Map<Placed, string>();
+  /** Of mounts that others may be changing and of those in them: where they are mounted already. */
+  const staged = new Map<Placed, Staged>();
+  const done = new Set<Placed>();
   for (const [index, mount] of sorted.entries()) {
     const { target, fixed } = mount;
     // Also where links of the image lead.
@@ -430,12 +446,30 @@ function inOrder(mounts: readonly Placed[], targets: ReadonlyMap<string, string>
       const within = target.slice(parent.target === '/' ? 0 : parent.target.length);
       makeWithin(parent, within, mount);
       real.set(mount, `${real.get(parent)}${within}`);
+      if (parent.shared === true && !staged.has(parent)) {
+        staged.set(parent, stage(parent));
+      }
+      const above = staged.get(parent);
+      if (above !== undefined) {
+        staged.set(mount, above.mount(mount, within));
+        done.add(mount);
+      }
     }
   }
-  return sorted.map((mount) => ({ ...mount, target: real.get(mount) ?? mount.target }));
+  return sorted
+    .filter((mount) => !done.has(mount))
+    .map((mount) => {
+      const own = staged.get(mount);
+      return {
+        ...mount,
+        target: real.get(mount) ?? mount.target,
+        // It is read-only where it has to be, and what is mounted in it may not be.
+        ...(own === undefined ? {} : { source: own.source, readOnly: false }),
+      };
+    });
 }
 
-/** Made by us and not by bubblewrap, which would follow a link that a step or a stranger left there. */
+/** Made by us and not by bubblewrap, which would follow a link that a step or a stranger left there: out of the sandbox. */
 function makeWithin(parent: Placed, within: string, { target, targetKind }: Placed): void {
   if (parent.targetKind === 'file') {
     throw blocked(target, `'${parent.target}' is a file`);
@@ -463,7 +497,9 @@ function makeWithin(parent: Placed, within: string, { target, targetKind }: Plac
   if (existing > 0 && resolveInTree(parent.source, above).stat?.isDirectory() !== true) {
     throw blocked(target, `'${parent.target}${above}' is not a directory`);
   }
-  if (targetKind === 'directory') {
+  if (parent.shared === true) {
+    // Made when it is mounted, where nothing can come between.
+  } else if (targetKind === 'directory') {
     native().mkdirInRoot(parent.source, within, 0o755, 0, 0);
   } else {
     native().mkdirInRoot(parent.source, posix.dirname(within), 0o755, 0, 0);

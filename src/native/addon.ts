@@ -470,6 +470,10 @@ export interface NativeAddon {
   mountBind(source: string, target: string, readOnly: boolean, recursive: boolean): void;
   /** Device nodes in it can be opened if `devices`. */
   mountTmpfs(target: string, mode: number, sizeBytes?: number, devices?: boolean): void;
+  /**
+   * Moves a mount to a path below `root` that others may be changing meanwhile: what is missing is made; where a link is in the way it throws.
+   */
+  moveMountWithin(from: string, root: string, path: string, directory: boolean): void;
   /** A node for the device that `source` is a node of, with its mode and owner; links are followed. */
   makeDeviceLike(source: string, target: string): void;
   /** Lazy when `detach`. */

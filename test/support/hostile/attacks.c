@@ -327,8 +327,19 @@ static const struct { const char *name; int (*run)(void); } attacks[] = {
 	ATTACK(abstract_socket), ATTACK(own_abstract_socket_stays), ATTACK(bus_socket),
 };
 
+/* Two names change places until a file appears, as fast as the kernel does it. */
+static int swap(const char *one, const char *other, const char *end)
+{
+	while (access(end, F_OK) != 0)
+		for (int i = 0; i < 1000; i++)
+			syscall(SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, 2 /* RENAME_EXCHANGE */);
+	return 0;
+}
+
 int main(int count, char **words)
 {
+	if (count == 5 && strcmp(words[1], "swap") == 0)
+		return swap(words[2], words[3], words[4]);
 	if (count > 1)
 		argument = words[1];
 	for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++) {

@@ -446,6 +446,12 @@ pub fn mount_tmpfs(
 }
 
 #[napi]
+pub fn move_mount_within(from: String, root: String, path: String, directory: bool) -> Result<()> {
+    let (from, root, path) = (Path::new(&from), Path::new(&root), Path::new(&path));
+    sys::mount::move_within(from, root, path, directory).map_err(fail)
+}
+
+#[napi]
 pub fn make_device_like(source: String, target: String) -> Result<()> {
     sys::mount::make_device_like(Path::new(&source), Path::new(&target)).map_err(fail)
 }

@@ -3,7 +3,10 @@
 use std::{
     fs::File,
     io::Read,
-    os::{fd::OwnedFd, unix::fs::symlink},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::symlink,
+    },
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -17,7 +20,7 @@ use rustix::{
     },
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, root::Root};
 
 /// The kernel's limit (`OVL_MAX_STACK`).
 pub const MAX_LOWERS: usize = 500;
@@ -270,6 +273,40 @@ pub fn make_device_like(source: &Path, target: &Path) -> Result<()> {
     rustix::fs::chown(target, Some(uid), Some(gid)).map_err(failed)?;
     // Whatever the mask says.
     rustix::fs::chmod(target, Mode::from_raw_mode(stat.st_mode)).map_err(failed)
+}
+
+/// Moves the mount at `from` to `path` below `root`, which others may be changing meanwhile: what is missing is made, and where a link is
+/// in the way it fails. Whatever they do afterwards, the mount is on what was found.
+///
+/// # Errors
+/// `IO`, `ELOOP` among them for a link; `NOT_A_DIRECTORY`, `IS_A_DIRECTORY` where something else is there than what is mounted.
+pub fn move_within(from: &Path, root: &Path, path: &Path, directory: bool) -> Result<()> {
+    let inside = Root::open(root)?;
+    let shown = inside.shown(path);
+    let failed = |error: Errno| Error::io("mount on", &shown, error);
+    if directory {
+        inside.make_directories(path, 0o755, 0, 0)?;
+    } else {
+        let (parent, name) = inside.parent_of(path, true)?;
+        let mode = Mode::from_raw_mode(0o644);
+        match rustix::fs::mknodat(&parent, &name, FileType::RegularFile, mode, 0) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let found = inside.open_without_links(path).map_err(failed)?;
+    let stat = rustix::fs::fstat(&found).map_err(failed)?;
+    let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    if is_directory != directory {
+        let (code, what) = if directory {
+            ("NOT_A_DIRECTORY", "not a directory")
+        } else {
+            ("IS_A_DIRECTORY", "a directory")
+        };
+        return Err(Error::of(code, &shown, what.to_owned()));
+    }
+    let target = format!("/proc/self/fd/{}", found.as_raw_fd());
+    rustix::mount::mount_move(from, target.as_str()).map_err(failed)
 }
 
 /// A fresh procfs of the caller's pid namespace.

@@ -72,6 +72,23 @@ impl Root {
     /// # Errors
     /// The kernel's.
     pub fn open_at(&self, path: &Path, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+        self.open_as(path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    }
+
+    /// Opens what is at a path below the root, to be named and not to be read. No link on the way is followed.
+    ///
+    /// # Errors
+    /// The kernel's; `ELOOP` for a link.
+    pub fn open_without_links(&self, path: &Path) -> std::result::Result<OwnedFd, Errno> {
+        self.open_as(path, OFlags::PATH, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
+    }
+
+    fn open_as(
+        &self,
+        path: &Path,
+        flags: OFlags,
+        resolve: ResolveFlags,
+    ) -> std::result::Result<OwnedFd, Errno> {
         let path = relative(path);
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         loop {
@@ -81,7 +98,7 @@ impl Root {
                 path,
                 flags | OFlags::CLOEXEC,
                 Mode::empty(),
-                ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+                resolve,
             ) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 other => return other,
