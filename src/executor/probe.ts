@@ -4,6 +4,7 @@ import { mkdirSync, statfsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { TsbuildError } from '../errors.ts';
+import { native } from '../native/addon.ts';
 import { launcherPath } from '../native/launcher-path.ts';
 import { CDI_DIRS } from './cdi.ts';
 import { type EmulationHost, executablePlatforms, THIS_MACHINE } from './emulation.ts';
@@ -57,6 +58,7 @@ export async function probeHost({
         probeSubordinateIds(checks, runLauncher(launcher, 'multi'));
       }
       probeSandbox(checks, launcher);
+      probeConfinement(checks);
       probeOverlay(checks, launcher, storeDirOf(env));
     }
   }
@@ -175,6 +177,32 @@ function probeSandbox(checks: HostCheck[], launcher: string): void {
     required: true,
     ...(ok ? {} : { fix: 'start the container with --security-opt seccomp=unconfined' }),
   });
+}
+
+function probeConfinement(checks: HostCheck[]): void {
+  const { seccomp, scopes } = native().confinement();
+  checks.push(
+    {
+      name: 'seccomp',
+      ok: seccomp,
+      detail: seccomp
+        ? 'steps get the system calls of a profile'
+        : 'the kernel has no filters: steps get every system call',
+      required: false,
+      ...(seccomp ? {} : { fix: 'a kernel with CONFIG_SECCOMP_FILTER' }),
+    },
+    {
+      name: 'landlock scopes',
+      ok: scopes,
+      detail: scopes
+        ? 'steps reach no abstract socket and no process of others'
+        : 'steps with the network of the host reach its abstract sockets',
+      required: false,
+      ...(scopes
+        ? {}
+        : { fix: 'Linux 6.12 or later with landlock among its lsm=; or --network=none for steps' }),
+    },
+  );
 }
 
 function probeOverlay(checks: HostCheck[], launcher: string, storeDir: string): void {

@@ -8,7 +8,7 @@ import { busyboxPath } from './busybox.ts';
 const APPLETS = (
   'sh ash cat chmod chown chgrp cp cut date dd df echo env false find grep head hostname id ip kill ln ls mkdir mkfifo mknod ' +
   'mount mv nc printf ps pwd readlink rm rmdir sed setsid sleep sort stat su sync tail tar test touch tr true tty umask ' +
-  'umount uname wc wget whoami xargs yes nohup usleep'
+  'seq umount uname wc wget whoami xargs yes nohup usleep'
 ).split(' ');
 
 const PASSWD = 'root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/home/app:/bin/sh\n';

@@ -22,6 +22,7 @@ const CHECKS = {
   'ssh-agent': () => has('ssh-agent') && has('ssh-add') && has('ssh-keygen'),
   podman: () => has('podman'),
   git: () => has('git'),
+  cc: () => has('cc'),
   python3: () => has('python3') && has('ldd') && has('zstd'),
   'qemu-aarch64-static': () => has('qemu-aarch64-static'),
   'nvidia-gpu': () =>

@@ -243,6 +243,16 @@ static int read_init(void)
 	struct iovec here = {&byte, 1}, there = {(void *)0x400000, 1};
 	return process_vm_readv(1, &here, 1, &there, 1, 0) < 0 ? -errno : 0;
 }
+/* The process that the test names, which is outside. */
+static int outside;
+static int signal_outside(void) { return kill(outside, 0) ? -errno : 0; }
+static int trace_outside(void) { return ptrace(PTRACE_ATTACH, outside, 0, 0) ? -errno : 0; }
+static int environment_outside(void)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/environ", outside);
+	return read_of(path);
+}
 static int signal_init(void) { return kill(1, SIGKILL) ? -errno : 0; }
 static int trace_child_stays(void)
 {
@@ -323,7 +333,8 @@ static const struct { const char *name; int (*run)(void); } attacks[] = {
 	ATTACK(block_device), ATTACK(memory_device), ATTACK(chmod_device), ATTACK(chown_device), ATTACK(terminal), ATTACK(console),
 	ATTACK(trace_init), ATTACK(seize_init), ATTACK(init_memory), ATTACK(init_environment), ATTACK(init_root), ATTACK(init_cwd),
 	ATTACK(init_executable), ATTACK(init_descriptor), ATTACK(init_descriptor_taken), ATTACK(read_init),
-	ATTACK(signal_init), ATTACK(trace_child_stays), ATTACK(overwrite_launcher), ATTACK(replace_launcher), ATTACK(descriptors),
+	ATTACK(signal_init), ATTACK(signal_outside), ATTACK(trace_outside), ATTACK(environment_outside),
+	 ATTACK(trace_child_stays), ATTACK(overwrite_launcher), ATTACK(replace_launcher), ATTACK(descriptors),
 	ATTACK(abstract_socket), ATTACK(own_abstract_socket_stays), ATTACK(bus_socket),
 };
 
@@ -342,6 +353,8 @@ int main(int count, char **words)
 		return swap(words[2], words[3], words[4]);
 	if (count > 1)
 		argument = words[1];
+	if (count > 2)
+		outside = atoi(words[2]);
 	for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++) {
 		int status;
 		fflush(NULL);
