@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { COMMANDS } from '../src/cli/command-table.ts';
 import { cliReference } from '../src/cli/reference.ts';
 import { ERROR_CODES, type ErrorCodeFacts } from '../src/error-codes.ts';
+import { SECCOMP_RULES, type SeccompRule } from '../src/executor/seccomp-profile.ts';
 import { SETTINGS } from '../src/settings-table.ts';
 import { WARNING_CODES } from '../src/warning-codes.ts';
 import { featureReference } from '../test/support/feature-reference.ts';
@@ -20,6 +21,7 @@ export async function generated(): Promise<ReadonlyMap<string, string>> {
     ['docs/reference/warnings.md', warningReference()],
     ['docs/reference/image-api-features.md', featureReference()],
     ['docs/reference/settings.md', settingsReference()],
+    ['docs/reference/seccomp.md', seccompReference()],
   ]);
 }
 
@@ -46,6 +48,50 @@ ${rows.join('\n')}
 Proxies and certificates come from the variables that all programs read ([guide](../guide/proxies-and-certificates.md)). What containers and steps find in their environment is in
 [the Image API](image-api.md).
 `;
+}
+
+function seccompReference(): string {
+  const rows = SECCOMP_RULES.map(
+    ({ names, answer, when, reason }) =>
+      `| ${names.map((name) => `\`${name}\``).join(', ')}${conditionText(when)} | \`${answer}\` | ${reason.replaceAll('|', '\\|')} |`,
+  );
+  return `# The seccomp profile of steps
+
+Made by \`npm run generate\` from \`src/executor/seccomp-profile.ts\`; edit the table there. Why it is like this: [ADR 22](../adr/0022-seccomp.md).
+
+Every step and every container runs under it, but for steps of \`--security=insecure\`. \`--seccomp\` (\`TSBUILD_SECCOMP\`, \`seccomp\` of a configuration file, \`seccomp\` of the engine)
+names another one: \`unconfined\` for none, or a file as Docker, containerd and Podman take it with \`--security-opt seccomp=FILE\`. Of such a file the rules that hang on
+capabilities, architecture and kernel are decided by what the step has; \`SCMP_ACT_NOTIFY\` and \`SCMP_ACT_TRACE\` are refused. No profile is in a cache key.
+
+What is not in the table is allowed. Three things hold besides:
+
+- A call that is newer than Linux 6.17 is answered with \`ENOSYS\`, as a kernel before it would.
+- 32-bit programs (i386 on x86-64, arm on aarch64) have the same rules under their own numbers. Calls of the x32 ABI are answered with \`ENOSYS\`.
+- The profile comes on top of what capabilities and namespaces forbid; a call that it allows may still fail.
+
+| system calls | answer | reason |
+|---|---|---|
+${rows.join('\n')}
+`;
+}
+
+function conditionText(when: SeccompRule['when']): string {
+  if (when === undefined) {
+    return '';
+  }
+  const list = (values: readonly number[]) => values.map((value) => `\`${value > 64 ? hex(value) : value}\``);
+  switch (when.kind) {
+    case 'any-bit':
+      return `, if \`${when.called}\` has any bit of \`${hex(when.mask)}\``;
+    case 'equal':
+      return `, if \`${when.called}\` is ${list(when.values).join(' or ')}`;
+    case 'other-than':
+      return `, if \`${when.called}\` is none of ${list(when.values).join(', ')}`;
+  }
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
 }
 
 const WHO: Readonly<

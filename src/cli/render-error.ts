@@ -92,7 +92,14 @@ function stepOutput(error: StepError): string[] {
   }
   const tail = error.logTail.replace(/\n+$/, '');
   if (tail !== '') {
-    lines.push('------', neutraliseLines(tail), '------');
+    // Marked line by line: what a step says must not pass for what we say of it.
+    lines.push(
+      '------',
+      ...neutraliseLines(tail)
+        .split('\n')
+        .map((line) => `| ${line}`),
+      '------',
+    );
   }
   return lines;
 }

@@ -172,7 +172,7 @@ export const ENGINE_OPTIONS = {
     valueName: 'PROFILE',
     summary: 'Which system calls steps get',
     detail:
-      "`default` for [tsbuild's own profile](seccomp.md), `unconfined` for all of them, or a file with a profile as `docker run --security-opt seccomp=FILE` takes it. Not part of any cache key. Steps of `--security=insecure` have none.",
+      "Which system calls steps get: `default` is [tsbuild's own profile](seccomp.md), `unconfined` all of them, or a file with a profile as `docker run --security-opt seccomp=FILE` takes it. Not part of any cache key. Steps of `--security=insecure` have none.",
     defaultText: 'default',
     environment: 'TSBUILD_SECCOMP',
     parse: (given) => given,
