@@ -333,6 +333,13 @@ export function stepError(
       if (outcome.stage === 'limit') {
         return limitError(action, outcome.detail ?? '', outcome.errno);
       }
+      if (outcome.detail === 'seccomp') {
+        return new HostError(`the kernel does not take the seccomp profile: ${outcome.errno}`, {
+          code: 'E_SECCOMP',
+          errno: outcome.errno,
+          hint: 'with --seccomp unconfined steps run without one',
+        });
+      }
       return new StepError(notStarted(program, action.cwd, outcome), {
         ...details,
         code: 'E_STEP_NOT_STARTED',

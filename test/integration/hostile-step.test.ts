@@ -135,6 +135,21 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root')).each(['overlay', 'copy'])(
 );
 
 describe.skipIf(lacks('bwrap', 'busybox', 'root'))('a careless caller', () => {
+  test('that is spared when memory runs out does not have its steps spared', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'tsbuild-hostile-'));
+    try {
+      writeFileSync(join(dir, 'image.ts'), busyboxDefinition("runCommands('cat /proc/self/oom_score_adj')"));
+      const { stderr } = await succeed(['build', '--progress', 'plain', 'image.ts'], {
+        cwd: dir,
+        env: { TSBUILD_HOME: join(dir, 'store') },
+        before: ['sh', '-c', 'echo -500 > /proc/self/oom_score_adj; exec "$@"', 'sh'],
+      });
+      expect(stderr).toMatch(/^#\d+ [\d.]+ 0$/m);
+    } finally {
+      rmSync(dir, { recursive: true, force: true });
+    }
+  });
+
   test('a directory that it left open does not reach the step', async () => {
     const dir = mkdtempSync(join(tmpdir(), 'tsbuild-hostile-'));
     try {

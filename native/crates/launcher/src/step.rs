@@ -186,6 +186,7 @@ fn supervise(spec: &Spec) -> io::Result<String> {
     process::join_new_keyring();
     process::set_limits();
     process::set_umask(spec.umask);
+    be_no_favourite();
     let children = process::child_events()?;
     let (out, out_write) = process::pipe()?;
     let (err, err_write) = process::pipe()?;
@@ -218,6 +219,15 @@ fn supervise(spec: &Spec) -> io::Result<String> {
             json::object(&[("signal", Some(&process::signal_name(signal)))])
         }
     })
+}
+
+/// A step of a service that is spared when memory runs out is not spared with it: whatever it uses up would cost others their lives.
+fn be_no_favourite() {
+    const PATH: &str = "/proc/self/oom_score_adj";
+    let favoured = std::fs::read_to_string(PATH).is_ok_and(|score| score.starts_with('-'));
+    if favoured {
+        let _ = std::fs::write(PATH, "0");
+    }
 }
 
 /// In the child. Returns only with what failed.
