@@ -1,7 +1,7 @@
 /** The worker's first request: the store is opened, its id map checked, the snapshot driver chosen by trying. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { InternalError } from '../errors.ts';
+import { HostError, InternalError } from '../errors.ts';
 import { Bubblewrap } from '../executor/bubblewrap.ts';
 import { Lent } from '../executor/lent.ts';
 import { OwnDevices } from '../executor/own-devices.ts';
@@ -46,7 +46,8 @@ export async function sayHello(
       singleId: idMode === 'single',
     });
     const seccomp = seccompFor(params.seccomp, notes);
-    const devices = userNamespace ? undefined : ownDevices(memoryDir, notes);
+    // In a user namespace the host's nodes belong to nobody.
+    const devices = overlayXattrs === 'user' ? undefined : ownDevices(memoryDir, notes);
     const context: WorkerContext = {
       snapshots,
       claim,
