@@ -40,6 +40,7 @@ if $want_tests; then
   need xz xz-utils
   need bzip2 bzip2
   need runc runc
+  need crun crun
   need busybox busybox-static
   need jq jq
   need setfattr attr

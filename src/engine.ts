@@ -117,6 +117,11 @@ export interface EngineOptions {
    * profile as Docker takes it, by its path. In no key. @defaultValue TSBUILD_SECCOMP, or default
    */
   readonly seccomp?: 'default' | 'unconfined' | (string & {});
+  /**
+   * What makes the sandboxes of steps and containers: bubblewrap, runc or crun; or bubblewrap unless a step needs what only the others
+   * give. In no key. @defaultValue TSBUILD_SANDBOX, or auto
+   */
+  readonly sandbox?: 'auto' | 'bubblewrap' | 'runc' | 'crun';
   /** For images whose factory pins none. Part of the key of the first layer. @defaultValue TSBUILD_IMAGE_BUILDER_VERSION, or `2026.10` */
   readonly builderVersion?: BuilderVersion;
   /** @defaultValue process.env */
@@ -1074,13 +1079,14 @@ function carrying(shared: BuildImagesOptions, count: number): BuildImagesOptions
 
 function withOptions(
   settings: Settings,
-  { offline, gpuPolicy, seccomp, builderVersion }: EngineOptions,
+  { offline, gpuPolicy, seccomp, sandbox, builderVersion }: EngineOptions,
 ): Settings {
   return {
     ...settings,
     ...(offline === undefined ? {} : { offline: offline || settings.offline }),
     ...(gpuPolicy === undefined ? {} : { gpuPolicy }),
     ...(seccomp === undefined ? {} : { seccomp }),
+    ...(sandbox === undefined ? {} : { sandbox }),
     ...(builderVersion === undefined
       ? {}
       : { imageBuilderVersion: { value: builderVersion, from: 'builderVersion of the engine' } }),

@@ -325,8 +325,11 @@ export const ERROR_CODES = {
     who: 'host',
     meaning: 'A step is for another architecture, whose programs this machine cannot execute.',
   },
-  E_SANDBOX_MISSING: { who: 'host', meaning: 'bubblewrap is not installed or cannot run.' },
   E_SECCOMP: { who: 'host', meaning: 'The kernel cannot filter system calls, or does not take the profile.' },
+  E_SANDBOX_MISSING: {
+    who: 'host',
+    meaning: 'The sandbox (bubblewrap, runc or crun) is not installed or cannot run.',
+  },
   E_WORKER_START: { who: 'host', meaning: 'The worker process could not be started.' },
   E_WORKER_DIED: { who: 'host', meaning: 'The worker process ended unexpectedly.' },
   E_DISK_FULL: { who: 'host', meaning: 'No space is left on a device.' },

@@ -158,6 +158,14 @@ export const SETTINGS: readonly SettingFacts[] = [
       "Which system calls steps get: those of [tsbuild's profile](seccomp.md), all, or those of a profile as Docker takes it. In no key.",
   },
   {
+    variable: 'TSBUILD_SANDBOX',
+    key: 'sandbox',
+    takes: '`auto`, `bubblewrap`, `runc`, `crun`',
+    otherwise: '`auto`',
+    meaning:
+      'What makes the sandboxes of steps and containers. `auto` is bubblewrap, or runc or crun where a step needs what only they give. In no key.',
+  },
+  {
     variable: 'TSBUILD_SNAPSHOT',
     takes: '`auto`, `overlay`, `copy`',
     otherwise: '`auto`',

@@ -17,6 +17,7 @@ export interface TypedEngineOptions {
   readonly cdiDir?: readonly string[];
   readonly driverRoot?: string | undefined;
   readonly seccomp?: string | undefined;
+  readonly sandbox?: 'auto' | 'bubblewrap' | 'runc' | 'crun' | undefined;
   readonly builderVersion?: EngineOptions['builderVersion'] | undefined;
 }
 
@@ -34,6 +35,7 @@ export function resolveEngine(typed: TypedEngineOptions, context: CliContext): E
     ...(typed.gpuPolicy === undefined ? {} : { gpuPolicy: typed.gpuPolicy }),
     ...resolveDevices(typed, context),
     ...(typed.seccomp === undefined ? {} : { seccomp: typed.seccomp }),
+    ...(typed.sandbox === undefined ? {} : { sandbox: typed.sandbox }),
     ...(typed.builderVersion === undefined ? {} : { builderVersion: typed.builderVersion }),
   };
 }

@@ -177,6 +177,16 @@ export const ENGINE_OPTIONS = {
     environment: 'TSBUILD_SECCOMP',
     parse: (given) => given,
   }),
+  sandbox: choice({
+    long: 'sandbox',
+    valueName: 'PROGRAM',
+    words: ['auto', 'bubblewrap', 'runc', 'crun'],
+    summary: 'What makes the sandboxes of steps',
+    detail:
+      'The program that makes the sandboxes of steps and containers. `auto` is bubblewrap, or `runc` or `crun` where they are installed and a step needs what bubblewrap cannot give: `sudo` under another user than root, or `--security=insecure`. What a step makes is the same in each, and the choice is in no key. See [sandboxes](../guide/sandboxes.md).',
+    defaultText: 'auto',
+    environment: 'TSBUILD_SANDBOX',
+  }),
 } as const;
 
 const PART = /^[a-z0-9][a-z0-9._-]*$/;

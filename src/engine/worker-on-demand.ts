@@ -67,6 +67,7 @@ export class WorkerOnDemand {
       cdiDirs: this.#settings.cdiDirs ?? cdiDirsOf(settings.cdiDirs),
       driverRoot: this.#settings.driverRoot ?? settings.driverRoot,
       seccomp: await seccompOf(settings.seccomp),
+      sandbox: settings.sandbox,
       signal: signal ?? new AbortController().signal,
     });
   }

@@ -14,11 +14,12 @@ import { resolveInTree } from '../snapshot/resolve.ts';
 import { type CacheMountRequest, CacheMounts } from '../volume/cache-mounts.ts';
 import { mountSubPath } from '../volume/mounted-volume.ts';
 import type { NamedVolumes, VolumeUse } from '../volume/named-volumes.ts';
+import type { Sandboxes } from './choose-sandbox.ts';
 import type { DeviceEdits } from './device-edits.ts';
 import type { DeviceSources } from './find-devices.ts';
 import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
 import { layDesk, type ProgramDesk, readReport } from './program-desk.ts';
-import { HOSTNAME, type Outcome, type Sandbox, type SandboxMount } from './sandbox.ts';
+import { HOSTNAME, type Outcome, type SandboxKind, type SandboxMount } from './sandbox.ts';
 import type { StepSeccomp } from './seccomp.ts';
 import { type Staged, stageMount } from './shared-mounts.ts';
 import { forwardAgent } from './ssh-forward.ts';
@@ -91,6 +92,8 @@ export interface ProgramSpec {
   readonly signal: AbortSignal;
   readonly onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
   readonly pressure?: () => Promise<void> | undefined;
+  /** Told before it starts; `why` when it is not the one that most programs have. */
+  readonly onSandbox?: (kind: SandboxKind, why: string | undefined) => void;
 }
 
 export interface Executor {
@@ -99,11 +102,11 @@ export interface Executor {
   readonly volumes: NamedVolumes;
   readonly memoryDir: string;
   readonly idMode: 'root' | 'multi' | 'single';
-  readonly sandbox: Sandbox;
   /** Where devices are looked for. */
   readonly deviceSources: DeviceSources;
   /** Absent: the kernel has no filters, or the user wants none. */
   readonly seccomp?: StepSeccomp;
+  readonly sandboxes: Sandboxes;
 }
 
 const ALWAYS_MOUNTED: readonly Mountpoint[] = [
@@ -249,7 +252,14 @@ async function runMounted(
     places += 1;
     return join(stepDir, `within-${places}`);
   };
-  const outcome = await executor.sandbox.run({
+  const { sandbox, why } = executor.sandboxes.choose({
+    root,
+    uid: user.uid,
+    user: spec.user,
+    insecure: spec.insecure === true,
+  });
+  spec.onSandbox?.(sandbox.kind, why);
+  const outcome = await sandbox.run({
     ...spec,
     ...(executor.seccomp === undefined ? {} : { seccomp: executor.seccomp }),
     root,
@@ -304,7 +314,7 @@ function placesOf(edits: DeviceEdits): Mountpoint[] {
   return deviceMounts(edits).map(({ target, targetKind }) => ({ path: target, kind: targetKind }));
 }
 
-/** A mount for bubblewrap, its target as it was asked for. */
+/** A mount for the sandbox, its target as it was asked for. */
 interface Placed extends SandboxMount {
   readonly targetKind: 'directory' | 'file';
   /** Ours, not the step's. */
@@ -469,7 +479,7 @@ function inOrder(
     });
 }
 
-/** Made by us and not by bubblewrap, which would follow a link that a step or a stranger left there: out of the sandbox. */
+/** Made by us and not by the sandbox, which would follow a link that a step or a stranger left there: out of the sandbox. */
 function makeWithin(parent: Placed, within: string, { target, targetKind }: Placed): void {
   if (parent.targetKind === 'file') {
     throw blocked(target, `'${parent.target}' is a file`);

@@ -70,7 +70,7 @@ export interface Sandbox {
   run(spec: SandboxSpec): Promise<Outcome>;
 }
 
-export type SandboxKind = 'bubblewrap';
+export type SandboxKind = 'bubblewrap' | 'runc' | 'crun';
 
 export interface SandboxOptions {
   /** Where the launcher lies inside the sandbox. */

@@ -12,8 +12,10 @@ export interface SandboxProgram {
   readonly argv: readonly [program: string, ...args: string[]];
   /** The program was given the seccomp profile itself, and installs it. @defaultValue false: the launcher does */
   readonly filters?: boolean;
-  /** Pid 1 of the sandbox, from what the program wrote to {@link INFO_FD}. Undefined as long as it has not said. */
+  /** Pid 1 of the sandbox, from what the program wrote to {@link INFO_FD} or elsewhere. Undefined as long as it has not said. */
   childPid(info: string): number | undefined;
+  /** It was killed before it said what it had started: ends that, if there is something. */
+  abandon?(): void;
   /** It could not be started. */
   missing(cause: Error): HostError;
   /** It ended without a word of the step's end. */
@@ -22,10 +24,14 @@ export interface SandboxProgram {
 
 const STATUS_FD = 3;
 const SPEC_FD = 4;
+/** How many descriptors after the standard ones the launcher must find where they are. */
+export const STEP_FDS = 2;
 /** Where the program says what it has started. */
 export const INFO_FD = 5;
 /** It says it as soon as it has a child; one that does not never gets that far. */
 const CHILD_PID_TIMEOUT_MS = 2_000;
+/** Between looks at where a program says it that does not use our descriptor. */
+const CHILD_PID_INTERVAL_MS = 10;
 /** What the program itself may say before it gives up. */
 const MAX_COMPLAINT_BYTES = 4096;
 /** Of what is a line or two; whoever holds the other end must not fill our memory. */
@@ -58,11 +64,13 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
 
   let stopped: 'timeout' | 'cancelled' | undefined;
   let patience: NodeJS.Timeout | undefined;
+  let search: NodeJS.Timeout | undefined;
   // Pid 1 of the sandbox, so that the program lives to see all of them gone. Without it bubblewrap would leave a child
   // behind that has not yet asked to die with its parent: it is waited for until the program has said which one that is.
   const end = () => {
     const pid = program.childPid(info.text());
     if (pid !== undefined && pid > 1) {
+      clearInterval(search);
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
@@ -70,7 +78,11 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
         child.kill('SIGKILL');
       }
     } else {
-      patience ??= setTimeout(() => child.kill('SIGKILL'), CHILD_PID_TIMEOUT_MS);
+      search ??= setInterval(end, CHILD_PID_INTERVAL_MS);
+      patience ??= setTimeout(() => {
+        child.kill('SIGKILL');
+        program.abandon?.();
+      }, CHILD_PID_TIMEOUT_MS);
     }
   };
   const stop = (why: 'timeout' | 'cancelled') => {
@@ -94,6 +106,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   } finally {
     clearTimeout(timer);
     clearTimeout(patience);
+    clearInterval(search);
     spec.signal.removeEventListener('abort', onAbort);
   }
   if (stopped === 'cancelled') {

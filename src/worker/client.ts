@@ -26,6 +26,8 @@ export interface WorkerOptions {
   readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
   readonly snapshotter: HelloParams['snapshotter'];
   readonly hostTrust: HostTrust;
+  /** @defaultValue auto */
+  readonly sandbox?: HelloParams['sandbox'];
   /** @defaultValue the two directories of the Container Device Interface */
   readonly cdiDirs?: readonly string[];
   /** @defaultValue `/` */
@@ -91,6 +93,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       storeDir: options.storeDir,
       snapshotter: options.snapshotter,
       hostTrust: options.hostTrust,
+      sandbox: options.sandbox ?? 'auto',
       cdiDirs: options.cdiDirs ?? CDI_DIRS,
       driverRoot: options.driverRoot ?? '/',
       seccomp: options.seccomp ?? { kind: 'default' },

@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { HostError, InternalError } from '../errors.ts';
-import { Bubblewrap } from '../executor/bubblewrap.ts';
+import { Sandboxes } from '../executor/choose-sandbox.ts';
 import { Lent } from '../executor/lent.ts';
 import { OwnDevices } from '../executor/own-devices.ts';
 import { defaultSeccomp, type StepSeccomp, seccompOf } from '../executor/seccomp.ts';
@@ -61,8 +61,14 @@ export async function sayHello(
         idMode,
         deviceSources: { cdiDirs: params.cdiDirs, driverRoot: params.driverRoot },
         ...(seccomp === undefined ? {} : { seccomp }),
-        sandbox: new Bubblewrap({
+        sandboxes: new Sandboxes({
+          wanted: params.sandbox,
           launcher: lent.launcher,
+          hostLauncher: environment.TSBUILD_STEP_LAUNCHER ?? '',
+          memoryDir,
+          // Who is the only user has nobody to become.
+          newPrivileges: idMode !== 'single',
+          privileged: idMode === 'root',
           pidNamespace: environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0',
           ...(devices === undefined ? {} : { devices }),
         }),

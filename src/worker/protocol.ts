@@ -8,6 +8,7 @@
  */
 import type { AssemblyStep } from '../debian/assembly.ts';
 import type { ErrorCode } from '../errors.ts';
+import type { SandboxKind } from '../executor/sandbox.ts';
 import type { Action, GpuRequest } from '../graph/action.ts';
 import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Activity } from '../solver/event.ts';
@@ -168,6 +169,8 @@ export interface HelloParams {
   readonly storeDir: string;
   readonly snapshotter: 'auto' | 'overlay' | 'copy';
   readonly hostTrust: HostTrust;
+  /** `auto`: bubblewrap, unless a step needs what that cannot give. */
+  readonly sandbox: 'auto' | SandboxKind;
   /** Where devices are described (Container Device Interface); later directories stand over earlier ones. */
   readonly cdiDirs: readonly string[];
   /** Where NVIDIA's driver is, for GPUs that are not described. */

@@ -2,6 +2,7 @@
 import { releaseAll } from '../base/release-all.ts';
 import { TsbuildError } from '../errors.ts';
 import { runProgram } from '../executor/run-program.ts';
+import type { SandboxKind } from '../executor/sandbox.ts';
 import { StepOutput } from '../executor/step-output.ts';
 import { ROOT_OWNER } from '../graph/action.ts';
 import { fromNative } from '../native/error.ts';
@@ -61,6 +62,7 @@ export async function runContainer(
         : await prepareCall(context, params.call, { root: prepared.root(), env: params.env }, request);
     closeCall = call?.close;
     const argv = call?.argv ?? params.argv;
+    let ranIn: SandboxKind | undefined;
     const outcome = await runProgram(context.executor, prepared, {
       argv,
       env: params.env,
@@ -78,6 +80,9 @@ export async function runContainer(
       ...(params.timeoutMs === undefined ? {} : { timeoutMs: params.timeoutMs }),
       ...(params.stdinBase64 === undefined ? {} : { stdin: Buffer.from(params.stdinBase64, 'base64') }),
       signal: request.signal,
+      onSandbox: (kind) => {
+        ranIn = kind;
+      },
       onOutput: (stream, chunk) => {
         output.write(stream, chunk);
         send(stream, masks[stream].push(chunk.toString('latin1')));
@@ -90,7 +95,7 @@ export async function runContainer(
     const failed = () => {
       output.endExec();
       const action = { argv, cwd, user, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
-      return stepError(action, outcome, output, undefined, context.executor.idMode);
+      return stepError(action, outcome, output, undefined, context.executor.idMode, ranIn);
     };
     if (outcome.reason === 'not-started') {
       throw failed();

@@ -6,7 +6,7 @@ import { DefinitionError, HostError, InternalError, StepError, TsbuildError } fr
 import type { DeviceEdits } from '../executor/device-edits.ts';
 import { LENT_DIR } from '../executor/lent.ts';
 import { type ProgramMount, runProgram, subuidHint } from '../executor/run-program.ts';
-import type { Outcome } from '../executor/sandbox.ts';
+import type { Outcome, SandboxKind } from '../executor/sandbox.ts';
 import { StepOutput } from '../executor/step-output.ts';
 import type { CacheSeed, ExecAction, Mount, SecretVariable, WholeSecret } from '../graph/action.ts';
 import { native } from '../native/addon.ts';
@@ -159,6 +159,7 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
   const call = await callOf(step, action, env);
   const socket = mounts.find(({ kind }) => kind === 'ssh')?.target;
   let outcome: Outcome;
+  let ranIn: SandboxKind | undefined;
   try {
     outcome = await runProgram(context.executor, prepared, {
       argv: call?.argv ?? action.argv,
@@ -182,6 +183,12 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
       ...(call === undefined ? {} : { desk: call.desk }),
       ...(action.timeoutMs === undefined ? {} : { timeoutMs: action.timeoutMs }),
       signal: request.signal,
+      onSandbox: (kind, why) => {
+        ranIn = kind;
+        if (why !== undefined) {
+          output.note(`the sandbox is ${kind}: ${why}`);
+        }
+      },
       onOutput: (stream, chunk) => output.write(stream, chunk),
       pressure: request.pressure,
     });
@@ -197,6 +204,7 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
       output,
       params.logPath,
       context.executor.idMode,
+      ranIn,
     );
     throw functionError(error, call?.report(), Object.values(params.secrets).flatMap(valuesOf));
   }
@@ -294,6 +302,7 @@ export function stepError(
   output: StepOutput,
   logPath: string | undefined,
   idMode: 'root' | 'multi' | 'single',
+  ranIn?: SandboxKind,
 ): Error {
   const program = action.argv[0] ?? '';
   const details = { argv: action.argv, logTail: output.tail(), logPath };
@@ -306,6 +315,7 @@ export function stepError(
         exitCode: outcome.exitCode,
         hint:
           (outcome.exitCode === COMMAND_NOT_FOUND ? action.hintIfMissing : undefined) ??
+          newPrivilegesHint(output.tail(), ranIn) ??
           (idMode === 'single' ? singleIdHint(output.tail()) : undefined),
       });
     case 'signal':
@@ -396,6 +406,18 @@ function noShellHint(program: string, outcome: Outcome & { reason: 'not-started'
   return isMissing && /(^|\/)(ba|da|a)?sh$/.test(program)
     ? 'the image has no shell: begin with one that has, or write the command as a JSON array of strings'
     : undefined;
+}
+
+/** What `sudo`, `doas`, `su` and `newgrp` say where set-user-ID programs have no effect. */
+function newPrivilegesHint(tail: string, ranIn: SandboxKind | undefined): string | undefined {
+  if (
+    !/no new privileges|effective uid is not 0|must be (?:setuid|suid)|not installed setuid root/i.test(tail)
+  ) {
+    return undefined;
+  }
+  return ranIn === 'bubblewrap'
+    ? 'set-user-ID programs have no effect in bubblewrap: sudo apt-get install runc, and use --sandbox runc'
+    : 'set-user-ID programs have no effect on a file system that is mounted nosuid: set TSBUILD_HOME to a directory on another';
 }
 
 /** With one id, chown to another is EINVAL, which few programs explain. */

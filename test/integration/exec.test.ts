@@ -16,16 +16,20 @@ interface Done {
 type Results = Record<string, any> & Record<'order' | 'stubs' | 'seeded' | 'ssh' | 'device', Done>;
 
 const cases = [
-  { user: 'root', snapshotter: 'overlay' },
-  { user: 'root', snapshotter: 'copy' },
-  { user: 'with-ids', snapshotter: 'overlay' },
-  { user: 'without-ids', snapshotter: 'overlay' },
+  { user: 'root', snapshotter: 'overlay', sandbox: 'bubblewrap' },
+  { user: 'root', snapshotter: 'copy', sandbox: 'bubblewrap' },
+  { user: 'with-ids', snapshotter: 'overlay', sandbox: 'bubblewrap' },
+  { user: 'without-ids', snapshotter: 'overlay', sandbox: 'bubblewrap' },
+  { user: 'root', snapshotter: 'overlay', sandbox: 'runc' },
+  { user: 'with-ids', snapshotter: 'overlay', sandbox: 'runc' },
+  { user: 'root', snapshotter: 'copy', sandbox: 'crun' },
+  { user: 'without-ids', snapshotter: 'overlay', sandbox: 'crun' },
 ] as const;
 const SYS_ADMIN = 1n << 21n;
 
-describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(cases)(
-  'as $user, by $snapshotter',
-  ({ user, snapshotter }) => {
+describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'runc', 'crun', 'ssh-agent')).each(cases)(
+  'as $user, by $snapshotter, in $sandbox',
+  ({ user, snapshotter, sandbox }) => {
     const single = user === 'without-ids';
     const owner = single ? '0:0' : '1000:1001';
     let where: Stage;
@@ -40,6 +44,7 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(c
         'test/support/exec-scenario.ts',
         join(where.dir, 'store'),
         snapshotter,
+        sandbox,
       )) as Results;
     }, 120_000);
     afterAll(() => where.remove());

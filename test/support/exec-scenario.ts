@@ -14,13 +14,14 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { TsbuildError } from '../../src/errors.ts';
+import type { SandboxKind } from '../../src/executor/sandbox.ts';
 import { type Action, type ExecAction, type Mount, ROOT_OWNER } from '../../src/graph/action.ts';
 import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { InputFile, StepInput, StepParams, WorkerEvent } from '../../src/worker/protocol.ts';
 import { busyboxBase } from './busybox-root.ts';
 
-const [storeDir = '', snapshotter = 'auto'] = process.argv.slice(2);
+const [storeDir = '', snapshotter = 'auto', sandbox = 'auto'] = process.argv.slice(2);
 const home = join(storeDir, '..');
 const signal = new AbortController().signal;
 const cdiDirs = [join(home, 'cdi-a'), join(home, 'cdi-b')];
@@ -28,6 +29,7 @@ const worker = await startWorker({
   storeDir,
   snapshotter: snapshotter as 'auto' | 'overlay' | 'copy',
   hostTrust: { proxies: {}, mirrors: {} },
+  sandbox: sandbox as 'auto' | SandboxKind,
   cdiDirs,
   signal,
 });

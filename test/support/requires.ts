@@ -8,6 +8,8 @@ import { readdirSync, statSync } from 'node:fs';
 const CHECKS = {
   root: () => process.getuid?.() === 0,
   bwrap: () => has('bwrap'),
+  runc: () => has('runc'),
+  crun: () => has('crun'),
   newuidmap: () => has('newuidmap'),
   busybox: () => has('busybox'),
   skopeo: () => has('skopeo'),

@@ -3,6 +3,7 @@
 //! ```text
 //! tsbuild-launcher [--mode auto|root|multi|single] [--parent PID] [--probe] -- PROGRAM ARGUMENT…
 //! tsbuild-launcher step
+//! tsbuild-launcher enclose ROOT PROGRAM ARGUMENT…
 //! ```
 //!
 //! The first form becomes the worker's ancestor: `launcher ── init (pid 1 of a new pid namespace) ── worker`. Each of them
@@ -10,8 +11,9 @@
 //! belong to the worker. A failure is one line of JSON on standard error, and status 125.
 //!
 //! The second form is pid 1 of a step's sandbox; see `step.rs`. The program is linked statically, because there it
-//! runs on a root filesystem that may hold nothing.
+//! runs on a root filesystem that may hold nothing. The third starts an OCI runtime; see `enclose.rs`.
 
+mod enclose;
 mod id_map;
 mod json;
 mod namespaces;
@@ -33,6 +35,10 @@ fn main() {
     let first = arguments.next();
     if first.as_deref().is_some_and(|word| word == "step") {
         exit(step::run());
+    }
+    if first.as_deref().is_some_and(|word| word == "enclose") {
+        eprintln!("tsbuild-launcher: {}", enclose::run(arguments));
+        exit(STATUS_FAILED);
     }
     let options = match parse(first.into_iter().chain(arguments)) {
         Ok(options) => options,

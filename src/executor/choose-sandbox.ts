@@ -1,0 +1,128 @@
+/** Which sandbox a program runs in: bubblewrap, which is the quickest, unless it needs what bubblewrap cannot give. */
+import { accessSync, constants } from 'node:fs';
+import { join } from 'node:path';
+import { HostError } from '../errors.ts';
+import { resolveInTree } from '../snapshot/resolve.ts';
+import { Bubblewrap } from './bubblewrap.ts';
+import { OciRuntime, type OciRuntimeKind, type OciRuntimeOptions } from './oci-runtime.ts';
+import type { Sandbox, SandboxKind } from './sandbox.ts';
+
+export interface SandboxNeeds {
+  readonly root: string;
+  readonly uid: number;
+  readonly user: string;
+  readonly insecure: boolean;
+}
+
+export interface ChosenSandbox {
+  readonly sandbox: Sandbox;
+  /** Why it is not bubblewrap. */
+  readonly why?: string;
+}
+
+export interface SandboxesOptions extends Omit<OciRuntimeOptions, 'kind' | 'program'> {
+  readonly wanted: 'auto' | SandboxKind;
+  /** Without one the programs of a container could outlive it, and bubblewrap alone is told to see to that. */
+  readonly pidNamespace: boolean;
+}
+
+/** What makes a user root without being asked for the password of root; `su` is in nearly every image and asks. */
+const ESCALATORS = [
+  '/usr/bin/sudo',
+  '/bin/sudo',
+  '/usr/local/bin/sudo',
+  '/usr/bin/doas',
+  '/bin/doas',
+  '/usr/local/bin/doas',
+];
+const SET_USER_ID = 0o4000;
+/** Not in the PATH of every user. */
+const SYSTEM_DIRS = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
+
+export class Sandboxes {
+  readonly #options: SandboxesOptions;
+  readonly #made = new Map<SandboxKind, Sandbox | undefined>();
+
+  constructor(options: SandboxesOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {HostError} `E_SANDBOX_MISSING` when the one that was asked for is not installed or cannot be used here. */
+  choose(needs: SandboxNeeds): ChosenSandbox {
+    const { wanted, pidNamespace } = this.#options;
+    if (wanted === 'auto') {
+      const why = this.#needsMore(needs);
+      const sandbox =
+        why === undefined || !pidNamespace ? undefined : (this.#get('runc') ?? this.#get('crun'));
+      return sandbox === undefined || why === undefined ? { sandbox: this.#bubblewrap() } : { sandbox, why };
+    }
+    if (wanted === 'bubblewrap') {
+      return { sandbox: this.#bubblewrap() };
+    }
+    const sandbox = this.#get(wanted);
+    if (sandbox === undefined) {
+      throw new HostError(`${wanted} is not installed`, {
+        code: 'E_SANDBOX_MISSING',
+        hint: `sudo apt-get install ${wanted}`,
+      });
+    }
+    if (!pidNamespace) {
+      throw new HostError(
+        `${wanted} needs a pid namespace, and the container around tsbuild forbids a fresh /proc`,
+        {
+          code: 'E_SANDBOX_MISSING',
+          hint: 'start the container with --security-opt systempaths=unconfined, or use --sandbox bubblewrap',
+        },
+      );
+    }
+    return { sandbox, why: 'it was asked for' };
+  }
+
+  #needsMore({ root, uid, user, insecure }: SandboxNeeds): string | undefined {
+    if (insecure) {
+      return 'the step is insecure';
+    }
+    if (uid === 0 || !this.#options.newPrivileges) {
+      return undefined;
+    }
+    const escalator = ESCALATORS.find((path) => {
+      const stat = resolveInTree(root, path).stat;
+      return stat?.isFile() === true && (stat.mode & SET_USER_ID) !== 0;
+    });
+    return escalator === undefined ? undefined : `user '${user}' may become root by ${escalator}`;
+  }
+
+  /** Whether it is there shows when it is started. */
+  #bubblewrap(): Sandbox {
+    return this.#once('bubblewrap', () => new Bubblewrap(this.#options)) as Sandbox;
+  }
+
+  #get(kind: OciRuntimeKind): Sandbox | undefined {
+    return this.#once(kind, () => {
+      const program = findProgram(kind);
+      return program === undefined ? undefined : new OciRuntime({ ...this.#options, kind, program });
+    });
+  }
+
+  #once(kind: SandboxKind, make: () => Sandbox | undefined): Sandbox | undefined {
+    if (!this.#made.has(kind)) {
+      this.#made.set(kind, make());
+    }
+    return this.#made.get(kind);
+  }
+}
+
+/** Of the system; undefined where it is not installed. */
+export function findProgram(name: string): string | undefined {
+  const directories = (process.env.PATH ?? '').split(':').filter((directory) => directory.startsWith('/'));
+  return [...directories, ...SYSTEM_DIRS]
+    .map((directory) => join(directory, name))
+    .find((path) => {
+      try {
+        accessSync(path, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+}
