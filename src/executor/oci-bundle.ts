@@ -15,6 +15,8 @@ export interface BundleOptions {
   readonly launcher: string;
   /** Set-user-ID programs and file capabilities have their effect. */
   readonly newPrivileges: boolean;
+  /** The same on the host. */
+  readonly hostLauncher: string;
   /** The worker is the host's root. */
   readonly privileged: boolean;
 }
@@ -156,7 +158,7 @@ function binder({ kind }: BundleOptions) {
 
 function configOf(
   spec: SandboxSpec,
-  { launcher, newPrivileges }: BundleOptions,
+  { launcher, newPrivileges, privileged, hostLauncher }: BundleOptions,
   mounts: readonly OciMount[],
 ) {
   const insecure = spec.insecure === true;
@@ -180,6 +182,14 @@ function configOf(
       { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'nodev', 'noexec'] },
       ...mounts,
     ],
+    // Who is not the host's root can make no devices.
+    hooks: privileged
+      ? {
+          createContainer: [
+            { path: hostLauncher, args: ['tsbuild-launcher', 'close-devices', spec.root], env: [] },
+          ],
+        }
+      : {},
     linux: {
       namespaces: [
         'mount',

@@ -15,8 +15,6 @@ export type OciRuntimeKind = BundleOptions['kind'];
 
 export interface OciRuntimeOptions extends BundleOptions {
   readonly program: string;
-  /** On the host; `launcher` is the same in the sandbox. */
-  readonly hostLauncher: string;
   /** Bundles and the runtime's own state lie there. */
   readonly memoryDir: string;
 }
@@ -60,7 +58,6 @@ export class OciRuntime implements Sandbox {
       argv: [
         hostLauncher,
         'enclose',
-        spec.root,
         ...this.#command(logFile),
         'run',
         '--bundle',
@@ -83,7 +80,7 @@ export class OciRuntime implements Sandbox {
           hint: `sudo apt-get install ${kind}`,
         }),
       failed: (complaint) =>
-        new HostError(`${kind} failed: ${lastError(logFile) ?? complaint}`, {
+        new HostError(`${kind} failed: ${lastError(logFile, complaint)}`, {
           code: 'E_SANDBOX_MISSING',
           hint: '`tsbuild doctor` tries what the sandbox needs, and says how to mend it',
         }),
@@ -125,14 +122,25 @@ function readPid(path: string): number | undefined {
   }
 }
 
-/** Of its log, which has one JSON object a line. */
-export function lastError(logFile: string): string | undefined {
+/** What it says last: in its log, or where it could not open that, on standard error. One JSON object a line. */
+export function lastError(logFile: string, complaint: string): string {
+  for (const text of [readLog(logFile), complaint]) {
+    try {
+      const { msg } = JSON.parse(text.trim().split('\n').at(-1) ?? '') as { msg?: unknown };
+      if (typeof msg === 'string') {
+        return msg;
+      }
+    } catch {
+      // Killed in the middle of it, or somebody else's words.
+    }
+  }
+  return complaint;
+}
+
+function readLog(path: string): string {
   try {
-    const { msg } = JSON.parse(readFileSync(logFile, 'utf8').trim().split('\n').at(-1) ?? '') as {
-      msg?: unknown;
-    };
-    return typeof msg === 'string' ? msg : undefined;
+    return readFileSync(path, 'utf8');
   } catch {
-    return undefined;
+    return '';
   }
 }

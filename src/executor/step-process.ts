@@ -14,7 +14,7 @@ export interface SandboxProgram {
   readonly filters?: boolean;
   /** Pid 1 of the sandbox, from what the program wrote to {@link INFO_FD} or elsewhere. Undefined as long as it has not said. */
   childPid(info: string): number | undefined;
-  /** It was killed before it said what it had started: ends that, if there is something. */
+  /** It was killed: ends what it had started, if that goes on without it. */
   abandon?(): void;
   /** It could not be started. */
   missing(cause: Error): HostError;
@@ -79,10 +79,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
       }
     } else {
       search ??= setInterval(end, CHILD_PID_INTERVAL_MS);
-      patience ??= setTimeout(() => {
-        child.kill('SIGKILL');
-        program.abandon?.();
-      }, CHILD_PID_TIMEOUT_MS);
+      patience ??= setTimeout(() => child.kill('SIGKILL'), CHILD_PID_TIMEOUT_MS);
     }
   };
   const stop = (why: 'timeout' | 'cancelled') => {
@@ -100,6 +97,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   try {
     await new Promise<void>((resolve, reject) => {
       child.once('error', (cause) => reject(program.missing(cause)));
+      child.once('exit', (_, signal) => signal !== null && program.abandon?.());
       // After the output has been read to its end.
       child.once('close', () => resolve());
     });
@@ -119,7 +117,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   if (stopped === 'timeout') {
     return { reason: 'timeout' };
   }
-  throw program.failed(complaint.text().trim() || `status ${child.exitCode}`);
+  throw program.failed(complaint.text().trim() || (child.signalCode ?? `status ${child.exitCode}`));
 }
 
 /** The result is the beginning of what was written to standard error. */

@@ -35,7 +35,7 @@ function openDifferences(item: Case, left: Result, right: Result, peer: Builder 
     .map((one) => `${one.subject}\n  ${name}: ${one.left}\n  tsbuild: ${one.right}`);
 }
 
-describe.skipIf(lacks('root', 'busybox', 'bwrap'))('tsbuild and BuildKit', () => {
+describe.skipIf(lacks('root', 'busybox', 'bwrap', 'runc'))('tsbuild and BuildKit', () => {
   let surroundings: Surroundings;
   let ours: Builder;
   let theirs: Builder | undefined;

@@ -1,12 +1,15 @@
-//! Starts an OCI runtime with a mount namespace of its own, in which it can do what a sandbox needs and no more:
+//! What an OCI runtime must not do, and what it leaves out.
 //!
-//! - Control groups are read-only. runc makes one for each container wherever it may, in a tree that others may manage, and moves
-//!   the step out of the one that the worker chose; told that it is rootless, it does without if it cannot. crun before 1.9 refuses
-//!   to run where both versions are mounted: it does not see the second.
-//! - Device nodes on the root cannot be opened. As the host's root a step may make them, and runtimes bind the root as it is.
+//! It runs in a mount namespace of its own in which control groups are read-only. runc makes one for each container wherever it may,
+//! in a tree that others may manage, and moves the step out of the one that the worker chose; told that it is rootless, it does
+//! without if it cannot. crun 1.8 refuses to run where both versions are mounted: it does not see the second.
+//!
+//! As a hook (`createContainer` of the runtime specification: in the container's mounts, before its root becomes the root) it sees
+//! to it that device nodes on the root cannot be opened. The host's root can make them, and neither runtime has an option for that.
 
 use std::{
     ffi::{CString, OsStr, OsString},
+    io,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::Path,
 };
@@ -22,11 +25,8 @@ const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
 /// Returns only with what failed.
-pub fn run(mut words: impl Iterator<Item = OsString>) -> String {
-    let Some(root) = words.next() else { return "'enclose' is for tsbuild's own use".into() };
-    let Ok(argv) = words
-        .map(|word| CString::new(word.into_vec()))
-        .collect::<Result<Vec<_>, _>>()
+pub fn run(words: impl Iterator<Item = OsString>) -> String {
+    let Ok(argv) = words.map(|word| CString::new(word.into_vec())).collect::<Result<Vec<_>, _>>()
     else {
         return "a zero byte in an argument".into();
     };
@@ -34,7 +34,7 @@ pub fn run(mut words: impl Iterator<Item = OsString>) -> String {
     if let Err(error) = process::unshare(process::NEW_MOUNT) {
         return format!("cannot make a mount namespace: {error}");
     }
-    if let Err(error) = restrict(Path::new(&root)) {
+    if let Err(error) = protect_control_groups() {
         return error.to_string();
     }
     let environment: Vec<_> = std::env::vars_os()
@@ -47,10 +47,17 @@ pub fn run(mut words: impl Iterator<Item = OsString>) -> String {
     format!("cannot start '{}': {error}", program.display())
 }
 
-fn restrict(root: &Path) -> Result<(), Error> {
+/// The hook. Its only argument is where the root is.
+pub fn close_devices(mut words: impl Iterator<Item = OsString>) -> Result<(), String> {
+    let root = words.next().ok_or("no root given")?;
+    // The container's state, which runtimes want to be rid of: crun fails where nobody takes it.
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
+    mount::restrict(Path::new(&root), Restriction::NoDevices, false)
+        .map_err(|error| error.to_string())
+}
+
+fn protect_control_groups() -> Result<(), Error> {
     mount::make_private()?;
-    mount::mount_bind(root, root, false, false)?;
-    mount::restrict(root, Restriction::NoDevices, false)?;
     match mount::restrict(Path::new(CONTROL_GROUPS), Restriction::ReadOnly, true) {
         Ok(()) => {}
         // There are none.

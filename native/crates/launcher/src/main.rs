@@ -3,7 +3,8 @@
 //! ```text
 //! tsbuild-launcher [--mode auto|root|multi|single] [--parent PID] [--probe] -- PROGRAM ARGUMENT…
 //! tsbuild-launcher step
-//! tsbuild-launcher enclose ROOT PROGRAM ARGUMENT…
+//! tsbuild-launcher enclose PROGRAM ARGUMENT…
+//! tsbuild-launcher close-devices ROOT
 //! ```
 //!
 //! The first form becomes the worker's ancestor: `launcher ── init (pid 1 of a new pid namespace) ── worker`. Each of them
@@ -11,7 +12,8 @@
 //! belong to the worker. A failure is one line of JSON on standard error, and status 125.
 //!
 //! The second form is pid 1 of a step's sandbox; see `step.rs`. The program is linked statically, because there it
-//! runs on a root filesystem that may hold nothing. The third starts an OCI runtime; see `enclose.rs`.
+//! runs on a root filesystem that may hold nothing. The third starts an OCI runtime, which runs the
+//! fourth; see `enclose.rs`.
 
 mod enclose;
 mod id_map;
@@ -39,6 +41,13 @@ fn main() {
     if first.as_deref().is_some_and(|word| word == "enclose") {
         eprintln!("tsbuild-launcher: {}", enclose::run(arguments));
         exit(STATUS_FAILED);
+    }
+    if first.as_deref().is_some_and(|word| word == "close-devices") {
+        if let Err(message) = enclose::close_devices(arguments) {
+            eprintln!("tsbuild-launcher: {message}");
+            exit(STATUS_FAILED);
+        }
+        return;
     }
     let options = match parse(first.into_iter().chain(arguments)) {
         Ok(options) => options,

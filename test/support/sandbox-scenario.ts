@@ -1,0 +1,272 @@
+/** Run as some user with a store: what a step may do and how it ends in each sandbox, and what is left of it. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { TsbuildError } from '../../src/errors.ts';
+import type { ExecAction } from '../../src/graph/action.ts';
+import type { LayerId } from '../../src/solver/op.ts';
+import { startWorker } from '../../src/worker/client.ts';
+import type { HelloParams, Worker } from '../../src/worker/protocol.ts';
+import { busyboxBase } from './busybox-root.ts';
+
+const [storeDir = '', ...sandboxes] = process.argv.slice(2);
+const forever = new AbortController().signal;
+
+interface Ran {
+  readonly lines: string[];
+  readonly error?: { readonly code: string; readonly message: string; readonly hint?: string };
+  /** What the log says besides. */
+  readonly notes: string[];
+}
+
+class Bench {
+  readonly #worker: Worker;
+  readonly #name: string;
+
+  constructor(worker: Worker, name: string) {
+    this.#worker = worker;
+    this.#name = name;
+  }
+
+  /** What all sandboxes share. */
+  async base(): Promise<void> {
+    const base = busyboxBase();
+    await this.#worker.call(
+      'step',
+      {
+        layer: 'base' as LayerId,
+        parents: [],
+        actions: [
+          ...base.actions,
+          exec('cp /bin/busybox /usr/bin/su && chmod 4755 /usr/bin/su; sed -i s/root:x:/root::/ /etc/passwd'),
+        ],
+        inputs: [{ kind: 'none' }, { kind: 'files', files: base.files }],
+        secrets: {},
+        lentEnv: {},
+        logPath: join(storeDir, 'logs/base.log'),
+      },
+      { signal: forever },
+    );
+    await this.#worker.call(
+      'step',
+      {
+        layer: 'sudo' as LayerId,
+        parents: ['base' as LayerId],
+        actions: [exec('cp -p /usr/bin/su /usr/bin/sudo')],
+        inputs: [{ kind: 'none' }],
+        secrets: {},
+        lentEnv: {},
+        logPath: join(storeDir, 'logs/sudo.log'),
+      },
+      { signal: forever },
+    );
+  }
+
+  async run(
+    name: string,
+    action: ExecAction,
+    { parents = ['base'], signal = forever, onLine = (_: string) => {} } = {},
+  ): Promise<Ran> {
+    const lines: string[] = [];
+    const logPath = join(storeDir, 'logs', `${this.#name}-${name}.log`);
+    const notes = () =>
+      existsSync(logPath)
+        ? readFileSync(logPath, 'utf8')
+            .split('\n')
+            .flatMap((line) => /^\d+ tsbuild (the sandbox .*)$/.exec(line)?.[1] ?? [])
+        : [];
+    try {
+      await this.#worker.call(
+        'step',
+        {
+          layer: `${this.#name}-${name}` as LayerId,
+          parents: parents as LayerId[],
+          actions: [action],
+          inputs: [{ kind: 'none' }],
+          secrets: {},
+          lentEnv: {},
+          logPath,
+        },
+        {
+          signal,
+          onEvent: (event) => {
+            if (event.kind === 'log') {
+              lines.push(event.text);
+              onLine(event.text);
+            }
+          },
+        },
+      );
+      return { lines, notes: notes() };
+    } catch (error) {
+      const { code, message, hint } = error as TsbuildError;
+      return { lines, notes: notes(), error: { code, message, ...(hint === undefined ? {} : { hint }) } };
+    }
+  }
+}
+
+function exec(script: string, more: Partial<ExecAction> = {}): ExecAction {
+  return {
+    kind: 'exec',
+    argv: ['/bin/sh', '-c', script],
+    env: [],
+    cwd: '/',
+    user: '',
+    network: 'host',
+    mounts: [],
+    secretEnv: [],
+    lend: [],
+    ...more,
+  };
+}
+
+/** Command lines of living processes that hold the text. */
+function commandsWith(text: string): string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .flatMap((pid) => {
+      try {
+        const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+        return line.includes(text) ? [`${pid} ${line.replaceAll('\0', ' ')}`] : [];
+      } catch {
+        // It ended while we looked.
+        return [];
+      }
+    });
+}
+
+/** Bundles, state and mounts of the runtimes in the worker's own memory, which nobody else sees. */
+function left(): string[] {
+  const worker = commandsWith('worker/main').find((line) => line.includes(`${process.execPath} --`)) ?? '';
+  const children = commandsWith('worker/main').map((line) => line.split(' ')[0] ?? '');
+  const inside = children.find((pid) => readFileSync(`/proc/${pid}/mountinfo`, 'utf8').includes(storeDir));
+  if (worker === '' || inside === undefined) {
+    throw new Error('the worker is not there');
+  }
+  const mounts = readFileSync(`/proc/${inside}/mountinfo`, 'utf8')
+    .split('\n')
+    .filter((line) => line.includes(storeDir))
+    .map((line) => line.split(' ')[4] ?? '');
+  const memory = mounts.find((path) => path.endsWith('/memory')) ?? '';
+  const files = execFileSync('find', [`/proc/${inside}/root${memory}`, '-mindepth', '1'], {
+    encoding: 'utf8',
+  })
+    .split('\n')
+    .map((path) => path.slice(path.indexOf(memory) + memory.length))
+    .filter((path) => path !== '' && !path.startsWith('/common'));
+  return [...files, ...mounts.filter((path) => path !== memory)].sort();
+}
+
+const status = (field: string) => `grep ${field} /proc/self/status | tr '\\t' ' '`;
+const results: Record<string, unknown> = {};
+for (const sandbox of sandboxes) {
+  const worker = await startWorker({
+    storeDir,
+    snapshotter: 'auto',
+    hostTrust: { proxies: {}, mirrors: {} },
+    sandbox: sandbox as HelloParams['sandbox'],
+    signal: forever,
+  });
+  const bench = new Bench(worker, sandbox);
+  await bench.base();
+  const app = { user: worker.hello.idMode === 'single' ? '' : 'app' };
+  const run = (name: string, script: string, more: Partial<ExecAction> = {}, where = {}) =>
+    bench.run(name, exec(script, more), where);
+  const found: Record<string, unknown> = {};
+  results[sandbox] = found;
+
+  if (sandbox === 'auto') {
+    found.plain = await run('plain', status('NoNewPrivs'), app);
+    found.sudo = await run('sudo', status('NoNewPrivs'), app, { parents: ['base', 'sudo'] });
+    found.sudoAsRoot = await run('sudoAsRoot', status('NoNewPrivs'), {}, { parents: ['base', 'sudo'] });
+    found.insecure = await run('insecure', status('NoNewPrivs'), { security: 'insecure' });
+    await worker.close();
+    continue;
+  }
+
+  // New privileges.
+  found.setUserId = await run('setUserId', '/usr/bin/su root -c "id -u; id -g" 2>&1', app);
+  found.privileges = await run('privileges', `${status('NoNewPrivs')}; ${status('Cap')}`);
+  found.privilegesOfUser = await run('privilegesOfUser', `${status('Groups')}; ${status('Cap')}`, app);
+
+  // What is seen.
+  found.loopback = await run(
+    'loopback',
+    'ip -o addr show lo | grep -c "inet 127.0.0.1/8"; ip -o link | wc -l; nc -l -p 9 127.0.0.1 & sleep 0.1; echo through | nc 127.0.0.1 9; wait',
+    {
+      network: 'none',
+    },
+  );
+  found.descriptors = await run(
+    'descriptors',
+    'ls /proc/self/fd | wc -l; test -e /proc/1/fd/3 || echo closed',
+  );
+  found.devices = await run(
+    'devices',
+    'for d in / /tmp /dev /dev/shm; do mknod $d/node c 1 3 2>/dev/null && (echo x > $d/node) 2>/dev/null && echo OPENED $d; done; ls /dev; stat -c "%a %F" /dev /dev/shm /dev/pts; echo x > /dev/null && head -c 2 /dev/zero | wc -c; echo in | cat /dev/stdin; ls -l /dev/fd /dev/ptmx | sed "s/.* //"',
+  );
+  found.groups = await run(
+    'groups',
+    'cat /proc/self/cgroup; for d in /sys/fs/cgroup /sys/fs/cgroup/*/; do mkdir $d/mine 2>/dev/null && echo MADE $d; done; true',
+  );
+  found.names = await run('names', 'hostname; ls -d /proc/[0-9]* | wc -l; pwd; umask; env');
+  found.kernel = await run(
+    'kernel',
+    'for f in sys/kernel/core_pattern sys/vm/swappiness sysrq-trigger; do echo x 2>/dev/null > /proc/$f && echo CHANGED $f; done; cat /proc/kcore /proc/keys 2>/dev/null | wc -c; ls /sys/firmware | wc -l; mkdir /sys/x 2>&1; test -w /proc/bus && echo WRITABLE; true',
+  );
+
+  // How it ends.
+  found.status = await run('status', 'exit 7');
+  found.signal = await run('signal', 'kill -SEGV $$');
+  found.missing = await bench.run('missing', { ...exec(''), argv: ['/no/such'] });
+  found.timeout = await run('timeout', 'echo begun; sleep 1000 & sleep 1000', { timeoutMs: 300 });
+  const many = await run(
+    'many',
+    'i=0; while [ $i -lt 4000 ]; do echo "line $i of a lot of output"; i=$((i+1)); done',
+  );
+  found.many = [many.lines.length, many.lines.at(-1)];
+  found.left = await run('left', 'sleep 7654321 >/dev/null 2>&1 & echo over');
+  found.daemons = commandsWith('sleep\u00007654321').length;
+
+  // Cancelled while it runs, and at instants at which the sandbox is only half made.
+  const cancelled: string[] = [];
+  for (const delayMs of [undefined, 0, 4, 8, 16, 24, 32]) {
+    const controller = new AbortController();
+    if (delayMs !== undefined) {
+      setTimeout(() => controller.abort(new Error('enough')), delayMs);
+    }
+    const { error } = await run(
+      `cancel${delayMs ?? ''}`,
+      'echo begun; sleep 8765432',
+      {},
+      {
+        signal: controller.signal,
+        onLine: () => controller.abort(new Error('enough')),
+      },
+    );
+    cancelled.push(error?.message ?? 'it ended');
+  }
+  found.cancelled = cancelled;
+  found.afterCancel = commandsWith('sleep\u00008765432').length;
+
+  if (sandbox !== 'bubblewrap') {
+    // Somebody kills the runtime itself.
+    const killed = await run(
+      'killed',
+      'echo begun; sleep 9876543',
+      {},
+      {
+        onLine: () => {
+          for (const line of commandsWith(`${sandbox}-step`)) {
+            process.kill(Number(line.split(' ')[0]), 'SIGKILL');
+          }
+        },
+      },
+    );
+    found.killed = killed.error;
+    found.afterKill = commandsWith('sleep\u00009876543').length;
+  }
+  found.leftovers = left();
+  await worker.close();
+}
+console.log(JSON.stringify(results));
