@@ -10,6 +10,7 @@ import { CDI_DIRS } from './cdi.ts';
 import { type EmulationHost, executablePlatforms, THIS_MACHINE } from './emulation.ts';
 import type { DeviceSources } from './find-devices.ts';
 import { probeDevices } from './probe-gpu.ts';
+import { probeRuntime } from './probe-runtime.ts';
 
 export interface HostCheck {
   readonly name: string;
@@ -59,10 +60,10 @@ export async function probeHost({
       }
       probeSandbox(checks, launcher);
       probeConfinement(checks);
+      checks.push(probeRuntime('runc', launcher), probeRuntime('crun', launcher));
       probeOverlay(checks, launcher, storeDirOf(env));
     }
   }
-  probeRunc(checks);
   checks.push(...(await probeDevices({ ...deviceSources, whole: wholeGpu })), probePlatforms());
   probeDisk(checks, storeDirOf(env));
   return checks;
@@ -232,21 +233,6 @@ function probeOverlay(checks: HostCheck[], launcher: string, storeDir: string): 
       ? {}
       : { fix: 'set TSBUILD_HOME to a directory on ext4, xfs or btrfs; layers are copied otherwise' }),
   });
-}
-
-function probeRunc(checks: HostCheck[]): void {
-  const { stdout, error } = spawnSync('runc', ['--version'], { encoding: 'utf8' });
-  checks.push(
-    error === undefined
-      ? { name: 'runc', ok: true, detail: stdout.split('\n')[0] ?? '', required: false }
-      : {
-          name: 'runc',
-          ok: false,
-          detail: 'not installed',
-          fix: 'sudo apt-get install runc',
-          required: false,
-        },
-  );
 }
 
 /** Of which platforms steps can be run. Images that only hold files are built for any. */

@@ -22,7 +22,6 @@ const cases = [
   { user: 'without-ids', snapshotter: 'overlay', sandbox: 'bubblewrap' },
   { user: 'root', snapshotter: 'overlay', sandbox: 'runc' },
   { user: 'with-ids', snapshotter: 'overlay', sandbox: 'runc' },
-  { user: 'root', snapshotter: 'copy', sandbox: 'crun' },
   { user: 'without-ids', snapshotter: 'overlay', sandbox: 'crun' },
 ] as const;
 const SYS_ADMIN = 1n << 21n;

@@ -1,5 +1,4 @@
 /** Run as some user with a store: what a step may do and how it ends in each sandbox, and what is left of it. */
-import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TsbuildError } from '../../src/errors.ts';
@@ -135,26 +134,20 @@ function commandsWith(text: string): string[] {
     });
 }
 
-/** Bundles, state and mounts of the runtimes in the worker's own memory, which nobody else sees. */
+/** Bundles, state and mounts of the sandboxes in the worker's own memory, which nobody else sees. */
 function left(): string[] {
-  const worker = commandsWith('worker/main').find((line) => line.includes(`${process.execPath} --`)) ?? '';
-  const children = commandsWith('worker/main').map((line) => line.split(' ')[0] ?? '');
-  const inside = children.find((pid) => readFileSync(`/proc/${pid}/mountinfo`, 'utf8').includes(storeDir));
-  if (worker === '' || inside === undefined) {
+  const pids = commandsWith('worker/main').map((line) => line.split(' ')[0] ?? '');
+  const inside = pids.find((pid) => readFileSync(`/proc/${pid}/mountinfo`, 'utf8').includes(storeDir));
+  if (inside === undefined) {
     throw new Error('the worker is not there');
   }
   const mounts = readFileSync(`/proc/${inside}/mountinfo`, 'utf8')
     .split('\n')
-    .filter((line) => line.includes(storeDir))
-    .map((line) => line.split(' ')[4] ?? '');
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((path) => path.includes(storeDir));
   const memory = mounts.find((path) => path.endsWith('/memory')) ?? '';
-  const files = execFileSync('find', [`/proc/${inside}/root${memory}`, '-mindepth', '1'], {
-    encoding: 'utf8',
-  })
-    .split('\n')
-    .map((path) => path.slice(path.indexOf(memory) + memory.length))
-    .filter((path) => path !== '' && !path.startsWith('/common'));
-  return [...files, ...mounts.filter((path) => path !== memory)].sort();
+  const files = readdirSync(`/proc/${inside}/root${memory}`, { recursive: true, encoding: 'utf8' });
+  return [...files.filter((path) => !path.startsWith('common')), ...mounts.filter((path) => path !== memory)];
 }
 
 const status = (field: string) => `grep ${field} /proc/self/status | tr '\\t' ' '`;
@@ -209,7 +202,7 @@ for (const sandbox of sandboxes) {
     'groups',
     'cat /proc/self/cgroup; for d in /sys/fs/cgroup /sys/fs/cgroup/*/; do mkdir $d/mine 2>/dev/null && echo MADE $d; done; true',
   );
-  found.names = await run('names', 'hostname; ls -d /proc/[0-9]* | wc -l; pwd; umask; env');
+  found.names = await run('names', 'hostname; tr "\\0" " " < /proc/1/cmdline; echo; pwd; umask; env');
   found.kernel = await run(
     'kernel',
     'for f in sys/kernel/core_pattern sys/vm/swappiness sysrq-trigger; do echo x 2>/dev/null > /proc/$f && echo CHANGED $f; done; cat /proc/kcore /proc/keys 2>/dev/null | wc -c; ls /sys/firmware | wc -l; mkdir /sys/x 2>&1; test -w /proc/bus && echo WRITABLE; true',

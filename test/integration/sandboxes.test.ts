@@ -1,0 +1,162 @@
+/** bubblewrap, runc and crun keep the same promises; where they differ is said here. */
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { lacks } from '../support/requires.ts';
+import { canMakeUsers, runJson, type Stage, stage } from '../support/unprivileged-user.ts';
+
+interface Ran {
+  readonly lines: readonly string[];
+  readonly error?: { readonly code: string; readonly message: string; readonly hint?: string };
+  readonly notes: readonly string[];
+}
+
+type Results = Readonly<Record<string, Readonly<Record<string, Ran>>>>;
+
+const SANDBOXES = ['bubblewrap', 'runc', 'crun'] as const;
+/** Those that Docker gives. */
+const DEFAULT_SET = '00000000a80425fb';
+
+describe
+  .runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'runc', 'crun', 'newuidmap'))
+  .each(['root', 'with-ids'] as const)('sandboxes, as %s', (user) => {
+  let where: Stage;
+  let results: Results;
+
+  beforeAll(async () => {
+    where = stage(user);
+    const store = join(where.dir, 'store');
+    results = (await runJson(
+      where,
+      'test/support/sandbox-scenario.ts',
+      store,
+      ...SANDBOXES,
+      'auto',
+    )) as Results;
+  }, 120_000);
+  afterAll(() => where.remove());
+
+  describe.each(SANDBOXES)('%s', (sandbox) => {
+    const ran = (name: string) => results[sandbox]?.[name] as Ran;
+    const lines = (name: string) => ran(name).lines;
+    const plain = sandbox === 'bubblewrap';
+
+    test('set-user-ID programs have their effect, or the error says where they would', () => {
+      if (plain) {
+        expect(ran('setUserId').error).toMatchObject({
+          code: 'E_BUILD_FAILED',
+          hint: expect.stringContaining('--sandbox runc'),
+        });
+      } else {
+        expect(ran('setUserId')).toMatchObject({ lines: ['0', '0'] });
+      }
+    });
+
+    test('root has the default capabilities, another user none', () => {
+      const caps = (held: string) => [
+        'CapInh: 0000000000000000',
+        `CapPrm: ${held}`,
+        `CapEff: ${held}`,
+        `CapBnd: ${DEFAULT_SET}`,
+        'CapAmb: 0000000000000000',
+      ];
+      expect(lines('privileges')).toEqual([`NoNewPrivs: ${plain ? 1 : 0}`, ...caps(DEFAULT_SET)]);
+      expect(lines('privilegesOfUser')).toEqual(['Groups: 1000 2000 2001 ', ...caps('0000000000000000')]);
+    });
+
+    test('without a network there is still a loopback device that is up', () => {
+      expect(lines('loopback')).toEqual(['1', '1', 'through']);
+    });
+
+    test('only its own devices can be opened, and descriptors of ours are closed', () => {
+      expect(lines('devices')).toEqual([
+        'core',
+        'fd',
+        'full',
+        ...(user === 'root' ? ['node'] : []),
+        'null',
+        'ptmx',
+        'pts',
+        'random',
+        'shm',
+        'stderr',
+        'stdin',
+        'stdout',
+        'tty',
+        'urandom',
+        'zero',
+        '755 directory',
+        '1777 directory',
+        '755 directory',
+        '2',
+        'in',
+        '/proc/self/fd',
+        'pts/ptmx',
+      ]);
+      expect(lines('descriptors')).toEqual(['4', 'closed']);
+    });
+
+    test('control groups and the kernel are out of reach', () => {
+      expect(lines('groups')).toEqual(results.bubblewrap?.groups?.lines);
+      expect(lines('groups').join()).not.toContain('MADE');
+      expect(lines('kernel').slice(0, 2)).toEqual(['0', '0']);
+      expect(lines('kernel').join()).not.toContain('CHANGED');
+      expect(lines('kernel')).toContain("mkdir: can't create directory '/sys/x': Read-only file system");
+    });
+
+    test('name, processes, directory, umask and environment are the same everywhere', () => {
+      expect(lines('names')).toEqual([
+        'build',
+        '/run/tsbuild/launcher step ',
+        '/',
+        '0022',
+        'SHLVL=1',
+        'HOME=/root',
+        'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+        'PWD=/',
+      ]);
+    });
+
+    test('says how the step ended, and loses no output', () => {
+      expect(ran('status').error?.message).toBe('the step ended with status 7');
+      expect(ran('signal').error?.message).toBe('the step was ended by SIGSEGV');
+      expect(ran('missing').error).toMatchObject({ code: 'E_STEP_NOT_STARTED' });
+      expect(ran('timeout').error).toMatchObject({ code: 'E_BUILD_TIMEOUT' });
+      expect(results[sandbox]?.many).toEqual([4000, 'line 3999 of a lot of output']);
+    });
+
+    test('nothing is left of a step: over, cancelled at any instant, or without its runtime', () => {
+      const all = results[sandbox] as Readonly<Record<string, unknown>>;
+      expect(ran('left').lines).toEqual(['over']);
+      expect(all.daemons).toBe(0);
+      expect(all.cancelled).toEqual(Array.from({ length: 7 }, () => 'enough'));
+      expect(all.afterCancel).toBe(0);
+      if (!plain) {
+        expect(all.killed).toMatchObject({
+          code: 'E_SANDBOX_MISSING',
+          message: `${sandbox} failed: SIGKILL`,
+        });
+        expect(all.afterKill).toBe(0);
+      }
+      // The directory of states itself.
+      expect(all.leftovers).toEqual(plain ? [] : [sandbox]);
+    });
+
+    test('the log says so when it is not bubblewrap', () => {
+      expect(ran('status').notes).toEqual(plain ? [] : [`the sandbox is ${sandbox}: it was asked for`]);
+    });
+  });
+
+  test('left to itself, a step runs in runc when bubblewrap cannot give what it needs', () => {
+    const { plain, sudo, sudoAsRoot, insecure } = results.auto ?? {};
+    expect(plain).toEqual({ lines: ['NoNewPrivs: 1'], notes: [] });
+    expect(sudo).toEqual({
+      lines: ['NoNewPrivs: 0'],
+      notes: ["the sandbox is runc: user 'app' may become root by /usr/bin/sudo"],
+    });
+    expect(sudoAsRoot).toEqual({ lines: ['NoNewPrivs: 1'], notes: [] });
+    expect(insecure).toEqual({
+      lines: ['NoNewPrivs: 0'],
+      notes: ['the sandbox is runc: the step is insecure'],
+    });
+  });
+});
