@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { lacks } from '../support/requires.ts';
 import { canMakeUsers, runJson, type Stage, stage } from '../support/unprivileged-user.ts';
+import { SHELL_STAGE, Workbench } from '../support/workbench.ts';
 
 interface Ran {
   readonly lines: readonly string[];
@@ -158,5 +159,82 @@ describe
       lines: ['NoNewPrivs: 0'],
       notes: ['the sandbox is runc: the step is insecure'],
     });
+  });
+});
+
+describe.skipIf(lacks('busybox', 'bwrap', 'runc', 'crun', 'root'))('--sandbox', () => {
+  let bench: Workbench;
+  /** Set-user-ID programs are without effect where this is 1. */
+  const SAYS = 'RUN echo said $(grep NoNewPrivs /proc/self/status)\n';
+
+  beforeAll(() => {
+    bench = new Workbench();
+    bench.context('app', { Dockerfile: `${SHELL_STAGE}FROM sh\n${SAYS}` });
+    bench.context('sleep', { Dockerfile: `${SHELL_STAGE}FROM sh\nRUN echo up; sleep 6543217\n` });
+  });
+  afterAll(() => bench[Symbol.dispose]());
+
+  test('is in no key, and stands over TSBUILD_SANDBOX, which stands over auto', async () => {
+    const said = async (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+      (await bench.build(['--no-cache', ...args, 'app'], { env })).stderr.match(/said NoNewPrivs: (\d)/)?.[1];
+    expect(await said([])).toBe('1');
+    expect(await said([], { TSBUILD_SANDBOX: 'runc' })).toBe('0');
+    expect(await said(['--sandbox=bubblewrap'], { TSBUILD_SANDBOX: 'runc' })).toBe('1');
+    expect(await said(['--sandbox', 'crun'])).toBe('0');
+    const again = await bench.build(['--sandbox=runc', 'app']);
+    expect([again.status, again.stderr]).toEqual([0, expect.not.stringContaining('DONE')]);
+    expect(bench.leftovers()).toEqual([]);
+  });
+
+  test('goes for containers too', async () => {
+    await bench.build(['-t', 'app:1', 'app']);
+    const ran = await bench.run([
+      'run',
+      '--sandbox=crun',
+      'app:1',
+      '--',
+      'sh',
+      '-c',
+      'cat /proc/self/status',
+    ]);
+    expect(ran.stdout).toContain('NoNewPrivs:\t0');
+  });
+
+  test('of what there is not is refused, with what mends it', async () => {
+    expect(await bench.build(['--sandbox=docker', 'app'])).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining("'docker'"),
+    });
+    expect(await bench.build(['app'], { env: { TSBUILD_SANDBOX: 'docker' } })).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('it can be auto, bubblewrap, runc, crun'),
+    });
+    const without = [
+      'unshare',
+      '--mount',
+      'sh',
+      '-c',
+      'for p in runc crun; do mount --bind /dev/null $(command -v $p); done; exec "$@"',
+      'sh',
+    ];
+    const forced = await bench.build(['--no-cache', '--sandbox=crun', 'app'], { before: without });
+    expect(forced.status).toBe(3);
+    expect(forced.stderr).toMatch(/crun is not installed.*sudo apt-get install crun.*E_SANDBOX_MISSING/s);
+    // What needs one goes on without: bubblewrap gives an insecure step nearly all.
+    bench.context('insecure', {
+      Dockerfile: `${SHELL_STAGE}FROM sh\n${SAYS.replace('RUN', 'RUN --security=insecure')}`,
+    });
+    const auto = await bench.build(['--allow=security.insecure', 'insecure'], { before: without });
+    expect([auto.status, auto.stderr]).toEqual([0, expect.stringContaining('said NoNewPrivs: 1')]);
+  });
+
+  test.each(['runc', 'crun'])('nothing of %s outlives a front that is killed', async (sandbox) => {
+    const killed = await bench.build([`--sandbox=${sandbox}`, 'sleep'], {
+      signalAt: { text: ' up\n', signal: 'SIGKILL' },
+    });
+    expect(killed.status).not.toBe(0);
+    await expect.poll(() => bench.processes(), { timeout: 10_000 }).toEqual([]);
+    expect((await bench.build(['app'])).status).toBe(0);
+    expect(bench.leftovers()).toEqual([]);
   });
 });

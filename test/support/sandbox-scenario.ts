@@ -137,11 +137,11 @@ function commandsWith(text: string): string[] {
 /** Bundles, state and mounts of the sandboxes in the worker's own memory, which nobody else sees. */
 function left(): string[] {
   const pids = commandsWith('worker/main').map((line) => line.split(' ')[0] ?? '');
-  const inside = pids.find((pid) => readFileSync(`/proc/${pid}/mountinfo`, 'utf8').includes(storeDir));
+  const inside = pids.find((pid) => mountsOf(pid).includes(storeDir));
   if (inside === undefined) {
     throw new Error('the worker is not there');
   }
-  const mounts = readFileSync(`/proc/${inside}/mountinfo`, 'utf8')
+  const mounts = mountsOf(inside)
     .split('\n')
     .map((line) => line.split(' ')[4] ?? '')
     .filter((path) => path.includes(storeDir));
@@ -150,6 +150,18 @@ function left(): string[] {
   return [...files.filter((path) => !path.startsWith('common')), ...mounts.filter((path) => path !== memory)];
 }
 
+function mountsOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/mountinfo`, 'utf8');
+  } catch {
+    // Another's, which has just ended.
+    return '';
+  }
+}
+
+/** How long nothing else on this machine sleeps. */
+const ages = (number: number) => `${number}${process.pid}`;
+const sleepers = (number: number) => commandsWith(`sleep\0${ages(number)}`).length;
 const status = (field: string) => `grep ${field} /proc/self/status | tr '\\t' ' '`;
 const results: Record<string, unknown> = {};
 for (const sandbox of sandboxes) {
@@ -185,7 +197,7 @@ for (const sandbox of sandboxes) {
   // What is seen.
   found.loopback = await run(
     'loopback',
-    'ip -o addr show lo | grep -c "inet 127.0.0.1/8"; ip -o link | wc -l; nc -l -p 9 127.0.0.1 & sleep 0.1; echo through | nc 127.0.0.1 9; wait',
+    'ip -o addr show lo | grep -c "inet 127.0.0.1/8"; ip -o link | wc -l; nc -l -p 9 127.0.0.1 & until echo through | nc 127.0.0.1 9 2>/dev/null; do sleep 0.1; done; wait',
     {
       network: 'none',
     },
@@ -218,8 +230,8 @@ for (const sandbox of sandboxes) {
     'i=0; while [ $i -lt 4000 ]; do echo "line $i of a lot of output"; i=$((i+1)); done',
   );
   found.many = [many.lines.length, many.lines.at(-1)];
-  found.left = await run('left', 'sleep 7654321 >/dev/null 2>&1 & echo over');
-  found.daemons = commandsWith('sleep\u00007654321').length;
+  found.left = await run('left', `sleep ${ages(71)} >/dev/null 2>&1 & echo over`);
+  found.daemons = sleepers(71);
 
   // Cancelled while it runs, and at instants at which the sandbox is only half made.
   const cancelled: string[] = [];
@@ -230,7 +242,7 @@ for (const sandbox of sandboxes) {
     }
     const { error } = await run(
       `cancel${delayMs ?? ''}`,
-      'echo begun; sleep 8765432',
+      `echo begun; sleep ${ages(72)}`,
       {},
       {
         signal: controller.signal,
@@ -240,24 +252,24 @@ for (const sandbox of sandboxes) {
     cancelled.push(error?.message ?? 'it ended');
   }
   found.cancelled = cancelled;
-  found.afterCancel = commandsWith('sleep\u00008765432').length;
+  found.afterCancel = sleepers(72);
 
   if (sandbox !== 'bubblewrap') {
     // Somebody kills the runtime itself.
     const killed = await run(
       'killed',
-      'echo begun; sleep 9876543',
+      `echo begun; sleep ${ages(73)}`,
       {},
       {
         onLine: () => {
-          for (const line of commandsWith(`${sandbox}-step`)) {
+          for (const line of commandsWith(storeDir).filter((line) => line.includes(`${sandbox}-step`))) {
             process.kill(Number(line.split(' ')[0]), 'SIGKILL');
           }
         },
       },
     );
     found.killed = killed.error;
-    found.afterKill = commandsWith('sleep\u00009876543').length;
+    found.afterKill = sleepers(73);
   }
   found.leftovers = left();
   await worker.close();
