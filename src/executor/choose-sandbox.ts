@@ -1,4 +1,4 @@
-/** Which sandbox a program runs in: bubblewrap, which is the quickest, unless it needs what bubblewrap cannot give. */
+/** Which sandbox a program runs in: bubblewrap, which works in more places and gives less, unless the program needs what that cannot give. */
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { HostError } from '../errors.ts';

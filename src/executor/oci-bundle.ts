@@ -17,7 +17,7 @@ export interface BundleOptions {
   readonly newPrivileges: boolean;
   /** The same on the host. */
   readonly hostLauncher: string;
-  /** The worker is the host's root. */
+  /** The worker is the host's root, in no user namespace. */
   readonly privileged: boolean;
 }
 

@@ -68,7 +68,7 @@ export async function sayHello(
           memoryDir,
           // Who is the only user has nobody to become.
           newPrivileges: idMode !== 'single',
-          privileged: idMode === 'root',
+          privileged: !userNamespace,
           pidNamespace: environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0',
           ...(devices === undefined ? {} : { devices }),
         }),
