@@ -42,6 +42,7 @@ const SYSTEM_DIRS = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
 export class Sandboxes {
   readonly #options: SandboxesOptions;
   readonly #made = new Map<SandboxKind, Sandbox | undefined>();
+  #bubblewrapIsThere: boolean | undefined;
 
   constructor(options: SandboxesOptions) {
     this.#options = options;
@@ -51,7 +52,8 @@ export class Sandboxes {
   choose(needs: SandboxNeeds): ChosenSandbox {
     const { wanted, pidNamespace } = this.#options;
     if (wanted === 'auto') {
-      const why = this.#needsMore(needs);
+      const why =
+        this.#needsMore(needs) ?? (this.#hasBubblewrap() ? undefined : 'bubblewrap is not installed');
       const sandbox =
         why === undefined || !pidNamespace ? undefined : (this.#get('runc') ?? this.#get('crun'));
       return sandbox === undefined || why === undefined ? { sandbox: this.#bubblewrap() } : { sandbox, why };
@@ -92,7 +94,11 @@ export class Sandboxes {
     return escalator === undefined ? undefined : `user '${user}' may become root by ${escalator}`;
   }
 
-  /** Whether it is there shows when it is started. */
+  #hasBubblewrap(): boolean {
+    this.#bubblewrapIsThere ??= findProgram('bwrap') !== undefined;
+    return this.#bubblewrapIsThere;
+  }
+
   #bubblewrap(): Sandbox {
     return this.#once('bubblewrap', () => new Bubblewrap(this.#options)) as Sandbox;
   }

@@ -58,9 +58,11 @@ export async function probeHost({
       if (found.mode !== 'root') {
         probeSubordinateIds(checks, runLauncher(launcher, 'multi'));
       }
-      probeSandbox(checks, launcher);
+      const runtimes = [probeRuntime('runc', launcher), probeRuntime('crun', launcher)];
+      // One is enough.
+      probeSandbox(checks, launcher, !runtimes.some(({ ok }) => ok));
+      checks.push(...runtimes);
       probeConfinement(checks);
-      checks.push(probeRuntime('runc', launcher), probeRuntime('crun', launcher));
       probeOverlay(checks, launcher, storeDirOf(env));
     }
   }
@@ -153,7 +155,7 @@ function fixOfIds({ message = '', hint }: LauncherProbe): string {
   );
 }
 
-function probeSandbox(checks: HostCheck[], launcher: string): void {
+function probeSandbox(checks: HostCheck[], launcher: string, required: boolean): void {
   const inside = ['bwrap', '--ro-bind', '/', '/', '--dev', '/dev', '--unshare-ipc', '--unshare-uts', 'true'];
   const version = spawnSync('bwrap', ['--version'], { encoding: 'utf8' });
   if (version.error !== undefined) {
@@ -162,7 +164,7 @@ function probeSandbox(checks: HostCheck[], launcher: string): void {
       ok: false,
       detail: 'not installed',
       fix: 'sudo apt-get install bubblewrap',
-      required: true,
+      required,
     });
     return;
   }
@@ -175,7 +177,7 @@ function probeSandbox(checks: HostCheck[], launcher: string): void {
     name: 'bubblewrap',
     ok,
     detail: ok ? version.stdout.trim() : tried.stderr.trim().slice(-500),
-    required: true,
+    required,
     ...(ok ? {} : { fix: 'start the container with --security-opt seccomp=unconfined' }),
   });
 }

@@ -186,6 +186,16 @@ describe.skipIf(lacks('busybox', 'bwrap', 'runc', 'crun', 'root'))('--sandbox', 
     expect(bench.leftovers()).toEqual([]);
   });
 
+  /** For `before`: as if they were not installed. */
+  const hiding = (...programs: readonly string[]) => [
+    'unshare',
+    '--mount',
+    'sh',
+    '-c',
+    `for p in ${programs.join(' ')}; do mount --bind /dev/null $(command -v $p); done; exec "$@"`,
+    'sh',
+  ];
+
   test('goes for containers too', async () => {
     await bench.build(['-t', 'app:1', 'app']);
     const ran = await bench.run([
@@ -209,14 +219,7 @@ describe.skipIf(lacks('busybox', 'bwrap', 'runc', 'crun', 'root'))('--sandbox', 
       status: 2,
       stderr: expect.stringContaining('it can be auto, bubblewrap, runc, crun'),
     });
-    const without = [
-      'unshare',
-      '--mount',
-      'sh',
-      '-c',
-      'for p in runc crun; do mount --bind /dev/null $(command -v $p); done; exec "$@"',
-      'sh',
-    ];
+    const without = hiding('runc', 'crun');
     const forced = await bench.build(['--no-cache', '--sandbox=crun', 'app'], { before: without });
     expect(forced.status).toBe(3);
     expect(forced.stderr).toMatch(/crun is not installed.*sudo apt-get install crun.*E_SANDBOX_MISSING/s);
@@ -226,6 +229,8 @@ describe.skipIf(lacks('busybox', 'bwrap', 'runc', 'crun', 'root'))('--sandbox', 
     });
     const auto = await bench.build(['--allow=security.insecure', 'insecure'], { before: without });
     expect([auto.status, auto.stderr]).toEqual([0, expect.stringContaining('said NoNewPrivs: 1')]);
+    const other = await bench.build(['--no-cache', 'app'], { before: hiding('bwrap') });
+    expect([other.status, other.stderr]).toEqual([0, expect.stringContaining('said NoNewPrivs: 0')]);
   });
 
   test.each(['runc', 'crun'])('nothing of %s outlives a front that is killed', async (sandbox) => {
