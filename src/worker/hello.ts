@@ -68,7 +68,8 @@ export async function sayHello(
           memoryDir,
           // Who is the only user has nobody to become.
           newPrivileges: idMode !== 'single',
-          privileged: !userNamespace,
+          // In no user namespace: the two go together.
+          privileged: overlayXattrs === 'trusted',
           pidNamespace: environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0',
           ...(devices === undefined ? {} : { devices }),
         }),

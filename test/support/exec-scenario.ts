@@ -49,7 +49,8 @@ interface Done {
 function exec(script: string, more: Partial<ExecAction> = {}): ExecAction {
   return {
     kind: 'exec',
-    argv: ['/bin/sh', '-c', script],
+    // Two streams have no order between them.
+    argv: ['/bin/sh', '-c', `exec 2>&1; ${script}`],
     env: [],
     cwd: '/',
     user: '',
