@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdirSync, statSync, symlinkSync, writeFileSync 
 import { join } from 'node:path';
 import { native } from '../native/addon.ts';
 import { DEFAULT_CAPABILITIES, heldCapabilities } from './capabilities.ts';
+import type { OwnDevices } from './own-devices.ts';
 import type { SandboxMount, SandboxSpec } from './sandbox.ts';
 import { COVERED, hostDevices, maskedPaths, readOnlyPaths } from './system-paths.ts';
 
@@ -13,6 +14,8 @@ export interface BundleOptions {
   readonly kind: 'runc' | 'crun';
   /** Inside the sandbox. */
   readonly launcher: string;
+  /** Instead of the host's nodes. @defaultValue the host's */
+  readonly devices?: OwnDevices;
   /** Set-user-ID programs and file capabilities have their effect. */
   readonly newPrivileges: boolean;
   /** The same on the host. */
@@ -74,10 +77,10 @@ export function makeBundle(directory: string, spec: SandboxSpec, options: Bundle
   try {
     const bind = binder(options);
     const mounts = [
-      ...deviceMounts(spec, bind, tmpfs),
+      ...deviceMounts(spec, bind, options, tmpfs),
       sysMount(spec, bind, options),
       ...spec.mounts.map((mount, index) =>
-        mountOf(mount, bind, () => tmpfs(`tmpfs-${index}`, 0o1777, mount.sizeBytes)),
+        mountOf(mount, bind, options, () => tmpfs(`tmpfs-${index}`, 0o1777, mount.sizeBytes)),
       ),
     ];
     writeFileSync(join(directory, 'config.json'), JSON.stringify(configOf(spec, options, mounts)));
@@ -92,6 +95,7 @@ export function makeBundle(directory: string, spec: SandboxSpec, options: Bundle
 function deviceMounts(
   spec: SandboxSpec,
   bind: Bind,
+  { devices }: BundleOptions,
   tmpfs: (name: string, mode: number, sizeBytes?: number) => string,
 ): OciMount[] {
   const dev = tmpfs('dev', 0o755);
@@ -108,7 +112,9 @@ function deviceMounts(
   const device = (path: string) => bind(path, path, ['nosuid']);
   return [
     bind(dev, '/dev', CONFINED),
-    ...nodes.map((name) => device(`/dev/${name}`)),
+    ...nodes
+      .map((name) => `/dev/${name}`)
+      .map((path) => bind(devices?.pathOf(path) ?? path, path, ['nosuid'])),
     {
       destination: '/dev/pts',
       type: 'devpts',
@@ -132,6 +138,7 @@ function sysMount({ insecure = false }: SandboxSpec, bind: Bind, { privileged }:
 function mountOf(
   { kind, source = '', target, readOnly }: SandboxMount,
   bind: Bind,
+  { devices }: BundleOptions,
   makeTmpfs: () => string,
 ): OciMount {
   switch (kind) {
@@ -140,7 +147,7 @@ function mountOf(
     case 'bind':
       return bind(source, target, readOnly ? [...CONFINED, 'ro'] : CONFINED);
     case 'device':
-      return bind(source, target, ['nosuid']);
+      return bind(devices?.pathOf(source) ?? source, target, ['nosuid']);
   }
 }
 
@@ -200,6 +207,8 @@ function configOf(
         ...(spec.network === 'none' ? ['network'] : []),
       ].map((type) => ({ type })),
       maskedPaths: insecure ? [] : maskedPaths().map(({ path }) => path),
+      // By the runtime: without new privileges the launcher could install none.
+      ...(insecure || spec.seccomp === undefined ? {} : { seccomp: spec.seccomp.oci }),
       readonlyPaths: insecure ? [] : [...readOnlyPaths(), ...COVERED],
     },
   };

@@ -70,6 +70,7 @@ export class OciRuntime implements Sandbox {
         '--no-new-keyring',
         id,
       ],
+      filters: true,
       childPid: () => readPid(pidFile),
       abandon: () => void this.#delete(id),
       missing: (cause) =>

@@ -138,8 +138,7 @@ describe
         });
         expect(all.afterKill).toBe(0);
       }
-      // The directory of states itself.
-      expect(all.leftovers).toEqual(plain ? [] : [sandbox]);
+      expect(all.leftovers).toEqual([]);
     });
 
     test('the log says so when it is not bubblewrap', () => {

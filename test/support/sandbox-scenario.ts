@@ -174,6 +174,8 @@ for (const sandbox of sandboxes) {
   });
   const bench = new Bench(worker, sandbox);
   await bench.base();
+  // What is there for all steps.
+  const before = left();
   const app = { user: worker.hello.idMode === 'single' ? '' : 'app' };
   const run = (name: string, script: string, more: Partial<ExecAction> = {}, where = {}) =>
     bench.run(name, exec(script, more), where);
@@ -271,7 +273,7 @@ for (const sandbox of sandboxes) {
     found.killed = killed.error;
     found.afterKill = sleepers(73);
   }
-  found.leftovers = left();
+  found.leftovers = left().filter((path) => path !== sandbox && !before.includes(path));
   await worker.close();
 }
 console.log(JSON.stringify(results));
