@@ -65,7 +65,7 @@ fn protect_control_groups() -> Result<(), Error> {
         Err(error) => return Err(error),
     }
     if Path::new(UNIFIED).exists() {
-        mount::mount_tmpfs(Path::new(UNIFIED), 0o755, None)?;
+        mount::mount_tmpfs(Path::new(UNIFIED), 0o755, None, false)?;
     }
     Ok(())
 }
