@@ -1,7 +1,9 @@
 /**
  * The composition root: opens the store, introduces everything to everything, and is what library and command line call.
  */
+
 import { availableParallelism } from 'node:os';
+import type { IsolationChoice } from './base/isolation.ts';
 import type { PublishedName } from './content/published-names.ts';
 import { type Annotation, checkAnnotations } from './engine/annotations.ts';
 import { assembleParts, offlineParts } from './engine/assemble-parts.ts';
@@ -95,8 +97,11 @@ export interface EngineOptions {
   readonly offline?: boolean;
   /** @defaultValue auto, or TSBUILD_SNAPSHOT */
   readonly snapshotter?: 'auto' | 'overlay' | 'copy';
-  /** @defaultValue auto */
-  readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
+  /**
+   * How steps are kept apart from this machine: as root, in a user namespace with subordinate ids or with one id, or in little more than a
+   * file system of their own. `auto` is the best that works. In no key. @defaultValue TSBUILD_ISOLATION, or auto
+   */
+  readonly isolation?: IsolationChoice;
   /**
    * All directories that describe devices (Container Device Interface); later ones stand over earlier ones.
    * @defaultValue `/etc/cdi`, `/var/run/cdi`, and those of TSBUILD_CDI_DIRS
@@ -213,7 +218,13 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     const now = Date.now;
     const store = Store.open(options.storeDir ?? settings.home, now);
     const listeners = new Listeners(options.onEvent);
-    const worker = new WorkerOnDemand({ ...options, storeDir: store.dir, environment, settings });
+    const worker = new WorkerOnDemand({
+      ...options,
+      storeDir: store.dir,
+      emit: (event) => listeners.tell({ ...event, timeMs: now() }),
+      environment,
+      settings,
+    });
     const parts = assembleParts({
       store,
       settings,
@@ -1074,13 +1085,14 @@ function carrying(shared: BuildImagesOptions, count: number): BuildImagesOptions
 
 function withOptions(
   settings: Settings,
-  { offline, gpuPolicy, seccomp, builderVersion }: EngineOptions,
+  { offline, gpuPolicy, isolation, seccomp, builderVersion }: EngineOptions,
 ): Settings {
   return {
     ...settings,
     ...(offline === undefined ? {} : { offline: offline || settings.offline }),
     ...(gpuPolicy === undefined ? {} : { gpuPolicy }),
     ...(seccomp === undefined ? {} : { seccomp }),
+    ...(isolation === undefined ? {} : { isolation }),
     ...(builderVersion === undefined
       ? {}
       : { imageBuilderVersion: { value: builderVersion, from: 'builderVersion of the engine' } }),

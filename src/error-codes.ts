@@ -303,7 +303,14 @@ export const ERROR_CODES = {
   },
 
   // Host.
-  E_USERNS: { who: 'host', meaning: 'User namespaces cannot be made on this machine.' },
+  E_USERNS: {
+    who: 'host',
+    meaning: 'No isolation works here: what user namespaces or mounts need is forbidden.',
+  },
+  E_ISOLATION: {
+    who: 'host',
+    meaning: 'The isolation that was asked for does not work here, or cannot do what a step asks for.',
+  },
   E_SUBUID_MISSING: {
     who: 'host',
     meaning:

@@ -158,6 +158,13 @@ export const SETTINGS: readonly SettingFacts[] = [
       "Which system calls steps get: those of [tsbuild's profile](seccomp.md), all, or those of a profile as Docker takes it. In no key.",
   },
   {
+    variable: 'TSBUILD_ISOLATION',
+    key: 'isolation',
+    takes: '`auto`, `privileged`, `subordinate-ids`, `single-id`, `chroot`',
+    otherwise: '`auto`',
+    meaning: 'How steps are kept apart from this machine. `auto` is the best that works.',
+  },
+  {
     variable: 'TSBUILD_SNAPSHOT',
     takes: '`auto`, `overlay`, `copy`',
     otherwise: '`auto`',

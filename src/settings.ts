@@ -4,6 +4,7 @@
  * above and are applied by those who read the object.
  */
 
+import { ISOLATION_CHOICES, type IsolationChoice } from './base/isolation.ts';
 import { nearName } from './base/near-name.ts';
 import { isObjectName } from './base/object-name.ts';
 import { redactText } from './base/redact.ts';
@@ -35,6 +36,7 @@ export interface Settings {
   readonly driverRoot: string;
   /** `default`, `unconfined`, or the path of a profile. */
   readonly seccomp: string;
+  readonly isolation: IsolationChoice;
   readonly debianSource: 'registry' | 'archive';
   /** Registry host to the base URLs of its mirrors, tried in order. */
   readonly registryMirrors: Readonly<Record<string, readonly string[]>>;
@@ -108,6 +110,7 @@ export function readSettings(
     cdiDirs: directories(find('TSBUILD_CDI_DIRS', 'cdiDirs')),
     driverRoot: directories(find('TSBUILD_DRIVER_ROOT', 'driverRoot'))[0] ?? '/',
     seccomp: text('TSBUILD_SECCOMP', 'seccomp') ?? 'default',
+    isolation: oneOf('TSBUILD_ISOLATION', 'isolation', ISOLATION_CHOICES),
     debianSource: oneOf('TSBUILD_DEBIAN_SOURCE', 'debianSource', ['registry', 'archive']),
     registryMirrors: parseMirrors(find('TSBUILD_REGISTRY_MIRRORS', 'registryMirrors')),
     ...defined('pythonStandaloneMirror', text('TSBUILD_PYTHON_STANDALONE_MIRROR', 'pythonStandaloneMirror')),

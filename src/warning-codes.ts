@@ -70,6 +70,14 @@ export const WARNING_CODES = {
     by: 'build',
     meaning: 'Files of several owners belong to one in a cache mount, since there is one user id.',
   },
+  W_ISOLATION_CHROOT: {
+    by: 'build',
+    meaning: 'Steps are kept apart by little more than a file system of their own.',
+  },
+  W_ISOLATION_SINGLE_ID: {
+    by: 'build',
+    meaning: 'Steps have a single user id, because there are no subordinate ids.',
+  },
   W_REGISTRY: {
     by: 'build',
     meaning: 'A registry or a mirror of it does not behave, and another way was taken.',

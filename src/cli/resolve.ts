@@ -1,5 +1,6 @@
 /** What was typed and what the machine says, together: the options of the engine. */
 import { resolve } from 'node:path';
+import type { IsolationChoice } from '../base/isolation.ts';
 import { UsageError } from '../errors.ts';
 import { cdiDirsOf } from '../executor/cdi.ts';
 import type { CliContext } from './context.ts';
@@ -13,6 +14,7 @@ export interface TypedEngineOptions {
   readonly jobs?: number | undefined;
   readonly hostCa?: 'auto' | 'always' | 'never' | undefined;
   readonly offline?: boolean;
+  readonly isolation?: IsolationChoice | undefined;
   readonly gpuPolicy?: 'auto' | 'strict' | 'ignore' | undefined;
   readonly cdiDir?: readonly string[];
   readonly driverRoot?: string | undefined;
@@ -31,6 +33,7 @@ export function resolveEngine(typed: TypedEngineOptions, context: CliContext): E
     ...(typed.jobs === undefined ? {} : { jobs: typed.jobs }),
     ...(typed.hostCa === undefined ? {} : { hostCa: typed.hostCa }),
     ...(typed.offline === true ? { offline: true } : {}),
+    ...(typed.isolation === undefined ? {} : { isolation: typed.isolation }),
     ...(typed.gpuPolicy === undefined ? {} : { gpuPolicy: typed.gpuPolicy }),
     ...resolveDevices(typed, context),
     ...(typed.seccomp === undefined ? {} : { seccomp: typed.seccomp }),

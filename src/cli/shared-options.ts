@@ -1,4 +1,5 @@
 /** Flags that several commands have, so that they mean the same everywhere. */
+import { ISOLATION_CHOICES } from '../base/isolation.ts';
 import { isObjectName } from '../base/object-name.ts';
 import { GPU_FORMS, parseGpuRequest } from '../frontend/fluent/gpu-request.ts';
 import type { Platform } from '../oci/platform.ts';
@@ -132,6 +133,18 @@ export const GPUS_OPTION = value({
   },
 });
 
+/** Of every command that looks into images, cache mounts or volumes: a store belongs to the ids that it was made with. */
+export const ISOLATION_OPTION = choice({
+  long: 'isolation',
+  valueName: 'KIND',
+  words: ISOLATION_CHOICES,
+  summary: 'How steps are kept apart from this machine',
+  detail:
+    'How steps, and whatever else touches the files of an image, are kept apart from this machine: as `privileged` root, in a user namespace with `subordinate-ids` or with a `single-id`, or, weakly, in a `chroot` that shares the processes around it. `auto` is the best that works; `tsbuild doctor` tries them all. See [containers and CI](../guide/containers-and-ci.md).',
+  defaultText: 'auto',
+  environment: 'TSBUILD_ISOLATION',
+});
+
 /** Flags of every command that runs steps. */
 export const ENGINE_OPTIONS = {
   progress: PROGRESS_OPTION,
@@ -154,6 +167,7 @@ export const ENGINE_OPTIONS = {
       'Whether steps trust the certificate authorities that this machine trusts. They are lent to the step only and enter no layer. `auto` lends them when this machine trusts authorities beyond the public ones, as behind a proxy that inspects TLS.',
     defaultText: 'auto',
   }),
+  isolation: ISOLATION_OPTION,
   offline: OFFLINE_OPTION,
   builderVersion: BUILDER_VERSION_OPTION,
   gpuPolicy: choice({

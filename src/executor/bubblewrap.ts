@@ -1,10 +1,14 @@
 /** The sandbox that bubblewrap makes. It can neither map ids nor mount overlays: the worker lives where that is done. */
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { HostError } from '../errors.ts';
 import { DEFAULT_CAPABILITIES } from './capabilities.ts';
 import { BASIC_DEVICES } from './own-devices.ts';
 import type { Outcome, Sandbox, SandboxMount, SandboxOptions, SandboxSpec } from './sandbox.ts';
 import { INFO_FD, runStepProcess } from './step-process.ts';
 import { COVERED, hostDevices, maskedPaths, readOnlyPaths } from './system-paths.ts';
+
+const MAX_COMPLAINT_LENGTH = 300;
 
 export class Bubblewrap implements Sandbox {
   readonly kind = 'bubblewrap';
@@ -26,15 +30,32 @@ export class Bubblewrap implements Sandbox {
           code: 'E_SANDBOX_MISSING',
           errno: (cause as NodeJS.ErrnoException).code,
           cause,
-          hint: 'sudo apt-get install bubblewrap',
+          hint: 'sudo apt-get install bubblewrap; without it, `--isolation chroot` isolates less',
         }),
       failed: (complaint) =>
         new HostError(`bubblewrap failed: ${complaint}`, {
           code: 'E_SANDBOX_MISSING',
-          hint: '`tsbuild doctor` tries what the sandbox needs, and says how to mend it',
+          hint: '`tsbuild doctor` tries what the sandbox needs, and says how to mend it; `--isolation chroot` does without',
         }),
     });
   }
+}
+
+/** Of everything that steps need something. */
+export const PROBE_ARGUMENTS: readonly string[] = [
+  ...['--ro-bind', '/', '/', '--dev', '/dev', '--unshare-pid', '--proc', '/proc'],
+  ...['--unshare-ipc', '--unshare-uts', '--hostname', 'build'],
+];
+
+/** Undefined: it makes sandboxes here, or is missing. */
+export function complaintOfBubblewrap(): string | undefined {
+  const { status, stderr, error } = spawnSync('bwrap', [...PROBE_ARGUMENTS, 'true'], { encoding: 'utf8' });
+  return status === 0 || error !== undefined ? undefined : stderr.trim().slice(-MAX_COMPLAINT_LENGTH);
+}
+
+/** Of the container that we are in. */
+export function hasSystemCallFilter(): boolean {
+  return /^Seccomp:\s*2$/m.test(readFileSync('/proc/self/status', 'utf8'));
 }
 
 function bubblewrapArguments(spec: SandboxSpec, options: SandboxOptions): string[] {
@@ -57,11 +78,11 @@ function bubblewrapArguments(spec: SandboxSpec, options: SandboxOptions): string
   return words;
 }
 
-function systemArguments(spec: SandboxSpec, { pidNamespace, devices }: SandboxOptions): string[] {
+function systemArguments(spec: SandboxSpec, { devices }: SandboxOptions): string[] {
   const insecure = spec.insecure === true;
   const bind = insecure ? '--bind' : '--ro-bind';
-  const words = pidNamespace ? ['--unshare-pid', '--as-pid-1', '--proc', '/proc'] : [bind, '/proc', '/proc'];
-  if (insecure && pidNamespace) {
+  const words = ['--unshare-pid', '--as-pid-1', '--proc', '/proc'];
+  if (insecure) {
     words.push(...COVERED.flatMap((path) => ['--bind-try', path, path]));
   }
   words.push('--dev', '/dev');

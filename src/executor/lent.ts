@@ -116,6 +116,11 @@ export class Lent {
     }
   }
 
+  /** The same file, on the host. */
+  get launcherOutside(): string {
+    return join(this.#common, LAUNCHER);
+  }
+
   /** In the sandbox. */
   get launcher(): string {
     return `${LENT_DIR}/${LAUNCHER}`;

@@ -1,7 +1,8 @@
 /**
  * A sandbox runs one program on a prepared root. Which program makes the namespaces and mounts differs; pid 1 inside is always our
  * launcher's `step` form (native/crates/launcher), which becomes the user, starts the program, passes output on and reports how
- * it ended (`step-process.ts`). When pid 1 ends, the kernel kills what is left: afterwards nothing of the step is alive.
+ * it ended (`step-process.ts`). When pid 1 ends, the kernel kills what is left: afterwards nothing of the step is alive. (Without a pid
+ * namespace, in `chroot.ts`, the launcher does what pid 1 and the kernel do.)
  */
 import type { Ulimit } from '../graph/action.ts';
 import type { OwnDevices } from './own-devices.ts';
@@ -70,13 +71,11 @@ export interface Sandbox {
   run(spec: SandboxSpec): Promise<Outcome>;
 }
 
-export type SandboxKind = 'bubblewrap';
+export type SandboxKind = 'bubblewrap' | 'chroot';
 
 export interface SandboxOptions {
   /** Where the launcher lies inside the sandbox. */
   readonly launcher: string;
-  /** Without one the step sees the worker's processes, and a fresh /proc is not to be had. */
-  readonly pidNamespace: boolean;
   /** Instead of the host's nodes. @defaultValue the host's: nobody in the sandbox can change them */
   readonly devices?: OwnDevices;
 }

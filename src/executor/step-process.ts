@@ -14,6 +14,8 @@ export interface SandboxProgram {
   readonly filters?: boolean;
   /** Pid 1 of the sandbox, from what the program wrote to {@link INFO_FD}. Undefined as long as it has not said. */
   childPid(info: string): number | undefined;
+  /** What pid 1 is ended with. @defaultValue SIGKILL */
+  readonly endSignal?: 'SIGTERM';
   /** It could not be started. */
   missing(cause: Error): HostError;
   /** It ended without a word of the step's end. */
@@ -64,7 +66,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
     const pid = program.childPid(info.text());
     if (pid !== undefined && pid > 1) {
       try {
-        process.kill(pid, 'SIGKILL');
+        process.kill(pid, program.endSignal ?? 'SIGKILL');
       } catch {
         // It has just ended.
         child.kill('SIGKILL');

@@ -1,6 +1,7 @@
 /** The front's half: starts the worker through the launcher and talks to it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Writable } from 'node:stream';
+import type { IsolationChoice } from '../base/isolation.ts';
 import { HostError, InternalError } from '../errors.ts';
 import { CDI_DIRS } from '../executor/cdi.ts';
 import { launcherPath } from '../native/launcher-path.ts';
@@ -23,7 +24,7 @@ import { fromWire } from './wire-error.ts';
 export interface WorkerOptions {
   readonly storeDir: string;
   /** @defaultValue `auto`: the best that works. */
-  readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
+  readonly isolation?: IsolationChoice;
   readonly snapshotter: HelloParams['snapshotter'];
   readonly hostTrust: HostTrust;
   /** @defaultValue the two directories of the Container Device Interface */
@@ -53,7 +54,7 @@ interface Pending {
 /**
  * Starts a worker and says hello.
  *
- * @throws {HostError} `E_USERNS`, `E_STORE_MAP`, `E_OVERLAY_DENIED`, `E_CA_BUNDLE`, `E_WORKER_START`, `E_NATIVE_MISSING`;
+ * @throws {HostError} `E_USERNS`, `E_ISOLATION`, `E_STORE_MAP`, `E_OVERLAY_DENIED`, `E_CA_BUNDLE`, `E_WORKER_START`, `E_NATIVE_MISSING`;
  * `signal.reason` when aborted. Nothing stays behind then.
  */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
@@ -63,8 +64,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const child = spawn(
     launcher,
     [
-      '--mode',
-      options.idMode ?? 'auto',
+      '--isolation',
+      options.isolation ?? 'auto',
       '--parent',
       String(process.pid),
       '--',
@@ -89,6 +90,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     const params: HelloParams = {
       protocol: PROTOCOL_VERSION,
       storeDir: options.storeDir,
+      isolation: options.isolation ?? 'auto',
       snapshotter: options.snapshotter,
       hostTrust: options.hostTrust,
       cdiDirs: options.cdiDirs ?? CDI_DIRS,
@@ -290,6 +292,11 @@ function launcherReport(stderr: string): HostError | undefined {
   if (line === undefined) {
     return undefined;
   }
-  const report = JSON.parse(line) as { message: string; hint?: string; errno?: string };
-  return new HostError(report.message, { code: 'E_USERNS', hint: report.hint, errno: report.errno });
+  const { code, message, hint, errno } = JSON.parse(line) as {
+    code: 'E_USERNS' | 'E_ISOLATION';
+    message: string;
+    hint?: string;
+    errno?: string;
+  };
+  return new HostError(message, { code, hint, errno });
 }

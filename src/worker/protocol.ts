@@ -6,6 +6,7 @@
  * it before. `cancel` asks for the end of a request, which then fails with reason `cancelled`. When standard input ends,
  * the worker ends.
  */
+import type { Isolation, IsolationChoice } from '../base/isolation.ts';
 import type { AssemblyStep } from '../debian/assembly.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Action, GpuRequest } from '../graph/action.ts';
@@ -166,6 +167,8 @@ export interface WorkerMethods {
 export interface HelloParams {
   readonly protocol: number;
   readonly storeDir: string;
+  /** What the launcher was asked for. */
+  readonly isolation: IsolationChoice;
   readonly snapshotter: 'auto' | 'overlay' | 'copy';
   readonly hostTrust: HostTrust;
   /** Where devices are described (Container Device Interface); later directories stand over earlier ones. */
@@ -197,6 +200,7 @@ export interface HostTrust {
 export interface HelloResult {
   readonly protocol: number;
   readonly pid: number;
+  readonly isolation: Isolation;
   /** `root`: no user namespace. `multi`: subordinate ids. `single`: one id only. */
   readonly idMode: 'root' | 'multi' | 'single';
   readonly snapshotter: 'overlay' | 'copy';

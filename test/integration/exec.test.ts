@@ -16,16 +16,17 @@ interface Done {
 type Results = Record<string, any> & Record<'order' | 'stubs' | 'seeded' | 'ssh' | 'device', Done>;
 
 const cases = [
-  { user: 'root', snapshotter: 'overlay' },
-  { user: 'root', snapshotter: 'copy' },
-  { user: 'with-ids', snapshotter: 'overlay' },
-  { user: 'without-ids', snapshotter: 'overlay' },
+  { user: 'root', snapshotter: 'overlay', isolation: 'auto' },
+  { user: 'root', snapshotter: 'copy', isolation: 'auto' },
+  { user: 'with-ids', snapshotter: 'overlay', isolation: 'auto' },
+  { user: 'without-ids', snapshotter: 'overlay', isolation: 'auto' },
+  { user: 'with-ids', snapshotter: 'overlay', isolation: 'chroot' },
 ] as const;
 const SYS_ADMIN = 1n << 21n;
 
 describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(cases)(
-  'as $user, by $snapshotter',
-  ({ user, snapshotter }) => {
+  'as $user, by $snapshotter, isolation $isolation',
+  ({ user, snapshotter, isolation }) => {
     const single = user === 'without-ids';
     const owner = single ? '0:0' : '1000:1001';
     let where: Stage;
@@ -40,6 +41,7 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(c
         'test/support/exec-scenario.ts',
         join(where.dir, 'store'),
         snapshotter,
+        isolation,
       )) as Results;
     }, 120_000);
     afterAll(() => where.remove());
@@ -186,6 +188,12 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(c
     test('an insecure step has what the namespace has, and another has not', () => {
       const capabilities = (name: string) => BigInt(`0x${lines(name)[0]?.replace(/.*\s/, '')}`);
       expect(capabilities('secure') & SYS_ADMIN).toBe(0n);
+      if (isolation === 'chroot') {
+        // It would have the worker's.
+        expect(error('insecure')).toMatchObject({ name: 'HostError', code: 'E_ISOLATION' });
+        expect(results.hostPipes).toBe(false);
+        return;
+      }
       expect(capabilities('insecure') & SYS_ADMIN).toBe(SYS_ADMIN);
       expect(lines('secure')).not.toContain('mounted');
       expect(lines('insecure')).toContain('mounted');

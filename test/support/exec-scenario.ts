@@ -20,13 +20,14 @@ import { startWorker } from '../../src/worker/client.ts';
 import type { InputFile, StepInput, StepParams, WorkerEvent } from '../../src/worker/protocol.ts';
 import { busyboxBase } from './busybox-root.ts';
 
-const [storeDir = '', snapshotter = 'auto'] = process.argv.slice(2);
+const [storeDir = '', snapshotter = 'auto', isolation = 'auto'] = process.argv.slice(2);
 const home = join(storeDir, '..');
 const signal = new AbortController().signal;
 const cdiDirs = [join(home, 'cdi-a'), join(home, 'cdi-b')];
 const worker = await startWorker({
   storeDir,
   snapshotter: snapshotter as 'auto' | 'overlay' | 'copy',
+  isolation: isolation as 'auto' | 'chroot',
   hostTrust: { proxies: {}, mirrors: {} },
   cdiDirs,
   signal,

@@ -2,6 +2,7 @@ import { command } from '../command.ts';
 import { BadValue, flag, list, value } from '../option.ts';
 import { formatBytes, parseBytes, parseDuration } from '../quantity.ts';
 import { withEngine } from '../session.ts';
+import { ISOLATION_OPTION } from '../shared-options.ts';
 import { terminalJson } from '../terminal-text.ts';
 
 /** What the store holds, as `tsbuild du` lists it. */
@@ -54,6 +55,7 @@ export default command({
       summary: 'Print JSON',
       detail: 'Prints one JSON object with what was removed.',
     }),
+    isolation: ISOLATION_OPTION,
   },
   detail:
     'Removes what is no longer needed from the store: cached results that no named image needs, and the blobs and logs that go with them. What a running build uses is never touched.',
@@ -64,14 +66,18 @@ export default command({
   ],
   async run({ options }, context) {
     const module = await context.loadEngine();
-    const result = await withEngine(context, module, { quiet: true }, ({ engine }) =>
-      engine.prune({
-        all: options.all,
-        dryRun: options.dryRun,
-        ...(options.olderThan === undefined ? {} : { olderThanMs: options.olderThan }),
-        ...(options.keepBytes === undefined ? {} : { keepBytes: options.keepBytes }),
-        ...(options.kind.length === 0 ? {} : { kinds: options.kind }),
-      }),
+    const result = await withEngine(
+      context,
+      module,
+      { quiet: true, isolation: options.isolation },
+      ({ engine }) =>
+        engine.prune({
+          all: options.all,
+          dryRun: options.dryRun,
+          ...(options.olderThan === undefined ? {} : { olderThanMs: options.olderThan }),
+          ...(options.keepBytes === undefined ? {} : { keepBytes: options.keepBytes }),
+          ...(options.kind.length === 0 ? {} : { kinds: options.kind }),
+        }),
     );
     if (options.json) {
       context.stdout.write(`${terminalJson(result, 2)}\n`);

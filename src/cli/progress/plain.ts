@@ -80,6 +80,9 @@ class PlainProgress {
         }
         return;
       }
+      case 'isolation':
+        this.#write([`isolation ${event.isolation}: ${neutralise(event.message)}`]);
+        return;
       case 'output':
         this.#aboutOutputs([
           ...finishedLines(this.#model.outputWorks.values()),

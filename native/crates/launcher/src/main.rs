@@ -1,8 +1,9 @@
 //! Makes the namespaces that the worker lives in and starts it there; and, inside a sandbox, starts the step.
 //!
 //! ```text
-//! tsbuild-launcher [--mode auto|root|multi|single] [--parent PID] [--probe] -- PROGRAM ARGUMENT…
+//! tsbuild-launcher [--isolation auto|privileged|subordinate-ids|single-id|chroot] [--parent PID] [--probe] -- PROGRAM ARGUMENT…
 //! tsbuild-launcher step
+//! tsbuild-launcher chroot …
 //! ```
 //!
 //! The first form becomes the worker's ancestor: `launcher ── init (pid 1 of a new pid namespace) ── worker`. Each of them
@@ -10,8 +11,10 @@
 //! belong to the worker. A failure is one line of JSON on standard error, and status 125.
 //!
 //! The second form is pid 1 of a step's sandbox; see `step.rs`. The program is linked statically, because there it
-//! runs on a root filesystem that may hold nothing.
+//! runs on a root filesystem that may hold nothing. The third makes a sandbox itself; see `chroot.rs`.
 
+mod chroot;
+mod descendants;
 mod id_map;
 mod json;
 mod namespaces;
@@ -23,7 +26,7 @@ use std::{
     process::exit,
 };
 
-use namespaces::{Failure, Mode};
+use namespaces::{Failure, Isolation};
 
 /// As `env`, `nice` and Docker: the tool itself failed.
 const STATUS_FAILED: i32 = 125;
@@ -33,6 +36,9 @@ fn main() {
     let first = arguments.next();
     if first.as_deref().is_some_and(|word| word == "step") {
         exit(step::run());
+    }
+    if first.as_deref().is_some_and(|word| word == "chroot") {
+        exit(chroot::run(arguments));
     }
     let options = match parse(first.into_iter().chain(arguments)) {
         Ok(options) => options,
@@ -52,21 +58,22 @@ fn main() {
 
 /// What the command line asks for.
 pub struct Options {
-    mode: Mode,
+    isolation: Isolation,
     parent: Option<i32>,
     probe: bool,
     argv: Vec<CString>,
 }
 
 fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Options, String> {
-    let mut options = Options { mode: Mode::Auto, parent: None, probe: false, argv: Vec::new() };
+    let mut options =
+        Options { isolation: Isolation::Auto, parent: None, probe: false, argv: Vec::new() };
     while let Some(word) = words.next() {
         match word.as_bytes() {
             b"--probe" => options.probe = true,
-            b"--mode" => {
+            b"--isolation" => {
                 let value = words.next().unwrap_or_default();
-                options.mode = Mode::parse(value.as_bytes())
-                    .ok_or_else(|| format!("unknown mode '{}'", value.display()))?;
+                options.isolation = Isolation::parse(value.as_bytes())
+                    .ok_or_else(|| format!("unknown isolation '{}'", value.display()))?;
             }
             b"--parent" => {
                 let value = words.next().unwrap_or_default();
@@ -98,7 +105,7 @@ fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Options, String> {
 impl Failure {
     fn to_json(&self) -> String {
         let mut fields = vec![
-            ("code", Some("E_USERNS")),
+            ("code", Some(self.code)),
             ("message", Some(&self.message)),
             ("hint", self.hint.as_deref()),
         ];

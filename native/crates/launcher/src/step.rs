@@ -32,7 +32,7 @@ use tsbuild_sys::{
     seccomp,
 };
 
-use crate::json;
+use crate::{descendants, json};
 
 const STATUS_FD: i32 = 3;
 const SPEC_FD: i32 = 4;
@@ -180,9 +180,11 @@ fn read_filter(text: &str) -> Option<Vec<Instruction>> {
 fn supervise(spec: &Spec) -> io::Result<String> {
     let without_namespace = process::pid() != 1;
     if without_namespace {
-        // No pid namespace: whatever the step leaves behind comes to us.
+        // No pid namespace: whatever the step leaves behind comes to us, and we are asked to end, not killed.
         process::become_subreaper()?;
+        process::terminate_with_parent()?;
     }
+    let ending = if without_namespace { Some(process::termination_events()?) } else { None };
     process::join_new_keyring();
     process::set_limits();
     process::set_umask(spec.umask);
@@ -209,10 +211,11 @@ fn supervise(spec: &Spec) -> io::Result<String> {
         let _ = process::wait(pid);
         return Ok(report);
     }
-    let ended = pump(pid, out, err, &children)?;
+    let ended = pump(pid, out, err, &children, ending.as_ref())?;
     if without_namespace {
-        kill_descendants();
+        descendants::kill_all_but(None);
     }
+    let Some(ended) = ended else { process::exit_now(1) };
     Ok(match ended {
         Ended::Exited(status) => format!("{{\"exit\":{status}}}"),
         Ended::Signalled(signal) => {
@@ -260,6 +263,10 @@ fn become_step<'a>(
         && let Err(error) = process::pass_on_capabilities()
     {
         return ("start", error, None);
+    }
+    if process::parent_pid() != 1 {
+        // Should whoever ends all the others be killed itself.
+        let _ = process::die_with_parent();
     }
     if let Err(error) = std::env::set_current_dir(OsStr::from_bytes(spec.cwd.as_bytes())) {
         return ("cwd", error, None);
@@ -322,15 +329,28 @@ fn exec_one(file: &[u8], spec: &Spec) -> (&'static str, io::Error, Option<&'stat
 /// Passes output on until the program has ended and what it wrote has been read.
 ///
 /// Daemons that it left may hold the pipes open for ever; what is in them when the program ends is the end.
-fn pump(pid: i32, out: OwnedFd, err: OwnedFd, children: &OwnedFd) -> io::Result<Ended> {
+///
+/// Gives `None` when `ending` says that it is to end before.
+fn pump(
+    pid: i32,
+    out: OwnedFd,
+    err: OwnedFd,
+    children: &OwnedFd,
+    ending: Option<&OwnedFd>,
+) -> io::Result<Option<Ended>> {
     let mut sources = [Some((File::from(out), 1)), Some((File::from(err), 2))];
     let mut ended = None;
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let mut fds = vec![children.as_raw_fd()];
         fds.extend(sources.iter().flatten().map(|(file, _)| file.as_raw_fd()));
+        let outputs = 1..fds.len();
+        fds.extend(ending.map(AsRawFd::as_raw_fd));
         let ready = process::poll_readable(&fds, if ended.is_some() { 0 } else { -1 })?;
-        let mut index = 1;
+        if ready[outputs.end..].iter().any(|ready| *ready) {
+            return Ok(None);
+        }
+        let mut index = outputs.start;
         let mut read = false;
         for source in &mut sources {
             let Some((file, target)) = source else { continue };
@@ -359,9 +379,9 @@ fn pump(pid: i32, out: OwnedFd, err: OwnedFd, children: &OwnedFd) -> io::Result<
         }
         if let Some(ended) = ended
             && !read
-            && !ready[1..].iter().any(|ready| *ready)
+            && !ready[outputs].iter().any(|ready| *ready)
         {
-            return Ok(ended);
+            return Ok(Some(ended));
         }
     }
 }
@@ -381,22 +401,4 @@ fn drain(events: &OwnedFd) {
     let mut file = File::from(copy);
     let mut buffer = [0; 1024];
     while matches!(file.read(&mut buffer), Ok(1..)) {}
-}
-
-/// Without a pid namespace there is no pid 1 whose end ends all.
-fn kill_descendants() {
-    const SIGKILL: i32 = 9;
-    loop {
-        let path = format!("/proc/self/task/{}/children", process::pid());
-        let children = std::fs::read_to_string(path).unwrap_or_default();
-        let pids: Vec<i32> =
-            children.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        if pids.is_empty() {
-            return;
-        }
-        for pid in pids {
-            process::kill(pid, SIGKILL);
-            let _ = process::wait(pid);
-        }
-    }
 }

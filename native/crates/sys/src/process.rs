@@ -32,6 +32,12 @@ pub const NEW_USER: i32 = libc::CLONE_NEWUSER;
 pub const NEW_MOUNT: i32 = libc::CLONE_NEWNS;
 /// New pid namespace for the child.
 pub const NEW_PID: i32 = libc::CLONE_NEWPID;
+/// New host name.
+pub const NEW_UTS: i32 = libc::CLONE_NEWUTS;
+/// New System V objects.
+pub const NEW_IPC: i32 = libc::CLONE_NEWIPC;
+/// New network, with nothing in it.
+pub const NEW_NET: i32 = libc::CLONE_NEWNET;
 
 fn check(result: i64) -> io::Result<i64> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -73,9 +79,20 @@ pub fn unshare(flags: i32) -> io::Result<()> {
 /// # Errors
 /// The kernel's.
 pub fn die_with_parent() -> io::Result<()> {
+    signalled_with_parent(libc::SIGKILL)
+}
+
+/// As [`die_with_parent`], with SIGTERM, for who has something to end first; see [`termination_events`].
+///
+/// # Errors
+/// The kernel's.
+pub fn terminate_with_parent() -> io::Result<()> {
+    signalled_with_parent(libc::SIGTERM)
+}
+
+fn signalled_with_parent(signal: i32) -> io::Result<()> {
     // SAFETY: integers only.
-    check(i64::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }))
-        .map(drop)
+    check(i64::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0) })).map(drop)
 }
 
 /// Orphans of our descendants become our children.
@@ -302,6 +319,71 @@ pub fn confine_capabilities() -> io::Result<()> {
     set_capabilities(&data)
 }
 
+/// Whether a program that is executed could be given the capability.
+pub fn may_have_capability(capability: u32) -> bool {
+    // SAFETY: integers only.
+    unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) == 1 }
+}
+
+/// Gives up every capability but those of these numbers.
+///
+/// # Errors
+/// The kernel's.
+pub fn limit_capabilities(keep: &[u32]) -> io::Result<()> {
+    let mut data = capabilities()?;
+    for (index, half) in data.iter_mut().enumerate() {
+        let mask = keep
+            .iter()
+            .filter(|capability| (**capability / 32) as usize == index)
+            .fold(0, |mask, capability| mask | 1 << (capability % 32));
+        half.effective &= mask;
+        half.permitted &= mask;
+        half.inheritable &= mask;
+    }
+    set_capabilities(&data)
+}
+
+/// Executing a setuid program or one with file capabilities gives nothing any more.
+///
+/// # Errors
+/// The kernel's.
+pub fn forbid_new_privileges() -> io::Result<()> {
+    // SAFETY: integers only.
+    check(i64::from(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })).map(drop)
+}
+
+/// The name of the machine in this UTS namespace.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_host_name(name: &OsStr) -> io::Result<()> {
+    let bytes = name.as_bytes();
+    // SAFETY: the pointer is valid for the length given.
+    check(i64::from(unsafe { libc::sethostname(bytes.as_ptr().cast(), bytes.len()) })).map(drop)
+}
+
+/// Brings `lo` of this network namespace up: programs talk to themselves.
+///
+/// # Errors
+/// The kernel's.
+pub fn bring_loopback_up() -> io::Result<()> {
+    // SAFETY: integers only.
+    let socket = check(i64::from(unsafe {
+        libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
+    }))?;
+    // SAFETY: it was just made and belongs to nobody else.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket as RawFd) };
+    // SAFETY: all bytes zero is a valid request.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *place = *byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the request outlives the call, and its name ends in zero.
+    check(i64::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request) }))
+        .map(drop)
+}
+
 /// The next change of user leaves the permitted capabilities; see [`pass_on_capabilities`].
 ///
 /// # Errors
@@ -459,11 +541,23 @@ pub fn poll_readable(fds: &[RawFd], timeout_ms: i32) -> io::Result<Vec<bool>> {
 /// # Errors
 /// The kernel's.
 pub fn child_events() -> io::Result<OwnedFd> {
+    signal_events(libc::SIGCHLD)
+}
+
+/// The same for SIGTERM.
+///
+/// # Errors
+/// The kernel's.
+pub fn termination_events() -> io::Result<OwnedFd> {
+    signal_events(libc::SIGTERM)
+}
+
+fn signal_events(signal: i32) -> io::Result<OwnedFd> {
     // SAFETY: the set is initialised by sigemptyset before it is read.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
-        libc::sigaddset(&mut set, libc::SIGCHLD);
+        libc::sigaddset(&mut set, signal);
         check(i64::from(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut())))?;
         let fd =
             check(i64::from(libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)))?;
