@@ -9,6 +9,7 @@ const CHECKS = {
   root: () => process.getuid?.() === 0,
   bwrap: () => has('bwrap'),
   newuidmap: () => has('newuidmap'),
+  runc: () => has('runc'),
   busybox: () => has('busybox'),
   skopeo: () => has('skopeo'),
   umoci: () => has('umoci'),
