@@ -21,6 +21,7 @@ import {
 } from './engine/cache-mounts.ts';
 import type { CacheSource, CacheTarget } from './engine/cache-options.ts';
 import { callInContainer } from './engine/call-function.ts';
+import { type CleanOptions, type CleanResult, cleanStore } from './engine/clean.ts';
 import { readConfigFiles } from './engine/config-files.ts';
 import {
   type DescribedDockerfile,
@@ -858,6 +859,24 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       throw new UsageError('cannot prune while this engine is at work', { code: 'E_USAGE' });
     }
     return await this.#during(() => prune(this.#parts, options, this.#signalOf(options)));
+  }
+
+  /**
+   * Empties the store: images, layers, caches, cache mounts and logs; volumes only when asked. Secrets stay.
+   *
+   * @example
+   * ```ts
+   * const { freedBytes } = await engine.clean({ volumes: true });
+   * ```
+   * @throws {UsageError} `E_STORE_IN_USE` while another engine lives, `E_USAGE` while this one builds.
+   */
+  async clean(options: CleanOptions & { readonly signal?: AbortSignal } = {}): Promise<CleanResult> {
+    if (this.#running > 0) {
+      throw new UsageError('cannot clean while this engine is at work', { code: 'E_USAGE' });
+    }
+    return await this.#during(() =>
+      cleanStore(this.#parts, options, this.#signalOf(options), () => this.#worker.stop()),
+    );
   }
 
   /**

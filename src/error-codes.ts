@@ -279,6 +279,10 @@ export const ERROR_CODES = {
   E_CACHE_MOUNT_IN_USE: { who: 'usage', meaning: 'A cache mount that a step is using cannot be touched.' },
   E_SECRET_EXISTS: { who: 'usage', meaning: 'A secret of that name is stored already.' },
   E_VOLUME_EXISTS: { who: 'usage', meaning: 'A volume of that name is there already.' },
+  E_STORE_IN_USE: {
+    who: 'usage',
+    meaning: 'The store is to be emptied, and somebody else is at work in it.',
+  },
   E_VOLUME_IN_USE: {
     who: 'usage',
     meaning: 'A volume that a step or a container is using cannot be deleted.',

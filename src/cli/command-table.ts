@@ -50,6 +50,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   ),
   entry('du', 'Show what the store takes on disk', () => import('./commands/du.ts')),
   entry('prune', 'Remove what is no longer needed', () => import('./commands/prune.ts')),
+  entry('clean', 'Empty the store', () => import('./commands/clean.ts')),
   entry('doctor', 'Try what builds need from this machine', () => import('./commands/doctor.ts')),
   entry('login', 'Remember a login for a registry', () => import('./commands/login.ts')),
   entry('logout', 'Forget the login for a registry', () => import('./commands/logout.ts')),

@@ -6,6 +6,7 @@
 import type { Annotation, AnnotationTarget } from '../engine/annotations.ts';
 import type { CacheMountFacts, ExportCacheMountOptions } from '../engine/cache-mounts.ts';
 import type { CacheSource, CacheTarget } from '../engine/cache-options.ts';
+import type { CleanOptions, CleanResult } from '../engine/clean.ts';
 import type { DescribedDockerfile, DescribeOptions } from '../engine/describe-dockerfile.ts';
 import type { RemovedImage, StoredImage } from '../engine/image-library.ts';
 import type { OutputSpec, WrittenOutput } from '../engine/outputs.ts';
@@ -208,6 +209,8 @@ export interface EngineLike extends AsyncDisposable {
   readonly volumes: Pick<VolumeStore, 'create' | 'list' | 'delete' | 'put' | 'get' | 'listFiles' | 'remove'>;
   usage(): Promise<readonly UsageLine[]>;
   prune(options?: PruneOptions): Promise<PruneResult>;
+  /** Empties the store; see the engine. */
+  clean(options?: CleanOptions): Promise<CleanResult>;
 }
 
 /** One thing that `doctor` tried. */

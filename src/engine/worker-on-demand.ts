@@ -39,9 +39,16 @@ export class WorkerOnDemand {
     return this.#worker;
   }
 
+  /** Ends the worker, if there is one; whoever asks for one again gets another. */
+  async stop(): Promise<void> {
+    const worker = this.#worker;
+    this.#worker = undefined;
+    await (await worker?.catch(() => undefined))?.close();
+  }
+
   /** Starts nothing. */
   async close(): Promise<void> {
-    await (await this.#worker?.catch(() => undefined))?.close();
+    await this.stop();
     await (await this.#aptMirror?.catch(() => undefined))?.close();
   }
 

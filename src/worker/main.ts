@@ -44,6 +44,7 @@ const HANDLERS: Handlers = {
   listFiles,
   exportTree,
   removeLayers,
+  sweep: async ({ snapshots }) => ({ swept: await snapshots.sweep() }),
   usage: (context, _params, request) => usage(context, request),
   listMounts,
   removeMounts,

@@ -107,6 +107,8 @@ export interface WorkerMethods {
   exportTree: { params: ExportTreeParams; result: ExportTreeResult };
   /** Removes snapshots; those that are missing are fine. */
   removeLayers: { params: { readonly layers: readonly LayerId[] }; result: { readonly removed: number } };
+  /** Removes what lies in `tmp/` and belongs to nobody who lives. */
+  sweep: { params: Record<string, never>; result: { readonly swept: number } };
   /** Sizes on disk of snapshots, and what is known of cache mounts. */
   usage: {
     params: Record<string, never>;

@@ -98,6 +98,7 @@ export interface FakeEngineCalls {
   exported?: readonly (readonly [name: string, spec: OutputSpec])[];
   tagged: (readonly [source: string, target: string])[];
   pruned?: object | undefined;
+  cleaned?: object | undefined;
   logs?: readonly [image: string, layers: number | null];
   /** The verb and its words. */
   objects: (readonly string[])[];
@@ -253,6 +254,10 @@ export function fakeEngine(script: FakeEngineScript = {}): {
       prune: async (pruneOptions) => {
         calls.pruned = pruneOptions;
         return { freedBytes: 1000, removed: [{ kind: 'layers', id: 'abc', sizeBytes: 1000 }] };
+      },
+      clean: async (cleanOptions) => {
+        calls.cleaned = cleanOptions;
+        return { freedBytes: 2000, removed: [{ kind: 'layers', count: 3, sizeBytes: 2000 }] };
       },
       [Symbol.asyncDispose]: async () => {
         calls.disposed += 1;
