@@ -42,6 +42,7 @@ import { type OutputSpec, refuseSeveral, type WrittenOutput, writeOutput } from 
 import type { EngineParts } from './engine/parts.ts';
 import { configWithMounts } from './engine/pending-mounts.ts';
 import { contextsOf } from './engine/plan-contexts.ts';
+import { Programs, programDefaults } from './engine/programs.ts';
 import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
 import { type ContainerOptions, runContainer } from './engine/run-image.ts';
 import { findDotenv } from './engine/secret-sources.ts';
@@ -58,6 +59,7 @@ import type * as api from './frontend/fluent/image-engine.ts';
 import type { BuildLogEntry } from './frontend/fluent/image-logs.ts';
 import type { ImageName } from './frontend/fluent/image-name.ts';
 import type { PlatformName } from './frontend/fluent/layer-definition.ts';
+import { limitsOption } from './frontend/fluent/limits-option.ts';
 import { type ImagePlan, planImage } from './frontend/fluent/plan.ts';
 import {
   type DockerfileExport,
@@ -117,6 +119,29 @@ export interface EngineOptions {
    * profile as Docker takes it, by its path. In no key. @defaultValue TSBUILD_SECCOMP, or default
    */
   readonly seccomp?: 'default' | 'unconfined' | (string & {});
+  /**
+   * How much memory each step and each container may use with all that it starts, unless its call says so; 6 MiB at least. A program that
+   * needs more fails with `E_BUILD_MEMORY`. In no key. @defaultValue no limit
+   */
+  readonly memoryBytes?: number;
+  /** As `memoryBytes`: cores, fractions too. @defaultValue all */
+  readonly cpus?: number;
+  /** As `memoryBytes`: processes and threads. @defaultValue no limit */
+  readonly pidsLimit?: number;
+  /**
+   * Whether a limit that cannot be kept on this machine is a warning, given once, or `E_LIMITS`.
+   * @defaultValue TSBUILD_LIMITS_POLICY, or warn
+   */
+  readonly limitsPolicy?: 'warn' | 'require';
+  /** How long each command of a step may run, in milliseconds, unless its call says so. In no key. @defaultValue no limit */
+  readonly stepTimeoutMs?: number;
+  /** How often a step that failed is run again, on a fresh file system, unless its call says so. In no key. @defaultValue 0 */
+  readonly stepRetries?: number;
+  /**
+   * Network of steps and containers that do not say: the machine's, or one of their own that leads where the machine's does and not to the
+   * machine's loopback interface. In no key. @defaultValue TSBUILD_NETWORK, or host
+   */
+  readonly network?: 'host' | 'private';
   /** For images whose factory pins none. Part of the key of the first layer. @defaultValue TSBUILD_IMAGE_BUILDER_VERSION, or `2026.10` */
   readonly builderVersion?: BuilderVersion;
   /** @defaultValue process.env */
@@ -217,6 +242,10 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     const parts = assembleParts({
       store,
       settings,
+      programs: new Programs(
+        programDefaults({ ...options, network: settings.network }),
+        settings.limitsPolicy,
+      ),
       environment,
       worker: () => worker.get(),
       jobs: options.jobs ?? availableParallelism(),
@@ -432,6 +461,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       const chunks: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
       const timeoutMs =
         options.timeoutMs ?? (options.timeout === undefined ? undefined : options.timeout * 1000);
+      const limits = limitsOption('run', { ...options });
       const gpus = gpuRequests('run', options.gpu, { lists: true });
       const { container, result } = await untilNothingIsLost(context, async () => {
         const container = await this.#container(image, options);
@@ -439,7 +469,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
           this.#parts,
           container,
           command,
-          { ...options, gpus, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
+          { ...options, gpus, limits, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
           context,
           options.onOutput ?? ((stream, chunk) => chunks[stream].push(chunk)),
         );
@@ -894,6 +924,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     } finally {
       try {
         await this.#worker.close();
+        this.#parts.programs.close();
         await this.#parts.registries.close();
         await this.#offline?.registries.close();
       } finally {
@@ -1074,13 +1105,15 @@ function carrying(shared: BuildImagesOptions, count: number): BuildImagesOptions
 
 function withOptions(
   settings: Settings,
-  { offline, gpuPolicy, seccomp, builderVersion }: EngineOptions,
+  { offline, gpuPolicy, seccomp, builderVersion, limitsPolicy, network }: EngineOptions,
 ): Settings {
   return {
     ...settings,
     ...(offline === undefined ? {} : { offline: offline || settings.offline }),
     ...(gpuPolicy === undefined ? {} : { gpuPolicy }),
     ...(seccomp === undefined ? {} : { seccomp }),
+    ...(limitsPolicy === undefined ? {} : { limitsPolicy }),
+    ...(network === undefined ? {} : { network }),
     ...(builderVersion === undefined
       ? {}
       : { imageBuilderVersion: { value: builderVersion, from: 'builderVersion of the engine' } }),

@@ -297,6 +297,7 @@ export const ERROR_CODES = {
     meaning: 'A Python that needs glibc is to be added to a base with musl.',
   },
   E_BUILD_TIMEOUT: { who: 'step', meaning: 'A step ran longer than its time limit.' },
+  E_BUILD_MEMORY: { who: 'step', meaning: 'A step used more memory than its limit and was ended.' },
   E_STEP_NOT_STARTED: {
     who: 'step',
     meaning: 'The program of a step does not exist in the image or cannot be executed.',
@@ -340,6 +341,15 @@ export const ERROR_CODES = {
   E_ULIMIT: {
     who: 'host',
     meaning: 'A step asks for a resource limit that this machine does not allow.',
+  },
+  E_LIMITS: {
+    who: 'host',
+    meaning:
+      'A limit of memory, processors or processes cannot be kept, and `TSBUILD_LIMITS_POLICY` is `require`.',
+  },
+  E_NETWORK_PRIVATE: {
+    who: 'host',
+    meaning: 'A private network cannot be made: pasta is not installed, or this machine has no way out.',
   },
   E_GPU_UNAVAILABLE: {
     who: 'host',

@@ -38,7 +38,7 @@ export interface Origin {
 export interface StepErrorDetails extends ErrorDetails {
   readonly argv: readonly string[];
   /** How the step ended. `exit` carries `exitCode`, `signal` carries `signal`. */
-  readonly reason: 'exit' | 'signal' | 'timeout' | 'not-started';
+  readonly reason: 'exit' | 'signal' | 'timeout' | 'memory' | 'not-started';
   readonly exitCode?: number | undefined;
   readonly signal?: string | undefined;
   /** The last lines of the step's own output, secrets masked. */

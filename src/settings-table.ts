@@ -158,6 +158,20 @@ export const SETTINGS: readonly SettingFacts[] = [
       "Which system calls steps get: those of [tsbuild's profile](seccomp.md), all, or those of a profile as Docker takes it. In no key.",
   },
   {
+    variable: 'TSBUILD_LIMITS_POLICY',
+    key: 'limitsPolicy',
+    takes: '`warn`, `require`',
+    otherwise: '`warn`',
+    meaning: 'What happens when a limit of memory, processors or processes cannot be kept here.',
+  },
+  {
+    variable: 'TSBUILD_NETWORK',
+    key: 'network',
+    takes: '`host`, `private`',
+    otherwise: '`host`',
+    meaning: 'Network of steps and containers that do not say. In no key.',
+  },
+  {
     variable: 'TSBUILD_SNAPSHOT',
     takes: '`auto`, `overlay`, `copy`',
     otherwise: '`auto`',

@@ -35,6 +35,9 @@ export interface Settings {
   readonly driverRoot: string;
   /** `default`, `unconfined`, or the path of a profile. */
   readonly seccomp: string;
+  readonly limitsPolicy: 'warn' | 'require';
+  /** Of steps and containers that do not say. */
+  readonly network: 'host' | 'private';
   readonly debianSource: 'registry' | 'archive';
   /** Registry host to the base URLs of its mirrors, tried in order. */
   readonly registryMirrors: Readonly<Record<string, readonly string[]>>;
@@ -108,6 +111,8 @@ export function readSettings(
     cdiDirs: directories(find('TSBUILD_CDI_DIRS', 'cdiDirs')),
     driverRoot: directories(find('TSBUILD_DRIVER_ROOT', 'driverRoot'))[0] ?? '/',
     seccomp: text('TSBUILD_SECCOMP', 'seccomp') ?? 'default',
+    limitsPolicy: oneOf('TSBUILD_LIMITS_POLICY', 'limitsPolicy', ['warn', 'require']),
+    network: oneOf('TSBUILD_NETWORK', 'network', ['host', 'private']),
     debianSource: oneOf('TSBUILD_DEBIAN_SOURCE', 'debianSource', ['registry', 'archive']),
     registryMirrors: parseMirrors(find('TSBUILD_REGISTRY_MIRRORS', 'registryMirrors')),
     ...defined('pythonStandaloneMirror', text('TSBUILD_PYTHON_STANDALONE_MIRROR', 'pythonStandaloneMirror')),

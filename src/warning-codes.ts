@@ -70,6 +70,16 @@ export const WARNING_CODES = {
     by: 'build',
     meaning: 'Files of several owners belong to one in a cache mount, since there is one user id.',
   },
+  W_LIMITS: {
+    by: 'build',
+    meaning:
+      'A limit of memory, processors or processes is not kept, for there is no control group to keep it.',
+  },
+  W_PROXY_LOOPBACK: {
+    by: 'build',
+    meaning: "A proxy is on this machine's loopback interface, where a private network does not lead.",
+  },
+  W_STEP_RETRIED: { by: 'build', meaning: 'A step failed and is run again, for it has retries left.' },
   W_REGISTRY: {
     by: 'build',
     meaning: 'A registry or a mirror of it does not behave, and another way was taken.',

@@ -127,7 +127,7 @@ export interface RunOptions {
   readonly volumes?: VolumeMap;
   readonly workdir?: string;
   readonly user?: string;
-  readonly network?: 'host' | 'none';
+  readonly network?: 'host' | 'none' | 'private';
   readonly gpu?: string;
   readonly timeoutMs?: number;
   readonly platform?: Platform;

@@ -46,6 +46,7 @@ export async function callInContainer(
         env: { ...env, ...options.env },
         secrets,
         timeoutMs,
+        limits: { ...resources.limits, ...options.limits },
         gpus: options.gpus ?? gpu,
         volumes: Object.fromEntries(volumes.map(({ path, volume }) => [path, volume])),
       },

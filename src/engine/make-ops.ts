@@ -73,6 +73,7 @@ export function makeOps(
       functions: functionCalls(reader, inputs, new Map(graphs.flatMap((graph) => [...graph.functions]))),
       lentEnv: LENT_ENV,
       gpuPolicy: settings.gpuPolicy,
+      programs: parts.programs,
     }),
     'source-local': sourceLocalOp(inputs),
     'source-image': sourceImageOp({ blobs: store.blobs, layers }, repositoryOfText),

@@ -1,8 +1,9 @@
 /** Containers on a built image: started, watched, thrown away (Image API, A3.3 and B10). */
 import { DefinitionError } from '../errors.ts';
+import type { NetworkMode } from '../executor/sandbox.ts';
 import type { VolumeMap } from '../frontend/fluent/volume.ts';
 import { refuseSameVolume, volumeMounts } from '../frontend/fluent/volume-mounts.ts';
-import type { GpuRequest } from '../graph/action.ts';
+import type { GpuRequest, ResourceLimits } from '../graph/action.ts';
 import type { LayerContext } from '../layer/layer-store.ts';
 import type { ContainerConfig } from '../oci/image-config.ts';
 import type { Platform } from '../oci/platform.ts';
@@ -18,7 +19,9 @@ export interface ContainerOptions {
   readonly secrets?: readonly Secret[];
   readonly workdir?: string;
   readonly user?: string;
-  readonly network?: 'host' | 'none';
+  readonly network?: NetworkMode;
+  /** Over those of the engine, one by one. */
+  readonly limits?: ResourceLimits;
   readonly timeoutMs?: number;
   readonly stdin?: string | Uint8Array;
   readonly volumes?: VolumeMap;
@@ -54,7 +57,8 @@ export async function runContainer(
   context: LayerContext,
   onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void,
 ): Promise<WorkerRunResult> {
-  const { layers: layerStore, worker, settings } = parts;
+  const { layers: layerStore, worker, settings, programs } = parts;
+  const limits = { ...programs.defaults.limits, ...options.limits };
   const volumes = volumeMounts('run', options.volumes);
   refuseSameVolume('run', volumes, settings.environment);
   const argv =
@@ -98,7 +102,9 @@ export async function runContainer(
       env: [...env],
       cwd: options.workdir ?? (config.WorkingDir || '/'),
       user: options.user ?? config.User ?? '',
-      network: options.network ?? 'host',
+      network: options.network ?? programs.defaults.network ?? 'host',
+      limits,
+      keep: programs.keep([limits]),
       ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
       files,
       ...(call === undefined ? {} : { call: call.wire }),

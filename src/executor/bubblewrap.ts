@@ -8,6 +8,7 @@ import { COVERED, hostDevices, maskedPaths, readOnlyPaths } from './system-paths
 
 export class Bubblewrap implements Sandbox {
   readonly kind = 'bubblewrap';
+  readonly ownTasks = 2;
   readonly #options: SandboxOptions;
 
   constructor(options: SandboxOptions) {
@@ -41,9 +42,6 @@ function bubblewrapArguments(spec: SandboxSpec, options: SandboxOptions): string
   const words = ['--bind', spec.root, '/', ...systemArguments(spec, options)];
   words.push(...spec.mounts.flatMap((mount) => mountArguments(mount, options)));
   words.push('--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', spec.hostname);
-  if (spec.network === 'none') {
-    words.push('--unshare-net');
-  }
   words.push('--die-with-parent', '--new-session');
   // Told nothing about them, it leaves root all that it has.
   if (spec.insecure !== true) {
@@ -75,7 +73,14 @@ function systemArguments(spec: SandboxSpec, { pidNamespace, devices }: SandboxOp
   } else {
     words.push('--perms', '1777', '--size', String(spec.shmSizeBytes), '--tmpfs', '/dev/shm');
   }
-  words.push(bind, '/sys', '/sys', ...(insecure ? deviceArguments() : maskArguments()));
+  const { sys, cgroupView } = spec.place;
+  words.push(
+    bind,
+    sys,
+    '/sys',
+    ...(cgroupView === undefined ? [] : ['--ro-bind', cgroupView, '/sys/fs/cgroup']),
+  );
+  words.push(...(insecure ? deviceArguments() : maskArguments()));
   return words;
 }
 

@@ -30,6 +30,8 @@ const CHILD_PID_TIMEOUT_MS = 2_000;
 const MAX_COMPLAINT_BYTES = 4096;
 /** Of what is a line or two; whoever holds the other end must not fill our memory. */
 const MAX_STATUS_BYTES = 64 * 1024;
+/** Of `enter.rs`: it could not start the program. */
+const ENTRY_NOT_STARTED = 127;
 
 /**
  * Runs the step to its end. The whole process tree is gone when this resolves or throws.
@@ -39,7 +41,7 @@ const MAX_STATUS_BYTES = 64 * 1024;
 export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram): Promise<Outcome> {
   spec.signal.throwIfAborted();
   const encoded = encodeSpec(spec, program);
-  const [command, ...args] = program.argv;
+  const [command = '', ...args] = [...spec.place.entry, ...program.argv];
   const child = spawn(command, args, {
     cwd: '/',
     // Of the step's environment nothing may reach the program: LD_PRELOAD would take effect outside of the sandbox.
@@ -50,13 +52,12 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   const pipes = child.stdio as readonly unknown[];
   const status = collect(pipes[STATUS_FD] as Readable);
   const info = collect(pipes[INFO_FD] as Readable);
-  writeAll(pipes[SPEC_FD] as Writable, encoded);
   if (spec.stdin !== undefined) {
     writeAll(child.stdin as Writable, spec.stdin);
   }
   const complaint = passOutputOn(child, spec);
 
-  let stopped: 'timeout' | 'cancelled' | undefined;
+  let stopped: 'timeout' | 'cancelled' | 'unready' | undefined;
   let patience: NodeJS.Timeout | undefined;
   // Pid 1 of the sandbox, so that the program lives to see all of them gone. Without it bubblewrap would leave a child
   // behind that has not yet asked to die with its parent: it is waited for until the program has said which one that is.
@@ -73,13 +74,28 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
       patience ??= setTimeout(() => child.kill('SIGKILL'), CHILD_PID_TIMEOUT_MS);
     }
   };
-  const stop = (why: 'timeout' | 'cancelled') => {
+  const stop = (why: 'timeout' | 'cancelled' | 'unready') => {
     stopped ??= why;
     end();
   };
+  // Pid 1 starts nothing before it was told what.
+  let begun: Promise<void> | undefined;
+  let unready: unknown;
+  const begin = async (pid: number) => {
+    try {
+      await spec.place.begin(pid);
+      writeAll(pipes[SPEC_FD] as Writable, encoded);
+    } catch (error) {
+      unready = error;
+      stop('unready');
+    }
+  };
   (pipes[INFO_FD] as Readable).on('data', () => {
+    const pid = program.childPid(info.text());
     if (stopped !== undefined) {
       end();
+    } else if (pid !== undefined) {
+      begun ??= begin(pid);
     }
   });
   const onAbort = () => stop('cancelled');
@@ -95,9 +111,14 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
     clearTimeout(timer);
     clearTimeout(patience);
     spec.signal.removeEventListener('abort', onAbort);
+    // What it has made is the caller's to release.
+    await begun;
   }
   if (stopped === 'cancelled') {
     throw spec.signal.reason;
+  }
+  if (stopped === 'unready') {
+    throw unready;
   }
   const outcome = parseOutcome(status.text());
   if (outcome !== undefined) {
@@ -106,7 +127,10 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   if (stopped === 'timeout') {
     return { reason: 'timeout' };
   }
-  throw program.failed(complaint.text().trim() || `status ${child.exitCode}`);
+  const said = complaint.text().trim() || `status ${child.exitCode}`;
+  throw spec.place.entry.length > 0 && child.exitCode === ENTRY_NOT_STARTED
+    ? program.missing(Object.assign(new Error(said), { code: 'ENOENT' }))
+    : program.failed(said);
 }
 
 /** The result is the beginning of what was written to standard error. */

@@ -2,12 +2,14 @@
 import { join } from 'node:path';
 import type { Json } from '../base/canonical-json.ts';
 import { DefinitionError, InternalError, StepError } from '../errors.ts';
-import type { Action, Chmod, ExecAction, GpuRequest, Mount } from '../graph/action.ts';
+import type { Action, Chmod, ExecAction, GpuRequest, Mount, ResourceLimits } from '../graph/action.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { KeyField, LayerId, Op, OpContext, PathRead, Result } from '../solver/op.ts';
 import type {
   GpuPolicy,
+  LimitsToKeep,
+  ProgramDefaults,
   SshAgentSocket,
   StepInput,
   StepParams,
@@ -39,6 +41,11 @@ export interface BuildOpOptions extends OpTools {
   readonly lentEnv: Readonly<Record<string, string>>;
   /** What requests for GPUs take. In no key. */
   readonly gpuPolicy: GpuPolicy;
+  /** What programs get that do not say, and where limits can be kept. In no key. */
+  readonly programs: {
+    readonly defaults: ProgramDefaults;
+    keep(limits: readonly (ResourceLimits | undefined)[]): LimitsToKeep;
+  };
 }
 
 /** Made for one build: what a forced step drops is dropped once, for all steps that share it. */
@@ -134,6 +141,10 @@ async function execute(
         logPath: join(options.storeDir, 'logs', `${resultId}.log`),
         lentEnv: options.lentEnv,
         gpuPolicy: options.gpuPolicy,
+        defaults: options.programs.defaults,
+        keep: options.programs.keep(
+          execsOf(actions).flatMap((action) => [options.programs.defaults.limits, action.limits]),
+        ),
       },
       { signal, onEvent: workerEvents(emit, vertex.digest) },
     );
@@ -168,7 +179,7 @@ function atLayer(error: unknown, vertex: Vertex): unknown {
     : error;
 }
 
-/** What the key sees of an action, field by field. Absent: time limits, lent tools, secret values, secret ids. */
+/** What the key sees of an action, field by field. Absent: limits of all kinds, retries, which network it is, lent tools, secret values, secret ids. */
 function keyOf(action: Action): Json {
   switch (action.kind) {
     case 'exec':
@@ -213,7 +224,7 @@ function execKey(action: ExecAction): Json {
     env: env.map(([name, value]) => [name, value]),
     cwd,
     user,
-    network,
+    network: network === 'none' ? 'none' : 'host',
     mounts: action.mounts.map(mountKey),
     secretEnv: action.secretEnv.map(secretVariableKey),
     // Only what was asked for: a key of a step that asks for none of it does not change when more can be asked for.

@@ -13,6 +13,8 @@ export interface WorkerContext {
   readonly executor: Executor;
   /** Name space of overlay attributes. */
   readonly overlayXattrs: 'user' | 'trusted';
+  /** Warnings that are given once. */
+  readonly said: Set<string>;
 }
 
 /** What one request has. */

@@ -53,6 +53,7 @@ export async function sayHello(
       claim,
       driver,
       overlayXattrs,
+      said: new Set(),
       executor: {
         lent,
         caches: new CacheMounts(params.storeDir),
@@ -61,6 +62,7 @@ export async function sayHello(
         idMode,
         deviceSources: { cdiDirs: params.cdiDirs, driverRoot: params.driverRoot },
         ...(seccomp === undefined ? {} : { seccomp }),
+        launcherPath: environment.TSBUILD_STEP_LAUNCHER ?? '',
         sandbox: new Bubblewrap({
           launcher: lent.launcher,
           pidNamespace: environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0',

@@ -8,7 +8,9 @@
  */
 import type { AssemblyStep } from '../debian/assembly.ts';
 import type { ErrorCode } from '../errors.ts';
-import type { Action, GpuRequest } from '../graph/action.ts';
+import type { CgroupPlace } from '../executor/cgroup-place.ts';
+import type { NetworkMode } from '../executor/sandbox.ts';
+import type { Action, GpuRequest, ResourceLimits } from '../graph/action.ts';
 import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Activity } from '../solver/event.ts';
 import type { LayerId, PathRead } from '../solver/op.ts';
@@ -254,7 +256,30 @@ export interface StepParams {
   readonly lentEnv: Readonly<Record<string, string>>;
   /** Of actions that ask for GPUs. @defaultValue auto */
   readonly gpuPolicy?: GpuPolicy;
+  /** Of programs that do not say themselves. In no key. @defaultValue none */
+  readonly defaults?: ProgramDefaults;
+  /** @defaultValue none are kept */
+  readonly keep?: LimitsToKeep;
 }
+
+/** What programs get that do not say. */
+export interface ProgramDefaults {
+  /** One by one. */
+  readonly limits?: ResourceLimits;
+  readonly timeoutMs?: number;
+  readonly retries?: number;
+  /** In place of the machine's. */
+  readonly network?: 'host' | 'private';
+}
+
+export interface LimitsToKeep {
+  /** Where groups of programs can be made. Absent where nobody wants limits. */
+  readonly cgroups?: CgroupPlace;
+  /** Of limits that cannot be kept: `warn` once, or `require` them. @defaultValue warn */
+  readonly limitsPolicy?: LimitsPolicy;
+}
+
+export type LimitsPolicy = 'warn' | 'require';
 
 /**
  * What a request for GPUs takes (Image API, B7): any that are there in number, only those of the type, or none at all.
@@ -362,8 +387,12 @@ export interface RunParams {
   readonly env: readonly (readonly [string, string])[];
   readonly cwd: string;
   readonly user: string;
-  readonly network: 'host' | 'none';
+  readonly network: NetworkMode;
   readonly timeoutMs?: number;
+  /** @defaultValue none */
+  readonly limits?: ResourceLimits;
+  /** @defaultValue none are kept */
+  readonly keep?: LimitsToKeep;
   /** Files put above the image for this run (pending mounts), in order. */
   readonly files: readonly InputFile[];
   readonly secretValues: readonly string[];

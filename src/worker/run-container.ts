@@ -11,6 +11,7 @@ import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
 import { devicesFor, warnOfLoader } from './devices.ts';
 import { functionError, prepareCall } from './function-call.ts';
+import { limitsFor, warnOfLoopbackProxies } from './limits.ts';
 import type { RunParams, RunResult } from './protocol.ts';
 import { stepError } from './step.ts';
 import { openInput } from './step-input.ts';
@@ -20,6 +21,9 @@ export async function runContainer(
   params: RunParams,
   request: RequestContext,
 ): Promise<RunResult> {
+  const { keep = {} } = params;
+  const limits = limitsFor(context, params.limits ?? {}, keep, request);
+  warnOfLoopbackProxies(context, params.network, request);
   const devices = await devicesFor(context, params, request);
   let closeCall: (() => Promise<void>) | undefined;
   const prepared = await context.driver.prepare(params.layers, request.signal);
@@ -68,6 +72,8 @@ export async function runContainer(
       cwd: params.cwd,
       user: params.user,
       network: params.network,
+      limits,
+      ...(keep.cgroups === undefined ? {} : { cgroups: keep.cgroups }),
       lend: [],
       mounts: [
         ...(params.volumes ?? []).map((volume) => ({ kind: 'volume' as const, ...volume })),
@@ -89,10 +95,10 @@ export async function runContainer(
     const { cwd, user, timeoutMs } = params;
     const failed = () => {
       output.endExec();
-      const action = { argv, cwd, user, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+      const action = { argv, cwd, user, limits, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
       return stepError(action, outcome, output, undefined, context.executor.idMode);
     };
-    if (outcome.reason === 'not-started') {
+    if (outcome.reason === 'not-started' || outcome.reason === 'memory') {
       throw failed();
     }
     if (call === undefined) {

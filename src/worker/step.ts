@@ -1,7 +1,9 @@
 /** Makes a layer: the stack below is prepared, the actions are done in order, what changed is committed. */
 import type { Stats } from 'node:fs';
 import { join, posix } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { releaseAll } from '../base/release-all.ts';
+import { backoffMs } from '../base/retry.ts';
 import { DefinitionError, HostError, InternalError, StepError, TsbuildError } from '../errors.ts';
 import type { DeviceEdits } from '../executor/device-edits.ts';
 import { LENT_DIR } from '../executor/lent.ts';
@@ -20,6 +22,7 @@ import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
 import { devicesFor, warnOfLoader } from './devices.ts';
 import { functionError, type PreparedCall, prepareCall } from './function-call.ts';
+import { limitsFor, warnOfLoopbackProxies } from './limits.ts';
 import { makeDirectory, makeFile } from './make.ts';
 import type { StepParams, StepResult, WireSecret } from './protocol.ts';
 import { filesWithValues } from './secrets-in-layer.ts';
@@ -45,7 +48,7 @@ export async function runStep(
     request.emit(event);
   };
   try {
-    return await makeLayer(context, params, { ...request, emit }, output);
+    return await attempts(context, params, { ...request, emit }, output);
   } catch (error) {
     if (error instanceof TsbuildError) {
       output.note(`${error.code}: ${error.message}`);
@@ -55,6 +58,36 @@ export async function runStep(
     output.close();
   }
 }
+
+/** Each on a fresh root file system: what an attempt that failed has written is gone. */
+async function attempts(
+  context: WorkerContext,
+  params: StepParams,
+  request: RequestContext,
+  output: StepOutput,
+): Promise<StepResult> {
+  const programs = params.actions.filter((action) => action.kind === 'exec');
+  const retries = Math.max(0, ...programs.map((action) => action.retries ?? params.defaults?.retries ?? 0));
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await makeLayer(context, params, request, output);
+    } catch (error) {
+      if (attempt > retries || !(error instanceof StepError) || !MAY_PASS.includes(error.code)) {
+        throw error;
+      }
+      const waitMs = Math.round(backoffMs(attempt, Math.random()));
+      request.emit({
+        kind: 'warning',
+        code: 'W_STEP_RETRIED',
+        message: `attempt ${attempt} of ${retries + 1} failed: ${error.message}; the next one is in ${waitMs} ms`,
+      });
+      await delay(waitMs, undefined, { signal: request.signal }).catch(() => request.signal.throwIfAborted());
+    }
+  }
+}
+
+/** What may be another time otherwise. A program that is not there, or needs more memory than it may use, fails again. */
+const MAY_PASS: readonly string[] = ['E_BUILD_FAILED', 'E_BUILD_SIGNAL', 'E_BUILD_TIMEOUT'];
 
 async function makeLayer(
   context: WorkerContext,
@@ -158,6 +191,14 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
   const env = [...(action.proxyEnv ?? []), ...action.env, ...secretEnv];
   const call = await callOf(step, action, env);
   const socket = mounts.find(({ kind }) => kind === 'ssh')?.target;
+  const { defaults = {}, keep = {} } = params;
+  const limits = limitsFor(context, { ...defaults.limits, ...action.limits }, keep, request);
+  const timeoutMs = action.timeoutMs ?? defaults.timeoutMs;
+  const network =
+    action.network === 'host' && action.insistsOnHost !== true
+      ? (defaults.network ?? 'host')
+      : action.network;
+  warnOfLoopbackProxies(context, network, request);
   let outcome: Outcome;
   try {
     outcome = await runProgram(context.executor, prepared, {
@@ -170,7 +211,9 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
       },
       cwd: action.cwd,
       user: action.user,
-      network: action.network,
+      network,
+      limits,
+      ...(keep.cgroups === undefined ? {} : { cgroups: keep.cgroups }),
       insecure: action.security === 'insecure',
       ...(action.hostname === undefined ? {} : { hostname: action.hostname }),
       ...(action.extraHosts === undefined ? {} : { extraHosts: action.extraHosts }),
@@ -180,7 +223,7 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
       lend: action.lend,
       mounts: [...mounts, ...(call?.mounts ?? [])],
       ...(call === undefined ? {} : { desk: call.desk }),
-      ...(action.timeoutMs === undefined ? {} : { timeoutMs: action.timeoutMs }),
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
       signal: request.signal,
       onOutput: (stream, chunk) => output.write(stream, chunk),
       pressure: request.pressure,
@@ -192,7 +235,12 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
   }
   if (outcome.reason !== 'exit' || outcome.exitCode !== 0) {
     const error = stepError(
-      { ...action, argv: call?.argv ?? action.argv },
+      {
+        ...action,
+        limits,
+        argv: call?.argv ?? action.argv,
+        ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      },
       outcome,
       output,
       params.logPath,
@@ -289,7 +337,7 @@ function secretVariable({ params }: Step, { name, secretId, optional }: SecretVa
 const COMMAND_NOT_FOUND = 127;
 
 export function stepError(
-  action: Pick<ExecAction, 'argv' | 'timeoutMs' | 'cwd' | 'user' | 'ulimits' | 'hintIfMissing'>,
+  action: Pick<ExecAction, 'argv' | 'timeoutMs' | 'limits' | 'cwd' | 'user' | 'ulimits' | 'hintIfMissing'>,
   outcome: Outcome,
   output: StepOutput,
   logPath: string | undefined,
@@ -306,6 +354,9 @@ export function stepError(
         exitCode: outcome.exitCode,
         hint:
           (outcome.exitCode === COMMAND_NOT_FOUND ? action.hintIfMissing : undefined) ??
+          (outcome.reachedPids === true
+            ? `it had the ${action.limits?.pids} processes that it may have; give it more with --pids-limit`
+            : undefined) ??
           (idMode === 'single' ? singleIdHint(output.tail()) : undefined),
       });
     case 'signal':
@@ -316,6 +367,16 @@ export function stepError(
         signal: outcome.signal,
         hint: outcome.signal === 'SIGKILL' ? 'the machine may have run out of memory' : undefined,
       });
+    case 'memory':
+      return new StepError(
+        `the step needs more than the ${formatMemory(action.limits?.memoryBytes ?? 0)} of memory that it may use`,
+        {
+          ...details,
+          code: 'E_BUILD_MEMORY',
+          reason: 'memory',
+          hint: 'give it more: --memory, or the option memory of the call',
+        },
+      );
     case 'timeout':
       return new StepError(`the step ran longer than ${action.timeoutMs} ms`, {
         ...details,
@@ -347,6 +408,12 @@ export function stepError(
         hint: action.hintIfMissing ?? noShellHint(program, outcome),
       });
   }
+}
+
+const MIB = 1024 ** 2;
+
+function formatMemory(bytes: number): string {
+  return `${Number((bytes / MIB).toFixed(1))} MiB`;
 }
 
 function limitError({ ulimits = [] }: Pick<ExecAction, 'ulimits'>, name: string, errno: string): Error {

@@ -289,7 +289,7 @@ export function secrets(): void {
 export function errors(error: unknown): void {
   if (error instanceof StepError) {
     same<Same<typeof error.exitCode, number | undefined>>();
-    error.reason satisfies 'exit' | 'signal' | 'timeout' | 'not-started';
+    error.reason satisfies 'exit' | 'signal' | 'timeout' | 'memory' | 'not-started';
   }
   if (error instanceof TsbuildError) {
     error.code === 'E_AUTH';

@@ -67,10 +67,12 @@ export default command({
     network: choice({
       long: 'network',
       valueName: 'MODE',
-      words: ['host', 'none'],
+      words: ['host', 'none', 'private'],
       summary: 'Network of the command',
-      detail: 'Network of the command: that of this machine, or none.',
+      detail:
+        "Network of the command: that of this machine, none, or `private`: one of its own that leads where this machine's does and not to this machine's loopback interface; it needs the package passt. With `private`, steps that are built for it have such a one too.",
       defaultText: 'host',
+      environment: 'TSBUILD_NETWORK',
     }),
     gpus: GPUS_OPTION,
     timeout: value({

@@ -7,6 +7,7 @@ pub mod hash;
 pub mod landlock;
 pub mod lock;
 pub mod mount;
+pub mod network;
 pub mod process;
 pub mod remove;
 pub mod root;

@@ -32,6 +32,8 @@ pub const NEW_USER: i32 = libc::CLONE_NEWUSER;
 pub const NEW_MOUNT: i32 = libc::CLONE_NEWNS;
 /// New pid namespace for the child.
 pub const NEW_PID: i32 = libc::CLONE_NEWPID;
+/// New network namespace.
+pub const NEW_NETWORK: i32 = libc::CLONE_NEWNET;
 
 fn check(result: i64) -> io::Result<i64> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
