@@ -36,6 +36,9 @@ export interface FoundPlace {
   restore(): void;
 }
 
+/** What has systemd give a group of its own to a command. */
+export const DELEGATION_FIX = 'start it with `systemd-run --user --scope -p Delegate=yes tsbuild …`';
+
 /** Of every group of a step. */
 export const STEP_PREFIX = 'tsbuild-step-';
 const LEAF = 'tsbuild-leaf';

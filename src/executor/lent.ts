@@ -10,7 +10,7 @@ import { ownCacheId } from '../graph/cache-id.ts';
 import type { CacheMountRequest } from '../volume/cache-mounts.ts';
 import type { HostTrust } from '../worker/protocol.ts';
 import { mergeBundles } from './host-trust.ts';
-import { isLoopback, namesElsewhere, privateResolvers } from './private-network.ts';
+import { hostResolvers, isLoopback, namesElsewhere, privateResolvers } from './private-network.ts';
 import type { NetworkMode } from './sandbox.ts';
 
 /** In the sandbox. */
@@ -273,8 +273,8 @@ function networkFiles({ stepDir, network, hostname, extraHosts }: LentRequest): 
     network === 'none'
       ? '# This step has no network.\n'
       : network === 'private'
-        ? privateResolvers(hostFile('/etc/resolv.conf'))
-        : hostFile('/etc/resolv.conf');
+        ? privateResolvers(hostResolvers())
+        : hostResolvers();
   const texts = [hosts, resolver];
   return NETWORK_FILES.map((target, index) => {
     const source = join(stepDir, basename(target));

@@ -4,14 +4,15 @@
  * neither its services nor, the network namespace being another, its abstract sockets.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { HostError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 
 /** Where the step asks for names that the machine asks itself for, as with a resolver on 127.0.0.53. */
-export const FORWARDED_RESOLVER = '10.0.2.3';
+const FORWARDED_RESOLVER = '10.0.2.3';
+const FORWARDED_RESOLVER_6 = 'fd74:7362::3';
 
 const IPV4 = ['-a', '10.0.2.100', '-n', '24', '-g', '10.0.2.2'];
 /** Of the private range (RFC 4193). */
@@ -53,11 +54,12 @@ export async function connectNamespace({
       hint: 'use --network host',
     });
   }
+  checkTun();
   // By a path: pasta gives up the privilege to look into other processes before it opens the namespace.
   const namespace = join(dir, 'network');
   writeFileSync(namespace, '');
   native().mountBind(`/proc/${pid}/ns/net`, namespace, false, false);
-  const child = spawn('pasta', pastaArguments(namespace, routes, ports), {
+  const child = spawn('pasta', pastaArguments(namespace, routes, ports, asksItself(hostResolvers())), {
     cwd: '/',
     env: { PATH: process.env.PATH ?? '/usr/bin:/bin' },
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -84,7 +86,33 @@ export async function connectNamespace({
   }
 }
 
-function pastaArguments(namespace: string, { ipv4, ipv6 }: Routes, ports: readonly number[]): string[] {
+const TUN = '/dev/net/tun';
+
+/** pasta does not say what it could not open. */
+function checkTun(): void {
+  try {
+    accessSync(TUN, constants.R_OK | constants.W_OK);
+  } catch (cause) {
+    const { code: errno } = cause as NodeJS.ErrnoException;
+    throw new HostError(`a step is to have a private network, and '${TUN}' cannot be opened: ${errno}`, {
+      code: 'E_NETWORK_PRIVATE',
+      errno,
+      path: TUN,
+      cause,
+      hint:
+        errno === 'ENOENT'
+          ? 'sudo modprobe tun; in a container, start it with --device /dev/net/tun'
+          : `sudo chmod 666 ${TUN}; or use --network host`,
+    });
+  }
+}
+
+function pastaArguments(
+  namespace: string,
+  { ipv4, ipv6 }: Routes,
+  ports: readonly number[],
+  forwardsNames: boolean,
+): string[] {
   return [
     '--foreground',
     '--quiet',
@@ -97,8 +125,10 @@ function pastaArguments(namespace: string, { ipv4, ipv6 }: Routes, ports: readon
     '--no-map-gw',
     // Ports of either side on the other.
     ...['-t', 'none', '-u', 'none', '-U', 'none', '-T', ports.length === 0 ? 'none' : ports.join(',')],
-    ...(ipv4 ? [...IPV4, '--dns-forward', FORWARDED_RESOLVER] : ['-6']),
+    ...(ipv4 ? IPV4 : ['-6']),
     ...(ipv6 ? IPV6 : ['-4']),
+    // Only then: with it, answers of the machine's resolver seem to come from there, whoever was asked.
+    ...(forwardsNames ? ['--dns-forward', ipv4 ? FORWARDED_RESOLVER : FORWARDED_RESOLVER_6] : []),
   ];
 }
 
@@ -184,17 +214,34 @@ export function isLoopback(host: string): boolean {
   return LOOPBACK_NAME.test(host);
 }
 
-/** The host's `resolv.conf` for a private network: its own resolvers are asked through pasta. */
-export function privateResolvers(hostText: string): string {
-  const lines = hostText.split('\n');
-  const addresses = lines.flatMap((line) => /^\s*nameserver\s+(\S+)/.exec(line)?.[1] ?? []);
-  const elsewhere = addresses.filter((address) => !isLoopback(address) && !isLinkLocal(address));
-  // resolv.conf(5): without one it is the local machine.
-  const resolvers =
-    elsewhere.length === addresses.length && elsewhere.length > 0
-      ? elsewhere
-      : [FORWARDED_RESOLVER, ...elsewhere];
-  const rest = lines.filter((line) => /^\s*(search|domain|options)\s/.test(line));
+export function hostResolvers(): string {
+  try {
+    return readFileSync('/etc/resolv.conf', 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function nameservers(text: string): string[] {
+  return text.split('\n').flatMap((line) => /^\s*nameserver\s+(\S+)/.exec(line)?.[1] ?? []);
+}
+
+function isElsewhere(address: string): boolean {
+  return !isLoopback(address) && !isLinkLocal(address);
+}
+
+/** Whether the machine has a resolver of its own; resolv.conf(5): it has, where none is named. */
+function asksItself(hostText: string): boolean {
+  const addresses = nameservers(hostText);
+  return addresses.length === 0 || !addresses.every(isElsewhere);
+}
+
+/** The host's `resolv.conf` for a private network: its own resolver is asked through pasta. */
+export function privateResolvers(hostText: string, hasIpv4 = defaultRoutes('self').ipv4): string {
+  const elsewhere = nameservers(hostText).filter(isElsewhere);
+  const forwarded = hasIpv4 ? FORWARDED_RESOLVER : FORWARDED_RESOLVER_6;
+  const resolvers = asksItself(hostText) ? [forwarded, ...elsewhere] : elsewhere;
+  const rest = hostText.split('\n').filter((line) => /^\s*(search|domain|options)\s/.test(line));
   return [...resolvers.map((address) => `nameserver ${address}`), ...rest, ''].join('\n');
 }
 

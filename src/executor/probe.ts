@@ -10,6 +10,10 @@ import { CDI_DIRS } from './cdi.ts';
 import { type EmulationHost, executablePlatforms, THIS_MACHINE } from './emulation.ts';
 import type { DeviceSources } from './find-devices.ts';
 import { probeDevices } from './probe-gpu.ts';
+import { DELEGATION_FIX, findCgroupPlace } from './cgroup-place.ts';
+import { type EmulationHost, executablePlatforms, THIS_MACHINE } from './emulation.ts';
+import { probeGpu } from './probe-gpu.ts';
+import { keptLimits } from './step-cgroup.ts';
 
 export interface HostCheck {
   readonly name: string;
@@ -64,6 +68,8 @@ export async function probeHost({
   }
   probeRunc(checks);
   checks.push(...(await probeDevices({ ...deviceSources, whole: wholeGpu })), probePlatforms());
+  checks.push(probeLimits(), probePasta());
+  checks.push(probeGpu(), probePlatforms());
   probeDisk(checks, storeDirOf(env));
   return checks;
 }
@@ -247,6 +253,35 @@ function probeRunc(checks: HostCheck[]): void {
           required: false,
         },
   );
+}
+
+/** Which limits of steps can be kept. */
+function probeLimits(): HostCheck {
+  const { place, restore } = findCgroupPlace();
+  restore();
+  const kept = keptLimits(place);
+  const ok = place.reason === '';
+  return {
+    name: 'limits',
+    ok,
+    detail: ok
+      ? `${kept.join(', ')}, by control groups of version ${place.version}`
+      : `${kept.length === 0 ? 'none' : kept.join(', ')}: ${place.reason}`,
+    required: false,
+    ...(ok ? {} : { fix: DELEGATION_FIX }),
+  };
+}
+
+function probePasta(): HostCheck {
+  const { error, status } = spawnSync('pasta', ['--version'], { encoding: 'utf8' });
+  const ok = error === undefined && status === 0;
+  return {
+    name: 'private network',
+    ok,
+    detail: ok ? 'pasta is installed' : 'pasta is not installed',
+    required: false,
+    ...(ok ? {} : { fix: 'sudo apt-get install passt' }),
+  };
 }
 
 /** Of which platforms steps can be run. Images that only hold files are built for any. */

@@ -1,5 +1,6 @@
 /** Which limits a program gets, and what is said of those that cannot be kept here. */
 import { HostError } from '../errors.ts';
+import { DELEGATION_FIX } from '../executor/cgroup-place.ts';
 import { isLoopback } from '../executor/private-network.ts';
 import type { NetworkMode } from '../executor/sandbox.ts';
 import { unkeptLimits } from '../executor/step-cgroup.ts';
@@ -27,12 +28,12 @@ export function limitsFor(
     if (limitsPolicy === 'require') {
       throw new HostError(`a step is to be limited, and ${message}`, {
         code: 'E_LIMITS',
-        hint: DELEGATION_HINT,
+        hint: DELEGATION_FIX,
       });
     }
     if (!said.has(message)) {
       said.add(message);
-      emit({ kind: 'warning', code: 'W_LIMITS', message: `${message}. ${DELEGATION_HINT}` });
+      emit({ kind: 'warning', code: 'W_LIMITS', message: `${message}; ${DELEGATION_FIX}` });
     }
   }
   const { memoryBytes, cpus, pids } = limits;
@@ -42,8 +43,6 @@ export function limitsFor(
     ...(pids === undefined || unkept.includes('pids') ? {} : { pids }),
   };
 }
-
-const DELEGATION_HINT = 'Start it with `systemd-run --user --scope -p Delegate=yes …`';
 
 /** A proxy of this machine is nowhere in a network that does not lead to it. */
 export function warnOfLoopbackProxies(

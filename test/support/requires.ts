@@ -23,6 +23,7 @@ const CHECKS = {
   podman: () => has('podman'),
   git: () => has('git'),
   cc: () => has('cc'),
+  pasta: () => has('pasta'),
   python3: () => has('python3') && has('ldd') && has('zstd'),
   'qemu-aarch64-static': () => has('qemu-aarch64-static'),
   'nvidia-gpu': () =>

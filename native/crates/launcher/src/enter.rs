@@ -40,14 +40,20 @@ pub fn run(words: impl Iterator<Item = OsString>) -> i32 {
             CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
         })
         .collect();
+    // As execvp(3): the most telling error is kept, of a file that is there and cannot be run.
+    let mut reason = io::Error::from(io::ErrorKind::NotFound);
     for file in candidates(argv[0].as_bytes()) {
         let error = process::exec(OsStr::from_bytes(&file), &argv, &environment);
-        if error.kind() != io::ErrorKind::NotFound {
-            eprintln!("cannot start '{}': {error}", argv[0].to_string_lossy());
-            return STATUS_NOT_STARTED;
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {}
+            io::ErrorKind::PermissionDenied => reason = error,
+            _ => {
+                reason = error;
+                break;
+            }
         }
     }
-    eprintln!("cannot start '{}': not found", argv[0].to_string_lossy());
+    eprintln!("cannot start '{}': {reason}", argv[0].to_string_lossy());
     STATUS_NOT_STARTED
 }
 
