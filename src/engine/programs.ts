@@ -1,6 +1,6 @@
 /** What an engine gives to the programs that it runs, steps and containers alike: limits, time, retries, network. In no key. */
 import { UsageError } from '../errors.ts';
-import { type CgroupPlace, type FoundPlace, findCgroupPlace } from '../executor/cgroup-place.ts';
+import { type CgroupPlace, findCgroupPlace } from '../executor/cgroup-place.ts';
 import { MIN_CPUS, MIN_MEMORY_BYTES } from '../frontend/fluent/limits-option.ts';
 import type { ResourceLimits } from '../graph/action.ts';
 import type { LimitsPolicy, LimitsToKeep, ProgramDefaults } from '../worker/protocol.ts';
@@ -15,10 +15,14 @@ export interface ProgramOptions {
   readonly network: 'host' | 'private';
 }
 
+/** Engines of this process that have found control groups: only the last of them moves the process back. */
+const holders = new Set<Programs>();
+const restores: (() => void)[] = [];
+
 export class Programs {
   readonly defaults: ProgramDefaults;
   readonly #limitsPolicy: LimitsPolicy;
-  #found: FoundPlace | undefined;
+  #cgroups: CgroupPlace | undefined;
 
   constructor(defaults: ProgramDefaults, limitsPolicy: LimitsPolicy) {
     this.defaults = defaults;
@@ -28,18 +32,26 @@ export class Programs {
   /** Where control groups are is looked for when somebody wants the first limit: it may move processes. */
   keep(limits: readonly (ResourceLimits | undefined)[]): LimitsToKeep {
     const isWanted = limits.some((each) => each !== undefined && Object.keys(each).length > 0);
-    return { limitsPolicy: this.#limitsPolicy, ...(isWanted ? { cgroups: this.#cgroups() } : {}) };
+    return { limitsPolicy: this.#limitsPolicy, ...(isWanted ? { cgroups: this.#find() } : {}) };
   }
 
-  #cgroups(): CgroupPlace {
-    this.#found ??= findCgroupPlace();
-    return this.#found.place;
+  #find(): CgroupPlace {
+    if (this.#cgroups === undefined) {
+      const { place, restore } = findCgroupPlace();
+      this.#cgroups = place;
+      holders.add(this);
+      restores.push(restore);
+    }
+    return this.#cgroups;
   }
 
   /** After everything that was run has ended. */
   close(): void {
-    this.#found?.restore();
-    this.#found = undefined;
+    if (holders.delete(this) && holders.size === 0) {
+      for (const restore of restores.splice(0).reverse()) {
+        restore();
+      }
+    }
   }
 }
 

@@ -202,7 +202,12 @@ function tryGroup(group: string, mayMove: boolean): FoundPlace {
     const subtree = join(group, 'cgroup.subtree_control');
     const missing = wanted.filter((name) => !words(subtree).includes(name));
     const isRoot = !existsSync(join(group, 'cgroup.type'));
-    const moved = missing.length > 0 && mayMove && !isRoot && moveFamily(group);
+    const isInhabited = !isRoot && words(join(group, 'cgroup.procs')).length > 0;
+    const moved = isInhabited && mayMove && moveFamily(group);
+    // Some controllers the kernel would hand on all the same, and then let no process into what is below.
+    if (isInhabited && !moved) {
+      throw new Error('other programs live in it');
+    }
     const enabled = missing.filter((name) => tryWrite(subtree, `+${name}`));
     undo = () => {
       if (moved && isIdle(group)) {

@@ -19,7 +19,7 @@ async function greet(
 ): Promise<{ readonly server: Server; readonly port: number }> {
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
-    // Not at once: the pasta of 2023 loses the end of a connection that ends as it begins.
+    // Neither side ends at once: the pasta of 2023 loses the end of a connection that ends as it begins.
     socket.once('data', () => socket.end(`${word}\n`));
   });
   await new Promise<void>((resolve) => server.listen(0, host, resolve));
@@ -29,7 +29,7 @@ async function greet(
 const far = await greet(address, 'far');
 const near = await greet('127.0.0.1', 'near');
 const SCRIPT = `
-  ask() { echo hello | timeout 5 nc -w 1 "$1" "$2" 2>/dev/null; }
+  ask() { { echo hello; usleep 200000; } | timeout 5 nc -w 1 "$1" "$2" 2>/dev/null; }
   echo namespace=$(readlink /proc/self/ns/net)
   echo interfaces=$(ls /sys/class/net)
   echo far=$(ask ${address} ${far.port})
@@ -42,7 +42,7 @@ const SCRIPT = `
 const OWN = `${SCRIPT}
   (echo itself | nc -l -p 7777 >/dev/null) &
   for i in 1 2 3 4 5 6 7 8 9 10; do
-    found=$(timeout 5 nc -w 1 127.0.0.1 7777 </dev/null 2>/dev/null)
+    found=$(timeout 2 nc -w 1 127.0.0.1 7777 </dev/null 2>/dev/null)
     [ -n "$found" ] && break
     usleep 50000
   done
@@ -92,7 +92,11 @@ const image = busyboxImage();
     [1, 2].map((each) =>
       engine.run(
         image,
-        ['sh', '-c', `echo far${each}=$(echo hello | timeout 5 nc -w 1 ${address} ${far.port})`],
+        [
+          'sh',
+          '-c',
+          `echo far${each}=$({ echo hello; usleep 200000; } | timeout 5 nc -w 1 ${address} ${far.port})`,
+        ],
         {
           network: 'private',
         },

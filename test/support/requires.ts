@@ -4,6 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
+import { findCgroupPlace } from '../../src/executor/cgroup-place.ts';
 
 const CHECKS = {
   root: () => process.getuid?.() === 0,
@@ -24,6 +25,12 @@ const CHECKS = {
   git: () => has('git'),
   cc: () => has('cc'),
   pasta: () => has('pasta'),
+  'user-mode-linux': () => has('linux.uml'),
+  cgroups: () => {
+    const { place, restore } = findCgroupPlace();
+    restore();
+    return place.reason === '';
+  },
   python3: () => has('python3') && has('ldd') && has('zstd'),
   'qemu-aarch64-static': () => has('qemu-aarch64-static'),
   'nvidia-gpu': () =>
