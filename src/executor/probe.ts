@@ -7,12 +7,10 @@ import { TsbuildError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 import { launcherPath } from '../native/launcher-path.ts';
 import { CDI_DIRS } from './cdi.ts';
+import { DELEGATION_FIX, findCgroupPlace } from './cgroup-place.ts';
 import { type EmulationHost, executablePlatforms, THIS_MACHINE } from './emulation.ts';
 import type { DeviceSources } from './find-devices.ts';
 import { probeDevices } from './probe-gpu.ts';
-import { DELEGATION_FIX, findCgroupPlace } from './cgroup-place.ts';
-import { type EmulationHost, executablePlatforms, THIS_MACHINE } from './emulation.ts';
-import { probeGpu } from './probe-gpu.ts';
 import { keptLimits } from './step-cgroup.ts';
 
 export interface HostCheck {
@@ -69,7 +67,6 @@ export async function probeHost({
   probeRunc(checks);
   checks.push(...(await probeDevices({ ...deviceSources, whole: wholeGpu })), probePlatforms());
   checks.push(probeLimits(), probePasta());
-  checks.push(probeGpu(), probePlatforms());
   probeDisk(checks, storeDirOf(env));
   return checks;
 }

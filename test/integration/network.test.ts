@@ -35,7 +35,7 @@ const OWN_RESOLVER = '127.0.0.153';
 // biome-ignore lint/suspicious/noExplicitAny: the scenario's JSON, asserted on below.
 type Results = Record<string, any>;
 
-describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'pasta', 'openssl')).each([
+describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'pasta', 'openssl', 'default-route')).each([
   { user: 'root', resolver: 'elsewhere' },
   { user: 'with-ids', resolver: 'of the machine' },
   { user: 'without-ids', resolver: 'of the machine' },
