@@ -122,10 +122,13 @@ function within({ root, point }: CgroupMount, path: string | undefined): string 
   if (path === undefined || path.startsWith('/..')) {
     return undefined;
   }
+  if (path === root || path === '/') {
+    return path === root ? point : undefined;
+  }
   if (root === '/') {
     return join(point, path);
   }
-  return path === root || path.startsWith(`${root}/`) ? join(point, path.slice(root.length)) : undefined;
+  return path.startsWith(`${root}/`) ? join(point, path.slice(root.length)) : undefined;
 }
 
 function findFirst(mounts: readonly CgroupMount[], own: ReadonlyMap<string, string>): CgroupPlace {

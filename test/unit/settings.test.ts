@@ -92,6 +92,9 @@ test('values that cannot be understood name their place and the choices', () => 
     /TSBUILD_DEBIAN_SOURCE.*registry, archive/,
   );
   expect(() => readSettings({}, { gpuPolicy: 'x' })).toThrow(code);
+  expect(() => readSettings({ TSBUILD_LIMITS_POLICY: 'x' })).toThrow(/warn, require/);
+  // A network for whole builds that reaches nothing would be a surprise; a step asks for that itself.
+  expect(() => readSettings({ TSBUILD_NETWORK: 'none' })).toThrow(/host, private/);
   expect(() => readSettings({}, { offline: [] })).toThrow(code);
 });
 
