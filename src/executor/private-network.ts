@@ -47,14 +47,8 @@ export async function connectNamespace({
   ports,
   signal,
 }: PrivateNetworkOptions): Promise<PrivateNetwork> {
+  checkMachine();
   const routes = defaultRoutes('self');
-  if (!routes.ipv4 && !routes.ipv6) {
-    throw new HostError('a step is to have a private network, and this machine has no default route', {
-      code: 'E_NETWORK_PRIVATE',
-      hint: 'use --network host',
-    });
-  }
-  checkTun();
   // By a path: pasta gives up the privilege to look into other processes before it opens the namespace.
   const namespace = join(dir, 'network');
   writeFileSync(namespace, '');
@@ -88,8 +82,19 @@ export async function connectNamespace({
 
 const TUN = '/dev/net/tun';
 
-/** pasta does not say what it could not open. */
-function checkTun(): void {
+/**
+ * What pasta needs besides, for it does not say what it lacks.
+ *
+ * @throws {HostError} `E_NETWORK_PRIVATE`
+ */
+export function checkMachine(): void {
+  const { ipv4, ipv6 } = defaultRoutes('self');
+  if (!ipv4 && !ipv6) {
+    throw new HostError('a step is to have a private network, and this machine has no default route', {
+      code: 'E_NETWORK_PRIVATE',
+      hint: 'use --network host',
+    });
+  }
   try {
     accessSync(TUN, constants.R_OK | constants.W_OK);
   } catch (cause) {

@@ -10,6 +10,7 @@ import { CDI_DIRS } from './cdi.ts';
 import { DELEGATION_FIX, findCgroupPlace } from './cgroup-place.ts';
 import { type EmulationHost, executablePlatforms, THIS_MACHINE } from './emulation.ts';
 import type { DeviceSources } from './find-devices.ts';
+import { checkMachine } from './private-network.ts';
 import { probeDevices } from './probe-gpu.ts';
 import { keptLimits } from './step-cgroup.ts';
 
@@ -270,15 +271,17 @@ function probeLimits(): HostCheck {
 }
 
 function probePasta(): HostCheck {
-  const { error, status } = spawnSync('pasta', ['--version'], { encoding: 'utf8' });
-  const ok = error === undefined && status === 0;
-  return {
-    name: 'private network',
-    ok,
-    detail: ok ? 'pasta is installed' : 'pasta is not installed',
-    required: false,
-    ...(ok ? {} : { fix: 'sudo apt-get install passt' }),
-  };
+  const check = { name: 'private network', required: false };
+  if (spawnSync('pasta', ['--version']).error !== undefined) {
+    return { ...check, ok: false, detail: 'pasta is not installed', fix: 'sudo apt-get install passt' };
+  }
+  try {
+    checkMachine();
+    return { ...check, ok: true, detail: 'by pasta' };
+  } catch (error) {
+    const { message, hint } = error as TsbuildError;
+    return { ...check, ok: false, detail: message, ...(hint === undefined ? {} : { fix: hint }) };
+  }
 }
 
 /** Of which platforms steps can be run. Images that only hold files are built for any. */

@@ -26,8 +26,8 @@ export interface SandboxPlace {
   readonly sys: string;
   /** Control group that the sandbox shows as all that there is. Absent: nothing of it is shown. */
   readonly cgroupView?: string;
-  /** Called with pid 1 of the sandbox, before that starts the step. */
-  begin(pid: number): Promise<void>;
+  /** What is to be done when there is a pid 1 of the sandbox, before that starts the step. Absent: nothing. */
+  readonly begin?: (pid: number) => Promise<void>;
 }
 
 /** `private`: the step's own, which leads where the machine's does, and not to the machine. `none`: a loopback interface alone. */

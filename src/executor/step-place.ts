@@ -54,12 +54,14 @@ export function makePlace(request: PlaceRequest): StepPlace {
     entry: words.length === 0 ? [] : [launcher, 'enter', ...words, '--'],
     sys,
     ...(cgroup?.view === undefined ? {} : { cgroupView: cgroup.view }),
-    begin: async (pid) => {
-      if (network === 'private') {
-        const connected = await connectNamespace({ pid, dir, ports: request.loopbackPorts, signal });
-        held.push(() => connected.close());
-      }
-    },
+    ...(network === 'private'
+      ? {
+          begin: async (pid) => {
+            const connected = await connectNamespace({ pid, dir, ports: request.loopbackPorts, signal });
+            held.push(() => connected.close());
+          },
+        }
+      : {}),
     reached: () => cgroup?.reached(),
     close: () => releaseAll(held),
   };

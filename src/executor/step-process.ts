@@ -26,6 +26,8 @@ const SPEC_FD = 4;
 export const INFO_FD = 5;
 /** It says it as soon as it has a child; one that does not never gets that far. */
 const CHILD_PID_TIMEOUT_MS = 2_000;
+/** Between looks at where a program says it that does not use our descriptor. */
+const CHILD_PID_INTERVAL_MS = 10;
 /** What the program itself may say before it gives up. */
 const MAX_COMPLAINT_BYTES = 4096;
 /** Of what is a line or two; whoever holds the other end must not fill our memory. */
@@ -79,23 +81,28 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
     end();
   };
   // Pid 1 starts nothing before it was told what.
+  const { begin } = spec.place;
   let begun: Promise<void> | undefined;
   let unready: unknown;
-  const begin = async (pid: number) => {
-    try {
-      await spec.place.begin(pid);
-      writeAll(pipes[SPEC_FD] as Writable, encoded);
-    } catch (error) {
-      unready = error;
-      stop('unready');
+  const tell = () => writeAll(pipes[SPEC_FD] as Writable, encoded);
+  const tryToBegin = () => {
+    const pid = stopped === undefined ? program.childPid(info.text()) : undefined;
+    if (begin !== undefined && pid !== undefined) {
+      begun ??= begin(pid).then(tell, (error) => {
+        unready = error;
+        stop('unready');
+      });
     }
   };
+  if (begin === undefined) {
+    tell();
+  }
+  // Not every program says it on our descriptor.
+  const watch = begin === undefined ? undefined : setInterval(tryToBegin, CHILD_PID_INTERVAL_MS);
   (pipes[INFO_FD] as Readable).on('data', () => {
-    const pid = program.childPid(info.text());
+    tryToBegin();
     if (stopped !== undefined) {
       end();
-    } else if (pid !== undefined) {
-      begun ??= begin(pid);
     }
   });
   const onAbort = () => stop('cancelled');
@@ -110,6 +117,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   } finally {
     clearTimeout(timer);
     clearTimeout(patience);
+    clearInterval(watch);
     spec.signal.removeEventListener('abort', onAbort);
     // What it has made is the caller's to release.
     await begun;
