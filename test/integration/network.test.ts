@@ -123,6 +123,10 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'pasta', 'openssl', 
     expect(results.again).toEqual({ files: results.files, codes: ['W_PROXY_LOOPBACK'], lent: [true, true] });
   });
 
+  test("the proxy of TSBUILD_APT_MIRROR, on the machine's loopback interface, is reached", () => {
+    expect(results.mirror).toMatch(/^HTTP\/1.1 400 /);
+  });
+
   test('a step that asks for none has none, whatever the others have', () => {
     expect(results.none).toEqual(['interfaces=lo']);
   });

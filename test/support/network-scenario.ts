@@ -150,6 +150,20 @@ const step = image.runCommands('echo same > /file; env | grep -ic -e _proxy= -e 
   );
   results.none = events.flatMap((event) => (event.kind === 'log' ? [event.text] : []));
 }
+{
+  // What the engine itself lends on the loopback interface of the machine is reached all the same.
+  await using engine = await open({
+    network: 'private',
+    env: { PATH: process.env.PATH, TSBUILD_APT_MIRROR: 'http://mirror.invalid/debian' },
+  });
+  const { stdout } = await engine.run(image, [
+    'sh',
+    '-c',
+    `port=$(sed -n 's/.*127.0.0.1:\\([0-9]*\\).*/\\1/p' /run/tsbuild/apt.conf)
+     { echo hello; usleep 200000; } | timeout 5 nc -w 1 127.0.0.1 $port | head -n 1`,
+  ]);
+  results.mirror = String(stdout).trim();
+}
 if (process.getuid?.() === 0) {
   const bin = join(storeDir, '../bin');
   mkdirSync(bin);
