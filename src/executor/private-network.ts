@@ -72,7 +72,7 @@ export async function connectNamespace({
     native().unmount(namespace, true);
   };
   try {
-    await untilReady(child, pid, routes, ended, signal);
+    await untilReady(child, { pid, routes, ports }, ended, signal);
     return { close };
   } catch (error) {
     await close();
@@ -139,8 +139,11 @@ function pastaArguments(
 
 async function untilReady(
   child: ChildProcess,
-  pid: number,
-  wanted: Routes,
+  {
+    pid,
+    routes,
+    ports,
+  }: { readonly pid: number; readonly routes: Routes; readonly ports: readonly number[] },
   ended: Promise<Error>,
   signal: AbortSignal,
 ): Promise<void> {
@@ -154,13 +157,32 @@ async function untilReady(
       throw error;
     }
     const { ipv4, ipv6 } = defaultRoutes(pid);
-    if (ipv4 === wanted.ipv4 && ipv6 === wanted.ipv6) {
+    // It listens on the ports some time after it has made the routes.
+    if (ipv4 === routes.ipv4 && ipv6 === routes.ipv6 && ports.every((port) => isListening(pid, port))) {
       return;
     }
     if (Date.now() > deadline) {
       child.kill('SIGKILL');
     }
   }
+}
+
+function netRows(pid: number | 'self', file: string): string[][] {
+  try {
+    return readFileSync(`/proc/${pid}/net/${file}`, 'utf8')
+      .split('\n')
+      .map((line) => line.trim().split(/\s+/));
+  } catch {
+    return [];
+  }
+}
+
+const LISTEN = '0A';
+
+/** Source: proc_pid_net(5), and include/net/tcp_states.h of the kernel. */
+function isListening(pid: number, port: number): boolean {
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  return netRows(pid, 'tcp').some(([, local = '', , state]) => local.endsWith(suffix) && state === LISTEN);
 }
 
 interface Routes {
@@ -170,15 +192,7 @@ interface Routes {
 
 /** Of the network that the process is in. Source: proc_pid_net(5), and fib6_seq_show of the kernel. */
 function defaultRoutes(pid: number | 'self'): Routes {
-  const rows = (file: string) => {
-    try {
-      return readFileSync(`/proc/${pid}/net/${file}`, 'utf8')
-        .split('\n')
-        .map((line) => line.trim().split(/\s+/));
-    } catch {
-      return [];
-    }
-  };
+  const rows = (file: string) => netRows(pid, file);
   return {
     ipv4: rows('route').some(
       ([, destination, , , , , , mask]) => destination === '00000000' && mask === '00000000',
