@@ -16,6 +16,7 @@ mod id_map;
 mod json;
 mod namespaces;
 mod step;
+mod streams;
 
 use std::{
     ffi::{CString, OsString},
