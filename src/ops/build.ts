@@ -15,6 +15,7 @@ import type {
   WireSecret,
 } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
+import { FailingStep, type StepFailures } from './failing-step.ts';
 import type {
   AgentSockets,
   FunctionCalls,
@@ -39,6 +40,8 @@ export interface BuildOpOptions extends OpTools {
   readonly lentEnv: Readonly<Record<string, string>>;
   /** What requests for GPUs take. In no key. */
   readonly gpuPolicy: GpuPolicy;
+  /** @defaultValue what a failed step leaves is thrown away */
+  readonly failures?: StepFailures;
 }
 
 /** Made for one build: what a forced step drops is dropped once, for all steps that share it. */
@@ -118,6 +121,14 @@ async function execute(
       worker.call('removeMounts', { ids, whenInUse: 'detach' }, { signal }),
     );
   }
+  const volumes = volumesOf(actions, options.volumes);
+  const failing = new FailingStep(options.failures, vertex, signal, (error) =>
+    atLayer(
+      error instanceof StepError && error.remoteStack !== undefined ? options.functions.locate(error) : error,
+      vertex,
+    ),
+  );
+  const forward = workerEvents(emit, vertex.digest);
   try {
     await refuseMusl(vertex, parents, worker, signal);
     await worker.call(
@@ -129,18 +140,24 @@ async function execute(
         inputs: stepInputs,
         secrets,
         agents,
-        volumes: volumesOf(actions, options.volumes),
+        volumes,
         ...(functions === undefined ? {} : { functions }),
         logPath: join(options.storeDir, 'logs', `${resultId}.log`),
         lentEnv: options.lentEnv,
         gpuPolicy: options.gpuPolicy,
+        ...failing.params,
       },
-      { signal, onEvent: workerEvents(emit, vertex.digest) },
+      {
+        signal,
+        onSession: failing.onSession,
+        onEvent: (event) => {
+          failing.hear(event);
+          forward(event);
+        },
+      },
     );
   } catch (error) {
-    const located =
-      error instanceof StepError && error.remoteStack !== undefined ? options.functions.locate(error) : error;
-    throw atLayer(located, vertex);
+    throw await failing.failed(error, { parents, inputs: stepInputs, volumes });
   }
   options.records.put(layer, parents, true);
   return { kind: 'rootfs', layers: [...parents, layer] };
