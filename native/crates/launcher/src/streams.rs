@@ -264,7 +264,7 @@ impl Frames {
     const HEADER: usize = 5;
 
     fn next(&mut self) -> Option<Frame> {
-        if self.missing == 0 && !self.arrived.is_empty() {
+        while self.missing == 0 {
             let header: Vec<u8> = self.arrived.iter().take(Self::HEADER).copied().collect();
             let [kind, a, b, c, d] = header.try_into().ok()?;
             self.arrived.drain(..Self::HEADER);
