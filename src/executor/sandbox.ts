@@ -5,8 +5,8 @@
  */
 import type { Ulimit } from '../graph/action.ts';
 import type { OwnDevices } from './own-devices.ts';
-import type { StepSeccomp } from './seccomp.ts';
 import type { ProgramInput } from './program-input.ts';
+import type { StepSeccomp } from './seccomp.ts';
 
 export interface SandboxMount {
   /** A `device` is a bind through which the device can be opened. */
