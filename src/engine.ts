@@ -26,6 +26,7 @@ import {
   describeDockerfile,
 } from './engine/describe-dockerfile.ts';
 import { Dockerfiles } from './engine/dockerfiles.ts';
+import { type KeptStepRunOptions, type OnError, runInKeptStep } from './engine/failed-steps.ts';
 import { distinctPlatforms } from './engine/image-index.ts';
 import {
   ImageLibrary,
@@ -78,11 +79,16 @@ import { readSettings, type Settings } from './settings.ts';
 import type { BuildEvent } from './solver/event.ts';
 import type { EventStream, EventStreamOptions } from './solver/event-stream.ts';
 import type { CacheMountFacts } from './volume/cache-mounts.ts';
+import type { FailedStepRunResult } from './worker/failed-step-session.ts';
 import type { InputFile, Worker } from './worker/protocol.ts';
 
 export type { Annotation } from './engine/annotations.ts';
 export type { CacheSource, CacheTarget } from './engine/cache-options.ts';
+export type { KeptStepRunOptions, OnError } from './engine/failed-steps.ts';
+export type { KeptStep } from './engine/kept-steps.ts';
 export type { OutputSpec, WrittenOutput } from './engine/outputs.ts';
+export type { FailedStep, FailedStepRunOptions, FailedStepRunResult } from './worker/failed-step-session.ts';
+export type { InputLike, TerminalLike } from './worker/program-streams.ts';
 
 export interface EngineOptions {
   /** @defaultValue TSBUILD_HOME, or `tsbuild` in the XDG data directory */
@@ -171,10 +177,16 @@ export interface EngineBuildOptions extends api.BuildOptions {
   readonly cacheTo?: readonly CacheTarget[];
   /** Called after each output. */
   readonly onWritten?: (written: WrittenOutput) => void;
+  /**
+   * What becomes of a step that fails. `keep` keeps what it left for `runInFailed`, under the name that the error's `keptAs` has. A
+   * function may run programs in the step's file system; the build fails when it resolves.
+   * @defaultValue fail
+   */
+  readonly onError?: OnError;
 }
 
 export interface EngineRunOptions
-  extends Omit<api.RunOptions, 'timeout' | 'encoding' | 'gpu'>,
+  extends Omit<api.RunOptions, 'timeout' | 'encoding' | 'gpu' | 'stdin'>,
     Omit<ContainerOptions, 'gpus'> {
   /** As `RunOptions.gpu`; a list is ordered by preference. */
   readonly gpu?: string | readonly string[];
@@ -498,6 +510,30 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
           };
       }
     });
+  }
+
+  /**
+   * Runs a program in the file system of a step that failed and was kept, with its user, directory, environment, network, devices and
+   * mounts, but without its secrets and ssh agents. What the program changes is thrown away.
+   *
+   * @param name - What the error's `keptAs` has, or `latest`.
+   * @param command - Run directly; undefined is the best shell that is there.
+   * @example
+   * ```ts
+   * const { exitCode } = await engine.runInFailed('latest', ['cat', '/src/config.log'], {
+   *   onOutput: (_stream, chunk) => process.stdout.write(chunk),
+   * });
+   * ```
+   * @throws {UsageError} `E_FAILED_STEP_NOT_FOUND`; {DefinitionError} `E_NO_SHELL`
+   */
+  async runInFailed(
+    name: string,
+    command: readonly string[] | undefined,
+    options: KeptStepRunOptions & { readonly signal?: AbortSignal } = {},
+  ): Promise<FailedStepRunResult> {
+    return await this.#watched(options, (guarded) =>
+      runInKeptStep(this.#parts, name, command, guarded, this.#context(guarded)),
+    );
   }
 
   /**
@@ -1052,6 +1088,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       ...(options.definitions === undefined ? {} : { definitions: options.definitions }),
       ...(logger === undefined ? {} : { onEvent: logger }),
       ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
+      ...(options.onError === undefined ? {} : { onError: options.onError }),
     };
   }
 

@@ -65,6 +65,10 @@ export const WARNING_CODES = {
     meaning: 'A step asks for GPUs and gets none, because the policy is `ignore`.',
   },
   W_GPU_TYPE: { by: 'build', meaning: 'The GPUs that a step gets are of another type than it asks for.' },
+  W_NO_TERMINAL: {
+    by: 'build',
+    meaning: 'A shell is asked for where a step fails, and there is no terminal to open it on.',
+  },
   W_IMPORTS_ERROR: { by: 'build', meaning: 'The loader of image.imports() failed outside of its image.' },
   W_OWNERS_FLATTENED: {
     by: 'build',

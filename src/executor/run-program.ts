@@ -19,6 +19,7 @@ import type { DeviceEdits } from './device-edits.ts';
 import type { DeviceSources } from './find-devices.ts';
 import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
 import { layDesk, type ProgramDesk, readReport } from './program-desk.ts';
+import type { ProgramInput } from './program-input.ts';
 import { HOSTNAME, type NetworkMode, type Outcome, type Sandbox, type SandboxMount } from './sandbox.ts';
 import type { StepSeccomp } from './seccomp.ts';
 import { type Staged, stageMount } from './shared-mounts.ts';
@@ -93,7 +94,8 @@ export interface ProgramSpec {
   /** For a program that calls a function of the user's. */
   readonly desk?: ProgramDesk;
   readonly timeoutMs?: number;
-  readonly stdin?: Uint8Array;
+  /** @defaultValue its standard input is closed */
+  readonly input?: ProgramInput;
   readonly signal: AbortSignal;
   readonly onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
   readonly pressure?: () => Promise<void> | undefined;

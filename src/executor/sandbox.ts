@@ -5,6 +5,7 @@
  */
 import type { Ulimit } from '../graph/action.ts';
 import type { OwnDevices } from './own-devices.ts';
+import type { ProgramInput } from './program-input.ts';
 import type { StepSeccomp } from './seccomp.ts';
 
 export interface SandboxMount {
@@ -55,7 +56,8 @@ export interface SandboxSpec {
   /** In order, after those that every sandbox has. */
   readonly mounts: readonly SandboxMount[];
   readonly timeoutMs?: number;
-  readonly stdin?: Uint8Array;
+  /** @defaultValue its standard input is closed */
+  readonly input?: ProgramInput;
   readonly signal: AbortSignal;
   readonly onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
   /** Resolves when there is room for more output; the step waits meanwhile. */
@@ -72,7 +74,7 @@ export type Outcome =
   | {
       readonly reason: 'not-started';
       /** `limit`: `detail` is the name of the resource limit. */
-      readonly stage: 'exec' | 'cwd' | 'user' | 'limit' | 'start';
+      readonly stage: 'exec' | 'cwd' | 'user' | 'limit' | 'terminal' | 'start';
       readonly errno: string;
       readonly detail?: string;
     };

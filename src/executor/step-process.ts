@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { DefinitionError, type HostError, InternalError } from '../errors.ts';
+import { feedProgram, inputSettings } from './program-input.ts';
 import type { Outcome, SandboxSpec } from './sandbox.ts';
 
 /** The program that makes the sandbox and starts `LAUNCHER step` in it, with descriptors 3 and 4 as they are. */
@@ -48,14 +49,14 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
     cwd: '/',
     // Of the step's environment nothing may reach the program: LD_PRELOAD would take effect outside of the sandbox.
     env: { PATH: process.env.PATH ?? '/usr/bin:/bin' },
-    stdio: [spec.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+    stdio: [spec.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
   });
   // The types know of five at most.
   const pipes = child.stdio as readonly unknown[];
   const status = collect(pipes[STATUS_FD] as Readable);
   const info = collect(pipes[INFO_FD] as Readable);
-  if (spec.stdin !== undefined) {
-    writeAll(child.stdin as Writable, spec.stdin);
+  if (spec.input !== undefined) {
+    feedProgram(spec.input, child.stdin as Writable);
   }
   const complaint = passOutputOn(child, spec);
 
@@ -115,6 +116,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
       child.once('close', () => resolve());
     });
   } finally {
+    spec.input?.bytes.destroy();
     clearTimeout(timer);
     clearTimeout(patience);
     clearInterval(watch);
@@ -172,6 +174,7 @@ function encodeSpec(spec: SandboxSpec, { filters = false }: SandboxProgram): Buf
     capabilities: insecure ? 'all' : undefined,
     cwd: spec.cwd,
     umask: '022',
+    ...inputSettings(spec.input),
     limits: spec.ulimits?.map(({ name, soft, hard }) => `${name}=${soft}:${hard}`).join(','),
     seccomp: insecure || filters ? undefined : spec.seccomp?.program.toString('hex'),
     scope: insecure ? undefined : 'own',
@@ -224,7 +227,7 @@ function parseOutcome(text: string): Outcome | undefined {
   let facts: {
     exit?: number;
     signal?: string;
-    failed?: 'exec' | 'cwd' | 'user' | 'limit' | 'start';
+    failed?: Extract<Outcome, { readonly reason: 'not-started' }>['stage'];
     errno?: string;
     detail?: string;
   };

@@ -17,6 +17,7 @@ import type {
   WireSecret,
 } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
+import { FailingStep, type StepFailures } from './failing-step.ts';
 import type {
   AgentSockets,
   FunctionCalls,
@@ -46,6 +47,8 @@ export interface BuildOpOptions extends OpTools {
     readonly defaults: ProgramDefaults;
     keep(limits: readonly (ResourceLimits | undefined)[]): LimitsToKeep;
   };
+  /** @defaultValue what a failed step leaves is thrown away */
+  readonly failures?: StepFailures;
 }
 
 /** Made for one build: what a forced step drops is dropped once, for all steps that share it. */
@@ -125,6 +128,14 @@ async function execute(
       worker.call('removeMounts', { ids, whenInUse: 'detach' }, { signal }),
     );
   }
+  const volumes = volumesOf(actions, options.volumes);
+  const failing = new FailingStep(options.failures, vertex, signal, (error) =>
+    atLayer(
+      error instanceof StepError && error.remoteStack !== undefined ? options.functions.locate(error) : error,
+      vertex,
+    ),
+  );
+  const forward = workerEvents(emit, vertex.digest);
   try {
     await refuseMusl(vertex, parents, worker, signal);
     await worker.call(
@@ -136,7 +147,7 @@ async function execute(
         inputs: stepInputs,
         secrets,
         agents,
-        volumes: volumesOf(actions, options.volumes),
+        volumes,
         ...(functions === undefined ? {} : { functions }),
         logPath: join(options.storeDir, 'logs', `${resultId}.log`),
         lentEnv: options.lentEnv,
@@ -145,13 +156,19 @@ async function execute(
         keep: options.programs.keep(
           execsOf(actions).flatMap((action) => [options.programs.defaults.limits, action.limits]),
         ),
+        ...failing.params,
       },
-      { signal, onEvent: workerEvents(emit, vertex.digest) },
+      {
+        signal,
+        onSession: failing.onSession,
+        onEvent: (event) => {
+          failing.hear(event);
+          forward(event);
+        },
+      },
     );
   } catch (error) {
-    const located =
-      error instanceof StepError && error.remoteStack !== undefined ? options.functions.locate(error) : error;
-    throw atLayer(located, vertex);
+    throw await failing.failed(error, { parents, inputs: stepInputs, volumes });
   }
   options.records.put(layer, parents, true);
   return { kind: 'rootfs', layers: [...parents, layer] };

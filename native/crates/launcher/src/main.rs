@@ -19,6 +19,7 @@ mod id_map;
 mod json;
 mod namespaces;
 mod step;
+mod streams;
 
 use std::{
     ffi::{CString, OsString},

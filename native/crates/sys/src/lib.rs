@@ -14,6 +14,7 @@ pub mod root;
 pub mod scan;
 pub mod scan_json;
 pub mod seccomp;
+pub mod terminal;
 
 pub use error::{Error, Result};
 

@@ -444,14 +444,26 @@ pub fn exec(file: &OsStr, argv: &[CString], environment: &[CString]) -> io::Erro
 /// # Errors
 /// The kernel's but `EINTR`, which gives none ready.
 pub fn poll_readable(fds: &[RawFd], timeout_ms: i32) -> io::Result<Vec<bool>> {
-    let mut entries: Vec<libc::pollfd> =
-        fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+    poll(fds, &[], timeout_ms)
+}
+
+/// The same, also for descriptors that can be written to, which come last.
+///
+/// # Errors
+/// As above.
+pub fn poll(readable: &[RawFd], writable: &[RawFd], timeout_ms: i32) -> io::Result<Vec<bool>> {
+    let entry = |events| move |fd: &RawFd| libc::pollfd { fd: *fd, events, revents: 0 };
+    let mut entries: Vec<libc::pollfd> = readable
+        .iter()
+        .map(entry(libc::POLLIN))
+        .chain(writable.iter().map(entry(libc::POLLOUT)))
+        .collect();
     // SAFETY: the array is valid for its length.
     match check(i64::from(unsafe {
         libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout_ms)
     })) {
         Ok(_) => Ok(entries.iter().map(|entry| entry.revents != 0).collect()),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(vec![false; fds.len()]),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(vec![false; entries.len()]),
         Err(error) => Err(error),
     }
 }
