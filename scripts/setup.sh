@@ -40,6 +40,8 @@ if $want_tests; then
   need xz xz-utils
   need bzip2 bzip2
   need runc runc
+  need pasta passt
+  need linux.uml user-mode-linux
   need busybox busybox-static
   need jq jq
   need setfattr attr

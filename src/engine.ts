@@ -29,6 +29,7 @@ import {
   describeDockerfile,
 } from './engine/describe-dockerfile.ts';
 import { Dockerfiles } from './engine/dockerfiles.ts';
+import { type KeptStepRunOptions, type OnError, runInKeptStep } from './engine/failed-steps.ts';
 import { distinctPlatforms } from './engine/image-index.ts';
 import {
   ImageLibrary,
@@ -45,6 +46,7 @@ import { type OutputSpec, refuseSeveral, type WrittenOutput, writeOutput } from 
 import type { EngineParts } from './engine/parts.ts';
 import { configWithMounts } from './engine/pending-mounts.ts';
 import { contextsOf } from './engine/plan-contexts.ts';
+import { Programs, programDefaults } from './engine/programs.ts';
 import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
 import { type ContainerOptions, runContainer } from './engine/run-image.ts';
 import { findDotenv } from './engine/secret-sources.ts';
@@ -61,6 +63,7 @@ import type * as api from './frontend/fluent/image-engine.ts';
 import type { BuildLogEntry } from './frontend/fluent/image-logs.ts';
 import type { ImageName } from './frontend/fluent/image-name.ts';
 import type { PlatformName } from './frontend/fluent/layer-definition.ts';
+import { limitsOption } from './frontend/fluent/limits-option.ts';
 import { type ImagePlan, planImage } from './frontend/fluent/plan.ts';
 import {
   type DockerfileExport,
@@ -79,11 +82,16 @@ import { readSettings, type Settings } from './settings.ts';
 import type { BuildEvent } from './solver/event.ts';
 import type { EventStream, EventStreamOptions } from './solver/event-stream.ts';
 import type { CacheMountFacts } from './volume/cache-mounts.ts';
+import type { FailedStepRunResult } from './worker/failed-step-session.ts';
 import type { InputFile, Worker } from './worker/protocol.ts';
 
 export type { Annotation } from './engine/annotations.ts';
 export type { CacheSource, CacheTarget } from './engine/cache-options.ts';
+export type { KeptStepRunOptions, OnError } from './engine/failed-steps.ts';
+export type { KeptStep } from './engine/kept-steps.ts';
 export type { OutputSpec, WrittenOutput } from './engine/outputs.ts';
+export type { FailedStep, FailedStepRunOptions, FailedStepRunResult } from './worker/failed-step-session.ts';
+export type { InputLike, TerminalLike } from './worker/program-streams.ts';
 
 export interface EngineOptions {
   /** @defaultValue TSBUILD_HOME, or `tsbuild` in the XDG data directory */
@@ -123,6 +131,29 @@ export interface EngineOptions {
    * profile as Docker takes it, by its path. In no key. @defaultValue TSBUILD_SECCOMP, or default
    */
   readonly seccomp?: 'default' | 'unconfined' | (string & {});
+  /**
+   * How much memory each step and each container may use with all that it starts, unless its call says so; 6 MiB at least. A program that
+   * needs more fails with `E_BUILD_MEMORY`. In no key. @defaultValue no limit
+   */
+  readonly memoryBytes?: number;
+  /** As `memoryBytes`: cores, fractions too. @defaultValue all */
+  readonly cpus?: number;
+  /** As `memoryBytes`: processes and threads. @defaultValue no limit */
+  readonly pidsLimit?: number;
+  /**
+   * Whether a limit that cannot be kept on this machine is a warning, given once, or `E_LIMITS`.
+   * @defaultValue TSBUILD_LIMITS_POLICY, or warn
+   */
+  readonly limitsPolicy?: 'warn' | 'require';
+  /** How long each command of a step may run, in milliseconds, unless its call says so. In no key. @defaultValue no limit */
+  readonly stepTimeoutMs?: number;
+  /** How often a step that failed is run again, on a fresh file system, unless its call says so. In no key. @defaultValue 0 */
+  readonly stepRetries?: number;
+  /**
+   * Network of steps and containers that do not say: the machine's, or one of their own that leads where the machine's does and not to the
+   * machine's loopback interface. In no key. @defaultValue TSBUILD_NETWORK, or host
+   */
+  readonly network?: 'host' | 'private';
   /** For images whose factory pins none. Part of the key of the first layer. @defaultValue TSBUILD_IMAGE_BUILDER_VERSION, or `2026.10` */
   readonly builderVersion?: BuilderVersion;
   /** @defaultValue process.env */
@@ -152,10 +183,16 @@ export interface EngineBuildOptions extends api.BuildOptions {
   readonly cacheTo?: readonly CacheTarget[];
   /** Called after each output. */
   readonly onWritten?: (written: WrittenOutput) => void;
+  /**
+   * What becomes of a step that fails. `keep` keeps what it left for `runInFailed`, under the name that the error's `keptAs` has. A
+   * function may run programs in the step's file system; the build fails when it resolves.
+   * @defaultValue fail
+   */
+  readonly onError?: OnError;
 }
 
 export interface EngineRunOptions
-  extends Omit<api.RunOptions, 'timeout' | 'encoding' | 'gpu'>,
+  extends Omit<api.RunOptions, 'timeout' | 'encoding' | 'gpu' | 'stdin'>,
     Omit<ContainerOptions, 'gpus'> {
   /** As `RunOptions.gpu`; a list is ordered by preference. */
   readonly gpu?: string | readonly string[];
@@ -229,6 +266,10 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     const parts = assembleParts({
       store,
       settings,
+      programs: new Programs(
+        programDefaults({ ...options, network: settings.network }),
+        settings.limitsPolicy,
+      ),
       environment,
       worker: () => worker.get(),
       jobs: options.jobs ?? availableParallelism(),
@@ -444,6 +485,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       const chunks: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
       const timeoutMs =
         options.timeoutMs ?? (options.timeout === undefined ? undefined : options.timeout * 1000);
+      const limits = limitsOption('run', { ...options });
       const gpus = gpuRequests('run', options.gpu, { lists: true });
       const { container, result } = await untilNothingIsLost(context, async () => {
         const container = await this.#container(image, options);
@@ -451,7 +493,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
           this.#parts,
           container,
           command,
-          { ...options, gpus, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
+          { ...options, gpus, limits, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
           context,
           options.onOutput ?? ((stream, chunk) => chunks[stream].push(chunk)),
         );
@@ -480,6 +522,30 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
           };
       }
     });
+  }
+
+  /**
+   * Runs a program in the file system of a step that failed and was kept, with its user, directory, environment, network, devices and
+   * mounts, but without its secrets and ssh agents. What the program changes is thrown away.
+   *
+   * @param name - What the error's `keptAs` has, or `latest`.
+   * @param command - Run directly; undefined is the best shell that is there.
+   * @example
+   * ```ts
+   * const { exitCode } = await engine.runInFailed('latest', ['cat', '/src/config.log'], {
+   *   onOutput: (_stream, chunk) => process.stdout.write(chunk),
+   * });
+   * ```
+   * @throws {UsageError} `E_FAILED_STEP_NOT_FOUND`; {DefinitionError} `E_NO_SHELL`
+   */
+  async runInFailed(
+    name: string,
+    command: readonly string[] | undefined,
+    options: KeptStepRunOptions & { readonly signal?: AbortSignal } = {},
+  ): Promise<FailedStepRunResult> {
+    return await this.#watched(options, (guarded) =>
+      runInKeptStep(this.#parts, name, command, guarded, this.#context(guarded)),
+    );
   }
 
   /**
@@ -924,6 +990,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     } finally {
       try {
         await this.#worker.close();
+        this.#parts.programs.close();
         await this.#parts.registries.close();
         await this.#offline?.registries.close();
       } finally {
@@ -1051,6 +1118,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       ...(options.definitions === undefined ? {} : { definitions: options.definitions }),
       ...(logger === undefined ? {} : { onEvent: logger }),
       ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
+      ...(options.onError === undefined ? {} : { onError: options.onError }),
     };
   }
 
@@ -1104,7 +1172,7 @@ function carrying(shared: BuildImagesOptions, count: number): BuildImagesOptions
 
 function withOptions(
   settings: Settings,
-  { offline, gpuPolicy, isolation, seccomp, builderVersion }: EngineOptions,
+  { offline, gpuPolicy, isolation, seccomp, builderVersion, limitsPolicy, network }: EngineOptions,
 ): Settings {
   return {
     ...settings,
@@ -1112,6 +1180,8 @@ function withOptions(
     ...(gpuPolicy === undefined ? {} : { gpuPolicy }),
     ...(seccomp === undefined ? {} : { seccomp }),
     ...(isolation === undefined ? {} : { isolation }),
+    ...(limitsPolicy === undefined ? {} : { limitsPolicy }),
+    ...(network === undefined ? {} : { network }),
     ...(builderVersion === undefined
       ? {}
       : { imageBuilderVersion: { value: builderVersion, from: 'builderVersion of the engine' } }),

@@ -37,6 +37,9 @@ export interface Settings {
   /** `default`, `unconfined`, or the path of a profile. */
   readonly seccomp: string;
   readonly isolation: IsolationChoice;
+  readonly limitsPolicy: 'warn' | 'require';
+  /** Of steps and containers that do not say. */
+  readonly network: 'host' | 'private';
   readonly debianSource: 'registry' | 'archive';
   /** Registry host to the base URLs of its mirrors, tried in order. */
   readonly registryMirrors: Readonly<Record<string, readonly string[]>>;
@@ -111,6 +114,8 @@ export function readSettings(
     driverRoot: directories(find('TSBUILD_DRIVER_ROOT', 'driverRoot'))[0] ?? '/',
     seccomp: text('TSBUILD_SECCOMP', 'seccomp') ?? 'default',
     isolation: oneOf('TSBUILD_ISOLATION', 'isolation', ISOLATION_CHOICES),
+    limitsPolicy: oneOf('TSBUILD_LIMITS_POLICY', 'limitsPolicy', ['warn', 'require']),
+    network: oneOf('TSBUILD_NETWORK', 'network', ['host', 'private']),
     debianSource: oneOf('TSBUILD_DEBIAN_SOURCE', 'debianSource', ['registry', 'archive']),
     registryMirrors: parseMirrors(find('TSBUILD_REGISTRY_MIRRORS', 'registryMirrors')),
     ...defined('pythonStandaloneMirror', text('TSBUILD_PYTHON_STANDALONE_MIRROR', 'pythonStandaloneMirror')),

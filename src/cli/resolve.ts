@@ -19,6 +19,13 @@ export interface TypedEngineOptions {
   readonly cdiDir?: readonly string[];
   readonly driverRoot?: string | undefined;
   readonly seccomp?: string | undefined;
+  readonly memory?: number | undefined;
+  readonly cpus?: number | undefined;
+  readonly pidsLimit?: number | undefined;
+  readonly stepTimeout?: number | undefined;
+  readonly stepRetries?: number | undefined;
+  /** Those words that are of the engine; the others are of Dockerfiles and of commands. */
+  readonly network?: string | undefined;
   readonly builderVersion?: EngineOptions['builderVersion'] | undefined;
 }
 
@@ -37,6 +44,12 @@ export function resolveEngine(typed: TypedEngineOptions, context: CliContext): E
     ...(typed.gpuPolicy === undefined ? {} : { gpuPolicy: typed.gpuPolicy }),
     ...resolveDevices(typed, context),
     ...(typed.seccomp === undefined ? {} : { seccomp: typed.seccomp }),
+    ...(typed.memory === undefined ? {} : { memoryBytes: typed.memory }),
+    ...(typed.cpus === undefined ? {} : { cpus: typed.cpus }),
+    ...(typed.pidsLimit === undefined ? {} : { pidsLimit: typed.pidsLimit }),
+    ...(typed.stepTimeout === undefined ? {} : { stepTimeoutMs: typed.stepTimeout }),
+    ...(typed.stepRetries === undefined ? {} : { stepRetries: typed.stepRetries }),
+    ...(typed.network === 'private' ? { network: typed.network } : {}),
     ...(typed.builderVersion === undefined ? {} : { builderVersion: typed.builderVersion }),
   };
 }

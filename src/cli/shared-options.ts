@@ -6,6 +6,7 @@ import type { Platform } from '../oci/platform.ts';
 import { BadValue, choice, flag, list, nonEmpty, value, wholeNumber } from './option.ts';
 import { parseParam } from './param-values.ts';
 import { PROGRESS_KINDS } from './progress/open.ts';
+import { parseCpus, parseDuration, parseMemoryLimit } from './quantity.ts';
 
 export const PROGRESS_OPTION = choice({
   long: 'progress',
@@ -190,6 +191,51 @@ export const ENGINE_OPTIONS = {
     defaultText: 'default',
     environment: 'TSBUILD_SECCOMP',
     parse: (given) => given,
+  }),
+  memory: value({
+    long: 'memory',
+    valueName: 'SIZE',
+    summary: 'Memory that a step or container may use',
+    detail:
+      'How much memory each step, and the command of `run`, may use with all that it starts, such as `512m` or `2g`. One that needs more fails with `E_BUILD_MEMORY`. Where no control group can be had it is not kept, which a warning says; see [limits and network](../guide/limits-and-network.md).',
+    defaultText: 'no limit',
+    parse: parseMemoryLimit,
+  }),
+  cpus: value({
+    long: 'cpus',
+    valueName: 'N',
+    summary: 'Processors that a step or container may use',
+    detail:
+      'How many processors each step, and the command of `run`, may use, such as `1.5`. Kept as `--memory`.',
+    defaultText: 'all',
+    parse: parseCpus,
+  }),
+  pidsLimit: value({
+    long: 'pids-limit',
+    valueName: 'N',
+    summary: 'Processes that a step or container may have',
+    detail:
+      'How many processes and threads each step, and the command of `run`, may have at a time. Kept as `--memory`.',
+    defaultText: 'no limit',
+    parse: wholeNumber(1),
+  }),
+  stepTimeout: value({
+    long: 'step-timeout',
+    valueName: 'TIME',
+    summary: 'End a step after this time',
+    detail:
+      'Ends each command of a step that runs longer than this, such as `90s` or `1h`, with `E_BUILD_TIMEOUT`.',
+    defaultText: 'no limit',
+    parse: parseDuration,
+  }),
+  stepRetries: value({
+    long: 'step-retries',
+    valueName: 'N',
+    summary: 'Run a step that failed again',
+    detail:
+      'How often a step that failed is run again, on the file system that it began with, with waits that grow from half a second. What cannot be another time otherwise, such as a program that is not there, is not tried again.',
+    defaultText: '0',
+    parse: wholeNumber(0),
   }),
 } as const;
 

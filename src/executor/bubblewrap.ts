@@ -12,6 +12,7 @@ const MAX_COMPLAINT_LENGTH = 300;
 
 export class Bubblewrap implements Sandbox {
   readonly kind = 'bubblewrap';
+  readonly ownTasks = 2;
   readonly #options: SandboxOptions;
 
   constructor(options: SandboxOptions) {
@@ -62,9 +63,6 @@ function bubblewrapArguments(spec: SandboxSpec, options: SandboxOptions): string
   const words = ['--bind', spec.root, '/', ...systemArguments(spec, options)];
   words.push(...spec.mounts.flatMap((mount) => mountArguments(mount, options)));
   words.push('--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', spec.hostname);
-  if (spec.network === 'none') {
-    words.push('--unshare-net');
-  }
   words.push('--die-with-parent', '--new-session');
   // Told nothing about them, it leaves root all that it has.
   if (spec.insecure !== true) {
@@ -96,7 +94,14 @@ function systemArguments(spec: SandboxSpec, { devices }: SandboxOptions): string
   } else {
     words.push('--perms', '1777', '--size', String(spec.shmSizeBytes), '--tmpfs', '/dev/shm');
   }
-  words.push(bind, '/sys', '/sys', ...(insecure ? deviceArguments() : maskArguments()));
+  const { sys, cgroupView } = spec.place;
+  words.push(
+    bind,
+    sys,
+    '/sys',
+    ...(cgroupView === undefined ? [] : ['--ro-bind', cgroupView, '/sys/fs/cgroup']),
+  );
+  words.push(...(insecure ? deviceArguments() : maskArguments()));
   return words;
 }
 

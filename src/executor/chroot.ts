@@ -12,6 +12,7 @@ import { maskedPaths } from './system-paths.ts';
 
 export class Chroot implements Sandbox {
   readonly kind = 'chroot';
+  readonly ownTasks = 1;
   readonly #launcher: string;
   readonly #nodeOf: (path: string) => string;
 
@@ -56,13 +57,14 @@ export class Chroot implements Sandbox {
 }
 
 function chrootArguments(spec: SandboxSpec, nodeOf: (path: string) => string): string[] {
+  const { cgroupView } = spec.place;
   const numbers = DEFAULT_CAPABILITIES.map((name) => CAPABILITY_NUMBERS[name]);
   return [
     ...['--root', spec.root, '--host-name', spec.hostname, '--keep-capabilities', numbers.join(',')],
-    ...(spec.network === 'none' ? ['--no-network'] : []),
     ...['--ro-bind', '/proc', '/proc'],
     ...deviceArguments(nodeOf, spec.shmSizeBytes),
-    ...['--ro-bind', '/sys', '/sys'],
+    ...['--ro-bind', spec.place.sys, '/sys'],
+    ...(cgroupView === undefined ? [] : ['--ro-bind', cgroupView, '/sys/fs/cgroup']),
     ...maskedPaths().flatMap(({ path, kind }) =>
       kind === 'directory' ? ['--read-only-tmpfs', path] : ['--ro-bind', '/dev/null', path],
     ),

@@ -9,10 +9,13 @@ import { native } from '../native/addon.ts';
 import { launcherPath } from '../native/launcher-path.ts';
 import { PROBE_ARGUMENTS } from './bubblewrap.ts';
 import { CDI_DIRS } from './cdi.ts';
+import { DELEGATION_FIX, findCgroupPlace } from './cgroup-place.ts';
 import { type EmulationHost, executablePlatforms, THIS_MACHINE } from './emulation.ts';
 import type { DeviceSources } from './find-devices.ts';
+import { checkMachine } from './private-network.ts';
 import { probeDevices } from './probe-gpu.ts';
 import { type FoundIsolation, probeIsolations } from './probe-isolation.ts';
+import { keptLimits } from './step-cgroup.ts';
 
 export interface HostCheck {
   readonly name: string;
@@ -55,6 +58,7 @@ export async function probeHost({
   }
   probePrograms(checks);
   checks.push(...(await probeDevices({ ...deviceSources, whole: wholeGpu })), probePlatforms());
+  checks.push(probeLimits(), probePasta());
   probeDisk(checks, storeDirOf(env));
   return checks;
 }
@@ -185,6 +189,37 @@ function probePrograms(checks: HostCheck[]): void {
             required: false,
           },
     );
+  }
+}
+
+/** Which limits of steps can be kept. */
+function probeLimits(): HostCheck {
+  const { place, restore } = findCgroupPlace();
+  restore();
+  const kept = keptLimits(place);
+  const ok = place.reason === '';
+  return {
+    name: 'limits',
+    ok,
+    detail: ok
+      ? `${kept.join(', ')}, by control groups of version ${place.version}`
+      : `${kept.length === 0 ? 'none' : kept.join(', ')}: ${place.reason}`,
+    required: false,
+    ...(ok ? {} : { fix: DELEGATION_FIX }),
+  };
+}
+
+function probePasta(): HostCheck {
+  const check = { name: 'private network', required: false };
+  if (spawnSync('pasta', ['--version']).error !== undefined) {
+    return { ...check, ok: false, detail: 'pasta is not installed', fix: 'sudo apt-get install passt' };
+  }
+  try {
+    checkMachine();
+    return { ...check, ok: true, detail: 'by pasta' };
+  } catch (error) {
+    const { message, hint } = error as TsbuildError;
+    return { ...check, ok: false, detail: message, ...(hint === undefined ? {} : { fix: hint }) };
   }
 }
 

@@ -165,7 +165,7 @@ class Connection {
   call<M extends keyof WorkerMethods>(
     method: M,
     params: WorkerMethods[M]['params'],
-    { signal, onEvent }: { signal: AbortSignal; onEvent?: (event: WorkerEvent) => void },
+    { signal, onEvent, onSession }: Parameters<Worker['call']>[2],
   ): Promise<WorkerMethods[M]['result']> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) {
@@ -190,6 +190,11 @@ class Connection {
       this.#hold();
       try {
         this.#send({ kind: 'request', id, method, params });
+        onSession?.((message) => {
+          if (this.#pending.has(id)) {
+            this.#send({ kind: 'session', id, message });
+          }
+        });
       } catch (error) {
         this.#settle(id)?.reject(error);
       }

@@ -59,6 +59,7 @@ export async function sayHello(
       claim,
       driver,
       overlayXattrs,
+      said: new Set(),
       executor: {
         lent,
         caches: new CacheMounts(params.storeDir),
@@ -67,6 +68,7 @@ export async function sayHello(
         idMode,
         deviceSources: { cdiDirs: params.cdiDirs, driverRoot: params.driverRoot },
         ...(seccomp === undefined ? {} : { seccomp }),
+        launcherPath: environment.TSBUILD_STEP_LAUNCHER ?? '',
         sandbox:
           isolation === 'chroot'
             ? new Chroot(lent.launcherOutside, devices)

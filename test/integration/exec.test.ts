@@ -79,6 +79,11 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'ssh-agent')).each(c
       expect(results.madeByLink).toBe(false);
     });
 
+    test('a terminal belongs to the user of the program', () => {
+      const said = results.terminal.filter((line: string) => line !== 'typed' && line !== '');
+      expect(said).toEqual(['/dev/pts/0', `${single ? 0 : 1000} 620`, 'got typed']);
+    });
+
     test('files that the definition holds are there, executable and not to be changed', () => {
       expect(lines('inline')).toEqual([
         'ran',

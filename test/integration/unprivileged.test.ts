@@ -394,6 +394,8 @@ export default Image.fromOciLayout('${at('root-out')}')
         expect(stdout).toMatch(
           new RegExp(`fix: .*usermod --add-subuids [0-9-]+ --add-subgids [0-9-]+ ${account.name}`),
         );
+        expect(stdout).toMatch(/missing +limits .*cannot be divided: it belongs to somebody else/);
+        expect(stdout).toMatch(/fix: start it with `systemd-run --user --scope/);
       });
     });
   },

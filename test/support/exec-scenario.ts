@@ -620,6 +620,34 @@ results.removed = await call(() =>
 results.busyLeft = readdirSync(busyDir).filter((name) => /data/.test(name));
 results.listAfter = (await worker.call('listMounts', {}, { signal })).mounts.map(({ id }) => id);
 
+let terminal = '';
+await worker.call(
+  'run',
+  {
+    layers: [...layers],
+    argv: [
+      '/bin/sh',
+      '-c',
+      'tty; stat -c "%u %a" "$(tty)"; read line </dev/tty; echo "got $line" >/dev/console',
+    ],
+    env: [['PATH', '/bin']],
+    cwd: '/',
+    user: single ? '' : 'app',
+    network: 'host',
+    files: [],
+    secretValues: [],
+    input: { terminal: { columns: 80, rows: 24 } },
+  },
+  {
+    signal,
+    onSession: (send) => send({ kind: 'input', base64: Buffer.from('typed\r').toString('base64') }),
+    onEvent: (event) => {
+      terminal += event.kind === 'output' ? Buffer.from(event.base64, 'base64').toString() : '';
+    },
+  },
+);
+results.terminal = terminal.split('\r\n');
+
 await worker.close();
 results.tmp = readdirSync(join(storeDir, 'tmp'));
 results.driverLink = readlinkSync(join(home, 'driver/link'));

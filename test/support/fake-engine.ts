@@ -159,6 +159,11 @@ export function fakeEngine(script: FakeEngineScript = {}): {
         }
         return { exitCode: script.exitCode ?? 0, signal: script.runSignal };
       },
+      runInFailed: async (name, command, runOptions) => {
+        calls.ran = { image: name, command, options: undefined };
+        await work(options.onEvent, runOptions?.signal);
+        return { exitCode: script.exitCode ?? 0 };
+      },
       callFunction: async (of, values, callOptions) => {
         calls.called = { name: of.name, values, options: callOptions };
         await work(options.onEvent, callOptions?.signal);

@@ -4,7 +4,7 @@ import { formatAge, formatBytes } from '../quantity.ts';
 import { withEngine } from '../session.ts';
 import { ISOLATION_OPTION } from '../shared-options.ts';
 import { formatTable } from '../table.ts';
-import { terminalJson } from '../terminal-text.ts';
+import { neutralise, terminalJson } from '../terminal-text.ts';
 
 export default command({
   operands: [],
@@ -36,7 +36,7 @@ export default command({
     if (options.json) {
       context.stdout.write(`${terminalJson(mounts, 2)}\n`);
     } else if (options.quiet) {
-      context.stdout.write(mounts.map(({ id }) => `${id}\n`).join(''));
+      context.stdout.write(mounts.map(({ id }) => `${neutralise(id)}\n`).join(''));
     } else {
       const nowMs = Date.now();
       const rows = mounts.map(({ id, sizeBytes, copies, usedMs, inUse }) => [

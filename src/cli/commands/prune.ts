@@ -3,7 +3,7 @@ import { BadValue, flag, list, value } from '../option.ts';
 import { formatBytes, parseBytes, parseDuration } from '../quantity.ts';
 import { withEngine } from '../session.ts';
 import { ISOLATION_OPTION } from '../shared-options.ts';
-import { terminalJson } from '../terminal-text.ts';
+import { neutralise, terminalJson } from '../terminal-text.ts';
 
 /** What the store holds, as `tsbuild du` lists it. */
 const KINDS: readonly string[] = ['images', 'layers', 'blobs', 'archives', 'git', 'cache-mounts', 'logs'];
@@ -84,7 +84,7 @@ export default command({
       return 0;
     }
     for (const { kind, id, sizeBytes } of result.removed) {
-      context.stdout.write(`${kind} ${id} ${formatBytes(sizeBytes)}\n`);
+      context.stdout.write(`${kind} ${neutralise(id)} ${formatBytes(sizeBytes)}\n`);
     }
     context.stdout.write(`${options.dryRun ? 'would free' : 'freed'} ${formatBytes(result.freedBytes)}\n`);
     return 0;

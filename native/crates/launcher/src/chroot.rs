@@ -5,7 +5,6 @@
 //! tsbuild-launcher chroot --root DIR [OPTION | MOUNT]…
 //!
 //!   --host-name NAME            where the machine's own can be kept apart
-//!   --no-network                a network with nothing but itself
 //!   --keep-capabilities A,B     by number; all of them without it
 //!   --bind|--ro-bind|--device SOURCE TARGET
 //!   --tmpfs MODE SIZE TARGET    0 is no size
@@ -44,7 +43,6 @@ const STATUS_FAILED: i32 = 125;
 struct Plan {
     root: PathBuf,
     host_name: Option<OsString>,
-    no_network: bool,
     keep: Option<Vec<u32>>,
     mounts: Vec<(PathBuf, Kind)>,
 }
@@ -84,12 +82,6 @@ fn enter(words: impl Iterator<Item = OsString>) -> Result<(), String> {
         && let Some(name) = &plan.host_name
     {
         let _ = process::set_host_name(name);
-    }
-    if plan.no_network {
-        process::unshare(process::NEW_NET)
-            .map_err(|error| failed("make a network namespace", &error))?;
-        // Root of a container may make the one and lack CAP_NET_ADMIN for the other. What counts is that there is no way out.
-        let _ = process::bring_loopback_up();
     }
     mount_all(&plan).map_err(|error| error.to_string())?;
     mount::pivot_into(&plan.root).map_err(|error| error.to_string())?;
@@ -150,7 +142,6 @@ fn parse(mut words: impl Iterator<Item = OsString>) -> Option<Plan> {
         match word.as_bytes() {
             b"--root" => plan.root = path()?,
             b"--host-name" => plan.host_name = words.next(),
-            b"--no-network" => plan.no_network = true,
             b"--keep-capabilities" => {
                 let text = words.next()?.into_string().ok()?;
                 let numbers = text.split(',').filter(|part| !part.is_empty()).map(str::parse);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! tsbuild-launcher [--isolation auto|privileged|subordinate-ids|single-id|chroot] [--parent PID] [--probe] -- PROGRAM ARGUMENT…
+//! tsbuild-launcher enter OPTION… -- PROGRAM ARGUMENT…
 //! tsbuild-launcher step
 //! tsbuild-launcher chroot …
 //! ```
@@ -10,15 +11,18 @@
 //! is killed when its parent dies, so that nothing survives the front, whatever kills it. Standard input and output
 //! belong to the worker. A failure is one line of JSON on standard error, and status 125.
 //!
-//! The second form is pid 1 of a step's sandbox; see `step.rs`. The program is linked statically, because there it
-//! runs on a root filesystem that may hold nothing. The third makes a sandbox itself; see `chroot.rs`.
+//! The second form starts the program that makes a step's sandbox, in the control group and the network that the step gets; see
+//! `enter.rs`. The third is pid 1 of that sandbox; see `step.rs`. The program is linked statically, because there it
+//! runs on a root filesystem that may hold nothing. The fourth makes a sandbox itself; see `chroot.rs`.
 
 mod chroot;
 mod descendants;
+mod enter;
 mod id_map;
 mod json;
 mod namespaces;
 mod step;
+mod streams;
 
 use std::{
     ffi::{CString, OsString},
@@ -39,6 +43,9 @@ fn main() {
     }
     if first.as_deref().is_some_and(|word| word == "chroot") {
         exit(chroot::run(arguments));
+    }
+    if first.as_deref().is_some_and(|word| word == "enter") {
+        exit(enter::run(arguments));
     }
     let options = match parse(first.into_iter().chain(arguments)) {
         Ok(options) => options,

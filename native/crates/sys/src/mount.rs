@@ -522,6 +522,16 @@ pub fn mount_proc(target: &Path) -> Result<()> {
         .map_err(|error| Error::io("mount proc on", target, error))
 }
 
+/// A fresh sysfs, which shows the interfaces of the caller's network namespace.
+///
+/// # Errors
+/// `IO`; `EPERM` where part of the existing one is masked, or the namespace is not ours.
+pub fn mount_sysfs(target: &Path) -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("sysfs", target, "sysfs", flags, None)
+        .map_err(|error| Error::io("mount sysfs on", target, error))
+}
+
 /// Nothing that is mounted here is seen outside, nor the other way round.
 ///
 /// # Errors

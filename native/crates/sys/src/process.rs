@@ -362,28 +362,6 @@ pub fn set_host_name(name: &OsStr) -> io::Result<()> {
     check(i64::from(unsafe { libc::sethostname(bytes.as_ptr().cast(), bytes.len()) })).map(drop)
 }
 
-/// Brings `lo` of this network namespace up: programs talk to themselves.
-///
-/// # Errors
-/// The kernel's.
-pub fn bring_loopback_up() -> io::Result<()> {
-    // SAFETY: integers only.
-    let socket = check(i64::from(unsafe {
-        libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
-    }))?;
-    // SAFETY: it was just made and belongs to nobody else.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket as RawFd) };
-    // SAFETY: all bytes zero is a valid request.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (place, byte) in request.ifr_name.iter_mut().zip(b"lo") {
-        *place = *byte as libc::c_char;
-    }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    // SAFETY: the request outlives the call, and its name ends in zero.
-    check(i64::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request) }))
-        .map(drop)
-}
-
 /// The next change of user leaves the permitted capabilities; see [`pass_on_capabilities`].
 ///
 /// # Errors
@@ -524,14 +502,26 @@ pub fn exec(file: &OsStr, argv: &[CString], environment: &[CString]) -> io::Erro
 /// # Errors
 /// The kernel's but `EINTR`, which gives none ready.
 pub fn poll_readable(fds: &[RawFd], timeout_ms: i32) -> io::Result<Vec<bool>> {
-    let mut entries: Vec<libc::pollfd> =
-        fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+    poll(fds, &[], timeout_ms)
+}
+
+/// The same, also for descriptors that can be written to, which come last.
+///
+/// # Errors
+/// As above.
+pub fn poll(readable: &[RawFd], writable: &[RawFd], timeout_ms: i32) -> io::Result<Vec<bool>> {
+    let entry = |events| move |fd: &RawFd| libc::pollfd { fd: *fd, events, revents: 0 };
+    let mut entries: Vec<libc::pollfd> = readable
+        .iter()
+        .map(entry(libc::POLLIN))
+        .chain(writable.iter().map(entry(libc::POLLOUT)))
+        .collect();
     // SAFETY: the array is valid for its length.
     match check(i64::from(unsafe {
         libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout_ms)
     })) {
         Ok(_) => Ok(entries.iter().map(|entry| entry.revents != 0).collect()),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(vec![false; fds.len()]),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(vec![false; entries.len()]),
         Err(error) => Err(error),
     }
 }
