@@ -2,14 +2,14 @@
 const BASE = {
   name: 'base',
   priority: 2,
-  test: /src\/(errors|settings|(base|native|oci|secret)\/[^/]+|frontend\/fluent\/(image-name|options|recipe-directory))\.ts$/,
+  test: /src\/(errors|settings|(base|native|oci|secret)\/[^/]+|frontend\/fluent\/(arguments|gpu-request|image-name|options|recipe-directory)|executor\/cdi(-spec)?)\.ts$/,
 };
 
 /** What every command needs before the engine is loaded. Nothing of it may be in the library: what both have belongs to BASE. */
 const COMMAND = {
   name: 'command',
   priority: 1,
-  test: /src\/cli\/(command|exit-status|load-definition|option|output-option|quantity|render-error|session|shared-options|source-excerpt|terminal-text|progress\/(open|plain))\.ts$/,
+  test: /src\/cli\/(command|exit-status|load-definition|option|output-option|quantity|render-error|session|shared-options|source-excerpt|terminal-text|progress\/(open|plain|held-output))\.ts$/,
 };
 
 /**

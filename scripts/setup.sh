@@ -41,6 +41,8 @@ if $want_tests; then
   need bzip2 bzip2
   need runc runc
   need crun crun
+  need pasta passt
+  need linux.uml user-mode-linux
   need busybox busybox-static
   need jq jq
   need setfattr attr

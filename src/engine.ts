@@ -1,7 +1,9 @@
 /**
  * The composition root: opens the store, introduces everything to everything, and is what library and command line call.
  */
+
 import { availableParallelism } from 'node:os';
+import type { IsolationChoice } from './base/isolation.ts';
 import type { PublishedName } from './content/published-names.ts';
 import { type Annotation, checkAnnotations } from './engine/annotations.ts';
 import { assembleParts, offlineParts } from './engine/assemble-parts.ts';
@@ -19,6 +21,7 @@ import {
 } from './engine/cache-mounts.ts';
 import type { CacheSource, CacheTarget } from './engine/cache-options.ts';
 import { callInContainer } from './engine/call-function.ts';
+import { type CleanOptions, type CleanResult, cleanStore } from './engine/clean.ts';
 import { readConfigFiles } from './engine/config-files.ts';
 import {
   type DescribedDockerfile,
@@ -26,6 +29,7 @@ import {
   describeDockerfile,
 } from './engine/describe-dockerfile.ts';
 import { Dockerfiles } from './engine/dockerfiles.ts';
+import { type KeptStepRunOptions, type OnError, runInKeptStep } from './engine/failed-steps.ts';
 import { distinctPlatforms } from './engine/image-index.ts';
 import {
   ImageLibrary,
@@ -42,6 +46,7 @@ import { type OutputSpec, refuseSeveral, type WrittenOutput, writeOutput } from 
 import type { EngineParts } from './engine/parts.ts';
 import { configWithMounts } from './engine/pending-mounts.ts';
 import { contextsOf } from './engine/plan-contexts.ts';
+import { Programs, programDefaults } from './engine/programs.ts';
 import { type PruneOptions, type PruneResult, prune, type UsageLine, usage } from './engine/prune.ts';
 import { type ContainerOptions, runContainer } from './engine/run-image.ts';
 import { findDotenv } from './engine/secret-sources.ts';
@@ -58,6 +63,7 @@ import type * as api from './frontend/fluent/image-engine.ts';
 import type { BuildLogEntry } from './frontend/fluent/image-logs.ts';
 import type { ImageName } from './frontend/fluent/image-name.ts';
 import type { PlatformName } from './frontend/fluent/layer-definition.ts';
+import { limitsOption } from './frontend/fluent/limits-option.ts';
 import { type ImagePlan, planImage } from './frontend/fluent/plan.ts';
 import {
   type DockerfileExport,
@@ -76,11 +82,16 @@ import { readSettings, type Settings } from './settings.ts';
 import type { BuildEvent } from './solver/event.ts';
 import type { EventStream, EventStreamOptions } from './solver/event-stream.ts';
 import type { CacheMountFacts } from './volume/cache-mounts.ts';
+import type { FailedStepRunResult } from './worker/failed-step-session.ts';
 import type { InputFile, Worker } from './worker/protocol.ts';
 
 export type { Annotation } from './engine/annotations.ts';
 export type { CacheSource, CacheTarget } from './engine/cache-options.ts';
+export type { KeptStepRunOptions, OnError } from './engine/failed-steps.ts';
+export type { KeptStep } from './engine/kept-steps.ts';
 export type { OutputSpec, WrittenOutput } from './engine/outputs.ts';
+export type { FailedStep, FailedStepRunOptions, FailedStepRunResult } from './worker/failed-step-session.ts';
+export type { InputLike, TerminalLike } from './worker/program-streams.ts';
 
 export interface EngineOptions {
   /** @defaultValue TSBUILD_HOME, or `tsbuild` in the XDG data directory */
@@ -95,8 +106,11 @@ export interface EngineOptions {
   readonly offline?: boolean;
   /** @defaultValue auto, or TSBUILD_SNAPSHOT */
   readonly snapshotter?: 'auto' | 'overlay' | 'copy';
-  /** @defaultValue auto */
-  readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
+  /**
+   * How steps are kept apart from this machine: as root, in a user namespace with subordinate ids or with one id, or in little more than a
+   * file system of their own. `auto` is the best that works. In no key. @defaultValue TSBUILD_ISOLATION, or auto
+   */
+  readonly isolation?: IsolationChoice;
   /**
    * All directories that describe devices (Container Device Interface); later ones stand over earlier ones.
    * @defaultValue `/etc/cdi`, `/var/run/cdi`, and those of TSBUILD_CDI_DIRS
@@ -122,6 +136,29 @@ export interface EngineOptions {
    * give. In no key. @defaultValue TSBUILD_SANDBOX, or auto
    */
   readonly sandbox?: 'auto' | 'bubblewrap' | 'runc' | 'crun';
+  /**
+   * How much memory each step and each container may use with all that it starts, unless its call says so; 6 MiB at least. A program that
+   * needs more fails with `E_BUILD_MEMORY`. In no key. @defaultValue no limit
+   */
+  readonly memoryBytes?: number;
+  /** As `memoryBytes`: cores, fractions too. @defaultValue all */
+  readonly cpus?: number;
+  /** As `memoryBytes`: processes and threads. @defaultValue no limit */
+  readonly pidsLimit?: number;
+  /**
+   * Whether a limit that cannot be kept on this machine is a warning, given once, or `E_LIMITS`.
+   * @defaultValue TSBUILD_LIMITS_POLICY, or warn
+   */
+  readonly limitsPolicy?: 'warn' | 'require';
+  /** How long each command of a step may run, in milliseconds, unless its call says so. In no key. @defaultValue no limit */
+  readonly stepTimeoutMs?: number;
+  /** How often a step that failed is run again, on a fresh file system, unless its call says so. In no key. @defaultValue 0 */
+  readonly stepRetries?: number;
+  /**
+   * Network of steps and containers that do not say: the machine's, or one of their own that leads where the machine's does and not to the
+   * machine's loopback interface. In no key. @defaultValue TSBUILD_NETWORK, or host
+   */
+  readonly network?: 'host' | 'private';
   /** For images whose factory pins none. Part of the key of the first layer. @defaultValue TSBUILD_IMAGE_BUILDER_VERSION, or `2026.10` */
   readonly builderVersion?: BuilderVersion;
   /** @defaultValue process.env */
@@ -151,10 +188,16 @@ export interface EngineBuildOptions extends api.BuildOptions {
   readonly cacheTo?: readonly CacheTarget[];
   /** Called after each output. */
   readonly onWritten?: (written: WrittenOutput) => void;
+  /**
+   * What becomes of a step that fails. `keep` keeps what it left for `runInFailed`, under the name that the error's `keptAs` has. A
+   * function may run programs in the step's file system; the build fails when it resolves.
+   * @defaultValue fail
+   */
+  readonly onError?: OnError;
 }
 
 export interface EngineRunOptions
-  extends Omit<api.RunOptions, 'timeout' | 'encoding' | 'gpu'>,
+  extends Omit<api.RunOptions, 'timeout' | 'encoding' | 'gpu' | 'stdin'>,
     Omit<ContainerOptions, 'gpus'> {
   /** As `RunOptions.gpu`; a list is ordered by preference. */
   readonly gpu?: string | readonly string[];
@@ -218,10 +261,20 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     const now = Date.now;
     const store = Store.open(options.storeDir ?? settings.home, now);
     const listeners = new Listeners(options.onEvent);
-    const worker = new WorkerOnDemand({ ...options, storeDir: store.dir, environment, settings });
+    const worker = new WorkerOnDemand({
+      ...options,
+      storeDir: store.dir,
+      emit: (event) => listeners.tell({ ...event, timeMs: now() }),
+      environment,
+      settings,
+    });
     const parts = assembleParts({
       store,
       settings,
+      programs: new Programs(
+        programDefaults({ ...options, network: settings.network }),
+        settings.limitsPolicy,
+      ),
       environment,
       worker: () => worker.get(),
       jobs: options.jobs ?? availableParallelism(),
@@ -437,6 +490,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       const chunks: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
       const timeoutMs =
         options.timeoutMs ?? (options.timeout === undefined ? undefined : options.timeout * 1000);
+      const limits = limitsOption('run', { ...options });
       const gpus = gpuRequests('run', options.gpu, { lists: true });
       const { container, result } = await untilNothingIsLost(context, async () => {
         const container = await this.#container(image, options);
@@ -444,7 +498,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
           this.#parts,
           container,
           command,
-          { ...options, gpus, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
+          { ...options, gpus, limits, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
           context,
           options.onOutput ?? ((stream, chunk) => chunks[stream].push(chunk)),
         );
@@ -473,6 +527,30 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
           };
       }
     });
+  }
+
+  /**
+   * Runs a program in the file system of a step that failed and was kept, with its user, directory, environment, network, devices and
+   * mounts, but without its secrets and ssh agents. What the program changes is thrown away.
+   *
+   * @param name - What the error's `keptAs` has, or `latest`.
+   * @param command - Run directly; undefined is the best shell that is there.
+   * @example
+   * ```ts
+   * const { exitCode } = await engine.runInFailed('latest', ['cat', '/src/config.log'], {
+   *   onOutput: (_stream, chunk) => process.stdout.write(chunk),
+   * });
+   * ```
+   * @throws {UsageError} `E_FAILED_STEP_NOT_FOUND`; {DefinitionError} `E_NO_SHELL`
+   */
+  async runInFailed(
+    name: string,
+    command: readonly string[] | undefined,
+    options: KeptStepRunOptions & { readonly signal?: AbortSignal } = {},
+  ): Promise<FailedStepRunResult> {
+    return await this.#watched(options, (guarded) =>
+      runInKeptStep(this.#parts, name, command, guarded, this.#context(guarded)),
+    );
   }
 
   /**
@@ -855,6 +933,24 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   }
 
   /**
+   * Empties the store: images, layers, caches, cache mounts and logs; volumes only when asked. Secrets stay.
+   *
+   * @example
+   * ```ts
+   * const { freedBytes } = await engine.clean({ volumes: true });
+   * ```
+   * @throws {UsageError} `E_STORE_IN_USE` while another engine lives, `E_USAGE` while this one builds.
+   */
+  async clean(options: CleanOptions & { readonly signal?: AbortSignal } = {}): Promise<CleanResult> {
+    if (this.#running > 0) {
+      throw new UsageError('cannot clean while this engine is at work', { code: 'E_USAGE' });
+    }
+    return await this.#during(() =>
+      cleanStore(this.#parts, options, this.#signalOf(options), () => this.#worker.stop()),
+    );
+  }
+
+  /**
    * Everything that this engine tells from now on, to be read with `for await`. Ends with the engine, or when the reader leaves the
    * loop. For the events of one build, hand the `push` of an `EventStream` to its `logger`.
    *
@@ -899,6 +995,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     } finally {
       try {
         await this.#worker.close();
+        this.#parts.programs.close();
         await this.#parts.registries.close();
         await this.#offline?.registries.close();
       } finally {
@@ -1026,6 +1123,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       ...(options.definitions === undefined ? {} : { definitions: options.definitions }),
       ...(logger === undefined ? {} : { onEvent: logger }),
       ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
+      ...(options.onError === undefined ? {} : { onError: options.onError }),
     };
   }
 
@@ -1079,7 +1177,7 @@ function carrying(shared: BuildImagesOptions, count: number): BuildImagesOptions
 
 function withOptions(
   settings: Settings,
-  { offline, gpuPolicy, seccomp, sandbox, builderVersion }: EngineOptions,
+  { offline, gpuPolicy, isolation, seccomp, sandbox, builderVersion, limitsPolicy, network }: EngineOptions,
 ): Settings {
   return {
     ...settings,
@@ -1087,6 +1185,9 @@ function withOptions(
     ...(gpuPolicy === undefined ? {} : { gpuPolicy }),
     ...(seccomp === undefined ? {} : { seccomp }),
     ...(sandbox === undefined ? {} : { sandbox }),
+    ...(isolation === undefined ? {} : { isolation }),
+    ...(limitsPolicy === undefined ? {} : { limitsPolicy }),
+    ...(network === undefined ? {} : { network }),
     ...(builderVersion === undefined
       ? {}
       : { imageBuilderVersion: { value: builderVersion, from: 'builderVersion of the engine' } }),

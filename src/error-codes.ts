@@ -184,6 +184,7 @@ export const ERROR_CODES = {
   E_IMAGE_IN_USE: { who: 'definition', meaning: 'An image of the store is part of another one.' },
   E_NO_PLATFORM: { who: 'definition', meaning: 'An image has no variant for the wanted platform.' },
   E_NOTHING_TO_RUN: { who: 'definition', meaning: 'Neither a command nor an entrypoint to run.' },
+  E_NO_SHELL: { who: 'definition', meaning: 'A shell is asked for, and the image has neither bash nor sh.' },
   E_FILE_NOT_FOUND: { who: 'definition', meaning: 'No such file in the image.' },
   E_LOGS_LAYERS: { who: 'definition', meaning: 'A number of layers to show logs of that is below 1.' },
   E_NOT_BUILT: { who: 'definition', meaning: 'The image was not built yet.' },
@@ -275,10 +276,16 @@ export const ERROR_CODES = {
   // Command line.
   E_USAGE: { who: 'usage', meaning: 'The command line cannot be understood.' },
   E_SECCOMP_PROFILE: { who: 'usage', meaning: 'A file that is given as a seccomp profile is none.' },
+  E_NO_TERMINAL: { who: 'usage', meaning: 'A terminal is asked for, and standard input is none.' },
+  E_FAILED_STEP_NOT_FOUND: { who: 'usage', meaning: 'No failed step of that id is kept in the store.' },
   E_CACHE_MOUNT_NOT_FOUND: { who: 'usage', meaning: 'No cache mount of that id in the store.' },
   E_CACHE_MOUNT_IN_USE: { who: 'usage', meaning: 'A cache mount that a step is using cannot be touched.' },
   E_SECRET_EXISTS: { who: 'usage', meaning: 'A secret of that name is stored already.' },
   E_VOLUME_EXISTS: { who: 'usage', meaning: 'A volume of that name is there already.' },
+  E_STORE_IN_USE: {
+    who: 'usage',
+    meaning: 'The store is to be emptied, and somebody else is at work in it.',
+  },
   E_VOLUME_IN_USE: {
     who: 'usage',
     meaning: 'A volume that a step or a container is using cannot be deleted.',
@@ -297,13 +304,21 @@ export const ERROR_CODES = {
     meaning: 'A Python that needs glibc is to be added to a base with musl.',
   },
   E_BUILD_TIMEOUT: { who: 'step', meaning: 'A step ran longer than its time limit.' },
+  E_BUILD_MEMORY: { who: 'step', meaning: 'A step used more memory than its limit and was ended.' },
   E_STEP_NOT_STARTED: {
     who: 'step',
     meaning: 'The program of a step does not exist in the image or cannot be executed.',
   },
 
   // Host.
-  E_USERNS: { who: 'host', meaning: 'User namespaces cannot be made on this machine.' },
+  E_USERNS: {
+    who: 'host',
+    meaning: 'No isolation works here: what user namespaces or mounts need is forbidden.',
+  },
+  E_ISOLATION: {
+    who: 'host',
+    meaning: 'The isolation that was asked for does not work here, or cannot do what a step asks for.',
+  },
   E_SUBUID_MISSING: {
     who: 'host',
     meaning:
@@ -340,9 +355,19 @@ export const ERROR_CODES = {
     meaning: 'A program that the build needs, such as git, is not on this machine.',
   },
   E_SSH_KEY: { who: 'host', meaning: 'A key given with --ssh cannot be served by an agent.' },
+  E_TERMINAL: { who: 'host', meaning: 'No pseudo-terminal can be opened in the sandbox.' },
   E_ULIMIT: {
     who: 'host',
     meaning: 'A step asks for a resource limit that this machine does not allow.',
+  },
+  E_LIMITS: {
+    who: 'host',
+    meaning:
+      'A limit of memory, processors or processes cannot be kept, and `TSBUILD_LIMITS_POLICY` is `require`.',
+  },
+  E_NETWORK_PRIVATE: {
+    who: 'host',
+    meaning: 'A private network cannot be made: pasta is not installed, or this machine has no way out.',
   },
   E_GPU_UNAVAILABLE: {
     who: 'host',

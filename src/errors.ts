@@ -38,7 +38,7 @@ export interface Origin {
 export interface StepErrorDetails extends ErrorDetails {
   readonly argv: readonly string[];
   /** How the step ended. `exit` carries `exitCode`, `signal` carries `signal`. */
-  readonly reason: 'exit' | 'signal' | 'timeout' | 'not-started';
+  readonly reason: 'exit' | 'signal' | 'timeout' | 'memory' | 'not-started';
   readonly exitCode?: number | undefined;
   readonly signal?: string | undefined;
   /** The last lines of the step's own output, secrets masked. */
@@ -53,6 +53,8 @@ export interface StepErrorDetails extends ErrorDetails {
   readonly layer?: number | undefined;
   /** Of a function that threw: the stack in the container, with files and lines of the user's as far as they are known. */
   readonly remoteStack?: string | undefined;
+  /** Where what the step left is kept, for `tsbuild shell`: `failed:ID`. */
+  readonly keptAs?: string | undefined;
 }
 
 /** A step ran and failed: the author of the step acts. */
@@ -70,6 +72,7 @@ export class StepError extends TsbuildError {
   readonly imageId: string | undefined;
   readonly layer: number | undefined;
   readonly remoteStack: string | undefined;
+  readonly keptAs: string | undefined;
 
   constructor(message: string, details: StepErrorDetails) {
     super(message, details);
@@ -85,6 +88,7 @@ export class StepError extends TsbuildError {
     this.imageId = details.imageId;
     this.layer = details.layer;
     this.remoteStack = details.remoteStack;
+    this.keptAs = details.keptAs;
   }
 
   /** The command as the user wrote it, for display. */

@@ -27,7 +27,15 @@ export {
   type EngineBuildOptions,
   type EngineOptions,
   type EngineRunOptions,
+  type FailedStep,
+  type FailedStepRunOptions,
+  type FailedStepRunResult,
+  type InputLike,
+  type KeptStep,
+  type KeptStepRunOptions,
+  type OnError,
   type OutputSpec,
+  type TerminalLike,
   type WrittenOutput,
 } from './engine.ts';
 export {

@@ -166,6 +166,27 @@ export const SETTINGS: readonly SettingFacts[] = [
       'What makes the sandboxes of steps and containers. `auto` is bubblewrap, or runc or crun where a step needs what only they give. In no key.',
   },
   {
+    variable: 'TSBUILD_ISOLATION',
+    key: 'isolation',
+    takes: '`auto`, `privileged`, `subordinate-ids`, `single-id`, `chroot`',
+    otherwise: '`auto`',
+    meaning: 'How steps are kept apart from this machine. `auto` is the best that works.',
+  },
+  {
+    variable: 'TSBUILD_LIMITS_POLICY',
+    key: 'limitsPolicy',
+    takes: '`warn`, `require`',
+    otherwise: '`warn`',
+    meaning: 'What happens when a limit of memory, processors or processes cannot be kept here.',
+  },
+  {
+    variable: 'TSBUILD_NETWORK',
+    key: 'network',
+    takes: '`host`, `private`',
+    otherwise: '`host`',
+    meaning: 'Network of steps and containers that do not say. In no key.',
+  },
+  {
     variable: 'TSBUILD_SNAPSHOT',
     takes: '`auto`, `overlay`, `copy`',
     otherwise: '`auto`',

@@ -4,6 +4,7 @@
  * above and are applied by those who read the object.
  */
 
+import { ISOLATION_CHOICES, type IsolationChoice } from './base/isolation.ts';
 import { nearName } from './base/near-name.ts';
 import { isObjectName } from './base/object-name.ts';
 import { redactText } from './base/redact.ts';
@@ -36,6 +37,10 @@ export interface Settings {
   /** `default`, `unconfined`, or the path of a profile. */
   readonly seccomp: string;
   readonly sandbox: 'auto' | 'bubblewrap' | 'runc' | 'crun';
+  readonly isolation: IsolationChoice;
+  readonly limitsPolicy: 'warn' | 'require';
+  /** Of steps and containers that do not say. */
+  readonly network: 'host' | 'private';
   readonly debianSource: 'registry' | 'archive';
   /** Registry host to the base URLs of its mirrors, tried in order. */
   readonly registryMirrors: Readonly<Record<string, readonly string[]>>;
@@ -110,6 +115,9 @@ export function readSettings(
     driverRoot: directories(find('TSBUILD_DRIVER_ROOT', 'driverRoot'))[0] ?? '/',
     seccomp: text('TSBUILD_SECCOMP', 'seccomp') ?? 'default',
     sandbox: oneOf('TSBUILD_SANDBOX', 'sandbox', ['auto', 'bubblewrap', 'runc', 'crun']),
+    isolation: oneOf('TSBUILD_ISOLATION', 'isolation', ISOLATION_CHOICES),
+    limitsPolicy: oneOf('TSBUILD_LIMITS_POLICY', 'limitsPolicy', ['warn', 'require']),
+    network: oneOf('TSBUILD_NETWORK', 'network', ['host', 'private']),
     debianSource: oneOf('TSBUILD_DEBIAN_SOURCE', 'debianSource', ['registry', 'archive']),
     registryMirrors: parseMirrors(find('TSBUILD_REGISTRY_MIRRORS', 'registryMirrors')),
     ...defined('pythonStandaloneMirror', text('TSBUILD_PYTHON_STANDALONE_MIRROR', 'pythonStandaloneMirror')),

@@ -65,11 +65,33 @@ export const WARNING_CODES = {
     meaning: 'A step asks for GPUs and gets none, because the policy is `ignore`.',
   },
   W_GPU_TYPE: { by: 'build', meaning: 'The GPUs that a step gets are of another type than it asks for.' },
+  W_NO_TERMINAL: {
+    by: 'build',
+    meaning: 'A shell is asked for where a step fails, and there is no terminal to open it on.',
+  },
   W_IMPORTS_ERROR: { by: 'build', meaning: 'The loader of image.imports() failed outside of its image.' },
   W_OWNERS_FLATTENED: {
     by: 'build',
     meaning: 'Files of several owners belong to one in a cache mount, since there is one user id.',
   },
+  W_ISOLATION_CHROOT: {
+    by: 'build',
+    meaning: 'Steps are kept apart by little more than a file system of their own.',
+  },
+  W_ISOLATION_SINGLE_ID: {
+    by: 'build',
+    meaning: 'Steps have a single user id, because there are no subordinate ids.',
+  },
+  W_LIMITS: {
+    by: 'build',
+    meaning:
+      'A limit of memory, processors or processes is not kept, for there is no control group to keep it.',
+  },
+  W_PROXY_LOOPBACK: {
+    by: 'build',
+    meaning: "A proxy is on this machine's loopback interface, where a private network does not lead.",
+  },
+  W_STEP_RETRIED: { by: 'build', meaning: 'A step failed and is run again, for it has retries left.' },
   W_REGISTRY: {
     by: 'build',
     meaning: 'A registry or a mirror of it does not behave, and another way was taken.',

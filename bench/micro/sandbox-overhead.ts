@@ -9,7 +9,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { SandboxKind } from '../../src/executor/sandbox.ts';
+import type { WantedSandbox } from '../../src/executor/choose-sandbox.ts';
 import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { StepParams } from '../../src/worker/protocol.ts';
@@ -17,12 +17,12 @@ import { busyboxBase } from '../../test/support/busybox-root.ts';
 
 const [roundsGiven = '60', ...given] = process.argv.slice(2);
 const rounds = Number(roundsGiven);
-const kinds = (given.length > 0 ? given : ['bubblewrap', 'runc', 'crun']) as SandboxKind[];
+const kinds = (given.length > 0 ? given : ['bubblewrap', 'runc', 'crun']) as WantedSandbox[];
 const dir = mkdtempSync(join(process.env.TSBUILD_BENCH_DIR ?? tmpdir(), 'tsbuild-bench-'));
 const { signal } = new AbortController();
 const base = busyboxBase();
 
-async function open(sandbox: SandboxKind) {
+async function open(sandbox: WantedSandbox) {
   const storeDir = join(dir, sandbox);
   const worker = await startWorker({
     storeDir,

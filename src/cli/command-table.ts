@@ -4,6 +4,7 @@ import type { Command, CommandEntry } from './command.ts';
 export const COMMANDS: readonly CommandEntry[] = [
   entry('build', 'Build images from Dockerfiles and definitions', () => import('./commands/build.ts')),
   entry('run', 'Run a command in an image', () => import('./commands/run.ts')),
+  entry('shell', 'Open a shell in an image or a failed step', () => import('./commands/shell.ts')),
   entry('plan', 'Show what a build would do', () => import('./commands/plan.ts')),
   entry('export', 'Write an image to an archive or a directory', () => import('./commands/export.ts')),
   entry('push', 'Send an image to a registry', () => import('./commands/push.ts')),
@@ -50,6 +51,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   ),
   entry('du', 'Show what the store takes on disk', () => import('./commands/du.ts')),
   entry('prune', 'Remove what is no longer needed', () => import('./commands/prune.ts')),
+  entry('clean', 'Empty the store', () => import('./commands/clean.ts')),
   entry('doctor', 'Try what builds need from this machine', () => import('./commands/doctor.ts')),
   entry('login', 'Remember a login for a registry', () => import('./commands/login.ts')),
   entry('logout', 'Forget the login for a registry', () => import('./commands/logout.ts')),

@@ -38,7 +38,8 @@ export function givenDockerfileFlags(typed: TypedDockerfile): readonly string[] 
   const single = {
     '--target': typed.target,
     '--shm-size': typed.shmSize,
-    '--network': typed.network,
+    // The builder's, for whatever it builds.
+    '--network': typed.network === 'private' ? undefined : typed.network,
     '--gpus': typed.gpus,
     '--check': typed.check || undefined,
     '--call': typed.call,

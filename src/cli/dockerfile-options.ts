@@ -102,10 +102,10 @@ export const DOCKERFILE_OPTIONS = {
   network: choice({
     long: 'network',
     valueName: 'MODE',
-    words: ['default', 'host', 'none'],
+    words: ['default', 'host', 'none', 'private'],
     summary: 'Network of steps that do not say',
     detail:
-      'Network of steps that do not say: `host` and `default` are that of this machine, `none` is a loopback interface alone.',
+      "Network of steps that do not say: `host` is that of this machine, `none` is a loopback interface alone, and `private` is one of the step's own that leads where this machine's does and not to this machine's loopback interface; it needs the package passt. Definitions take `private` only. `default` is `host`, or what `TSBUILD_NETWORK` says.",
     defaultText: 'default',
   }),
   allow: list({

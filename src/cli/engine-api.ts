@@ -6,10 +6,13 @@
 import type { Annotation, AnnotationTarget } from '../engine/annotations.ts';
 import type { CacheMountFacts, ExportCacheMountOptions } from '../engine/cache-mounts.ts';
 import type { CacheSource, CacheTarget } from '../engine/cache-options.ts';
+import type { CleanOptions, CleanResult } from '../engine/clean.ts';
 import type { DescribedDockerfile, DescribeOptions } from '../engine/describe-dockerfile.ts';
+import type { KeptStepRunOptions, OnError } from '../engine/failed-steps.ts';
 import type { RemovedImage, StoredImage } from '../engine/image-library.ts';
 import type { OutputSpec, WrittenOutput } from '../engine/outputs.ts';
 import type { PruneOptions, PruneResult, UsageLine } from '../engine/prune.ts';
+import type { InputLike, TerminalLike } from '../engine/run-image.ts';
 import type { PublishedName } from '../engine/stored-images.ts';
 import type { EngineOptions } from '../engine.ts';
 import type { DockerfileText, FromDockerfileOptions } from '../frontend/fluent/dockerfile-layers.ts';
@@ -116,6 +119,8 @@ export interface BuildOptions {
   readonly cacheFrom?: readonly CacheSource[];
   /** Where what this build knows is written for other machines. */
   readonly cacheTo?: readonly CacheTarget[];
+  /** What becomes of a step that fails. @defaultValue fail */
+  readonly onError?: OnError;
   /** Called after each output. */
   readonly onWritten?: (written: WrittenOutput) => void;
 }
@@ -127,17 +132,23 @@ export interface RunOptions {
   readonly volumes?: VolumeMap;
   readonly workdir?: string;
   readonly user?: string;
-  readonly network?: 'host' | 'none';
+  readonly network?: 'host' | 'none' | 'private';
   readonly gpu?: string;
   readonly timeoutMs?: number;
   readonly platform?: Platform;
   readonly pull?: boolean;
   readonly definition?: string;
   readonly onOutput?: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
+  readonly stdin?: InputLike;
+  readonly terminal?: TerminalLike;
+  /** The best shell of the image instead of its own command. */
+  readonly shell?: boolean;
+  /** The command is about to start. */
+  readonly onStart?: () => void;
 }
 
 /** `secrets` and the rest are the function's own. */
-export type CallOptions = RunOptions;
+export type CallOptions = Omit<RunOptions, 'stdin' | 'terminal' | 'shell' | 'onStart'>;
 
 export interface RunResult {
   readonly exitCode: number;
@@ -162,6 +173,12 @@ export interface EngineLike extends AsyncDisposable {
     image: DefinedImage | string,
     command: readonly string[] | undefined,
     options?: RunOptions,
+  ): Promise<RunResult>;
+  /** In the file system of a failed step that was kept. */
+  runInFailed(
+    name: string,
+    command: readonly string[] | undefined,
+    options?: KeptStepRunOptions & { readonly signal?: AbortSignal },
   ): Promise<RunResult>;
   /** @returns What the function returned. */
   callFunction(of: DefinedFunction, values: CallValues, options?: CallOptions): Promise<unknown>;
@@ -208,6 +225,8 @@ export interface EngineLike extends AsyncDisposable {
   readonly volumes: Pick<VolumeStore, 'create' | 'list' | 'delete' | 'put' | 'get' | 'listFiles' | 'remove'>;
   usage(): Promise<readonly UsageLine[]>;
   prune(options?: PruneOptions): Promise<PruneResult>;
+  /** Empties the store; see the engine. */
+  clean(options?: CleanOptions): Promise<CleanResult>;
 }
 
 /** One thing that `doctor` tried. */

@@ -90,3 +90,25 @@ function pad(number: number): string {
 export function parseMemorySize(given: string): number {
   return parseBytes(given.replace(/([kmgtp])i?b?$/i, '$1iB'));
 }
+
+/** As Docker: with less, not even an empty program starts. */
+const MIN_MEMORY_BYTES = 6 * 1024 ** 2;
+const MIN_CPUS = 0.01;
+
+/** {@link parseMemorySize} of what a program may use. */
+export function parseMemoryLimit(given: string): number {
+  const bytes = parseMemorySize(given);
+  if (bytes < MIN_MEMORY_BYTES) {
+    throw new BadValue(`'${given}' is too little memory for a program; 6m is the least`);
+  }
+  return bytes;
+}
+
+/** `1.5`, `4`. */
+export function parseCpus(given: string): number {
+  const cpus = Number(given);
+  if (!/^[0-9]*\.?[0-9]+$/.test(given) || cpus < MIN_CPUS) {
+    throw new BadValue(`'${given}' is not a number of processors from ${MIN_CPUS} on`);
+  }
+  return cpus;
+}

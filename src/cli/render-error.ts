@@ -87,6 +87,9 @@ function dockerfileLines(error: DefinitionError | StepError | RemoteError): stri
 
 function stepOutput(error: StepError): string[] {
   const lines: string[] = [];
+  if (error.keptAs !== undefined) {
+    lines.push(`what the step left is kept: tsbuild shell ${error.keptAs}`);
+  }
   if (error.logPath !== undefined) {
     lines.push(`the whole output is in ${error.logPath}`);
   }

@@ -1,5 +1,6 @@
 /** What was typed and what the machine says, together: the options of the engine. */
 import { resolve } from 'node:path';
+import type { IsolationChoice } from '../base/isolation.ts';
 import { UsageError } from '../errors.ts';
 import { cdiDirsOf } from '../executor/cdi.ts';
 import type { CliContext } from './context.ts';
@@ -13,11 +14,19 @@ export interface TypedEngineOptions {
   readonly jobs?: number | undefined;
   readonly hostCa?: 'auto' | 'always' | 'never' | undefined;
   readonly offline?: boolean;
+  readonly isolation?: IsolationChoice | undefined;
   readonly gpuPolicy?: 'auto' | 'strict' | 'ignore' | undefined;
   readonly cdiDir?: readonly string[];
   readonly driverRoot?: string | undefined;
   readonly seccomp?: string | undefined;
   readonly sandbox?: 'auto' | 'bubblewrap' | 'runc' | 'crun' | undefined;
+  readonly memory?: number | undefined;
+  readonly cpus?: number | undefined;
+  readonly pidsLimit?: number | undefined;
+  readonly stepTimeout?: number | undefined;
+  readonly stepRetries?: number | undefined;
+  /** Those words that are of the engine; the others are of Dockerfiles and of commands. */
+  readonly network?: string | undefined;
   readonly builderVersion?: EngineOptions['builderVersion'] | undefined;
 }
 
@@ -32,10 +41,17 @@ export function resolveEngine(typed: TypedEngineOptions, context: CliContext): E
     ...(typed.jobs === undefined ? {} : { jobs: typed.jobs }),
     ...(typed.hostCa === undefined ? {} : { hostCa: typed.hostCa }),
     ...(typed.offline === true ? { offline: true } : {}),
+    ...(typed.isolation === undefined ? {} : { isolation: typed.isolation }),
     ...(typed.gpuPolicy === undefined ? {} : { gpuPolicy: typed.gpuPolicy }),
     ...resolveDevices(typed, context),
     ...(typed.seccomp === undefined ? {} : { seccomp: typed.seccomp }),
     ...(typed.sandbox === undefined ? {} : { sandbox: typed.sandbox }),
+    ...(typed.memory === undefined ? {} : { memoryBytes: typed.memory }),
+    ...(typed.cpus === undefined ? {} : { cpus: typed.cpus }),
+    ...(typed.pidsLimit === undefined ? {} : { pidsLimit: typed.pidsLimit }),
+    ...(typed.stepTimeout === undefined ? {} : { stepTimeoutMs: typed.stepTimeout }),
+    ...(typed.stepRetries === undefined ? {} : { stepRetries: typed.stepRetries }),
+    ...(typed.network === 'private' ? { network: typed.network } : {}),
     ...(typed.builderVersion === undefined ? {} : { builderVersion: typed.builderVersion }),
   };
 }

@@ -11,6 +11,8 @@ export interface Session {
   readonly engine: EngineLike;
   /** Ends the drawing: from here on the terminal belongs to what the command prints. */
   endProgress(): void;
+  /** Lends the terminal to somebody else. @returns What takes it back. */
+  pauseProgress(): () => void;
 }
 
 /**
@@ -41,7 +43,14 @@ export async function withEngine<T>(
         onEvent?.(event);
       },
     });
-    return await action({ engine, endProgress: () => progress.close() });
+    return await action({
+      engine,
+      endProgress: () => progress.close(),
+      pauseProgress: () => {
+        progress.pause();
+        return () => progress.resume();
+      },
+    });
   } finally {
     context.signal.removeEventListener('abort', onAbort);
     progress.close();

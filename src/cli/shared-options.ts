@@ -1,10 +1,12 @@
 /** Flags that several commands have, so that they mean the same everywhere. */
+import { ISOLATION_CHOICES } from '../base/isolation.ts';
 import { isObjectName } from '../base/object-name.ts';
 import { GPU_FORMS, parseGpuRequest } from '../frontend/fluent/gpu-request.ts';
 import type { Platform } from '../oci/platform.ts';
 import { BadValue, choice, flag, list, nonEmpty, value, wholeNumber } from './option.ts';
 import { parseParam } from './param-values.ts';
 import { PROGRESS_KINDS } from './progress/open.ts';
+import { parseCpus, parseDuration, parseMemoryLimit } from './quantity.ts';
 
 export const PROGRESS_OPTION = choice({
   long: 'progress',
@@ -132,6 +134,18 @@ export const GPUS_OPTION = value({
   },
 });
 
+/** Of every command that looks into images, cache mounts or volumes: a store belongs to the ids that it was made with. */
+export const ISOLATION_OPTION = choice({
+  long: 'isolation',
+  valueName: 'KIND',
+  words: ISOLATION_CHOICES,
+  summary: 'How steps are kept apart from this machine',
+  detail:
+    'How steps, and whatever else touches the files of an image, are kept apart from this machine: as `privileged` root, in a user namespace with `subordinate-ids` or with a `single-id`, or, weakly, in a `chroot` that shares the processes around it. `auto` is the best that works; `tsbuild doctor` tries them all. See [containers and CI](../guide/containers-and-ci.md).',
+  defaultText: 'auto',
+  environment: 'TSBUILD_ISOLATION',
+});
+
 /** Flags of every command that runs steps. */
 export const ENGINE_OPTIONS = {
   progress: PROGRESS_OPTION,
@@ -154,6 +168,7 @@ export const ENGINE_OPTIONS = {
       'Whether steps trust the certificate authorities that this machine trusts. They are lent to the step only and enter no layer. `auto` lends them when this machine trusts authorities beyond the public ones, as behind a proxy that inspects TLS.',
     defaultText: 'auto',
   }),
+  isolation: ISOLATION_OPTION,
   offline: OFFLINE_OPTION,
   builderVersion: BUILDER_VERSION_OPTION,
   gpuPolicy: choice({
@@ -186,6 +201,51 @@ export const ENGINE_OPTIONS = {
       'The program that makes the sandboxes of steps and containers. `auto` is bubblewrap, or `runc` or `crun` where they are installed and a step needs what bubblewrap cannot give: `sudo` under another user than root, or `--security=insecure`. What a step makes is the same in each, and the choice is in no key. See [sandboxes](../guide/sandboxes.md).',
     defaultText: 'auto',
     environment: 'TSBUILD_SANDBOX',
+  }),
+  memory: value({
+    long: 'memory',
+    valueName: 'SIZE',
+    summary: 'Memory that a step or container may use',
+    detail:
+      'How much memory each step, and the command of `run`, may use with all that it starts, such as `512m` or `2g`. One that needs more fails with `E_BUILD_MEMORY`. Where no control group can be had it is not kept, which a warning says; see [limits and network](../guide/limits-and-network.md).',
+    defaultText: 'no limit',
+    parse: parseMemoryLimit,
+  }),
+  cpus: value({
+    long: 'cpus',
+    valueName: 'N',
+    summary: 'Processors that a step or container may use',
+    detail:
+      'How many processors each step, and the command of `run`, may use, such as `1.5`. Kept as `--memory`.',
+    defaultText: 'all',
+    parse: parseCpus,
+  }),
+  pidsLimit: value({
+    long: 'pids-limit',
+    valueName: 'N',
+    summary: 'Processes that a step or container may have',
+    detail:
+      'How many processes and threads each step, and the command of `run`, may have at a time. Kept as `--memory`.',
+    defaultText: 'no limit',
+    parse: wholeNumber(1),
+  }),
+  stepTimeout: value({
+    long: 'step-timeout',
+    valueName: 'TIME',
+    summary: 'End a step after this time',
+    detail:
+      'Ends each command of a step that runs longer than this, such as `90s` or `1h`, with `E_BUILD_TIMEOUT`.',
+    defaultText: 'no limit',
+    parse: parseDuration,
+  }),
+  stepRetries: value({
+    long: 'step-retries',
+    valueName: 'N',
+    summary: 'Run a step that failed again',
+    detail:
+      'How often a step that failed is run again, on the file system that it began with, with waits that grow from half a second. What cannot be another time otherwise, such as a program that is not there, is not tried again.',
+    defaultText: '0',
+    parse: wholeNumber(0),
   }),
 } as const;
 

@@ -12,7 +12,7 @@ import { Volumes } from './volumes.ts';
 
 type Given = Pick<
   EngineParts,
-  'store' | 'settings' | 'environment' | 'worker' | 'jobs' | 'onEvent' | 'now'
+  'store' | 'settings' | 'programs' | 'environment' | 'worker' | 'jobs' | 'onEvent' | 'now'
 > & {
   /** Ends the work of volumes. */
   readonly signal: AbortSignal | undefined;

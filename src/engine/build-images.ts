@@ -36,6 +36,7 @@ import { BuildWarnings, warningsOfFiles } from './build-warnings.ts';
 import { inlineCache, portableIds } from './cache-export.ts';
 import type { ImportedCaches } from './cache-import.ts';
 import { Dockerfiles } from './dockerfiles.ts';
+import { type OnError, stepFailures } from './failed-steps.ts';
 import { imageId } from './image-id.ts';
 import { resolveLayout } from './layouts.ts';
 import { BuildInputs } from './local-inputs.ts';
@@ -70,6 +71,8 @@ export interface BuildImagesOptions {
   readonly imported?: Promise<ImportedCaches>;
   /** Put records of each image into its config. @defaultValue false */
   readonly inlineCache?: boolean;
+  /** What becomes of a step that fails. @defaultValue fail */
+  readonly onError?: OnError;
   /** Of the manifests. */
   readonly annotations?: readonly Annotation[];
 }
@@ -166,8 +169,9 @@ export async function solveImages(
         methods: graph.layers.map(({ method }) => method),
       }),
     );
+  const failures = stepFailures(parts, options.onError ?? 'fail');
   const solution = await solve(tips, {
-    ops: makeOps(parts, graphs, inputs, dockerfiles.openSources, dockerfiles.given, reader),
+    ops: makeOps(parts, graphs, inputs, dockerfiles.openSources, dockerfiles.given, reader, failures),
     cache: parts.cache,
     jobs: options.concurrency ?? parts.jobs,
     signal,

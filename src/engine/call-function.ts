@@ -11,7 +11,8 @@ import { BuildInputs } from './local-inputs.ts';
 import type { EngineParts } from './parts.ts';
 import { type Container, type ContainerOptions, runContainer } from './run-image.ts';
 
-export interface CallOptions extends Omit<ContainerOptions, 'secrets' | 'stdin' | 'volumes'> {
+export interface CallOptions
+  extends Omit<ContainerOptions, 'secrets' | 'stdin' | 'terminal' | 'shell' | 'onStart' | 'volumes'> {
   readonly onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
 }
 
@@ -46,6 +47,7 @@ export async function callInContainer(
         env: { ...env, ...options.env },
         secrets,
         timeoutMs,
+        limits: { ...resources.limits, ...options.limits },
         gpus: options.gpus ?? gpu,
         volumes: Object.fromEntries(volumes.map(({ path, volume }) => [path, volume])),
       },

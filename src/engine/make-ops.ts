@@ -7,6 +7,7 @@ import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import { FunctionReader } from '../local/read-function.ts';
 import { buildOp } from '../ops/build.ts';
+import type { StepFailures } from '../ops/failing-step.ts';
 import { mergeOp } from '../ops/merge.ts';
 import type { OpTools, SecretValues, VolumeUses } from '../ops/op-context.ts';
 import { scratchOp } from '../ops/scratch.ts';
@@ -41,6 +42,7 @@ export function makeOps(
   openSources: () => Promise<RemoteSources>,
   given: GivenById,
   reader: FunctionReader = new FunctionReader(parts.environment),
+  failures?: StepFailures,
 ): Ops {
   const { store, layers, worker, settings } = parts;
   const tools: OpTools = {
@@ -73,6 +75,8 @@ export function makeOps(
       functions: functionCalls(reader, inputs, new Map(graphs.flatMap((graph) => [...graph.functions]))),
       lentEnv: LENT_ENV,
       gpuPolicy: settings.gpuPolicy,
+      programs: parts.programs,
+      ...(failures === undefined ? {} : { failures }),
     }),
     'source-local': sourceLocalOp(inputs),
     'source-image': sourceImageOp({ blobs: store.blobs, layers }, repositoryOfText),

@@ -4,6 +4,7 @@ import type { SecretSources } from '../secret/secret.ts';
 import type { Settings } from '../settings.ts';
 import type { BuildEvent } from '../solver/event.ts';
 import type { Worker } from '../worker/protocol.ts';
+import type { Programs } from './programs.ts';
 import type { Registries } from './registries.ts';
 import type { SecretFiles } from './secret-files.ts';
 import type { Store } from './store.ts';
@@ -20,6 +21,7 @@ export interface EngineParts {
   /** Where values of secrets come from. */
   readonly secretSources: SecretSources;
   readonly settings: Settings;
+  readonly programs: Programs;
   readonly environment: NodeJS.ProcessEnv;
   readonly jobs: number;
   /** Starts the worker the first time that it is called. */

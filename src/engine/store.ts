@@ -114,16 +114,19 @@ export class Store {
    */
   async sweep(): Promise<boolean> {
     const dead = this.meta.transaction(() => this.#forgetDeadEngines());
-    if (dead.length === 0) {
-      return false;
-    }
     const tmp = join(this.dir, 'tmp');
     for (const id of dead) {
       await rm(join(tmp, `engine-${id}`), { recursive: true, force: true });
     }
-    await this.blobs.sweep();
-    return (await readdir(tmp)).some((name) =>
-      [WORK_PREFIX, EPHEMERAL_PREFIX].some((prefix) => name.startsWith(prefix)),
+    if (dead.length > 0) {
+      await this.blobs.sweep();
+    }
+    // A worker may be killed without its engine. Those that live have locked theirs before it was there.
+    return (await readdir(tmp)).some(
+      (name) =>
+        [WORK_PREFIX, EPHEMERAL_PREFIX].some((prefix) => name.startsWith(prefix)) &&
+        !name.endsWith('.lock') &&
+        isFree(join(tmp, `${name}.lock`)),
     );
   }
 
@@ -146,6 +149,12 @@ export class Store {
     this.#lock.release();
     this.meta.close();
   }
+}
+
+function isFree(lockPath: string): boolean {
+  const lock = native().tryLock(lockPath, false);
+  lock?.release();
+  return lock !== undefined;
 }
 
 /** Where the bare repositories of a store are. */

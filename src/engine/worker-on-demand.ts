@@ -2,15 +2,15 @@
 import { readFile } from 'node:fs/promises';
 import { UsageError } from '../errors.ts';
 import type { Settings } from '../settings.ts';
+import type { EventDraft } from '../solver/event.ts';
 import type { SeccompChoice, Worker } from '../worker/protocol.ts';
 import type { AptMirror } from './apt-mirror.ts';
+import { isolationEvent } from './isolation-limits.ts';
 
 export interface WorkerSettings {
   readonly storeDir: string;
   /** @defaultValue auto, or TSBUILD_SNAPSHOT */
   readonly snapshotter?: 'auto' | 'overlay' | 'copy';
-  /** @defaultValue auto */
-  readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
   /** @defaultValue auto */
   readonly hostCa?: 'auto' | 'always' | 'never';
   /** @defaultValue the standard ones, and those of the settings */
@@ -18,6 +18,8 @@ export interface WorkerSettings {
   /** @defaultValue that of the settings */
   readonly driverRoot?: string;
   readonly signal?: AbortSignal;
+  /** Told how steps are kept apart, once. @defaultValue nobody is told */
+  readonly emit?: (event: EventDraft) => void;
   readonly environment: NodeJS.ProcessEnv;
   readonly settings: Settings;
 }
@@ -37,14 +39,21 @@ export class WorkerOnDemand {
     return this.#worker;
   }
 
+  /** Ends the worker, if there is one; whoever asks for one again gets another. */
+  async stop(): Promise<void> {
+    const worker = this.#worker;
+    this.#worker = undefined;
+    await (await worker?.catch(() => undefined))?.close();
+  }
+
   /** Starts nothing. */
   async close(): Promise<void> {
-    await (await this.#worker?.catch(() => undefined))?.close();
+    await this.stop();
     await (await this.#aptMirror?.catch(() => undefined))?.close();
   }
 
   async #start(): Promise<Worker> {
-    const { storeDir, snapshotter, idMode, hostCa, signal, environment, settings } = this.#settings;
+    const { storeDir, snapshotter, hostCa, signal, environment, settings } = this.#settings;
     // A build of which everything is known starts none, and should not wait for what that needs.
     const [{ startWorker }, { discoverHostTrust }, { cdiDirsOf }] = await Promise.all([
       import('../worker/client.ts'),
@@ -56,9 +65,9 @@ export class WorkerOnDemand {
       this.#aptMirror = startAptMirror(settings.aptMirror, environment);
     }
     const aptMirror = await this.#aptMirror;
-    return await startWorker({
+    const worker = await startWorker({
       storeDir,
-      idMode: idMode ?? 'auto',
+      isolation: settings.isolation,
       snapshotter: snapshotter ?? snapshotterOf(environment),
       hostTrust: {
         ...discoverHostTrust(hostCa ?? 'auto', environment, settings),
@@ -70,6 +79,8 @@ export class WorkerOnDemand {
       sandbox: settings.sandbox,
       signal: signal ?? new AbortController().signal,
     });
+    this.#settings.emit?.(isolationEvent(worker.hello));
+    return worker;
   }
 }
 

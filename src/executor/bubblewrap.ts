@@ -1,4 +1,6 @@
 /** The sandbox that bubblewrap makes. It can neither map ids nor mount overlays: the worker lives where that is done. */
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { HostError } from '../errors.ts';
 import { DEFAULT_CAPABILITIES } from './capabilities.ts';
 import { BASIC_DEVICES } from './own-devices.ts';
@@ -6,8 +8,11 @@ import type { Outcome, Sandbox, SandboxMount, SandboxOptions, SandboxSpec } from
 import { INFO_FD, runStepProcess } from './step-process.ts';
 import { COVERED, hostDevices, maskedPaths, readOnlyPaths } from './system-paths.ts';
 
+const MAX_COMPLAINT_LENGTH = 300;
+
 export class Bubblewrap implements Sandbox {
   readonly kind = 'bubblewrap';
+  readonly ownTasks = 2;
   readonly #options: SandboxOptions;
 
   constructor(options: SandboxOptions) {
@@ -26,24 +31,38 @@ export class Bubblewrap implements Sandbox {
           code: 'E_SANDBOX_MISSING',
           errno: (cause as NodeJS.ErrnoException).code,
           cause,
-          hint: 'sudo apt-get install bubblewrap',
+          hint: 'sudo apt-get install bubblewrap; without it, `--isolation chroot` isolates less',
         }),
       failed: (complaint) =>
         new HostError(`bubblewrap failed: ${complaint}`, {
           code: 'E_SANDBOX_MISSING',
-          hint: '`tsbuild doctor` tries what the sandbox needs, and says how to mend it',
+          hint: '`tsbuild doctor` tries what the sandbox needs, and says how to mend it; `--isolation chroot` does without',
         }),
     });
   }
+}
+
+/** Of everything that steps need something. */
+export const PROBE_ARGUMENTS: readonly string[] = [
+  ...['--ro-bind', '/', '/', '--dev', '/dev', '--unshare-pid', '--proc', '/proc'],
+  ...['--unshare-ipc', '--unshare-uts', '--hostname', 'build'],
+];
+
+/** Undefined: it makes sandboxes here, or is missing. */
+export function complaintOfBubblewrap(): string | undefined {
+  const { status, stderr, error } = spawnSync('bwrap', [...PROBE_ARGUMENTS, 'true'], { encoding: 'utf8' });
+  return status === 0 || error !== undefined ? undefined : stderr.trim().slice(-MAX_COMPLAINT_LENGTH);
+}
+
+/** Of the container that we are in. */
+export function hasSystemCallFilter(): boolean {
+  return /^Seccomp:\s*2$/m.test(readFileSync('/proc/self/status', 'utf8'));
 }
 
 function bubblewrapArguments(spec: SandboxSpec, options: SandboxOptions): string[] {
   const words = ['--bind', spec.root, '/', ...systemArguments(spec, options)];
   words.push(...spec.mounts.flatMap((mount) => mountArguments(mount, options)));
   words.push('--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', spec.hostname);
-  if (spec.network === 'none') {
-    words.push('--unshare-net');
-  }
   words.push('--die-with-parent', '--new-session');
   // Told nothing about them, it leaves root all that it has.
   if (spec.insecure !== true) {
@@ -57,11 +76,11 @@ function bubblewrapArguments(spec: SandboxSpec, options: SandboxOptions): string
   return words;
 }
 
-function systemArguments(spec: SandboxSpec, { pidNamespace, devices }: SandboxOptions): string[] {
+function systemArguments(spec: SandboxSpec, { devices }: SandboxOptions): string[] {
   const insecure = spec.insecure === true;
   const bind = insecure ? '--bind' : '--ro-bind';
-  const words = pidNamespace ? ['--unshare-pid', '--as-pid-1', '--proc', '/proc'] : [bind, '/proc', '/proc'];
-  if (insecure && pidNamespace) {
+  const words = ['--unshare-pid', '--as-pid-1', '--proc', '/proc'];
+  if (insecure) {
     words.push(...COVERED.flatMap((path) => ['--bind-try', path, path]));
   }
   words.push('--dev', '/dev');
@@ -75,7 +94,14 @@ function systemArguments(spec: SandboxSpec, { pidNamespace, devices }: SandboxOp
   } else {
     words.push('--perms', '1777', '--size', String(spec.shmSizeBytes), '--tmpfs', '/dev/shm');
   }
-  words.push(bind, '/sys', '/sys', ...(insecure ? deviceArguments() : maskArguments()));
+  const { sys, cgroupView } = spec.place;
+  words.push(
+    bind,
+    sys,
+    '/sys',
+    ...(cgroupView === undefined ? [] : ['--ro-bind', cgroupView, '/sys/fs/cgroup']),
+  );
+  words.push(...(insecure ? deviceArguments() : maskArguments()));
   return words;
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { HostError } from '../errors.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
 import { Bubblewrap } from './bubblewrap.ts';
+import { Chroot } from './chroot.ts';
 import { OciRuntime, type OciRuntimeKind, type OciRuntimeOptions } from './oci-runtime.ts';
 import type { Sandbox, SandboxKind } from './sandbox.ts';
 
@@ -20,9 +21,13 @@ export interface ChosenSandbox {
   readonly why?: string;
 }
 
+export type WantedSandbox = 'auto' | Exclude<SandboxKind, 'chroot'>;
+
 export interface SandboxesOptions extends Omit<OciRuntimeOptions, 'kind' | 'program'> {
-  readonly wanted: 'auto' | SandboxKind;
-  /** Without one the programs of a container could outlive it, and bubblewrap alone is told to see to that. */
+  readonly wanted: WantedSandbox;
+  /** The launcher on the host, where steps may see it. */
+  readonly lentLauncher: string;
+  /** Without one programs could outlive their sandbox, and only the launcher's own sees to that. */
   readonly pidNamespace: boolean;
 }
 
@@ -51,11 +56,13 @@ export class Sandboxes {
   /** @throws {HostError} `E_SANDBOX_MISSING` when the one that was asked for is not installed or cannot be used here. */
   choose(needs: SandboxNeeds): ChosenSandbox {
     const { wanted, pidNamespace } = this.#options;
+    if (!pidNamespace) {
+      return { sandbox: this.#withoutPidNamespace(wanted) };
+    }
     if (wanted === 'auto') {
       const why =
         this.#needsMore(needs) ?? (this.#hasBubblewrap() ? undefined : 'bubblewrap is not installed');
-      const sandbox =
-        why === undefined || !pidNamespace ? undefined : (this.#get('runc') ?? this.#get('crun'));
+      const sandbox = why === undefined ? undefined : (this.#get('runc') ?? this.#get('crun'));
       return sandbox === undefined || why === undefined ? { sandbox: this.#bubblewrap() } : { sandbox, why };
     }
     if (wanted === 'bubblewrap') {
@@ -68,16 +75,20 @@ export class Sandboxes {
         hint: `sudo apt-get install ${wanted}`,
       });
     }
-    if (!pidNamespace) {
-      throw new HostError(
-        `${wanted} needs a pid namespace, and the container around tsbuild forbids a fresh /proc`,
-        {
-          code: 'E_SANDBOX_MISSING',
-          hint: 'start the container with --security-opt systempaths=unconfined, or use --sandbox bubblewrap',
-        },
-      );
-    }
     return { sandbox, why: 'it was asked for' };
+  }
+
+  #withoutPidNamespace(wanted: WantedSandbox): Sandbox {
+    if (wanted !== 'auto') {
+      throw new HostError(`${wanted} needs a pid namespace, and the isolation 'chroot' has none`, {
+        code: 'E_SANDBOX_MISSING',
+        hint: 'start the container with --security-opt systempaths=unconfined, or leave out --sandbox',
+      });
+    }
+    return this.#once(
+      'chroot',
+      () => new Chroot(this.#options.lentLauncher, this.#options.devices),
+    ) as Sandbox;
   }
 
   #needsMore({ root, uid, user, insecure }: SandboxNeeds): string | undefined {

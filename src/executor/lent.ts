@@ -10,6 +10,8 @@ import { ownCacheId } from '../graph/cache-id.ts';
 import type { CacheMountRequest } from '../volume/cache-mounts.ts';
 import type { HostTrust } from '../worker/protocol.ts';
 import { mergeBundles } from './host-trust.ts';
+import { hostResolvers, isLoopback, namesElsewhere, privateResolvers } from './private-network.ts';
+import type { NetworkMode } from './sandbox.ts';
 
 /** In the sandbox. */
 export const LENT_DIR = '/run/tsbuild';
@@ -88,7 +90,7 @@ export interface LentRequest {
   readonly stepDir: string;
   readonly lend: readonly ToolSupport[];
   readonly env: ReadonlyMap<string, string | Buffer>;
-  readonly network: 'host' | 'none';
+  readonly network: NetworkMode;
   readonly hostname: string;
   /** Lines of `/etc/hosts` besides. */
   readonly extraHosts: readonly (readonly [name: string, address: string])[];
@@ -116,9 +118,28 @@ export class Lent {
     }
   }
 
+  /** The same file, on the host. */
+  get launcherOutside(): string {
+    return join(this.#common, LAUNCHER);
+  }
+
   /** In the sandbox. */
   get launcher(): string {
     return `${LENT_DIR}/${LAUNCHER}`;
+  }
+
+  /** What is lent on this machine's loopback interface, and is to be reached from a network of the step's own too. */
+  get loopbackPorts(): readonly number[] {
+    const { aptProxy } = this.#options.hostTrust;
+    const url = aptProxy === undefined ? undefined : new URL(aptProxy);
+    return url === undefined || !isLoopback(url.hostname) ? [] : [Number(url.port)];
+  }
+
+  /** Of the proxies that steps are told. */
+  get proxyHosts(): readonly string[] {
+    return Object.entries(this.#options.hostTrust.proxies).flatMap(([name, url]) =>
+      /^no_proxy$/i.test(name) ? [] : hostOf(url),
+    );
   }
 
   toStep(request: LentRequest): LentToStep {
@@ -174,6 +195,12 @@ export class Lent {
     }
     return { dir, files: networkFiles(request), caches, env };
   }
+}
+
+/** A scheme may be missing. None where it is no URL. */
+function hostOf(url: string): string[] {
+  const text = url.includes('://') ? url : `http://${url}`;
+  return URL.canParse(text) ? [new URL(text).hostname] : [];
 }
 
 function cacheTarget(cache: CacheName): string {
@@ -244,10 +271,15 @@ function networkFiles({ stepDir, network, hostname, extraHosts }: LentRequest): 
   const own =
     network === 'host'
       ? `${hostFile('/etc/hosts').trimEnd()}\n127.0.0.1 ${hostname}\n`
-      : `127.0.0.1 localhost ${hostname}\n::1 localhost\n`;
+      : `127.0.0.1 localhost ${hostname}\n::1 localhost\n${network === 'private' ? namesElsewhere(hostFile('/etc/hosts')) : ''}`;
   // Whoever reads the file takes the first line that fits.
   const hosts = [...extraHosts.map(([name, address]) => `${address} ${name}\n`), own].join('');
-  const resolver = network === 'host' ? hostFile('/etc/resolv.conf') : '# This step has no network.\n';
+  const resolver =
+    network === 'none'
+      ? '# This step has no network.\n'
+      : network === 'private'
+        ? privateResolvers(hostResolvers())
+        : hostResolvers();
   const texts = [hosts, resolver];
   return NETWORK_FILES.map((target, index) => {
     const source = join(stepDir, basename(target));

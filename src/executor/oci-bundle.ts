@@ -78,7 +78,7 @@ export function makeBundle(directory: string, spec: SandboxSpec, options: Bundle
     const bind = binder(options);
     const mounts = [
       ...deviceMounts(spec, bind, options, tmpfs),
-      sysMount(spec, bind, options),
+      ...sysMounts(spec, bind, options),
       ...spec.mounts.map((mount, index) =>
         mountOf(mount, bind, options, () => tmpfs(`tmpfs-${index}`, 0o1777, mount.sizeBytes)),
       ),
@@ -130,9 +130,18 @@ function deviceMounts(
 }
 
 /** A namespace of the user's cannot take back that a mount is read-only. */
-function sysMount({ insecure = false }: SandboxSpec, bind: Bind, { privileged }: BundleOptions): OciMount {
-  const mount = bind('/sys', '/sys', insecure ? CONFINED : [...CONFINED, 'ro']);
-  return insecure && privileged ? { ...mount, options: [...mount.options, 'rrw'] } : mount;
+function sysMounts(
+  { insecure = false, place }: SandboxSpec,
+  bind: Bind,
+  { privileged }: BundleOptions,
+): OciMount[] {
+  const mount = bind(place.sys, '/sys', insecure ? CONFINED : [...CONFINED, 'ro']);
+  return [
+    insecure && privileged ? { ...mount, options: [...mount.options, 'rrw'] } : mount,
+    ...(place.cgroupView === undefined
+      ? []
+      : [bind(place.cgroupView, '/sys/fs/cgroup', [...CONFINED, 'ro'])]),
+  ];
 }
 
 function mountOf(
@@ -204,7 +213,6 @@ function configOf(
         'ipc',
         'uts',
         ...(existsSync('/proc/self/ns/cgroup') ? ['cgroup'] : []),
-        ...(spec.network === 'none' ? ['network'] : []),
       ].map((type) => ({ type })),
       maskedPaths: insecure ? [] : maskedPaths().map(({ path }) => path),
       // By the runtime: without new privileges the launcher could install none.

@@ -4,6 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { HostError } from '../errors.ts';
 import { native } from '../native/addon.ts';
@@ -19,14 +20,19 @@ export interface OciRuntimeOptions extends BundleOptions {
   readonly memoryDir: string;
 }
 
+/** The launcher, and the runtime with its threads: Go's has one for each processor and some more. */
+const OWN_TASKS = { runc: 8 + availableParallelism(), crun: 3 } as const;
+
 let count = 0;
 
 export class OciRuntime implements Sandbox {
   readonly kind: OciRuntimeKind;
+  readonly ownTasks: number;
   readonly #options: OciRuntimeOptions;
 
   constructor(options: OciRuntimeOptions) {
     this.kind = options.kind;
+    this.ownTasks = OWN_TASKS[options.kind];
     this.#options = options;
   }
 

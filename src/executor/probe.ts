@@ -3,14 +3,20 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, statfsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import type { Isolation } from '../base/isolation.ts';
 import { TsbuildError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 import { launcherPath } from '../native/launcher-path.ts';
+import { PROBE_ARGUMENTS } from './bubblewrap.ts';
 import { CDI_DIRS } from './cdi.ts';
+import { DELEGATION_FIX, findCgroupPlace } from './cgroup-place.ts';
 import { type EmulationHost, executablePlatforms, THIS_MACHINE } from './emulation.ts';
 import type { DeviceSources } from './find-devices.ts';
+import { checkMachine } from './private-network.ts';
 import { probeDevices } from './probe-gpu.ts';
+import { type FoundIsolation, probeIsolations } from './probe-isolation.ts';
 import { probeRuntime } from './probe-runtime.ts';
+import { keptLimits } from './step-cgroup.ts';
 
 export interface HostCheck {
   readonly name: string;
@@ -33,14 +39,6 @@ export interface ProbeOptions {
   readonly wholeGpu?: boolean;
 }
 
-interface LauncherProbe {
-  readonly mode?: 'root' | 'multi' | 'single';
-  readonly pidNamespace?: boolean;
-  readonly notes?: readonly string[];
-  readonly message?: string;
-  readonly hint?: string;
-}
-
 const MIN_FREE_BYTES = 2 * 1024 ** 3;
 const PROBE_TIMEOUT_MS = 10_000;
 
@@ -52,21 +50,19 @@ export async function probeHost({
   const checks: HostCheck[] = [];
   const launcher = probeNative(checks);
   if (launcher !== undefined) {
-    const found = runLauncher(launcher, 'auto');
-    probeNamespaces(checks, found);
-    if (found.mode !== undefined) {
-      if (found.mode !== 'root') {
-        probeSubordinateIds(checks, runLauncher(launcher, 'multi'));
-      }
+    const found = probeIsolations(checks, launcher, tryBubblewrap);
+    if (found !== undefined) {
       const runtimes = [probeRuntime('runc', launcher), probeRuntime('crun', launcher)];
+      const bubblewrap = tryBubblewrap(launcher, found.isolation);
       // One is enough.
-      probeSandbox(checks, launcher, !runtimes.some(({ ok }) => ok));
+      checks.push({ ...bubblewrap, required: bubblewrap.required && !runtimes.some(({ ok }) => ok) });
       checks.push(...runtimes);
       probeConfinement(checks);
-      probeOverlay(checks, launcher, storeDirOf(env));
+      probeOverlay(checks, launcher, found, storeDirOf(env));
     }
   }
   checks.push(...(await probeDevices({ ...deviceSources, whole: wholeGpu })), probePlatforms());
+  checks.push(probeLimits(), probePasta());
   probeDisk(checks, storeDirOf(env));
   return checks;
 }
@@ -89,97 +85,31 @@ function probeNative(checks: HostCheck[]): string | undefined {
   }
 }
 
-function runLauncher(launcher: string, mode: string): LauncherProbe {
-  const { stdout, stderr, error } = spawnSync(launcher, ['--mode', mode, '--probe'], {
-    encoding: 'utf8',
-    timeout: PROBE_TIMEOUT_MS,
-  });
-  const line = (stdout?.trim() || stderr?.trim() || '').split('\n').at(-1) ?? '';
-  try {
-    return JSON.parse(line) as LauncherProbe;
-  } catch {
-    return { message: error?.message ?? line };
-  }
-}
-
-function probeNamespaces(checks: HostCheck[], found: LauncherProbe): void {
-  const notes = (found.notes ?? []).join('; ');
-  checks.push(
-    found.mode === undefined
-      ? {
-          name: 'user namespace',
-          ok: false,
-          detail: found.message ?? 'the launcher said nothing',
-          required: true,
-          ...(found.hint === undefined ? {} : { fix: found.hint }),
-        }
-      : {
-          name: 'user namespace',
-          ok: true,
-          detail: `${found.mode === 'root' ? 'root: none is needed' : `mode ${found.mode}`}${notes === '' ? '' : ` (${notes})`}`,
-          required: true,
-        },
-  );
-  if (found.mode !== undefined) {
-    const ok = found.pidNamespace === true;
-    checks.push({
-      name: 'fresh /proc',
-      ok,
-      detail: ok ? 'a pid namespace with a /proc of its own' : notes,
-      required: false,
-      ...(ok ? {} : { fix: 'start the container with --security-opt systempaths=unconfined' }),
-    });
-  }
-}
-
-function probeSubordinateIds(checks: HostCheck[], found: LauncherProbe): void {
-  const ok = found.mode === 'multi';
-  checks.push({
-    name: 'subordinate ids',
-    ok,
-    detail: ok ? 'newuidmap and newgidmap map them' : (found.message ?? 'they cannot be mapped'),
-    required: false,
-    ...(ok ? {} : { fix: fixOfIds(found) }),
-  });
-}
-
-function fixOfIds({ message = '', hint }: LauncherProbe): string {
-  if (message.includes('package uidmap')) {
-    return 'sudo apt-get install uidmap';
-  }
-  if (message.includes('not setuid root')) {
-    return 'sudo chmod u+s /usr/bin/newuidmap /usr/bin/newgidmap';
-  }
-  return (
-    hint ?? `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${userInfo().username}`
-  );
-}
-
-function probeSandbox(checks: HostCheck[], launcher: string, required: boolean): void {
-  const inside = ['bwrap', '--ro-bind', '/', '/', '--dev', '/dev', '--unshare-ipc', '--unshare-uts', 'true'];
+function tryBubblewrap(launcher: string, isolation: Isolation): HostCheck {
+  // Without it the launcher makes the sandbox itself.
+  const required = isolation !== 'chroot';
   const version = spawnSync('bwrap', ['--version'], { encoding: 'utf8' });
   if (version.error !== undefined) {
-    checks.push({
+    return {
       name: 'bubblewrap',
       ok: false,
       detail: 'not installed',
       fix: 'sudo apt-get install bubblewrap',
       required,
-    });
-    return;
+    };
   }
-  const tried = spawnSync(launcher, ['--', '/usr/bin/env', ...inside], {
+  const tried = spawnSync(launcher, ['--', '/usr/bin/env', 'bwrap', ...PROBE_ARGUMENTS, 'true'], {
     encoding: 'utf8',
     timeout: PROBE_TIMEOUT_MS,
   });
   const ok = tried.status === 0;
-  checks.push({
+  return {
     name: 'bubblewrap',
     ok,
     detail: ok ? version.stdout.trim() : tried.stderr.trim().slice(-500),
     required,
     ...(ok ? {} : { fix: 'start the container with --security-opt seccomp=unconfined' }),
-  });
+  };
 }
 
 function probeConfinement(checks: HostCheck[]): void {
@@ -208,7 +138,12 @@ function probeConfinement(checks: HostCheck[]): void {
   );
 }
 
-function probeOverlay(checks: HostCheck[], launcher: string, storeDir: string): void {
+function probeOverlay(
+  checks: HostCheck[],
+  launcher: string,
+  { root }: FoundIsolation,
+  storeDir: string,
+): void {
   const script = `
     d=$(mktemp -d "$1/tmp/probe-XXXXXX") && mkdir "$d/l" "$d/u" "$d/w" "$d/m" &&
     mount -t overlay overlay -o "$2lowerdir=$d/l,upperdir=$d/u,workdir=$d/w" "$d/m"
@@ -216,7 +151,7 @@ function probeOverlay(checks: HostCheck[], launcher: string, storeDir: string): 
   let tried: ReturnType<typeof spawnSync>;
   try {
     mkdirSync(join(storeDir, 'tmp'), { recursive: true, mode: 0o700 });
-    const options = process.getuid?.() === 0 ? '' : 'userxattr,';
+    const options = root ? '' : 'userxattr,';
     tried = spawnSync(launcher, ['--', '/bin/sh', '-c', script, 'sh', storeDir, options], {
       encoding: 'utf8',
       timeout: PROBE_TIMEOUT_MS,
@@ -235,6 +170,37 @@ function probeOverlay(checks: HostCheck[], launcher: string, storeDir: string): 
       ? {}
       : { fix: 'set TSBUILD_HOME to a directory on ext4, xfs or btrfs; layers are copied otherwise' }),
   });
+}
+
+/** Which limits of steps can be kept. */
+function probeLimits(): HostCheck {
+  const { place, restore } = findCgroupPlace();
+  restore();
+  const kept = keptLimits(place);
+  const ok = place.reason === '';
+  return {
+    name: 'limits',
+    ok,
+    detail: ok
+      ? `${kept.join(', ')}, by control groups of version ${place.version}`
+      : `${kept.length === 0 ? 'none' : kept.join(', ')}: ${place.reason}`,
+    required: false,
+    ...(ok ? {} : { fix: DELEGATION_FIX }),
+  };
+}
+
+function probePasta(): HostCheck {
+  const check = { name: 'private network', required: false };
+  if (spawnSync('pasta', ['--version']).error !== undefined) {
+    return { ...check, ok: false, detail: 'pasta is not installed', fix: 'sudo apt-get install passt' };
+  }
+  try {
+    checkMachine();
+    return { ...check, ok: true, detail: 'by pasta' };
+  } catch (error) {
+    const { message, hint } = error as TsbuildError;
+    return { ...check, ok: false, detail: message, ...(hint === undefined ? {} : { fix: hint }) };
+  }
 }
 
 /** Of which platforms steps can be run. Images that only hold files are built for any. */

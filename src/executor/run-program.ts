@@ -6,7 +6,7 @@ import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { releaseAll } from '../base/release-all.ts';
 import { DefinitionError, HostError } from '../errors.ts';
-import type { ToolSupport, Ulimit } from '../graph/action.ts';
+import type { ResourceLimits, ToolSupport, Ulimit } from '../graph/action.ts';
 import { native } from '../native/addon.ts';
 import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Mountpoint, Prepared } from '../snapshot/driver.ts';
@@ -14,16 +14,19 @@ import { resolveInTree } from '../snapshot/resolve.ts';
 import { type CacheMountRequest, CacheMounts } from '../volume/cache-mounts.ts';
 import { mountSubPath } from '../volume/mounted-volume.ts';
 import type { NamedVolumes, VolumeUse } from '../volume/named-volumes.ts';
+import type { CgroupPlace } from './cgroup-place.ts';
 import type { Sandboxes } from './choose-sandbox.ts';
 import type { DeviceEdits } from './device-edits.ts';
 import type { DeviceSources } from './find-devices.ts';
 import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
 import { layDesk, type ProgramDesk, readReport } from './program-desk.ts';
-import { HOSTNAME, type Outcome, type SandboxKind, type SandboxMount } from './sandbox.ts';
+import type { ProgramInput } from './program-input.ts';
+import { HOSTNAME, type NetworkMode, type Outcome, type SandboxKind, type SandboxMount } from './sandbox.ts';
 import type { StepSeccomp } from './seccomp.ts';
 import { type Staged, stageMount } from './shared-mounts.ts';
 import { forwardAgent } from './ssh-forward.ts';
 import { deviceMounts, stageDevices } from './stage-devices.ts';
+import { makePlace, type StepPlace } from './step-place.ts';
 import { lookupUser } from './user.ts';
 
 export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -72,7 +75,11 @@ export interface ProgramSpec {
   readonly lentEnv: Readonly<Record<string, string>>;
   readonly cwd: string;
   readonly user: string;
-  readonly network: 'host' | 'none';
+  readonly network: NetworkMode;
+  /** Those that can be kept here. @defaultValue none */
+  readonly limits?: ResourceLimits;
+  /** Where they are kept. */
+  readonly cgroups?: CgroupPlace;
   /** @defaultValue false */
   readonly insecure?: boolean;
   /** @defaultValue {@link HOSTNAME} */
@@ -88,7 +95,8 @@ export interface ProgramSpec {
   /** For a program that calls a function of the user's. */
   readonly desk?: ProgramDesk;
   readonly timeoutMs?: number;
-  readonly stdin?: Uint8Array;
+  /** @defaultValue its standard input is closed */
+  readonly input?: ProgramInput;
   readonly signal: AbortSignal;
   readonly onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
   readonly pressure?: () => Promise<void> | undefined;
@@ -107,6 +115,8 @@ export interface Executor {
   /** Absent: the kernel has no filters, or the user wants none. */
   readonly seccomp?: StepSeccomp;
   readonly sandboxes: Sandboxes;
+  /** The native helper, on the host. */
+  readonly launcherPath: string;
 }
 
 const ALWAYS_MOUNTED: readonly Mountpoint[] = [
@@ -259,10 +269,22 @@ async function runMounted(
     insecure: spec.insecure === true,
   });
   spec.onSandbox?.(sandbox.kind, why);
-  const outcome = await sandbox.run({
+  const stepPlace = makePlace({
+    network: spec.network,
+    limits: spec.limits ?? {},
+    cgroups: spec.cgroups,
+    dir: stepDir,
+    launcher: executor.launcherPath,
+    ownTasks: sandbox.ownTasks,
+    loopbackPorts: executor.lent.loopbackPorts,
+    signal: spec.signal,
+  });
+  held.push(() => stepPlace.close());
+  const ended = sandbox.run({
     ...spec,
     ...(executor.seccomp === undefined ? {} : { seccomp: executor.seccomp }),
     root,
+    place: stepPlace,
     env: [...env],
     hostname,
     uid: user.uid,
@@ -273,7 +295,31 @@ async function runMounted(
         : [...new Set([...user.groups, ...(spec.devices?.gids ?? [])])],
     mounts: inOrder(placed, targets, (mount) => stageMount(mount, freshPath, held)),
   });
+  const outcome = await withLimits(ended, stepPlace);
   spec.desk?.onReport(readReport(reportPath));
+  return outcome;
+}
+
+/** The kernel ends a program that uses too much memory, the sandbox around it too, and tells neither why. */
+async function withLimits(ended: Promise<Outcome>, place: StepPlace): Promise<Outcome> {
+  let outcome: Outcome;
+  try {
+    outcome = await ended;
+  } catch (error) {
+    if (error instanceof HostError && place.reached() === 'memory') {
+      return { reason: 'memory' };
+    }
+    throw error;
+  }
+  if (outcome.reason === 'signal' || (outcome.reason === 'exit' && outcome.exitCode !== 0)) {
+    const reached = place.reached();
+    if (reached === 'memory') {
+      return { reason: 'memory' };
+    }
+    if (reached === 'pids' && outcome.reason === 'exit') {
+      return { ...outcome, reachedPids: true };
+    }
+  }
   return outcome;
 }
 

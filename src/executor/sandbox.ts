@@ -1,10 +1,12 @@
 /**
  * A sandbox runs one program on a prepared root. Which program makes the namespaces and mounts differs; pid 1 inside is always our
  * launcher's `step` form (native/crates/launcher), which becomes the user, starts the program, passes output on and reports how
- * it ended (`step-process.ts`). When pid 1 ends, the kernel kills what is left: afterwards nothing of the step is alive.
+ * it ended (`step-process.ts`). When pid 1 ends, the kernel kills what is left: afterwards nothing of the step is alive. (Without a pid
+ * namespace, in `chroot.ts`, the launcher does what pid 1 and the kernel do.)
  */
 import type { Ulimit } from '../graph/action.ts';
 import type { OwnDevices } from './own-devices.ts';
+import type { ProgramInput } from './program-input.ts';
 import type { StepSeccomp } from './seccomp.ts';
 
 export interface SandboxMount {
@@ -18,6 +20,21 @@ export interface SandboxMount {
   readonly sizeBytes?: number;
 }
 
+/** What a sandbox has around it and does not make itself. See `step-place.ts`. */
+export interface SandboxPlace {
+  /** Words before the program that makes the sandbox: they put it where it is to be. May be none. */
+  readonly entry: readonly string[];
+  /** What is `/sys` in the network that it is put into. */
+  readonly sys: string;
+  /** Control group that the sandbox shows as all that there is. Absent: nothing of it is shown. */
+  readonly cgroupView?: string;
+  /** What is to be done when there is a pid 1 of the sandbox, before that starts the step. Absent: nothing. */
+  readonly begin?: (pid: number) => Promise<void>;
+}
+
+/** `private`: the step's own, which leads where the machine's does, and not to the machine. `none`: a loopback interface alone. */
+export type NetworkMode = 'host' | 'none' | 'private';
+
 export interface SandboxSpec {
   readonly root: string;
   readonly argv: readonly string[];
@@ -28,7 +45,7 @@ export interface SandboxSpec {
   readonly gid: number;
   /** Supplementary groups; undefined where the namespace denies setting them. */
   readonly groups: readonly number[] | undefined;
-  readonly network: 'host' | 'none';
+  readonly place: SandboxPlace;
   /** All capabilities of the namespace, nothing masked, the host's devices. @defaultValue false */
   readonly insecure?: boolean;
   /** @defaultValue every system call; and so for `insecure` ones, whatever is said here */
@@ -40,7 +57,8 @@ export interface SandboxSpec {
   /** In order, after those that every sandbox has. */
   readonly mounts: readonly SandboxMount[];
   readonly timeoutMs?: number;
-  readonly stdin?: Uint8Array;
+  /** @defaultValue its standard input is closed */
+  readonly input?: ProgramInput;
   readonly signal: AbortSignal;
   readonly onOutput: (stream: 'stdout' | 'stderr', chunk: Buffer) => void;
   /** Resolves when there is room for more output; the step waits meanwhile. */
@@ -48,13 +66,16 @@ export interface SandboxSpec {
 }
 
 export type Outcome =
-  | { readonly reason: 'exit'; readonly exitCode: number }
+  /** `reachedPids`: a process could not be started, for there were as many as the limit allows. */
+  | { readonly reason: 'exit'; readonly exitCode: number; readonly reachedPids?: boolean }
   | { readonly reason: 'signal'; readonly signal: string }
   | { readonly reason: 'timeout' }
+  /** Ended, or some of it, for it used more memory than its limit. */
+  | { readonly reason: 'memory' }
   | {
       readonly reason: 'not-started';
       /** `limit`: `detail` is the name of the resource limit. */
-      readonly stage: 'exec' | 'cwd' | 'user' | 'limit' | 'start';
+      readonly stage: 'exec' | 'cwd' | 'user' | 'limit' | 'terminal' | 'start';
       readonly errno: string;
       readonly detail?: string;
     };
@@ -62,6 +83,8 @@ export type Outcome =
 /** One way to make namespaces and mounts. */
 export interface Sandbox {
   readonly kind: SandboxKind;
+  /** Tasks of the program itself and of pid 1, which live in the step's control group. */
+  readonly ownTasks: number;
   /**
    * Runs the program to its end. The whole process tree is gone when this resolves or throws.
    *
@@ -70,13 +93,11 @@ export interface Sandbox {
   run(spec: SandboxSpec): Promise<Outcome>;
 }
 
-export type SandboxKind = 'bubblewrap' | 'runc' | 'crun';
+export type SandboxKind = 'bubblewrap' | 'runc' | 'crun' | 'chroot';
 
 export interface SandboxOptions {
   /** Where the launcher lies inside the sandbox. */
   readonly launcher: string;
-  /** Without one the step sees the worker's processes, and a fresh /proc is not to be had. */
-  readonly pidNamespace: boolean;
   /** Instead of the host's nodes. @defaultValue the host's: nobody in the sandbox can change them */
   readonly devices?: OwnDevices;
 }

@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { DefinitionError, type HostError, InternalError } from '../errors.ts';
+import { feedProgram, inputSettings } from './program-input.ts';
 import type { Outcome, SandboxSpec } from './sandbox.ts';
 
 /** The program that makes the sandbox and starts `LAUNCHER step` in it, with descriptors 3 and 4 as they are. */
@@ -16,6 +17,8 @@ export interface SandboxProgram {
   childPid(info: string): number | undefined;
   /** It was killed: ends what it had started, if that goes on without it. */
   abandon?(): void;
+  /** What pid 1 is ended with. @defaultValue SIGKILL */
+  readonly endSignal?: 'SIGTERM';
   /** It could not be started. */
   missing(cause: Error): HostError;
   /** It ended without a word of the step's end. */
@@ -36,6 +39,8 @@ const CHILD_PID_INTERVAL_MS = 10;
 const MAX_COMPLAINT_BYTES = 4096;
 /** Of what is a line or two; whoever holds the other end must not fill our memory. */
 const MAX_STATUS_BYTES = 64 * 1024;
+/** Of `enter.rs`: it could not start the program. */
+const ENTRY_NOT_STARTED = 127;
 
 /**
  * Runs the step to its end. The whole process tree is gone when this resolves or throws.
@@ -45,24 +50,23 @@ const MAX_STATUS_BYTES = 64 * 1024;
 export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram): Promise<Outcome> {
   spec.signal.throwIfAborted();
   const encoded = encodeSpec(spec, program);
-  const [command, ...args] = program.argv;
+  const [command = '', ...args] = [...spec.place.entry, ...program.argv];
   const child = spawn(command, args, {
     cwd: '/',
     // Of the step's environment nothing may reach the program: LD_PRELOAD would take effect outside of the sandbox.
     env: { PATH: process.env.PATH ?? '/usr/bin:/bin' },
-    stdio: [spec.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+    stdio: [spec.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
   });
   // The types know of five at most.
   const pipes = child.stdio as readonly unknown[];
   const status = collect(pipes[STATUS_FD] as Readable);
   const info = collect(pipes[INFO_FD] as Readable);
-  writeAll(pipes[SPEC_FD] as Writable, encoded);
-  if (spec.stdin !== undefined) {
-    writeAll(child.stdin as Writable, spec.stdin);
+  if (spec.input !== undefined) {
+    feedProgram(spec.input, child.stdin as Writable);
   }
   const complaint = passOutputOn(child, spec);
 
-  let stopped: 'timeout' | 'cancelled' | undefined;
+  let stopped: 'timeout' | 'cancelled' | 'unready' | undefined;
   let patience: NodeJS.Timeout | undefined;
   let search: NodeJS.Timeout | undefined;
   // Pid 1 of the sandbox, so that the program lives to see all of them gone. Without it bubblewrap would leave a child
@@ -72,7 +76,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
     if (pid !== undefined && pid > 1) {
       clearInterval(search);
       try {
-        process.kill(pid, 'SIGKILL');
+        process.kill(pid, program.endSignal ?? 'SIGKILL');
       } catch {
         // It has just ended.
         child.kill('SIGKILL');
@@ -82,11 +86,31 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
       patience ??= setTimeout(() => child.kill('SIGKILL'), CHILD_PID_TIMEOUT_MS);
     }
   };
-  const stop = (why: 'timeout' | 'cancelled') => {
+  const stop = (why: 'timeout' | 'cancelled' | 'unready') => {
     stopped ??= why;
     end();
   };
+  // Pid 1 starts nothing before it was told what.
+  const { begin } = spec.place;
+  let begun: Promise<void> | undefined;
+  let unready: unknown;
+  const tell = () => writeAll(pipes[SPEC_FD] as Writable, encoded);
+  const tryToBegin = () => {
+    const pid = stopped === undefined ? program.childPid(info.text()) : undefined;
+    if (begin !== undefined && pid !== undefined) {
+      begun ??= begin(pid).then(tell, (error) => {
+        unready = error;
+        stop('unready');
+      });
+    }
+  };
+  if (begin === undefined) {
+    tell();
+  }
+  // Not every program says it on our descriptor.
+  const watch = begin === undefined ? undefined : setInterval(tryToBegin, CHILD_PID_INTERVAL_MS);
   (pipes[INFO_FD] as Readable).on('data', () => {
+    tryToBegin();
     if (stopped !== undefined) {
       end();
     }
@@ -102,13 +126,20 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
       child.once('close', () => resolve());
     });
   } finally {
+    spec.input?.bytes.destroy();
     clearTimeout(timer);
     clearTimeout(patience);
     clearInterval(search);
+    clearInterval(watch);
     spec.signal.removeEventListener('abort', onAbort);
+    // What it has made is the caller's to release.
+    await begun;
   }
   if (stopped === 'cancelled') {
     throw spec.signal.reason;
+  }
+  if (stopped === 'unready') {
+    throw unready;
   }
   const outcome = parseOutcome(status.text());
   if (outcome !== undefined) {
@@ -117,7 +148,10 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   if (stopped === 'timeout') {
     return { reason: 'timeout' };
   }
-  throw program.failed(complaint.text().trim() || (child.signalCode ?? `status ${child.exitCode}`));
+  const said = complaint.text().trim() || (child.signalCode ?? `status ${child.exitCode}`);
+  throw spec.place.entry.length > 0 && child.exitCode === ENTRY_NOT_STARTED
+    ? program.missing(Object.assign(new Error(said), { code: 'ENOENT' }))
+    : program.failed(said);
 }
 
 /** The result is the beginning of what was written to standard error. */
@@ -151,6 +185,7 @@ function encodeSpec(spec: SandboxSpec, { filters = false }: SandboxProgram): Buf
     capabilities: insecure ? 'all' : undefined,
     cwd: spec.cwd,
     umask: '022',
+    ...inputSettings(spec.input),
     limits: spec.ulimits?.map(({ name, soft, hard }) => `${name}=${soft}:${hard}`).join(','),
     seccomp: insecure || filters ? undefined : spec.seccomp?.program.toString('hex'),
     scope: insecure ? undefined : 'own',
@@ -203,7 +238,7 @@ function parseOutcome(text: string): Outcome | undefined {
   let facts: {
     exit?: number;
     signal?: string;
-    failed?: 'exec' | 'cwd' | 'user' | 'limit' | 'start';
+    failed?: Extract<Outcome, { readonly reason: 'not-started' }>['stage'];
     errno?: string;
     detail?: string;
   };

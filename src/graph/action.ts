@@ -19,7 +19,13 @@ export interface ExecAction {
   readonly cwd: string;
   /** `user`, `user:group`, or numbers; empty is root. Looked up in the image. */
   readonly user: string;
-  readonly network: 'host' | 'none';
+  /**
+   * `host` is the machine's, or what the builder gives in its place; `private` the step's own, through which it reaches the same. The key
+   * knows only whether there is one.
+   */
+  readonly network: 'host' | 'none' | 'private';
+  /** Of network `host`: the machine's and no other. Not part of the key. @defaultValue false */
+  readonly insistsOnHost?: boolean;
   /** `insecure`: all capabilities, no masked paths, the host's devices. Part of the key. @defaultValue sandbox */
   readonly security?: 'sandbox' | 'insecure';
   /** Of the sandbox. Part of the key. @defaultValue the sandbox's own */
@@ -43,6 +49,10 @@ export interface ExecAction {
   readonly lend: readonly ToolSupport[];
   /** Wall-clock limit in milliseconds. Not part of the key. */
   readonly timeoutMs?: number;
+  /** Not part of the key. @defaultValue those of the builder */
+  readonly limits?: ResourceLimits;
+  /** How often the vertex is run again when the program fails. Not part of the key. @defaultValue that of the builder */
+  readonly retries?: number;
   /** What to try when the shell does not find the command. Not part of the key. */
   readonly hintIfMissing?: string;
   /** A function of the user's that the step calls. `argv` only names it then, for display. */
@@ -65,6 +75,16 @@ export interface FunctionCall {
  * `DEBIAN_FRONTEND` besides.
  */
 export type ToolSupport = 'pip' | 'uv' | 'poetry' | 'npm' | 'apt' | 'apt-archives';
+
+/** What a program and all that it starts may use together. */
+export interface ResourceLimits {
+  /** Swap included. */
+  readonly memoryBytes?: number;
+  /** Cores; fractions too. */
+  readonly cpus?: number;
+  /** Processes and threads. */
+  readonly pids?: number;
+}
 
 /** setrlimit(2); -1 is no limit. */
 export interface Ulimit {

@@ -482,6 +482,11 @@ export interface NativeAddon {
   seccompProgram(filter: SeccompFilter): Buffer;
   /** What the kernel has: filters that answer calls, and Landlock's scopes (6.12). */
   confinement(): { readonly seccomp: boolean; readonly scopes: boolean };
+  /**
+   * What is written to this terminal reaches it as it is. Node's raw mode, which also takes this back, leaves line feeds as they
+   * are for lines of text. False: it is no terminal.
+   */
+  writeAsIs(fd: number): boolean;
   /** An advisory lock on a file, which is made if missing; undefined when somebody else holds it. Ends with the process. */
   tryLock(path: string, shared: boolean): NativeLock | undefined;
   /** The same, waiting without blocking the JavaScript thread. */

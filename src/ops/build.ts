@@ -2,12 +2,14 @@
 import { join } from 'node:path';
 import type { Json } from '../base/canonical-json.ts';
 import { DefinitionError, InternalError, StepError } from '../errors.ts';
-import type { Action, Chmod, ExecAction, GpuRequest, Mount } from '../graph/action.ts';
+import type { Action, Chmod, ExecAction, GpuRequest, Mount, ResourceLimits } from '../graph/action.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import type { KeyField, LayerId, Op, OpContext, PathRead, Result } from '../solver/op.ts';
 import type {
   GpuPolicy,
+  LimitsToKeep,
+  ProgramDefaults,
   SshAgentSocket,
   StepInput,
   StepParams,
@@ -15,6 +17,7 @@ import type {
   WireSecret,
 } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
+import { FailingStep, type StepFailures } from './failing-step.ts';
 import type {
   AgentSockets,
   FunctionCalls,
@@ -39,6 +42,13 @@ export interface BuildOpOptions extends OpTools {
   readonly lentEnv: Readonly<Record<string, string>>;
   /** What requests for GPUs take. In no key. */
   readonly gpuPolicy: GpuPolicy;
+  /** What programs get that do not say, and where limits can be kept. In no key. */
+  readonly programs: {
+    readonly defaults: ProgramDefaults;
+    keep(limits: readonly (ResourceLimits | undefined)[]): LimitsToKeep;
+  };
+  /** @defaultValue what a failed step leaves is thrown away */
+  readonly failures?: StepFailures;
 }
 
 /** Made for one build: what a forced step drops is dropped once, for all steps that share it. */
@@ -118,6 +128,14 @@ async function execute(
       worker.call('removeMounts', { ids, whenInUse: 'detach' }, { signal }),
     );
   }
+  const volumes = volumesOf(actions, options.volumes);
+  const failing = new FailingStep(options.failures, vertex, signal, (error) =>
+    atLayer(
+      error instanceof StepError && error.remoteStack !== undefined ? options.functions.locate(error) : error,
+      vertex,
+    ),
+  );
+  const forward = workerEvents(emit, vertex.digest);
   try {
     await refuseMusl(vertex, parents, worker, signal);
     await worker.call(
@@ -129,18 +147,28 @@ async function execute(
         inputs: stepInputs,
         secrets,
         agents,
-        volumes: volumesOf(actions, options.volumes),
+        volumes,
         ...(functions === undefined ? {} : { functions }),
         logPath: join(options.storeDir, 'logs', `${resultId}.log`),
         lentEnv: options.lentEnv,
         gpuPolicy: options.gpuPolicy,
+        defaults: options.programs.defaults,
+        keep: options.programs.keep(
+          execsOf(actions).flatMap((action) => [options.programs.defaults.limits, action.limits]),
+        ),
+        ...failing.params,
       },
-      { signal, onEvent: workerEvents(emit, vertex.digest) },
+      {
+        signal,
+        onSession: failing.onSession,
+        onEvent: (event) => {
+          failing.hear(event);
+          forward(event);
+        },
+      },
     );
   } catch (error) {
-    const located =
-      error instanceof StepError && error.remoteStack !== undefined ? options.functions.locate(error) : error;
-    throw atLayer(located, vertex);
+    throw await failing.failed(error, { parents, inputs: stepInputs, volumes });
   }
   options.records.put(layer, parents, true);
   return { kind: 'rootfs', layers: [...parents, layer] };
@@ -168,7 +196,7 @@ function atLayer(error: unknown, vertex: Vertex): unknown {
     : error;
 }
 
-/** What the key sees of an action, field by field. Absent: time limits, lent tools, secret values, secret ids. */
+/** What the key sees of an action, field by field. Absent: limits of all kinds, retries, which network it is, lent tools, secret values, secret ids. */
 function keyOf(action: Action): Json {
   switch (action.kind) {
     case 'exec':
@@ -213,7 +241,7 @@ function execKey(action: ExecAction): Json {
     env: env.map(([name, value]) => [name, value]),
     cwd,
     user,
-    network,
+    network: network === 'none' ? 'none' : 'host',
     mounts: action.mounts.map(mountKey),
     secretEnv: action.secretEnv.map(secretVariableKey),
     // Only what was asked for: a key of a step that asks for none of it does not change when more can be asked for.

@@ -2,6 +2,7 @@
  * The only source of progress and logs: the command line draws them, the library hands them out.
  * A closed union. Times are milliseconds since the epoch, and come from the clock that the engine was given.
  */
+import type { Isolation } from '../base/isolation.ts';
 import type { Digest } from '../oci/digest.ts';
 
 /** A place in a file that somebody wrote. */
@@ -57,6 +58,13 @@ export type BuildEvent =
       readonly message: string;
       /** Where in a Dockerfile. */
       readonly source?: WarningSource;
+    }
+  /** Steps are about to run, kept apart so; what that cannot promise. Where it is weak, a warning comes in its place. */
+  | {
+      readonly kind: 'isolation';
+      readonly timeMs: number;
+      readonly isolation: Isolation;
+      readonly message: string;
     }
   /** Everything is built; outputs may follow. */
   | { readonly kind: 'built'; readonly timeMs: number; readonly durationMs: number }

@@ -11,7 +11,7 @@ import type { Prepared } from '../snapshot/driver.ts';
 import { recordedOwners } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import type { AssembleDebianParams, StepResult } from './protocol.ts';
-import { stepError } from './step.ts';
+import { stepError } from './step-error.ts';
 
 export async function assembleDebian(
   context: WorkerContext,

@@ -1,6 +1,7 @@
 /** The front's half: starts the worker through the launcher and talks to it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Writable } from 'node:stream';
+import type { IsolationChoice } from '../base/isolation.ts';
 import { HostError, InternalError } from '../errors.ts';
 import { CDI_DIRS } from '../executor/cdi.ts';
 import { launcherPath } from '../native/launcher-path.ts';
@@ -23,7 +24,7 @@ import { fromWire } from './wire-error.ts';
 export interface WorkerOptions {
   readonly storeDir: string;
   /** @defaultValue `auto`: the best that works. */
-  readonly idMode?: 'auto' | 'root' | 'multi' | 'single';
+  readonly isolation?: IsolationChoice;
   readonly snapshotter: HelloParams['snapshotter'];
   readonly hostTrust: HostTrust;
   /** @defaultValue auto */
@@ -55,7 +56,7 @@ interface Pending {
 /**
  * Starts a worker and says hello.
  *
- * @throws {HostError} `E_USERNS`, `E_STORE_MAP`, `E_OVERLAY_DENIED`, `E_CA_BUNDLE`, `E_WORKER_START`, `E_NATIVE_MISSING`;
+ * @throws {HostError} `E_USERNS`, `E_ISOLATION`, `E_STORE_MAP`, `E_OVERLAY_DENIED`, `E_CA_BUNDLE`, `E_WORKER_START`, `E_NATIVE_MISSING`;
  * `signal.reason` when aborted. Nothing stays behind then.
  */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
@@ -65,8 +66,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const child = spawn(
     launcher,
     [
-      '--mode',
-      options.idMode ?? 'auto',
+      '--isolation',
+      options.isolation ?? 'auto',
       '--parent',
       String(process.pid),
       '--',
@@ -91,6 +92,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     const params: HelloParams = {
       protocol: PROTOCOL_VERSION,
       storeDir: options.storeDir,
+      isolation: options.isolation ?? 'auto',
       snapshotter: options.snapshotter,
       hostTrust: options.hostTrust,
       sandbox: options.sandbox ?? 'auto',
@@ -166,7 +168,7 @@ class Connection {
   call<M extends keyof WorkerMethods>(
     method: M,
     params: WorkerMethods[M]['params'],
-    { signal, onEvent }: { signal: AbortSignal; onEvent?: (event: WorkerEvent) => void },
+    { signal, onEvent, onSession }: Parameters<Worker['call']>[2],
   ): Promise<WorkerMethods[M]['result']> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) {
@@ -191,6 +193,11 @@ class Connection {
       this.#hold();
       try {
         this.#send({ kind: 'request', id, method, params });
+        onSession?.((message) => {
+          if (this.#pending.has(id)) {
+            this.#send({ kind: 'session', id, message });
+          }
+        });
       } catch (error) {
         this.#settle(id)?.reject(error);
       }
@@ -293,6 +300,11 @@ function launcherReport(stderr: string): HostError | undefined {
   if (line === undefined) {
     return undefined;
   }
-  const report = JSON.parse(line) as { message: string; hint?: string; errno?: string };
-  return new HostError(report.message, { code: 'E_USERNS', hint: report.hint, errno: report.errno });
+  const { code, message, hint, errno } = JSON.parse(line) as {
+    code: 'E_USERNS' | 'E_ISOLATION';
+    message: string;
+    hint?: string;
+    errno?: string;
+  };
+  return new HostError(message, { code, hint, errno });
 }

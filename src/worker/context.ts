@@ -3,6 +3,7 @@ import type { NativeLock } from '../native/addon.ts';
 import type { SnapshotDriver } from '../snapshot/driver.ts';
 import type { SnapshotStore } from '../snapshot/snapshot-store.ts';
 import type { WorkerEvent } from './protocol.ts';
+import type { Session } from './session.ts';
 
 /** What the worker has once it has said hello. */
 export interface WorkerContext {
@@ -13,12 +14,15 @@ export interface WorkerContext {
   readonly executor: Executor;
   /** Name space of overlay attributes. */
   readonly overlayXattrs: 'user' | 'trusted';
+  /** Warnings that are given once. */
+  readonly said: Set<string>;
 }
 
 /** What one request has. */
 export interface RequestContext {
   readonly signal: AbortSignal;
   readonly emit: (event: WorkerEvent) => void;
+  readonly session: Session;
   /** Resolves when what was emitted has gone out; undefined when there is room. */
   readonly pressure: () => Promise<void> | undefined;
 }

@@ -1,7 +1,9 @@
 /** The worker's first request: the store is opened, its id map checked, the snapshot driver chosen by trying. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Isolation, IsolationChoice } from '../base/isolation.ts';
 import { HostError, InternalError } from '../errors.ts';
+import { complaintOfBubblewrap, hasSystemCallFilter } from '../executor/bubblewrap.ts';
 import { Sandboxes } from '../executor/choose-sandbox.ts';
 import { Lent } from '../executor/lent.ts';
 import { OwnDevices } from '../executor/own-devices.ts';
@@ -26,10 +28,14 @@ export async function sayHello(
   if (params.protocol !== PROTOCOL_VERSION) {
     throw new InternalError(`the front speaks protocol ${params.protocol}, the worker ${PROTOCOL_VERSION}`);
   }
-  const idMode = (environment.TSBUILD_LAUNCHER_MODE ?? 'root') as HelloResult['idMode'];
+  const mode = (environment.TSBUILD_LAUNCHER_MODE ?? 'root') as HelloResult['idMode'];
   const notes = JSON.parse(environment.TSBUILD_LAUNCHER_NOTES ?? '[]') as string[];
   const map = ownIdMap();
   const overlayXattrs = overlayXattrsOf(map);
+  // A container around us may have a user namespace of its own, in which its root is ours.
+  const idMode = mode === 'root' && overlayXattrs === 'user' ? 'multi' : mode;
+  const pidNamespace = environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0';
+  const isolation = chooseIsolation(params.isolation, mode, pidNamespace, notes);
   const snapshots = SnapshotStore.open(params.storeDir);
   try {
     await snapshots.sweep();
@@ -53,6 +59,7 @@ export async function sayHello(
       claim,
       driver,
       overlayXattrs,
+      said: new Set(),
       executor: {
         lent,
         caches: new CacheMounts(params.storeDir),
@@ -61,21 +68,30 @@ export async function sayHello(
         idMode,
         deviceSources: { cdiDirs: params.cdiDirs, driverRoot: params.driverRoot },
         ...(seccomp === undefined ? {} : { seccomp }),
+        launcherPath: environment.TSBUILD_STEP_LAUNCHER ?? '',
         sandboxes: new Sandboxes({
           wanted: params.sandbox,
           launcher: lent.launcher,
           hostLauncher: environment.TSBUILD_STEP_LAUNCHER ?? '',
+          lentLauncher: lent.launcherOutside,
           memoryDir,
           // Who is the only user has nobody to become.
           newPrivileges: idMode !== 'single',
           // In no user namespace: the two go together.
           privileged: overlayXattrs === 'trusted',
-          pidNamespace: environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0',
+          pidNamespace: isolation !== 'chroot',
           ...(devices === undefined ? {} : { devices }),
         }),
       },
     };
-    const result = { protocol: PROTOCOL_VERSION, pid: process.pid, idMode, snapshotter: driver.kind, notes };
+    const result: HelloResult = {
+      protocol: PROTOCOL_VERSION,
+      pid: process.pid,
+      isolation,
+      idMode,
+      snapshotter: driver.kind,
+      notes,
+    };
     return { context, result };
   } catch (error) {
     await closeStore(snapshots);
@@ -117,6 +133,26 @@ function seccompFor(choice: HelloParams['seccomp'], notes: string[]): StepSeccom
     return undefined;
   }
   return defaultSeccomp();
+}
+
+const ISOLATIONS = { root: 'privileged', multi: 'subordinate-ids', single: 'single-id' } as const;
+
+function chooseIsolation(
+  wanted: IsolationChoice,
+  mode: HelloResult['idMode'],
+  pidNamespace: boolean,
+  notes: string[],
+): Isolation {
+  if (!pidNamespace) {
+    return 'chroot';
+  }
+  // Docker's filter lets whoever may mount make all namespaces, and forbids what sandboxes do in them.
+  const complaint = wanted === 'auto' && hasSystemCallFilter() ? complaintOfBubblewrap() : undefined;
+  if (complaint !== undefined) {
+    notes.push(`bubblewrap does not work here: ${complaint}`);
+    return 'chroot';
+  }
+  return ISOLATIONS[mode];
 }
 
 async function chooseDriver(

@@ -10,11 +10,12 @@ import { encodeFrame, FrameReader } from './framing.ts';
 import { closeStore, sayHello } from './hello.ts';
 import { exists, exportTree, listFiles, readFile, removeLayers, usage } from './inspect.ts';
 import { compress, treeDigest, unpack } from './layer-blobs.ts';
-import type { FromWorker, ToWorker, WorkerMethods } from './protocol.ts';
+import type { FromWorker, ToWorker, WorkerEvent, WorkerMethods } from './protocol.ts';
 import { readsDigest } from './reads-digest.ts';
 import { recompress } from './recompress.ts';
 import { runContainer } from './run-container.ts';
-import { runStep } from './step.ts';
+import { Session } from './session.ts';
+import { runInKept, runStep } from './step.ts';
 import { deleteVolume, getVolume, listVolume, putVolume, removeFromVolume } from './volume.ts';
 import { cancelledWire, toWire } from './wire-error.ts';
 
@@ -39,11 +40,13 @@ const HANDLERS: Handlers = {
   treeDigest,
   readsDigest,
   run: runContainer,
+  runInKept,
   readFile,
   exists,
   listFiles,
   exportTree,
   removeLayers,
+  sweep: async ({ snapshots }) => ({ swept: await snapshots.sweep() }),
   usage: (context, _params, request) => usage(context, request),
   listMounts,
   removeMounts,
@@ -56,7 +59,7 @@ const HANDLERS: Handlers = {
   deleteVolume,
 };
 
-const running = new Map<number, AbortController>();
+const running = new Map<number, { readonly controller: AbortController; readonly session: Session }>();
 let context: WorkerContext | undefined;
 let room: Promise<void> | undefined;
 
@@ -81,12 +84,15 @@ function pressure(): Promise<void> | undefined {
 async function answer(message: Extract<ToWorker, { kind: 'request' }>): Promise<void> {
   const { id, method, params } = message;
   const controller = new AbortController();
-  running.set(id, controller);
+  const emit = (event: WorkerEvent) => send({ kind: 'event', id, event });
+  const session = new Session(emit);
+  running.set(id, { controller, session });
   const { signal } = controller;
   try {
     const value = await dispatch(method, params, {
       signal,
-      emit: (event) => send({ kind: 'event', id, event }),
+      emit,
+      session,
       pressure,
     });
     send({ kind: 'result', id, value });
@@ -120,7 +126,7 @@ async function dispatch(
 }
 
 async function end(): Promise<void> {
-  for (const controller of running.values()) {
+  for (const { controller } of running.values()) {
     controller.abort();
   }
   // What was running cleans up after itself; its answers go nowhere.
@@ -136,10 +142,16 @@ async function end(): Promise<void> {
 const reader = new FrameReader();
 process.stdin.on('data', (chunk: Buffer) => {
   for (const message of reader.push(chunk) as ToWorker[]) {
-    if (message.kind === 'cancel') {
-      running.get(message.id)?.abort();
-    } else {
-      void answer(message);
+    switch (message.kind) {
+      case 'request':
+        void answer(message);
+        break;
+      case 'cancel':
+        running.get(message.id)?.controller.abort();
+        break;
+      case 'session':
+        running.get(message.id)?.session.take(message.message);
+        break;
     }
   }
 });

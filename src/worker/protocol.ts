@@ -3,13 +3,16 @@
  * worker's standard input and output. Bulk bytes never cross; they are files in the store.
  *
  * A request has an id; the worker answers with a result or an error of the same id, and may send `event` messages for
- * it before. `cancel` asks for the end of a request, which then fails with reason `cancelled`. When standard input ends,
- * the worker ends.
+ * it before. `cancel` asks for the end of a request, which then fails with reason `cancelled`; `session` is what somebody who
+ * sits before the program of a request does. When standard input ends, the worker ends.
  */
+import type { Isolation, IsolationChoice } from '../base/isolation.ts';
 import type { AssemblyStep } from '../debian/assembly.ts';
 import type { ErrorCode } from '../errors.ts';
-import type { SandboxKind } from '../executor/sandbox.ts';
-import type { Action, GpuRequest } from '../graph/action.ts';
+import type { CgroupPlace } from '../executor/cgroup-place.ts';
+import type { WantedSandbox } from '../executor/choose-sandbox.ts';
+import type { NetworkMode } from '../executor/sandbox.ts';
+import type { Action, ExecAction, GpuRequest, ResourceLimits } from '../graph/action.ts';
 import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Activity } from '../solver/event.ts';
 import type { LayerId, PathRead } from '../solver/op.ts';
@@ -30,7 +33,37 @@ export type ToWorker =
       readonly method: keyof WorkerMethods;
       readonly params: unknown;
     }
-  | { readonly kind: 'cancel'; readonly id: number };
+  | { readonly kind: 'cancel'; readonly id: number }
+  | { readonly kind: 'session'; readonly id: number; readonly message: SessionMessage };
+
+export type SessionMessage =
+  /** For the program's standard input; without bytes its end. The next one is sent after `input-taken`. */
+  | { readonly kind: 'input'; readonly base64?: string }
+  | ({ readonly kind: 'resize' } & TerminalSize)
+  /** To `step-failed`. */
+  | { readonly kind: 'answer'; readonly answer: FailedStepAnswer };
+
+export interface TerminalSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+/** How the input of a program comes: as `session` messages. */
+export interface InputParams {
+  /** Its standard streams are a pseudo-terminal. @defaultValue its standard input is a pipe */
+  readonly terminal?: TerminalSize;
+}
+
+/** What is done in the file system of a step that failed. */
+export type FailedStepAnswer =
+  | { readonly kind: 'end' }
+  | {
+      readonly kind: 'run';
+      /** Absent: the best shell that is there. */
+      readonly argv?: readonly string[];
+      readonly env: readonly (readonly [string, string])[];
+      readonly input: InputParams;
+    };
 
 export type FromWorker =
   | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
@@ -63,7 +96,14 @@ export type WorkerEvent =
     }
   | { readonly kind: 'warning'; readonly code: string; readonly message: string }
   /** What a container of `run` writes, as it is; a step's output comes as `log` lines. */
-  | { readonly kind: 'output'; readonly stream: 'stdout' | 'stderr'; readonly base64: string };
+  | { readonly kind: 'output'; readonly stream: 'stdout' | 'stderr'; readonly base64: string }
+  /** The program has taken the last piece of its input. */
+  | { readonly kind: 'input-taken' }
+  /** The step waits for an answer before it fails. */
+  | { readonly kind: 'step-failed'; readonly error: WireError }
+  | { readonly kind: 'step-kept'; readonly action: number }
+  /** What was asked for by the last answer is over. */
+  | { readonly kind: 'ran-in-failed'; readonly result: RunResult | WireError };
 
 /** Every method: its parameters and what it resolves to. */
 export interface WorkerMethods {
@@ -91,6 +131,8 @@ export interface WorkerMethods {
   };
   /** Runs a container on a stack and throws its changes away. */
   run: { params: RunParams; result: RunResult };
+  /** The same in the file system of a failed step that was kept. */
+  runInKept: { params: RunInFailedParams; result: RunResult };
   readFile: {
     params: { readonly layers: readonly LayerId[]; readonly path: string; readonly maxBytes: number };
     result: { readonly base64: string };
@@ -107,6 +149,8 @@ export interface WorkerMethods {
   exportTree: { params: ExportTreeParams; result: ExportTreeResult };
   /** Removes snapshots; those that are missing are fine. */
   removeLayers: { params: { readonly layers: readonly LayerId[] }; result: { readonly removed: number } };
+  /** Removes what lies in `tmp/` and belongs to nobody who lives. */
+  sweep: { params: Record<string, never>; result: { readonly swept: number } };
   /** Sizes on disk of snapshots, and what is known of cache mounts. */
   usage: {
     params: Record<string, never>;
@@ -167,10 +211,12 @@ export interface WorkerMethods {
 export interface HelloParams {
   readonly protocol: number;
   readonly storeDir: string;
+  /** What the launcher was asked for. */
+  readonly isolation: IsolationChoice;
   readonly snapshotter: 'auto' | 'overlay' | 'copy';
   readonly hostTrust: HostTrust;
   /** `auto`: bubblewrap, unless a step needs what that cannot give. */
-  readonly sandbox: 'auto' | SandboxKind;
+  readonly sandbox: WantedSandbox;
   /** Where devices are described (Container Device Interface); later directories stand over earlier ones. */
   readonly cdiDirs: readonly string[];
   /** Where NVIDIA's driver is, for GPUs that are not described. */
@@ -200,6 +246,7 @@ export interface HostTrust {
 export interface HelloResult {
   readonly protocol: number;
   readonly pid: number;
+  readonly isolation: Isolation;
   /** `root`: no user namespace. `multi`: subordinate ids. `single`: one id only. */
   readonly idMode: 'root' | 'multi' | 'single';
   readonly snapshotter: 'overlay' | 'copy';
@@ -257,7 +304,51 @@ export interface StepParams {
   readonly lentEnv: Readonly<Record<string, string>>;
   /** Of actions that ask for GPUs. @defaultValue auto */
   readonly gpuPolicy?: GpuPolicy;
+  /** Of programs that do not say themselves. In no key. @defaultValue none */
+  readonly defaults?: ProgramDefaults;
+  /** @defaultValue none are kept */
+  readonly keep?: LimitsToKeep;
+  /** Of programs that fail. @defaultValue what they leave is thrown away */
+  readonly onFailure?: OnFailure;
 }
+
+/** The front is asked (`step-failed`); or the file system becomes a layer, which is no result (`step-kept`). */
+export type OnFailure = { readonly kind: 'ask' } | { readonly kind: 'keep'; readonly layer: LayerId };
+
+/** A program in the file system of a step that was kept, with what can be had of what the step had. */
+export interface RunInFailedParams {
+  /** The last one is what was kept. */
+  readonly layers: readonly LayerId[];
+  /** Without secrets and agents. */
+  readonly action: ExecAction;
+  readonly inputs: readonly StepInput[];
+  readonly volumes: Readonly<Record<string, VolumeUse>>;
+  readonly lentEnv: Readonly<Record<string, string>>;
+  readonly gpuPolicy: GpuPolicy;
+  /** Absent: the best shell that is there. */
+  readonly argv?: readonly string[];
+  readonly env: readonly (readonly [string, string])[];
+  readonly input: InputParams;
+}
+
+/** What programs get that do not say. */
+export interface ProgramDefaults {
+  /** One by one. */
+  readonly limits?: ResourceLimits;
+  readonly timeoutMs?: number;
+  readonly retries?: number;
+  /** In place of the machine's. */
+  readonly network?: 'host' | 'private';
+}
+
+export interface LimitsToKeep {
+  /** Where groups of programs can be made. Absent where nobody wants limits. */
+  readonly cgroups?: CgroupPlace;
+  /** Of limits that cannot be kept: `warn` once, or `require` them. @defaultValue warn */
+  readonly limitsPolicy?: LimitsPolicy;
+}
+
+export type LimitsPolicy = 'warn' | 'require';
 
 /**
  * What a request for GPUs takes (Image API, B7): any that are there in number, only those of the type, or none at all.
@@ -361,12 +452,17 @@ export interface AssembleDebianParams {
 
 export interface RunParams {
   readonly layers: readonly LayerId[];
+  /** Empty: the best shell that is there. */
   readonly argv: readonly string[];
   readonly env: readonly (readonly [string, string])[];
   readonly cwd: string;
   readonly user: string;
-  readonly network: 'host' | 'none';
+  readonly network: NetworkMode;
   readonly timeoutMs?: number;
+  /** @defaultValue none */
+  readonly limits?: ResourceLimits;
+  /** @defaultValue none are kept */
+  readonly keep?: LimitsToKeep;
   /** Files put above the image for this run (pending mounts), in order. */
   readonly files: readonly InputFile[];
   readonly secretValues: readonly string[];
@@ -376,8 +472,8 @@ export interface RunParams {
   readonly gpus?: readonly GpuRequest[];
   /** @defaultValue auto */
   readonly gpuPolicy?: GpuPolicy;
-  /** Written to the program's standard input, which is closed otherwise. */
-  readonly stdinBase64?: string;
+  /** @defaultValue its standard input is closed */
+  readonly input?: InputParams;
   /** Takes the place of `argv`, which only names it then. */
   readonly call?: WireFunction;
 }
@@ -404,7 +500,12 @@ export interface Worker {
   call<M extends keyof WorkerMethods>(
     method: M,
     params: WorkerMethods[M]['params'],
-    options: { readonly signal: AbortSignal; readonly onEvent?: (event: WorkerEvent) => void },
+    options: {
+      readonly signal: AbortSignal;
+      readonly onEvent?: (event: WorkerEvent) => void;
+      /** Called when the request was sent; what it is given sends to its program, and nowhere when the request is over. */
+      readonly onSession?: (send: (message: SessionMessage) => void) => void;
+    },
   ): Promise<WorkerMethods[M]['result']>;
   readonly hello: HelloResult;
   /** Ends the worker and waits for it. */

@@ -1,19 +1,21 @@
 /** Runs a container on a stack and throws its changes away. */
 import { releaseAll } from '../base/release-all.ts';
 import { TsbuildError } from '../errors.ts';
+import { findShell } from '../executor/find-shell.ts';
 import { runProgram } from '../executor/run-program.ts';
 import type { SandboxKind } from '../executor/sandbox.ts';
 import { StepOutput } from '../executor/step-output.ts';
 import { ROOT_OWNER } from '../graph/action.ts';
 import { fromNative } from '../native/error.ts';
-import { SecretMask } from '../secret/mask.ts';
 import { changedTree } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
 import { devicesFor, warnOfLoader } from './devices.ts';
 import { functionError, prepareCall } from './function-call.ts';
+import { limitsFor, warnOfLoopbackProxies } from './limits.ts';
+import { maskedOutput, rawOutput } from './program-output.ts';
 import type { RunParams, RunResult } from './protocol.ts';
-import { stepError } from './step.ts';
+import { stepError } from './step-error.ts';
 import { openInput } from './step-input.ts';
 
 export async function runContainer(
@@ -21,17 +23,17 @@ export async function runContainer(
   params: RunParams,
   request: RequestContext,
 ): Promise<RunResult> {
+  const { keep = {} } = params;
+  const limits = limitsFor(context, params.limits ?? {}, keep, request);
+  warnOfLoopbackProxies(context, params.network, request);
   const devices = await devicesFor(context, params, request);
   let closeCall: (() => Promise<void>) | undefined;
   const prepared = await context.driver.prepare(params.layers, request.signal);
   // Its bytes go out as they are; the lines are only kept for an error's last words.
   const output = new StepOutput({ secrets: params.secretValues, onText: () => undefined });
-  const masks = { stdout: new SecretMask(params.secretValues), stderr: new SecretMask(params.secretValues) };
-  const send = (stream: 'stdout' | 'stderr', masked: string) => {
-    if (masked !== '') {
-      request.emit({ kind: 'output', stream, base64: Buffer.from(masked, 'latin1').toString('base64') });
-    }
-  };
+  const { input } = params;
+  const shown =
+    input?.terminal === undefined ? maskedOutput(request, params.secretValues) : rawOutput(request);
   try {
     if (params.files.length > 0) {
       const input = await openInput(context, { kind: 'files', files: params.files }, request.signal);
@@ -61,7 +63,9 @@ export async function runContainer(
         ? undefined
         : await prepareCall(context, params.call, { root: prepared.root(), env: params.env }, request);
     closeCall = call?.close;
-    const argv = call?.argv ?? params.argv;
+    const path = params.env.findLast(([name]) => name === 'PATH')?.[1] ?? '';
+    const named = params.argv.length === 0 ? [findShell(prepared.root(), path)] : params.argv;
+    const argv = call?.argv ?? named;
     let ranIn: SandboxKind | undefined;
     const outcome = await runProgram(context.executor, prepared, {
       argv,
@@ -70,6 +74,8 @@ export async function runContainer(
       cwd: params.cwd,
       user: params.user,
       network: params.network,
+      limits,
+      ...(keep.cgroups === undefined ? {} : { cgroups: keep.cgroups }),
       lend: [],
       mounts: [
         ...(params.volumes ?? []).map((volume) => ({ kind: 'volume' as const, ...volume })),
@@ -78,26 +84,25 @@ export async function runContainer(
       ...(call === undefined ? {} : { desk: call.desk }),
       ...(devices === undefined ? {} : { devices }),
       ...(params.timeoutMs === undefined ? {} : { timeoutMs: params.timeoutMs }),
-      ...(params.stdinBase64 === undefined ? {} : { stdin: Buffer.from(params.stdinBase64, 'base64') }),
+      ...(input === undefined ? {} : { input: request.session.input(input.terminal) }),
       signal: request.signal,
       onSandbox: (kind) => {
         ranIn = kind;
       },
       onOutput: (stream, chunk) => {
         output.write(stream, chunk);
-        send(stream, masks[stream].push(chunk.toString('latin1')));
+        shown.write(stream, chunk);
       },
       pressure: request.pressure,
     });
-    send('stdout', masks.stdout.end());
-    send('stderr', masks.stderr.end());
+    shown.end();
     const { cwd, user, timeoutMs } = params;
     const failed = () => {
       output.endExec();
-      const action = { argv, cwd, user, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+      const action = { argv, cwd, user, limits, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
       return stepError(action, outcome, output, undefined, context.executor.idMode, ranIn);
     };
-    if (outcome.reason === 'not-started') {
+    if (outcome.reason === 'not-started' || outcome.reason === 'memory') {
       throw failed();
     }
     if (call === undefined) {

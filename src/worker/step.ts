@@ -1,11 +1,13 @@
 /** Makes a layer: the stack below is prepared, the actions are done in order, what changed is committed. */
 import type { Stats } from 'node:fs';
 import { join, posix } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { releaseAll } from '../base/release-all.ts';
-import { DefinitionError, HostError, InternalError, StepError, TsbuildError } from '../errors.ts';
+import { backoffMs } from '../base/retry.ts';
+import { DefinitionError, InternalError, StepError, TsbuildError } from '../errors.ts';
 import type { DeviceEdits } from '../executor/device-edits.ts';
 import { LENT_DIR } from '../executor/lent.ts';
-import { type ProgramMount, runProgram, subuidHint } from '../executor/run-program.ts';
+import { type ProgramMount, type ProgramSpec, runProgram } from '../executor/run-program.ts';
 import type { Outcome, SandboxKind } from '../executor/sandbox.ts';
 import { StepOutput } from '../executor/step-output.ts';
 import type { CacheSeed, ExecAction, Mount, SecretVariable, WholeSecret } from '../graph/action.ts';
@@ -19,10 +21,13 @@ import { changedTree } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
 import { devicesFor, warnOfLoader } from './devices.ts';
+import { attend, runInFailed } from './failed-step.ts';
 import { functionError, type PreparedCall, prepareCall } from './function-call.ts';
+import { limitsFor, warnOfLoopbackProxies } from './limits.ts';
 import { makeDirectory, makeFile } from './make.ts';
-import type { StepParams, StepResult, WireSecret } from './protocol.ts';
+import type { RunInFailedParams, RunResult, StepParams, StepResult, WireSecret } from './protocol.ts';
 import { filesWithValues } from './secrets-in-layer.ts';
+import { stepError } from './step-error.ts';
 import { openInput, type StepInputTree } from './step-input.ts';
 
 export async function runStep(
@@ -45,7 +50,7 @@ export async function runStep(
     request.emit(event);
   };
   try {
-    return await makeLayer(context, params, { ...request, emit }, output);
+    return await attempts(context, params, { ...request, emit }, output);
   } catch (error) {
     if (error instanceof TsbuildError) {
       output.note(`${error.code}: ${error.message}`);
@@ -55,6 +60,39 @@ export async function runStep(
     output.close();
   }
 }
+
+/** Each on a fresh root file system: what an attempt that failed has written is gone. */
+async function attempts(
+  context: WorkerContext,
+  params: StepParams,
+  request: RequestContext,
+  output: StepOutput,
+): Promise<StepResult> {
+  const programs = params.actions.filter((action) => action.kind === 'exec');
+  const retries = Math.max(0, ...programs.map((action) => action.retries ?? params.defaults?.retries ?? 0));
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      // Nobody looks at what is tried again.
+      const { onFailure, ...rest } = params;
+      const last = attempt > retries && onFailure !== undefined;
+      return await makeLayer(context, last ? { ...rest, onFailure } : rest, request, output);
+    } catch (error) {
+      if (attempt > retries || !(error instanceof StepError) || !MAY_PASS.includes(error.code)) {
+        throw error;
+      }
+      const waitMs = Math.round(backoffMs(attempt, Math.random()));
+      request.emit({
+        kind: 'warning',
+        code: 'W_STEP_RETRIED',
+        message: `attempt ${attempt} of ${retries + 1} failed: ${error.message}; the next one is in ${waitMs} ms`,
+      });
+      await delay(waitMs, undefined, { signal: request.signal }).catch(() => request.signal.throwIfAborted());
+    }
+  }
+}
+
+/** What may be another time otherwise. A program that is not there, or needs more memory than it may use, fails again. */
+const MAY_PASS: readonly string[] = ['E_BUILD_FAILED', 'E_BUILD_SIGNAL', 'E_BUILD_TIMEOUT'];
 
 async function makeLayer(
   context: WorkerContext,
@@ -73,16 +111,16 @@ async function makeLayer(
   }
   const prepared = await context.driver.prepare(params.parents, request.signal);
   const cleanUps: (() => Promise<void>)[] = [() => prepared.discard()];
-  const step: Step = { context, params, request, prepared, cleanUps, devices, trees: new Map() };
+  const step: BuildStep = { context, params, request, prepared, cleanUps, devices, trees: new Map() };
   try {
     for (const each of new Set(devices.values())) {
       warnOfLoader(prepared.root(), each, request);
     }
-    for (const action of params.actions) {
+    for (const [index, action] of params.actions.entries()) {
       request.signal.throwIfAborted();
       switch (action.kind) {
         case 'exec':
-          await exec(step, action, output);
+          await exec(step, action, index, output);
           break;
         case 'copy':
           await copyFromInput(
@@ -116,7 +154,10 @@ async function makeLayer(
 
 interface Step {
   readonly context: WorkerContext;
-  readonly params: StepParams;
+  readonly params: Pick<
+    StepParams,
+    'inputs' | 'secrets' | 'agents' | 'volumes' | 'functions' | 'lentEnv' | 'defaults' | 'keep'
+  >;
   readonly request: RequestContext;
   readonly prepared: Prepared;
   /** Called in reverse order, whatever happens. */
@@ -125,6 +166,10 @@ interface Step {
   readonly devices: ReadonlyMap<string, DeviceEdits | undefined>;
   /** Inputs that are mounted. */
   readonly trees: Map<number, StepInputTree>;
+}
+
+interface BuildStep extends Step {
+  readonly params: StepParams;
 }
 
 function devicesKey({ devices, gpus }: ExecAction): string {
@@ -147,8 +192,53 @@ async function inputOf(step: Step, number: number): Promise<StepInputTree> {
   return tree;
 }
 
-async function exec(step: Step, action: ExecAction, output: StepOutput): Promise<void> {
+async function exec(step: BuildStep, action: ExecAction, index: number, output: StepOutput): Promise<void> {
   const { context, params, request, prepared } = step;
+  const { spec, call } = await programOf(step, action, output);
+  let outcome: Outcome;
+  let ranIn: SandboxKind | undefined;
+  try {
+    outcome = await runProgram(context.executor, prepared, {
+      ...spec,
+      onSandbox: (kind, why) => {
+        ranIn = kind;
+        if (why !== undefined) {
+          output.note(`the sandbox is ${kind}: ${why}`);
+        }
+      },
+    });
+  } catch (error) {
+    throw fromNative(error, 'cannot prepare the step');
+  } finally {
+    output.endExec();
+  }
+  if (outcome.reason !== 'exit' || outcome.exitCode !== 0) {
+    const error = stepError(
+      { ...action, ...spec },
+      outcome,
+      output,
+      params.logPath,
+      context.executor.idMode,
+      ranIn,
+    );
+    const secrets = Object.values(params.secrets).flatMap(valuesOf);
+    const failure = functionError(error, call?.report(), secrets);
+    const { onFailure } = params;
+    const program = { prepared, spec, action: index, secrets };
+    const fate = await attend(context, program, failure, onFailure, request);
+    if (fate === 'kept' && onFailure?.kind === 'keep') {
+      await reportSecretsIn(context.snapshots.layerDir(onFailure.layer), params.secrets, request);
+    }
+    throw failure;
+  }
+}
+
+async function programOf(
+  step: Step,
+  action: ExecAction,
+  output: Pick<StepOutput, 'write'>,
+): Promise<{ readonly spec: ProgramSpec; readonly call: PreparedCall | undefined }> {
+  const { context, params, request } = step;
   const secretEnv = action.secretEnv.flatMap((variable) => secretVariables(step, variable));
   const mounts: ProgramMount[] = [];
   for (const mount of action.mounts) {
@@ -158,55 +248,70 @@ async function exec(step: Step, action: ExecAction, output: StepOutput): Promise
   const env = [...(action.proxyEnv ?? []), ...action.env, ...secretEnv];
   const call = await callOf(step, action, env);
   const socket = mounts.find(({ kind }) => kind === 'ssh')?.target;
-  let outcome: Outcome;
-  let ranIn: SandboxKind | undefined;
+  const { defaults = {}, keep = {} } = params;
+  const limits = limitsFor(context, { ...defaults.limits, ...action.limits }, keep, request);
+  const timeoutMs = action.timeoutMs ?? defaults.timeoutMs;
+  const network =
+    action.network === 'host' && action.insistsOnHost !== true
+      ? (defaults.network ?? 'host')
+      : action.network;
+  warnOfLoopbackProxies(context, network, request);
+  const spec: ProgramSpec = {
+    argv: call?.argv ?? action.argv,
+    env,
+    lentEnv: {
+      ...params.lentEnv,
+      ...call?.lentEnv,
+      ...(socket === undefined ? {} : { SSH_AUTH_SOCK: socket }),
+    },
+    cwd: action.cwd,
+    user: action.user,
+    network,
+    limits,
+    ...(keep.cgroups === undefined ? {} : { cgroups: keep.cgroups }),
+    insecure: action.security === 'insecure',
+    ...(action.hostname === undefined ? {} : { hostname: action.hostname }),
+    ...(action.extraHosts === undefined ? {} : { extraHosts: action.extraHosts }),
+    ...(action.shmSizeBytes === undefined ? {} : { shmSizeBytes: action.shmSizeBytes }),
+    ...(action.ulimits === undefined ? {} : { ulimits: action.ulimits }),
+    ...(devices === undefined ? {} : { devices }),
+    lend: action.lend,
+    mounts: [...mounts, ...(call?.mounts ?? [])],
+    ...(call === undefined ? {} : { desk: call.desk }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    signal: request.signal,
+    onOutput: (stream, chunk) => output.write(stream, chunk),
+    pressure: request.pressure,
+  };
+  return { spec, call };
+}
+
+/** In the file system of a failed step that was kept. What it changes is thrown away. */
+export async function runInKept(
+  context: WorkerContext,
+  { layers, action, inputs, volumes, lentEnv, gpuPolicy, ...run }: RunInFailedParams,
+  request: RequestContext,
+): Promise<RunResult> {
+  const devices = await devicesFor(context, { ...action, gpuPolicy }, request);
+  const prepared = await context.driver.prepare(layers, request.signal);
+  const cleanUps: (() => Promise<void>)[] = [() => prepared.discard()];
+  const params = { inputs, volumes, lentEnv, secrets: {} };
+  const step: Step = {
+    context,
+    params,
+    request,
+    prepared,
+    cleanUps,
+    devices: new Map([[devicesKey(action), devices]]),
+    trees: new Map(),
+  };
   try {
-    outcome = await runProgram(context.executor, prepared, {
-      argv: call?.argv ?? action.argv,
-      env,
-      lentEnv: {
-        ...params.lentEnv,
-        ...call?.lentEnv,
-        ...(socket === undefined ? {} : { SSH_AUTH_SOCK: socket }),
-      },
-      cwd: action.cwd,
-      user: action.user,
-      network: action.network,
-      insecure: action.security === 'insecure',
-      ...(action.hostname === undefined ? {} : { hostname: action.hostname }),
-      ...(action.extraHosts === undefined ? {} : { extraHosts: action.extraHosts }),
-      ...(action.shmSizeBytes === undefined ? {} : { shmSizeBytes: action.shmSizeBytes }),
-      ...(action.ulimits === undefined ? {} : { ulimits: action.ulimits }),
-      ...(devices === undefined ? {} : { devices }),
-      lend: action.lend,
-      mounts: [...mounts, ...(call?.mounts ?? [])],
-      ...(call === undefined ? {} : { desk: call.desk }),
-      ...(action.timeoutMs === undefined ? {} : { timeoutMs: action.timeoutMs }),
-      signal: request.signal,
-      onSandbox: (kind, why) => {
-        ranIn = kind;
-        if (why !== undefined) {
-          output.note(`the sandbox is ${kind}: ${why}`);
-        }
-      },
-      onOutput: (stream, chunk) => output.write(stream, chunk),
-      pressure: request.pressure,
-    });
+    const { spec } = await programOf(step, action, { write: () => undefined });
+    return await runInFailed(context, { prepared, spec, secrets: [] }, run, request);
   } catch (error) {
-    throw fromNative(error, 'cannot prepare the step');
+    throw error instanceof TsbuildError ? error : fromNative(error, 'cannot open the failed step');
   } finally {
-    output.endExec();
-  }
-  if (outcome.reason !== 'exit' || outcome.exitCode !== 0) {
-    const error = stepError(
-      { ...action, argv: call?.argv ?? action.argv },
-      outcome,
-      output,
-      params.logPath,
-      context.executor.idMode,
-      ranIn,
-    );
-    throw functionError(error, call?.report(), Object.values(params.secrets).flatMap(valuesOf));
+    await releaseAll(cleanUps);
   }
 }
 
@@ -291,140 +396,6 @@ function secretVariable({ params }: Step, { name, secretId, optional }: SecretVa
     });
   }
   return [[name, bytes]];
-}
-
-/** What a shell ends with (POSIX, Shell Command Language, 2.8.2). */
-const COMMAND_NOT_FOUND = 127;
-
-export function stepError(
-  action: Pick<ExecAction, 'argv' | 'timeoutMs' | 'cwd' | 'user' | 'ulimits' | 'hintIfMissing'>,
-  outcome: Outcome,
-  output: StepOutput,
-  logPath: string | undefined,
-  idMode: 'root' | 'multi' | 'single',
-  ranIn?: SandboxKind,
-): Error {
-  const program = action.argv[0] ?? '';
-  const details = { argv: action.argv, logTail: output.tail(), logPath };
-  switch (outcome.reason) {
-    case 'exit':
-      return new StepError(`the step ended with status ${outcome.exitCode}`, {
-        ...details,
-        code: 'E_BUILD_FAILED',
-        reason: 'exit',
-        exitCode: outcome.exitCode,
-        hint:
-          (outcome.exitCode === COMMAND_NOT_FOUND ? action.hintIfMissing : undefined) ??
-          newPrivilegesHint(output.tail(), ranIn) ??
-          (idMode === 'single' ? singleIdHint(output.tail()) : undefined),
-      });
-    case 'signal':
-      return new StepError(`the step was ended by ${outcome.signal}`, {
-        ...details,
-        code: 'E_BUILD_SIGNAL',
-        reason: 'signal',
-        signal: outcome.signal,
-        hint: outcome.signal === 'SIGKILL' ? 'the machine may have run out of memory' : undefined,
-      });
-    case 'timeout':
-      return new StepError(`the step ran longer than ${action.timeoutMs} ms`, {
-        ...details,
-        code: 'E_BUILD_TIMEOUT',
-        reason: 'timeout',
-      });
-    case 'not-started':
-      if (outcome.stage === 'user') {
-        return new HostError(`cannot become user '${action.user}': ${outcome.errno}`, {
-          code: 'E_SUBUID_MISSING',
-          errno: outcome.errno,
-          hint: subuidHint(),
-        });
-      }
-      if (outcome.stage === 'limit') {
-        return limitError(action, outcome.detail ?? '', outcome.errno);
-      }
-      if (outcome.detail === 'seccomp') {
-        return new HostError(`the kernel does not take the seccomp profile: ${outcome.errno}`, {
-          code: 'E_SECCOMP',
-          errno: outcome.errno,
-          hint: 'with --seccomp unconfined steps run without one',
-        });
-      }
-      return new StepError(notStarted(program, action.cwd, outcome), {
-        ...details,
-        code: 'E_STEP_NOT_STARTED',
-        reason: 'not-started',
-        hint: action.hintIfMissing ?? noShellHint(program, outcome),
-      });
-  }
-}
-
-function limitError({ ulimits = [] }: Pick<ExecAction, 'ulimits'>, name: string, errno: string): Error {
-  const asked = ulimits.findLast((limit) => limit.name === name);
-  const text = `${name}=${asked?.soft ?? ''}:${asked?.hard ?? ''}`;
-  switch (errno) {
-    case 'ENOENT':
-      return new DefinitionError(`there is no resource limit '${name}'`, { code: 'E_ARG_TYPE' });
-    case 'EINVAL':
-      return new DefinitionError(`cannot set the resource limit ${text}: the first is above the second`, {
-        code: 'E_ARG_TYPE',
-      });
-    default:
-      return new HostError(
-        `cannot set the resource limit ${text}: this machine gives a build less than that`,
-        {
-          code: 'E_ULIMIT',
-          errno,
-          hint: `\`prlimit --${name}\` shows what you have; ask for no more, or have it raised in /etc/security/limits.conf`,
-        },
-      );
-  }
-}
-
-function notStarted(program: string, cwd: string, outcome: Outcome & { reason: 'not-started' }): string {
-  if (outcome.stage === 'cwd') {
-    return `cannot enter the working directory '${cwd}': ${outcome.errno}`;
-  }
-  if (outcome.detail === 'interpreter') {
-    return `cannot run '${program}': the interpreter or loader that it names is not in the image`;
-  }
-  switch (outcome.errno) {
-    case 'ENOENT':
-      return `cannot run '${program}': not found in the image${program.includes('/') ? '' : ' on its PATH'}`;
-    case 'EACCES':
-      return `cannot run '${program}': permission denied (is it executable?)`;
-    case 'ENOEXEC':
-      return `cannot run '${program}': not a program of this machine's architecture, and no script with #!`;
-    default:
-      return `cannot run '${program}': ${outcome.errno}`;
-  }
-}
-
-/** Of images that only hold files, such as those from scratch. */
-function noShellHint(program: string, outcome: Outcome & { reason: 'not-started' }): string | undefined {
-  const isMissing = outcome.stage !== 'cwd' && outcome.detail !== 'interpreter' && outcome.errno === 'ENOENT';
-  return isMissing && /(^|\/)(ba|da|a)?sh$/.test(program)
-    ? 'the image has no shell: begin with one that has, or write the command as a JSON array of strings'
-    : undefined;
-}
-
-/** What `sudo`, `doas`, `su` and `newgrp` say where set-user-ID programs have no effect. */
-function newPrivilegesHint(tail: string, ranIn: SandboxKind | undefined): string | undefined {
-  if (
-    !/no new privileges|effective uid is not 0|must be (?:setuid|suid)|not installed setuid root/i.test(tail)
-  ) {
-    return undefined;
-  }
-  return ranIn === 'bubblewrap'
-    ? 'set-user-ID programs have no effect in bubblewrap: sudo apt-get install runc, and use --sandbox runc'
-    : 'set-user-ID programs have no effect on a file system that is mounted nosuid: set TSBUILD_HOME to a directory on another';
-}
-
-/** With one id, chown to another is EINVAL, which few programs explain. */
-function singleIdHint(tail: string): string | undefined {
-  return /Invalid argument|EINVAL|chown|chgrp|setgroups|setegid|seteuid/i.test(tail)
-    ? `only one user id is available here, so that files cannot be given to other users: ${subuidHint()}`
-    : undefined;
 }
 
 async function findMount(step: Step, mount: Mount, action: ExecAction): Promise<ProgramMount[]> {

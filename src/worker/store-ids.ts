@@ -140,7 +140,7 @@ function checkExtends(storeDir: string, path: string, map: IdMap, stored: IdMap)
     {
       code: 'E_STORE_MAP',
       path,
-      hint: 'use a store of its own for each user and set-up: set TSBUILD_HOME, or restore the former subordinate ids',
+      hint: 'use a store of its own for each user and set-up: set TSBUILD_HOME; or restore the former subordinate ids or isolation, with which `tsbuild clean --all` empties it',
     },
   );
 }

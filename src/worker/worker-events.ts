@@ -15,7 +15,11 @@ export function workerEvents(emit: Emit, vertex?: Digest): (event: WorkerEvent) 
         emit({ ...event, ...(vertex === undefined ? {} : { vertex }) });
         break;
       case 'output':
-        // Only `run` gets these, and its caller looks for them itself.
+      case 'input-taken':
+      case 'step-failed':
+      case 'step-kept':
+      case 'ran-in-failed':
+        // Whoever asked for a program looks for these itself.
         break;
       case 'warning':
         emit({ ...event, ...(vertex === undefined ? {} : { vertex }) });

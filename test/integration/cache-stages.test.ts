@@ -12,6 +12,7 @@ import type { CacheSource, CacheTarget } from '../../src/engine/cache-options.ts
 import { Dockerfiles } from '../../src/engine/dockerfiles.ts';
 import { BuildInputs } from '../../src/engine/local-inputs.ts';
 import { makeOps } from '../../src/engine/make-ops.ts';
+import { Programs } from '../../src/engine/programs.ts';
 import { Store } from '../../src/engine/store.ts';
 import { WorkerOnDemand } from '../../src/engine/worker-on-demand.ts';
 import { inputName, type LocalInput } from '../../src/frontend/fluent/local-input.ts';
@@ -112,6 +113,7 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox'))('a graph of two stages', () =
       store,
       settings,
       environment,
+      programs: new Programs({}, 'warn'),
       worker: () => worker.get(),
       jobs: 2,
       onEvent,

@@ -16,19 +16,20 @@ interface Done {
 type Results = Record<string, any> & Record<'order' | 'stubs' | 'seeded' | 'ssh' | 'device', Done>;
 
 const cases = [
-  { user: 'root', snapshotter: 'overlay', sandbox: 'bubblewrap' },
-  { user: 'root', snapshotter: 'copy', sandbox: 'bubblewrap' },
-  { user: 'with-ids', snapshotter: 'overlay', sandbox: 'bubblewrap' },
-  { user: 'without-ids', snapshotter: 'overlay', sandbox: 'bubblewrap' },
-  { user: 'root', snapshotter: 'overlay', sandbox: 'runc' },
-  { user: 'with-ids', snapshotter: 'overlay', sandbox: 'runc' },
-  { user: 'without-ids', snapshotter: 'overlay', sandbox: 'crun' },
+  { user: 'root', snapshotter: 'overlay', isolation: 'auto', sandbox: 'bubblewrap' },
+  { user: 'root', snapshotter: 'copy', isolation: 'auto', sandbox: 'bubblewrap' },
+  { user: 'with-ids', snapshotter: 'overlay', isolation: 'auto', sandbox: 'bubblewrap' },
+  { user: 'without-ids', snapshotter: 'overlay', isolation: 'auto', sandbox: 'bubblewrap' },
+  { user: 'root', snapshotter: 'overlay', isolation: 'auto', sandbox: 'runc' },
+  { user: 'with-ids', snapshotter: 'overlay', isolation: 'auto', sandbox: 'runc' },
+  { user: 'without-ids', snapshotter: 'overlay', isolation: 'auto', sandbox: 'crun' },
+  { user: 'with-ids', snapshotter: 'overlay', isolation: 'chroot', sandbox: 'auto' },
 ] as const;
 const SYS_ADMIN = 1n << 21n;
 
 describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'runc', 'crun', 'ssh-agent')).each(cases)(
-  'as $user, by $snapshotter, in $sandbox',
-  ({ user, snapshotter, sandbox }) => {
+  'as $user, by $snapshotter, isolation $isolation, sandbox $sandbox',
+  ({ user, snapshotter, isolation, sandbox }) => {
     const single = user === 'without-ids';
     const owner = single ? '0:0' : '1000:1001';
     let where: Stage;
@@ -43,6 +44,7 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'runc', 'crun', 'ssh
         'test/support/exec-scenario.ts',
         join(where.dir, 'store'),
         snapshotter,
+        isolation,
         sandbox,
       )) as Results;
     }, 120_000);
@@ -79,6 +81,11 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'runc', 'crun', 'ssh
     ])('%s is refused', (name, code) => {
       expect(error(name)).toMatchObject({ name: 'DefinitionError', code });
       expect(results.madeByLink).toBe(false);
+    });
+
+    test('a terminal belongs to the user of the program', () => {
+      const said = results.terminal.filter((line: string) => line !== 'typed' && line !== '');
+      expect(said).toEqual(['/dev/pts/0', `${single ? 0 : 1000} 620`, 'got typed']);
     });
 
     test('files that the definition holds are there, executable and not to be changed', () => {
@@ -190,6 +197,12 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'runc', 'crun', 'ssh
     test('an insecure step has what the namespace has, and another has not', () => {
       const capabilities = (name: string) => BigInt(`0x${lines(name)[0]?.replace(/.*\s/, '')}`);
       expect(capabilities('secure') & SYS_ADMIN).toBe(0n);
+      if (isolation === 'chroot') {
+        // It would have the worker's.
+        expect(error('insecure')).toMatchObject({ name: 'HostError', code: 'E_ISOLATION' });
+        expect(results.hostPipes).toBe(false);
+        return;
+      }
       expect(capabilities('insecure') & SYS_ADMIN).toBe(SYS_ADMIN);
       expect(lines('secure')).not.toContain('mounted');
       expect(lines('insecure')).toContain('mounted');

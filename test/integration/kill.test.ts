@@ -9,7 +9,9 @@ import { busyboxDefinition } from '../support/busybox.ts';
 import { lacks } from '../support/requires.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-const ROUNDS = 20;
+/** Of each isolation. */
+const ROUNDS = 5;
+const ISOLATIONS = ['privileged', 'subordinate-ids', 'single-id', 'chroot'] as const;
 /** Linear congruential generator of Numerical Recipes: the instants are the same in every run. */
 const random = ((state) => () => {
   state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -23,43 +25,52 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('SIGKILL', () => {
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-  test(`at ${ROUNDS} random instants of a build`, async () => {
-    const store = join(dir, 'store');
-    // Output, a few files, two branches of work, compression and an export: every kind of thing that can be half done.
-    const definition = (round: number) =>
-      busyboxDefinition(
-        `runCommands('echo ${round}; dd if=/dev/urandom of=/blob bs=65536 count=64 2>/dev/null; ls -l /blob')` +
-          `.runCommands('mkdir -p /tree; for i in 0 1 2 3 4 5 6 7 8 9; do echo ${round} > /tree/$i; done')` +
-          `.runCommands('rm /blob; cat /tree/9')`,
-      );
-    const file = join(dir, 'image.ts');
-    const args = [
-      'build',
-      file,
-      '-t',
-      'kill-test',
-      '-o',
-      `type=oci,dest=${join(dir, 'out.tar')}`,
-      '--progress=plain',
-    ];
-    let wholeMs = 0;
-    for (let round = -1; round < ROUNDS; round += 1) {
-      writeFileSync(file, definition(round));
-      const start = performance.now();
-      const child = run(args, store);
-      if (round < 0) {
-        expect(await ended(child)).toBe(0);
-        wholeMs = performance.now() - start;
-        continue;
+  test.each(ISOLATIONS)(
+    `at ${ROUNDS} random instants of a build, isolation %s`,
+    async (isolation) => {
+      const store = join(dir, 'store');
+      // Output, a few files, two branches of work, compression and an export: every kind of thing that can be half done.
+      const definition = (round: number) =>
+        busyboxDefinition(
+          `runCommands('echo ${round}; dd if=/dev/urandom of=/blob bs=65536 count=64 2>/dev/null; ls -l /blob')` +
+            `.runCommands('mkdir -p /tree; for i in 0 1 2 3 4 5 6 7 8 9; do echo ${round} > /tree/$i; done')` +
+            `.runCommands('rm /blob; cat /tree/9')`,
+        );
+      const file = join(dir, 'image.ts');
+      const args = [
+        'build',
+        file,
+        '-t',
+        'kill-test',
+        '-o',
+        `type=oci,dest=${join(dir, 'out.tar')}`,
+        '--progress=plain',
+        `--isolation=${isolation}`,
+      ];
+      let wholeMs = 0;
+      for (let round = -1; round < ROUNDS; round += 1) {
+        writeFileSync(file, definition(round));
+        const start = performance.now();
+        const child = run(args, store);
+        if (round < 0) {
+          expect(await ended(child)).toBe(0);
+          wholeMs = performance.now() - start;
+          continue;
+        }
+        const victim = Math.floor(random() * 3);
+        const timer = setTimeout(
+          () => process.kill(descendant(child.pid ?? 0, victim), 'SIGKILL'),
+          random() * wholeMs,
+        );
+        await ended(child);
+        clearTimeout(timer);
+        await gone(store);
+        expect(await ended(run(args, store)), `the build after kill ${round}`).toBe(0);
+        check(store);
       }
-      const timer = setTimeout(() => child.kill('SIGKILL'), random() * wholeMs);
-      await ended(child);
-      clearTimeout(timer);
-      await gone(store);
-      expect(await ended(run(args, store)), `the build after kill ${round}`).toBe(0);
-      check(store);
-    }
-  }, 600_000);
+    },
+    600_000,
+  );
 
   /** What every consistent store has. */
   function check(store: string): void {
@@ -80,6 +91,16 @@ function run(args: readonly string[], store: string): ChildProcess {
     env: { ...process.env, TSBUILD_HOME: store },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
+}
+
+/** The process itself, the launcher, or what that started; where there is none yet, the last before. */
+function descendant(pid: number, depth: number): number {
+  let found = pid;
+  for (let level = 0; level < depth; level += 1) {
+    const children = readFileSync(`/proc/${found}/task/${found}/children`, 'utf8');
+    found = Number(children.split(' ')[0] || found);
+  }
+  return found;
 }
 
 function ended(child: ChildProcess): Promise<number | null> {

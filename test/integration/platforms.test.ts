@@ -394,7 +394,7 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'skopeo', 'docker-registry'))(
         const script = `
         import { Engine } from './src/engine.ts';
         import { Image } from './src/frontend/fluent/image.ts';
-        await using engine = await Engine.open({ storeDir: process.argv[1], idMode: 'single' });
+        await using engine = await Engine.open({ storeDir: process.argv[1], isolation: 'single-id' });
         const image = Image.fromScratch()
           .addLocalFile(process.argv[2], '/bin/sh', { copy: true }).env({ PATH: '/bin' }).runCommands('anything');
         const platforms = [{ os: 'linux', architecture: 'arm64' }];

@@ -245,6 +245,50 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'newuidmap', 'umoci', 'getfatt
         ]);
       });
 
+      test('clean --all empties a store that nobody else uses; volumes stay until they are named', async () => {
+        const mine = runner(account, account.home);
+        const store = join(account.home, 'store');
+        await mine.ok('build', at('owners.ts'), '-t', 'owners');
+        await mine.ok('volume', 'create', 'kept');
+        const script = 'chown 5:5 /v; echo ready >&2; sleep 600';
+        const inUse = Promise.withResolvers<Ran>();
+        await run(['run', '-q', '--volume', 'kept:/v', 'owners', '--', '/bin/sh', '-c', script], {
+          ...mine.setting,
+          at: { text: 'ready', act: () => mine.any('clean', '--all').then(inUse.resolve, inUse.reject) },
+          signalWhen: { happens: inUse.promise, signal: 'SIGTERM' },
+        });
+        const refused = await inUse.promise;
+        expect(refused.status).toBe(2);
+        expect(refused.stderr).toContain('E_STORE_IN_USE');
+        await mine.ok('image', 'inspect', 'owners');
+
+        const planned = JSON.parse((await mine.ok('clean', '--all', '--dry-run', '--json')).stdout);
+        expect(planned.freedBytes).toBeGreaterThan(0);
+        await mine.ok('image', 'inspect', 'owners');
+        const { stdout } = await mine.ok('clean', '--all');
+        expect(stdout).toMatch(/^images 1 /m);
+        expect(stdout).toMatch(/^freed [1-9]/m);
+        const files = ['-mindepth', '1', '-type', 'f', '-size', '+0', '!', '-name', 'meta.db*'];
+        const left = () =>
+          tool('find', [store, ...files, '-printf', '%P\n'])
+            .trim()
+            .split('\n')
+            .sort();
+        expect(left()).toEqual(['idmap.json', 'index.json', 'oci-layout']);
+        expect(tool('stat', ['-c', '%u', join(store, 'volumes/main/kept')])).not.toBe(String(account.uid));
+        await mine.ok('build', at('owners.ts'), '-t', 'owners');
+        expect(
+          (await mine.any('build', at('owners.ts'), '--isolation', 'single-id', '--ignore-cache')).stderr,
+        ).toContain('E_STORE_MAP');
+
+        await mine.ok('clean', '--all', '--volumes', '--yes');
+        expect(left()).toEqual(['index.json', 'oci-layout']);
+        expect(tool('find', [store, '!', '-user', account.name])).toBe('');
+        // Nobody's ids are in it any more.
+        await mine.ok('build', at('root-only.ts'), '--isolation', 'single-id');
+        await mine.ok('clean', '--all', '--isolation', 'single-id');
+      });
+
       test('doctor finds nothing wrong', async () => {
         const { stdout, status } = await runner(account, account.home).any('doctor');
         expect(status, stdout).toBe(0);
@@ -350,6 +394,8 @@ export default Image.fromOciLayout('${at('root-out')}')
         expect(stdout).toMatch(
           new RegExp(`fix: .*usermod --add-subuids [0-9-]+ --add-subgids [0-9-]+ ${account.name}`),
         );
+        expect(stdout).toMatch(/missing +limits .*cannot be divided: it belongs to somebody else/);
+        expect(stdout).toMatch(/fix: start it with `systemd-run --user --scope/);
       });
     });
   },

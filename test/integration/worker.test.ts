@@ -1,10 +1,12 @@
 /** One worker as root, as a user with subordinate ids and as one without, on both snapshot drivers. */
 import { spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { lacks } from '../support/requires.ts';
-import { canMakeUsers, runJson, type Stage, stage, type TestUser } from '../support/unprivileged-user.ts';
+import { canMakeUsers, runJson, type Stage, stage } from '../support/unprivileged-user.ts';
 
 interface Done {
   readonly lines: string[];
@@ -17,13 +19,18 @@ interface Done {
 type Results = Record<string, any> & Record<'facts' | 'status' | 'user', Done>;
 
 const MODES = { root: 'root', 'with-ids': 'multi', 'without-ids': 'single' } as const;
-const cases = (['root', 'with-ids', 'without-ids'] as const).flatMap((user) =>
-  (['overlay', 'copy'] as const).map((snapshotter) => ({ user, snapshotter })),
-);
+const ISOLATIONS = { root: 'privileged', 'with-ids': 'subordinate-ids', 'without-ids': 'single-id' } as const;
+const cases = [
+  ...(['root', 'with-ids', 'without-ids'] as const).flatMap((user) =>
+    (['overlay', 'copy'] as const).map((snapshotter) => ({ user, snapshotter, isolation: 'auto' })),
+  ),
+  { user: 'root', snapshotter: 'copy', isolation: 'chroot' },
+  { user: 'without-ids', snapshotter: 'overlay', isolation: 'chroot' },
+] as const;
 
 describe.runIf(canMakeUsers() && !lacks('busybox')).each(cases)(
-  'as $user, by $snapshotter',
-  ({ user, snapshotter }) => {
+  'as $user, by $snapshotter, isolation $isolation',
+  ({ user, snapshotter, isolation }) => {
     let where: Stage;
     let results: Results;
     beforeAll(async () => {
@@ -33,12 +40,17 @@ describe.runIf(canMakeUsers() && !lacks('busybox')).each(cases)(
         'test/support/worker-scenario.ts',
         join(where.dir, 'store'),
         snapshotter,
+        isolation,
       )) as Results;
     }, 120_000);
     afterAll(() => where.remove());
 
     test('says what it is', () => {
-      expect(results.hello).toMatchObject({ idMode: MODES[user], snapshotter });
+      expect(results.hello).toMatchObject({
+        isolation: isolation === 'auto' ? ISOLATIONS[user] : isolation,
+        idMode: MODES[user],
+        snapshotter,
+      });
     });
 
     test('a step that writes nothing leaves nothing', () => {
@@ -147,46 +159,99 @@ describe.runIf(canMakeUsers() && !lacks('busybox')).each(cases)(
   },
 );
 
-describe.runIf(canMakeUsers() && !lacks('busybox')).each(['root', 'with-ids', 'without-ids'] as TestUser[])(
-  'as %s',
-  (user) => {
-    test('SIGKILL of the front kills everything and leaves no mount', async () => {
-      const where = stage(user);
-      try {
+const CANCELLED = 'nobody, but cancelled';
+// With a pid namespace the kernel ends what is in it.
+const some = ['front', 'sandbox'] as const;
+const all = ['front', 'launcher', 'worker', 'sandbox', CANCELLED] as const;
+const killings = [
+  { user: 'root', isolation: 'auto', victims: some },
+  { user: 'with-ids', isolation: 'auto', victims: some },
+  { user: 'without-ids', isolation: 'auto', victims: some },
+  { user: 'root', isolation: 'chroot', victims: all },
+  { user: 'with-ids', isolation: 'chroot', victims: all },
+] as const;
+
+describe.runIf(canMakeUsers() && !lacks('busybox')).each(killings)(
+  'as $user, isolation $isolation',
+  ({ user, isolation, victims }) => {
+    let where: Stage;
+    beforeAll(() => {
+      where = stage(user);
+    });
+    afterAll(() => where?.remove());
+
+    test.each<(typeof all)[number]>(victims)(
+      'killed: %s. Whatever the step has started ends, and no mount is left',
+      async (victim) => {
+        const store = join(where.dir, 'store');
         const marker = String(700_000 + Math.floor(Math.random() * 99_999));
-        mkdirSync(join(where.dir, 'x'), { recursive: true });
-        const [program, argv] = where.command(
-          'test/support/worker-sleep.ts',
-          join(where.dir, 'store'),
-          marker,
-        );
+        const [program, argv] = where.command('test/support/worker-sleep.ts', store, marker, isolation);
         const child = spawn(program, argv, { cwd: where.dir, stdio: ['ignore', 'pipe', 'inherit'] });
-        const front = Number(
-          await new Promise<string>((resolve) =>
-            child.stdout.once('data', (chunk: Buffer) => resolve(chunk.toString())),
-          ),
-        );
-        expect(commandsWith(marker).length).toBeGreaterThan(0);
-        process.kill(front, 'SIGKILL');
-        await new Promise((resolve) => child.once('close', resolve));
-        await expect
-          .poll(() => commandsWith(where.dir).concat(commandsWith(marker)), { timeout: 5000 })
-          .toEqual([]);
+        const closed = new Promise((resolve) => child.once('close', resolve));
+        const said = linesOf(child.stdout);
+        try {
+          const front = Number(await said());
+          const launcher = childrenOf(front)[0] ?? 0;
+          const [first = 0] = childrenOf(launcher);
+          // Between them is pid 1 of the worker's namespace, where that has one.
+          const worker = isolation === 'chroot' ? first : (childrenOf(first)[0] ?? 0);
+          const [sandbox = 0] = childrenOf(worker);
+          // The program, what it started, and two of a daemon.
+          await expect.poll(() => sleeping(marker)).toBe(4);
+          if (victim === CANCELLED) {
+            process.kill(front, 'SIGTERM');
+          } else {
+            process.kill({ front, launcher, worker, sandbox }[victim], 'SIGKILL');
+          }
+          await expect.poll(() => sleeping(marker), { timeout: 5000 }).toBe(0);
+          if (victim === CANCELLED || victim === 'sandbox') {
+            expect(await said()).toMatch(victim === CANCELLED ? /cancelled/ : /./);
+            expect(readFileSync(`/proc/${worker}/mountinfo`, 'utf8')).not.toContain('-step/root');
+          }
+          if (victim !== 'front') {
+            process.kill(front, 'SIGKILL');
+          }
+        } catch (error) {
+          child.kill('SIGKILL');
+          throw error;
+        }
+        await closed;
+        await expect.poll(() => commandsWith(store), { timeout: 5000 }).toEqual([]);
         expect(readFileSync('/proc/self/mounts', 'utf8')).not.toContain(where.dir);
-        // The next worker sweeps what is left.
-        const results = (await runJson(
-          where,
-          'test/support/worker-scenario.ts',
-          join(where.dir, 'store'),
-          'auto',
-        )) as Results;
-        expect(results.tmp).toEqual([]);
-      } finally {
-        where.remove();
-      }
-    }, 60_000);
+      },
+      20_000,
+    );
+
+    test('the next worker sweeps what is left', async () => {
+      const [program, argv] = where.command(
+        'test/support/worker-sleep.ts',
+        join(where.dir, 'store'),
+        '1',
+        isolation,
+      );
+      const child = spawn(program, argv, { cwd: where.dir, stdio: ['ignore', 'pipe', 'inherit'] });
+      const front = Number(await linesOf(child.stdout)());
+      expect(
+        readdirSync(join(where.dir, 'store/tmp')).filter((name) => !name.endsWith('.lock')),
+      ).toHaveLength(1);
+      process.kill(front, 'SIGKILL');
+      await new Promise((resolve) => child.once('close', resolve));
+    });
   },
 );
+
+function linesOf(stream: Readable): () => Promise<string> {
+  const lines = createInterface(stream)[Symbol.asyncIterator]();
+  return async () => String((await lines.next()).value);
+}
+
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+}
+
+function sleeping(marker: string): number {
+  return commandsWith(`sleep\0${marker}\0`).length;
+}
 
 /** Command lines of living processes that hold the text; not ours. */
 function commandsWith(text: string): string[] {

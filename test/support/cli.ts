@@ -17,6 +17,7 @@ export interface CliSetting extends FakeEngineScript {
   readonly cwd?: string;
   readonly stdin?: string;
   readonly signal?: AbortSignal;
+  readonly stdinIsTty?: boolean;
   readonly stdoutIsTty?: boolean;
   /** Instead of the fake one. */
   readonly engine?: EngineModule;
@@ -27,7 +28,9 @@ export async function cli(argv: readonly string[], setting: CliSetting = {}): Pr
   let stdout = '';
   let stderr = '';
   const context: CliContext = {
-    stdin: Readable.from(setting.stdin === undefined ? [] : [setting.stdin]),
+    stdin: Object.assign(Readable.from(setting.stdin === undefined ? [] : [setting.stdin]), {
+      isTTY: setting.stdinIsTty ?? false,
+    }),
     stdout: {
       write: (chunk) => {
         stdout += String(chunk);

@@ -14,22 +14,23 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { TsbuildError } from '../../src/errors.ts';
-import type { SandboxKind } from '../../src/executor/sandbox.ts';
+import type { WantedSandbox } from '../../src/executor/choose-sandbox.ts';
 import { type Action, type ExecAction, type Mount, ROOT_OWNER } from '../../src/graph/action.ts';
 import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { InputFile, StepInput, StepParams, WorkerEvent } from '../../src/worker/protocol.ts';
 import { busyboxBase } from './busybox-root.ts';
 
-const [storeDir = '', snapshotter = 'auto', sandbox = 'auto'] = process.argv.slice(2);
+const [storeDir = '', snapshotter = 'auto', isolation = 'auto', sandbox = 'auto'] = process.argv.slice(2);
 const home = join(storeDir, '..');
 const signal = new AbortController().signal;
 const cdiDirs = [join(home, 'cdi-a'), join(home, 'cdi-b')];
 const worker = await startWorker({
   storeDir,
   snapshotter: snapshotter as 'auto' | 'overlay' | 'copy',
+  isolation: isolation as 'auto' | 'chroot',
   hostTrust: { proxies: {}, mirrors: {} },
-  sandbox: sandbox as 'auto' | SandboxKind,
+  sandbox: sandbox as WantedSandbox,
   cdiDirs,
   signal,
 });
@@ -621,6 +622,34 @@ results.removed = await call(() =>
 );
 results.busyLeft = readdirSync(busyDir).filter((name) => /data/.test(name));
 results.listAfter = (await worker.call('listMounts', {}, { signal })).mounts.map(({ id }) => id);
+
+let terminal = '';
+await worker.call(
+  'run',
+  {
+    layers: [...layers],
+    argv: [
+      '/bin/sh',
+      '-c',
+      'tty; stat -c "%u %a" "$(tty)"; read line </dev/tty; echo "got $line" >/dev/console',
+    ],
+    env: [['PATH', '/bin']],
+    cwd: '/',
+    user: single ? '' : 'app',
+    network: 'host',
+    files: [],
+    secretValues: [],
+    input: { terminal: { columns: 80, rows: 24 } },
+  },
+  {
+    signal,
+    onSession: (send) => send({ kind: 'input', base64: Buffer.from('typed\r').toString('base64') }),
+    onEvent: (event) => {
+      terminal += event.kind === 'output' ? Buffer.from(event.base64, 'base64').toString() : '';
+    },
+  },
+);
+results.terminal = terminal.split('\r\n');
 
 await worker.close();
 results.tmp = readdirSync(join(storeDir, 'tmp'));

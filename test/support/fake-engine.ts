@@ -98,6 +98,7 @@ export interface FakeEngineCalls {
   exported?: readonly (readonly [name: string, spec: OutputSpec])[];
   tagged: (readonly [source: string, target: string])[];
   pruned?: object | undefined;
+  cleaned?: object | undefined;
   logs?: readonly [image: string, layers: number | null];
   /** The verb and its words. */
   objects: (readonly string[])[];
@@ -157,6 +158,11 @@ export function fakeEngine(script: FakeEngineScript = {}): {
           runOptions?.onOutput?.(stream, Buffer.from(text));
         }
         return { exitCode: script.exitCode ?? 0, signal: script.runSignal };
+      },
+      runInFailed: async (name, command, runOptions) => {
+        calls.ran = { image: name, command, options: undefined };
+        await work(options.onEvent, runOptions?.signal);
+        return { exitCode: script.exitCode ?? 0 };
       },
       callFunction: async (of, values, callOptions) => {
         calls.called = { name: of.name, values, options: callOptions };
@@ -253,6 +259,10 @@ export function fakeEngine(script: FakeEngineScript = {}): {
       prune: async (pruneOptions) => {
         calls.pruned = pruneOptions;
         return { freedBytes: 1000, removed: [{ kind: 'layers', id: 'abc', sizeBytes: 1000 }] };
+      },
+      clean: async (cleanOptions) => {
+        calls.cleaned = cleanOptions;
+        return { freedBytes: 2000, removed: [{ kind: 'layers', count: 3, sizeBytes: 2000 }] };
       },
       [Symbol.asyncDispose]: async () => {
         calls.disposed += 1;

@@ -6,6 +6,7 @@ import type { GivenById } from '../../src/engine/given-by-id.ts';
 import { openGivenById } from '../../src/engine/given-by-id.ts';
 import { BuildInputs } from '../../src/engine/local-inputs.ts';
 import { makeOps } from '../../src/engine/make-ops.ts';
+import { Programs } from '../../src/engine/programs.ts';
 import { RemoteSources } from '../../src/engine/remote-sources.ts';
 import { Store } from '../../src/engine/store.ts';
 import { WorkerOnDemand } from '../../src/engine/worker-on-demand.ts';
@@ -41,6 +42,7 @@ export function openGraphBuild(storeDir: string): GraphBuild {
     store,
     settings: { ...settings, offline: true },
     environment,
+    programs: new Programs({}, 'warn'),
     worker: () => worker.get(),
     jobs: 2,
     onEvent: (event) => events.push(event),

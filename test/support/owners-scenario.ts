@@ -23,10 +23,10 @@ const id = (name: string) => name as LayerId;
 const clampMtimeSeconds = 1_000_000_000;
 const warnings: string[] = [];
 
-const open = (idMode: 'auto' | 'single') =>
+const open = (isolation: 'auto' | 'single-id') =>
   startWorker({
     storeDir,
-    idMode,
+    isolation,
     snapshotter: snapshotter as 'auto' | 'overlay' | 'copy',
     hostTrust: { proxies: {}, mirrors: {} },
     signal,
@@ -238,7 +238,7 @@ async function debian(worker: Worker): Promise<void> {
 }
 
 const busybox = busyboxBase();
-const worker = await open(mode === 'settle' ? 'single' : 'auto');
+const worker = await open(mode === 'settle' ? 'single-id' : 'auto');
 await step(worker, 'base', [], [copy(1, '/base.tar', '/', { unpack: true })]);
 const { diffId } = await compress(worker, 'base', []);
 const blobPath = join(storeDir, 'tmp', 'base.tar');
@@ -309,7 +309,7 @@ if (mode === 'settle') {
     ],
   );
   await later.close();
-  const fewer = await open('single').then(
+  const fewer = await open('single-id').then(
     async (early) => await early.close(),
     (error: TsbuildError) => error.code,
   );

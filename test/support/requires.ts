@@ -3,7 +3,8 @@
  * brings is skipped there too, with its reason printed, and counted like any other skip.
  */
 import { execFileSync } from 'node:child_process';
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { findCgroupPlace } from '../../src/executor/cgroup-place.ts';
 
 const CHECKS = {
   root: () => process.getuid?.() === 0,
@@ -25,8 +26,16 @@ const CHECKS = {
   podman: () => has('podman'),
   git: () => has('git'),
   cc: () => has('cc'),
+  pasta: () => has('pasta'),
+  'user-mode-linux': () => has('linux.uml'),
+  cgroups: () => {
+    const { place, restore } = findCgroupPlace();
+    restore();
+    return place.reason === '';
+  },
   python3: () => has('python3') && has('ldd') && has('zstd'),
   'qemu-aarch64-static': () => has('qemu-aarch64-static'),
+  'default-route': () => /^\S+\t00000000\t/m.test(readFileSync('/proc/net/route', 'utf8')),
   'nvidia-gpu': () =>
     ['nvidiactl', 'nvidia-uvm'].every(isDevice) &&
     readdirSync('/dev').some((name) => /^nvidia\d+$/.test(name)),
@@ -34,7 +43,8 @@ const CHECKS = {
 
 export type Requirement = keyof typeof CHECKS;
 
-const HARDWARE: readonly Requirement[] = ['nvidia-gpu'];
+/** What no package brings. */
+const OF_THE_MACHINE: readonly Requirement[] = ['nvidia-gpu', 'cgroups', 'default-route'];
 
 /**
  * For `describe.skipIf(lacks(…))`: why the tests cannot run here, or undefined.
@@ -43,7 +53,7 @@ const HARDWARE: readonly Requirement[] = ['nvidia-gpu'];
  */
 export function lacks(...requirements: readonly Requirement[]): boolean {
   const missing = requirements.filter((requirement) => !CHECKS[requirement]());
-  const mended = missing.filter((requirement) => !HARDWARE.includes(requirement));
+  const mended = missing.filter((requirement) => !OF_THE_MACHINE.includes(requirement));
   if (mended.length > 0 && process.env.TSBUILD_TEST_NO_SKIPS === '1') {
     throw new Error(`this machine lacks ${mended.join(', ')}, and no test may be skipped`);
   }

@@ -34,7 +34,7 @@ const OLD = 1_000_000_000;
 
 if (process.env.TSBUILD_LAUNCHER_MODE === undefined) {
   const self = [process.execPath, fileURLToPath(import.meta.url), storeDir, kind];
-  const { status } = spawnSync(launcherPath(), ['--mode', 'auto', '--', ...self], { stdio: 'inherit' });
+  const { status } = spawnSync(launcherPath(), ['--isolation', 'auto', '--', ...self], { stdio: 'inherit' });
   process.exit(status ?? 1);
 }
 

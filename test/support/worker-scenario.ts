@@ -10,13 +10,14 @@ import { startWorker } from '../../src/worker/client.ts';
 import type { StepInput, StepParams, WorkerEvent } from '../../src/worker/protocol.ts';
 import { busyboxBase } from './busybox-root.ts';
 
-const [storeDir = '', snapshotter = 'auto'] = process.argv.slice(2);
+const [storeDir = '', snapshotter = 'auto', isolation = 'auto'] = process.argv.slice(2);
 const bundle = join(storeDir, '..', 'bundle.pem');
 writeFileSync(bundle, '-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n');
 const signal = new AbortController().signal;
 const worker = await startWorker({
   storeDir,
   snapshotter: snapshotter as 'auto' | 'overlay' | 'copy',
+  isolation: isolation as 'auto' | 'chroot',
   hostTrust: { caBundles: [bundle], proxies: { http_proxy: 'http://proxy.test:1' }, mirrors: {} },
   signal,
 });

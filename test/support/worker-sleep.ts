@@ -1,14 +1,20 @@
-/** Starts a step that sleeps, prints its own pid when the step runs, and waits to be killed. */
+/**
+ * Starts a step that sleeps and leaves daemons, prints its own pid when the step runs, and waits to be killed. SIGTERM cancels the
+ * step. A step that ends is told, and the worker lives on.
+ */
 import { join } from 'node:path';
 import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import { busyboxBase } from './busybox-root.ts';
 
-const [storeDir = '', marker = ''] = process.argv.slice(2);
+const [storeDir = '', marker = '', isolation = 'auto'] = process.argv.slice(2);
 const { signal } = new AbortController();
+const cancel = new AbortController();
+process.on('SIGTERM', () => cancel.abort(new Error('cancelled')));
 const worker = await startWorker({
   storeDir,
   snapshotter: 'auto',
+  isolation: isolation as 'auto' | 'chroot',
   hostTrust: { proxies: {}, mirrors: {} },
   signal,
 });
@@ -26,8 +32,12 @@ await worker.call(
   },
   { signal },
 );
-const argv = ['/bin/sh', '-c', `echo up; sleep ${marker} & sleep ${marker}`];
-await worker.call(
+const argv = [
+  '/bin/sh',
+  '-c',
+  `(setsid sh -c "sleep ${marker} & sleep ${marker}" &); sleep ${marker} & echo up; sleep ${marker}`,
+];
+const step = worker.call(
   'step',
   {
     ...common,
@@ -49,5 +59,7 @@ await worker.call(
     inputs: [{ kind: 'none' }],
     logPath: join(storeDir, 'logs/sleep.log'),
   },
-  { signal, onEvent: () => console.log(process.pid) },
+  { signal: cancel.signal, onEvent: () => console.log(process.pid) },
 );
+await step.catch((error: Error) => console.log(error.message));
+setInterval(() => {}, 60_000);

@@ -235,6 +235,19 @@ export async function engines(image: Image): Promise<void> {
   });
   stdout satisfies string | Buffer;
   signal satisfies string | undefined;
+  await engine.run(image, undefined, { shell: true, stdin: process.stdin, terminal: process.stdout });
+  // @ts-expect-error: a terminal has a size.
+  await engine.run(image, undefined, { terminal: true });
+  await engine.build([image], {
+    onError: async (failed) => {
+      failed.command satisfies string;
+      failed.error satisfies StepError;
+      const { exitCode } = await failed.run(undefined, { stdin: 'make', env: { V: '1' } });
+      exitCode satisfies number;
+    },
+  });
+  // @ts-expect-error: a shell is what a function opens.
+  await engine.build([image], { onError: 'shell' });
   // @ts-expect-error: no such stream.
   await engine.run(image, undefined, { onOutput: (stream) => stream === 'stdin' });
   await engine.output(image, { type: 'docker', dest: 'out.tar' });
@@ -289,7 +302,7 @@ export function secrets(): void {
 export function errors(error: unknown): void {
   if (error instanceof StepError) {
     same<Same<typeof error.exitCode, number | undefined>>();
-    error.reason satisfies 'exit' | 'signal' | 'timeout' | 'not-started';
+    error.reason satisfies 'exit' | 'signal' | 'timeout' | 'memory' | 'not-started';
   }
   if (error instanceof TsbuildError) {
     error.code === 'E_AUTH';

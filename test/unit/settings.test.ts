@@ -54,7 +54,7 @@ test('every variable of the source is in the table of settings, and no other', (
       .flatMap((name) => readFileSync(join('src', name), 'utf8').match(/\bTSBUILD_[A-Z_]+/g) ?? []),
   );
   // What containers and steps find in their environment, and what tsbuild tells its own launcher.
-  const told = /^TSBUILD_(IS_|IMAGE_(ID|RECIPE)$|(STEP_)?LAUNCHER)/;
+  const told = /^TSBUILD_(IS_|IMAGE_(ID|RECIPE)$|FAILED_COMMAND$|(STEP_)?LAUNCHER)/;
   expect([...named].filter((name) => !told.test(name)).sort()).toEqual(
     SETTINGS.map(({ variable }) => variable).sort(),
   );
@@ -92,6 +92,9 @@ test('values that cannot be understood name their place and the choices', () => 
     /TSBUILD_DEBIAN_SOURCE.*registry, archive/,
   );
   expect(() => readSettings({}, { gpuPolicy: 'x' })).toThrow(code);
+  expect(() => readSettings({ TSBUILD_LIMITS_POLICY: 'x' })).toThrow(/warn, require/);
+  // A network for whole builds that reaches nothing would be a surprise; a step asks for that itself.
+  expect(() => readSettings({ TSBUILD_NETWORK: 'none' })).toThrow(/host, private/);
   expect(() => readSettings({}, { offline: [] })).toThrow(code);
 });
 

@@ -16,7 +16,8 @@ import type {
 } from '../engine-api.ts';
 import { missCollector } from '../explain.ts';
 import { type LoadedImage, loadDefinition, parseDefinitionName, shownName } from '../load-definition.ts';
-import { flag, list, nonEmpty, type Values, value } from '../option.ts';
+import { onErrorOf } from '../on-error.ts';
+import { choice, flag, list, nonEmpty, type Values, value } from '../option.ts';
 import { OUTPUT_OPTION, refuseStdout } from '../output-option.ts';
 import { withEngine } from '../session.ts';
 import { ENGINE_OPTIONS, PARAM_OPTION, PLATFORMS_OPTION } from '../shared-options.ts';
@@ -91,6 +92,15 @@ const options = {
     detail:
       'Adds an OCI annotation to the image, in the store and in every output. It goes to the manifest, or to what is named before it: `index:KEY=VALUE`, `manifest[linux/arm64]:KEY=VALUE`, `manifest-descriptor`, `index-descriptor`, or several with commas between them.',
     parse: parseAnnotation,
+  }),
+  onError: choice({
+    long: 'on-error',
+    valueName: 'WORD',
+    words: ['fail', 'shell', 'keep'],
+    summary: 'What becomes of a step that fails',
+    detail:
+      'With `shell` a shell is opened in the file system of the step that failed, with its user, directory, environment (secrets too), mounts, network and devices; the build fails when it ends. It needs a terminal. `keep` keeps what the step left for `tsbuild shell failed:ID`. See [interactive work](../guide/interactive.md).',
+    defaultText: 'fail',
   }),
   explain: flag({
     long: 'explain',
@@ -176,6 +186,7 @@ export default command({
       purpose: 'Give parameters of the definition other values',
       command: 'tsbuild build image.ts --param python=3.13 --param debug',
     },
+    { purpose: 'Look around where a step fails', command: 'tsbuild build --on-error shell .' },
     { purpose: 'See why steps ran again', command: 'tsbuild build image.ts --explain' },
   ],
   async run({ options, operands }, context) {
@@ -194,10 +205,15 @@ export default command({
       context,
       module,
       options,
-      async ({ engine }) => {
+      async ({ engine, pauseProgress }) => {
+        const onError = onErrorOf(options.onError, context, pauseProgress);
         const built = await engine.build(
           images.map((loaded) => loaded.image),
-          { ...buildOptions(options, outputs, images, context), onWritten: (each) => written.push(each) },
+          {
+            ...buildOptions(options, outputs, images, context),
+            onWritten: (each) => written.push(each),
+            ...(onError === undefined ? {} : { onError }),
+          },
         );
         const wanted = options.iidfile !== undefined || options.metadataFile !== undefined;
         const inspected = wanted ? await Promise.all(built.map(({ id }) => engine.inspect(id))) : [];

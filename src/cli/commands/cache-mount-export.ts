@@ -3,7 +3,7 @@ import { command } from '../command.ts';
 import { choice } from '../option.ts';
 import { formatBytes } from '../quantity.ts';
 import { withEngine } from '../session.ts';
-import { PROGRESS_OPTION, QUIET_OPTION } from '../shared-options.ts';
+import { ISOLATION_OPTION, PROGRESS_OPTION, QUIET_OPTION } from '../shared-options.ts';
 
 export default command({
   operands: [
@@ -22,6 +22,7 @@ export default command({
     }),
     progress: PROGRESS_OPTION,
     quiet: QUIET_OPTION,
+    isolation: ISOLATION_OPTION,
   },
   detail:
     'Writes what a cache mount holds to a tar archive, with the owners that steps see. Of several copies the one that was used last is taken. The file is complete or not there.',

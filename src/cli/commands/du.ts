@@ -2,6 +2,7 @@ import { command } from '../command.ts';
 import { flag } from '../option.ts';
 import { formatBytes } from '../quantity.ts';
 import { withEngine } from '../session.ts';
+import { ISOLATION_OPTION } from '../shared-options.ts';
 import { formatTable } from '../table.ts';
 import { terminalJson } from '../terminal-text.ts';
 
@@ -13,12 +14,18 @@ export default command({
       summary: 'Print JSON',
       detail: 'Prints a JSON array with one object for each kind.',
     }),
+    isolation: ISOLATION_OPTION,
   },
   detail: 'Shows what the store takes on disk, by kind, and how much of it `tsbuild prune --all` would free.',
   examples: [{ purpose: 'See where the space went', command: 'tsbuild du' }],
   async run({ options }, context) {
     const module = await context.loadEngine();
-    const usage = await withEngine(context, module, { quiet: true }, ({ engine }) => engine.usage());
+    const usage = await withEngine(
+      context,
+      module,
+      { quiet: true, isolation: options.isolation },
+      ({ engine }) => engine.usage(),
+    );
     if (options.json) {
       context.stdout.write(`${terminalJson(usage, 2)}\n`);
       return 0;

@@ -2,13 +2,18 @@ import { UsageError } from '../../errors.ts';
 import { command } from '../command.ts';
 import { OUTPUT_OPTION, refuseStdout } from '../output-option.ts';
 import { withEngine } from '../session.ts';
-import { PROGRESS_OPTION, QUIET_OPTION } from '../shared-options.ts';
+import { ISOLATION_OPTION, PROGRESS_OPTION, QUIET_OPTION } from '../shared-options.ts';
 
 export default command({
   operands: [
     { name: 'IMAGE', summary: 'Name or id of an image of the store', required: true, completion: 'nothing' },
   ],
-  options: { output: OUTPUT_OPTION, progress: PROGRESS_OPTION, quiet: QUIET_OPTION },
+  options: {
+    output: OUTPUT_OPTION,
+    progress: PROGRESS_OPTION,
+    quiet: QUIET_OPTION,
+    isolation: ISOLATION_OPTION,
+  },
   detail:
     'Writes an image of the store as an archive, a directory or a root file system, as `--output` of `build` does. The digest of each is written to standard output, unless the image itself goes there.',
   examples: [

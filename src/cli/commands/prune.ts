@@ -2,7 +2,8 @@ import { command } from '../command.ts';
 import { BadValue, flag, list, value } from '../option.ts';
 import { formatBytes, parseBytes, parseDuration } from '../quantity.ts';
 import { withEngine } from '../session.ts';
-import { terminalJson } from '../terminal-text.ts';
+import { ISOLATION_OPTION } from '../shared-options.ts';
+import { neutralise, terminalJson } from '../terminal-text.ts';
 
 /** What the store holds, as `tsbuild du` lists it. */
 const KINDS: readonly string[] = ['images', 'layers', 'blobs', 'archives', 'git', 'cache-mounts', 'logs'];
@@ -54,6 +55,7 @@ export default command({
       summary: 'Print JSON',
       detail: 'Prints one JSON object with what was removed.',
     }),
+    isolation: ISOLATION_OPTION,
   },
   detail:
     'Removes what is no longer needed from the store: cached results that no named image needs, and the blobs and logs that go with them. What a running build uses is never touched.',
@@ -64,21 +66,25 @@ export default command({
   ],
   async run({ options }, context) {
     const module = await context.loadEngine();
-    const result = await withEngine(context, module, { quiet: true }, ({ engine }) =>
-      engine.prune({
-        all: options.all,
-        dryRun: options.dryRun,
-        ...(options.olderThan === undefined ? {} : { olderThanMs: options.olderThan }),
-        ...(options.keepBytes === undefined ? {} : { keepBytes: options.keepBytes }),
-        ...(options.kind.length === 0 ? {} : { kinds: options.kind }),
-      }),
+    const result = await withEngine(
+      context,
+      module,
+      { quiet: true, isolation: options.isolation },
+      ({ engine }) =>
+        engine.prune({
+          all: options.all,
+          dryRun: options.dryRun,
+          ...(options.olderThan === undefined ? {} : { olderThanMs: options.olderThan }),
+          ...(options.keepBytes === undefined ? {} : { keepBytes: options.keepBytes }),
+          ...(options.kind.length === 0 ? {} : { kinds: options.kind }),
+        }),
     );
     if (options.json) {
       context.stdout.write(`${terminalJson(result, 2)}\n`);
       return 0;
     }
     for (const { kind, id, sizeBytes } of result.removed) {
-      context.stdout.write(`${kind} ${id} ${formatBytes(sizeBytes)}\n`);
+      context.stdout.write(`${kind} ${neutralise(id)} ${formatBytes(sizeBytes)}\n`);
     }
     context.stdout.write(`${options.dryRun ? 'would free' : 'freed'} ${formatBytes(result.freedBytes)}\n`);
     return 0;

@@ -1,6 +1,6 @@
 import { command } from '../command.ts';
 import { withEngine } from '../session.ts';
-import { PROGRESS_OPTION, QUIET_OPTION } from '../shared-options.ts';
+import { ISOLATION_OPTION, PROGRESS_OPTION, QUIET_OPTION } from '../shared-options.ts';
 
 export default command({
   operands: [
@@ -12,7 +12,7 @@ export default command({
       completion: 'nothing',
     },
   ],
-  options: { progress: PROGRESS_OPTION, quiet: QUIET_OPTION },
+  options: { progress: PROGRESS_OPTION, quiet: QUIET_OPTION, isolation: ISOLATION_OPTION },
   detail:
     'Sends an image of the store to a registry. What the registry has already is not sent again. The digest is written to standard output.',
   examples: [

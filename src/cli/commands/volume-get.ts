@@ -2,7 +2,7 @@ import { posix, resolve } from 'node:path';
 import { UsageError } from '../../errors.ts';
 import { command } from '../command.ts';
 import { withEngine } from '../session.ts';
-import { ENVIRONMENT_OPTION, PROGRESS_OPTION, QUIET_OPTION } from '../shared-options.ts';
+import { ENVIRONMENT_OPTION, ISOLATION_OPTION, PROGRESS_OPTION, QUIET_OPTION } from '../shared-options.ts';
 
 export default command({
   operands: [
@@ -15,7 +15,12 @@ export default command({
       completion: 'file',
     },
   ],
-  options: { environment: ENVIRONMENT_OPTION, progress: PROGRESS_OPTION, quiet: QUIET_OPTION },
+  options: {
+    environment: ENVIRONMENT_OPTION,
+    progress: PROGRESS_OPTION,
+    quiet: QUIET_OPTION,
+    isolation: ISOLATION_OPTION,
+  },
   detail:
     'Copies a file, or what a directory holds, out of a volume. What is written belongs to the user. Links of a volume are never followed out of it.',
   examples: [{ purpose: 'Fetch a result', command: 'tsbuild volume get results /run1/metrics.json' }],

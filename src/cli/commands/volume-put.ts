@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { command } from '../command.ts';
 import { withEngine } from '../session.ts';
-import { ENVIRONMENT_OPTION, PROGRESS_OPTION, QUIET_OPTION } from '../shared-options.ts';
+import { ENVIRONMENT_OPTION, ISOLATION_OPTION, PROGRESS_OPTION, QUIET_OPTION } from '../shared-options.ts';
 
 export default command({
   operands: [
@@ -14,7 +14,12 @@ export default command({
       completion: 'nothing',
     },
   ],
-  options: { environment: ENVIRONMENT_OPTION, progress: PROGRESS_OPTION, quiet: QUIET_OPTION },
+  options: {
+    environment: ENVIRONMENT_OPTION,
+    progress: PROGRESS_OPTION,
+    quiet: QUIET_OPTION,
+    isolation: ISOLATION_OPTION,
+  },
   detail:
     'Copies a file, or what a directory holds, into a volume. A PATH that ends in a slash is a directory that gets it under its name. In the volume it belongs to root.',
   examples: [{ purpose: 'Bring weights', command: 'tsbuild volume put models weights.bin /v1/' }],

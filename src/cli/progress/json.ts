@@ -1,9 +1,9 @@
 /** One event on each line, for programs. */
 import type { OutputStream } from '../context.ts';
 import { terminalJson } from '../terminal-text.ts';
-import type { ProgressRenderer } from './renderer.ts';
+import type { LineRenderer } from './renderer.ts';
 
-export function jsonProgress(stream: OutputStream): ProgressRenderer {
+export function jsonProgress(stream: OutputStream): LineRenderer {
   return {
     event: (event) => {
       stream.write(`${terminalJson(event)}\n`);

@@ -100,6 +100,7 @@ export class ProgressModel {
         return;
       }
       case 'warning':
+      case 'isolation':
         return;
       case 'built':
         this.builtMs = event.timeMs;

@@ -1,6 +1,7 @@
 /** Chooses how progress is drawn. */
 import type { OutputStream } from '../context.ts';
-import type { ProgressRenderer } from './renderer.ts';
+import { HeldOutput } from './held-output.ts';
+import type { LineRenderer, ProgressRenderer } from './renderer.ts';
 import { systemTicker } from './renderer.ts';
 
 export const PROGRESS_KINDS = ['auto', 'tty', 'plain', 'json', 'quiet'] as const;
@@ -15,12 +16,22 @@ export async function openProgress(
     case 'tty':
       return (await import('./tty.ts')).ttyProgress(stream, systemTicker, { color: wantsColor(stream, env) });
     case 'json':
-      return (await import('./json.ts')).jsonProgress(stream);
-    case 'quiet':
-      return { event: () => undefined, notice: () => undefined, close: () => undefined };
-    default:
-      return (await import('./plain.ts')).plainProgress(stream, systemTicker);
+      return pausable(stream, (await import('./json.ts')).jsonProgress);
+    case 'quiet': {
+      const nothing = () => undefined;
+      return { event: nothing, notice: nothing, pause: nothing, resume: nothing, close: nothing };
+    }
+    default: {
+      const { plainProgress } = await import('./plain.ts');
+      return pausable(stream, (held) => plainProgress(held, systemTicker));
+    }
   }
+}
+
+/** Lines that are written meanwhile come after {@link ProgressRenderer.resume}. */
+function pausable(stream: OutputStream, draw: (held: OutputStream) => LineRenderer): ProgressRenderer {
+  const held = new HeldOutput(stream);
+  return { ...draw(held), pause: () => held.hold(), resume: () => held.release() };
 }
 
 /** A terminal that can move its cursor gets the picture, everything else gets lines. */

@@ -10,7 +10,7 @@ import type { OutputStream } from '../context.ts';
 import { formatDuration } from '../quantity.ts';
 import { neutralise } from '../terminal-text.ts';
 import { ProgressModel, type VertexProgress, type WorkProgress } from './model.ts';
-import type { ProgressRenderer, Ticker } from './renderer.ts';
+import type { LineRenderer, Ticker } from './renderer.ts';
 import { finishedLines, runningLines } from './work-line.ts';
 
 /** Often enough to see life, seldom enough not to fill a log. */
@@ -18,7 +18,7 @@ const RATES_EVERY_MS = 3000;
 /** A running vertex of which nothing was heard for so long says that it is still there. */
 const QUIET_MS = 15_000;
 
-export function plainProgress(stream: OutputStream, ticker: Ticker): ProgressRenderer {
+export function plainProgress(stream: OutputStream, ticker: Ticker): LineRenderer {
   const plain = new PlainProgress(stream);
   const stop = ticker.every(RATES_EVERY_MS, () => plain.tick(ticker.now()));
   return {
@@ -80,6 +80,9 @@ class PlainProgress {
         }
         return;
       }
+      case 'isolation':
+        this.#write([`isolation ${event.isolation}: ${neutralise(event.message)}`]);
+        return;
       case 'output':
         this.#aboutOutputs([
           ...finishedLines(this.#model.outputWorks.values()),

@@ -6,9 +6,15 @@ export interface ProgressRenderer {
   event(event: BuildEvent): void;
   /** A line of our own between the progress. */
   notice(text: string): void;
+  /** Gives the terminal to somebody else: nothing is written until {@link resume}. */
+  pause(): void;
+  resume(): void;
   /** Draws what is due, stops timers and leaves the terminal as it was. Idempotent. */
   close(): void;
 }
+
+/** One that writes lines and leaves them: whoever holds its stream has paused it. */
+export type LineRenderer = Omit<ProgressRenderer, 'pause' | 'resume'>;
 
 /** The time, and a call now and then; tests bring their own. */
 export interface Ticker {

@@ -43,6 +43,7 @@ class TtyProgress implements ProgressRenderer {
   /** The picture that is on the screen, and for how many columns it was drawn. */
   #shown = '';
   #closed = false;
+  #paused = false;
 
   constructor(stream: OutputStream, ticker: Ticker, options: TtyOptions) {
     this.#stream = stream;
@@ -63,10 +64,23 @@ class TtyProgress implements ProgressRenderer {
     this.#pending.push(...text.split('\n').map(neutralise));
   }
 
+  pause(): void {
+    this.#draw();
+    this.#paused = true;
+    // The next picture goes below what is written meanwhile.
+    this.#drawn = [];
+    this.#shown = '';
+  }
+
+  resume(): void {
+    this.#paused = false;
+  }
+
   close(): void {
     if (this.#closed) {
       return;
     }
+    this.#paused = false;
     this.#stopTicking();
     this.#stream.off?.('resize', this.#onResize);
     this.#paint({ columns: this.#size().columns, rows: undefined }, true);
@@ -74,7 +88,7 @@ class TtyProgress implements ProgressRenderer {
   }
 
   #draw(): void {
-    if (!this.#closed) {
+    if (!this.#closed && !this.#paused) {
       this.#paint(this.#size(), false);
     }
   }

@@ -55,7 +55,7 @@ export async function convertRun(
     env: environment,
     cwd: state.workingDir,
     user: state.user,
-    network,
+    ...network,
     hostname: request.buildArgs.BUILDKIT_SANDBOX_HOSTNAME ?? HOSTNAME,
     mounts: [...script.mounts, ...mounted.mounts],
     secretEnv: [
@@ -290,16 +290,20 @@ function targetOf(state: StageState, target: string): string {
   return path;
 }
 
-function networkOf(conversion: Conversion, { network }: RunInstruction, words: StageWords): 'host' | 'none' {
+function networkOf(
+  conversion: Conversion,
+  { network }: RunInstruction,
+  words: StageWords,
+): Pick<ExecAction, 'network' | 'insistsOnHost'> {
   const asked = network === undefined ? 'default' : words.expand(network);
   switch (asked) {
     case 'default':
-      return conversion.request.network;
+      return { network: conversion.request.network };
     case 'none':
-      return 'none';
+      return { network: 'none' };
     case 'host':
       demand(conversion, 'network.host', '--network=host');
-      return 'host';
+      return { network: 'host', insistsOnHost: true };
     default:
       throw flagError(`unknown network '${asked}'`, {
         culprit: asked,

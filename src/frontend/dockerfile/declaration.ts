@@ -24,7 +24,7 @@ export interface DockerfileDeclaration {
   /** By name, with `::platform` if it was given so. */
   readonly contexts: Readonly<Record<string, NamedContextSpec>>;
   readonly noCacheStages: readonly string[];
-  readonly network: 'host' | 'none';
+  readonly network: 'host' | 'none' | 'private';
   readonly extraHosts: readonly (readonly [name: string, address: string])[];
   readonly shmSizeBytes: number | undefined;
   readonly ulimits: readonly Ulimit[];

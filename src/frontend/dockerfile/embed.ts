@@ -24,7 +24,7 @@ export interface Embedding {
   readonly directory: string;
   readonly buildArgs: Readonly<Record<string, string>>;
   /** Of steps that do not say. */
-  readonly network: 'host' | 'none';
+  readonly network: 'host' | 'none' | 'private';
   /** Values of `--mount` that every RUN gets. */
   readonly mounts: readonly string[];
   /** In front of the text of every RUN for a shell. */

@@ -41,7 +41,7 @@ export interface DockerfileRequest {
   /** Stages whose steps run again; all lower case. */
   readonly noCacheStages: readonly string[];
   /** Of steps that do not say. */
-  readonly network: 'host' | 'none';
+  readonly network: 'host' | 'none' | 'private';
   readonly extraHosts: readonly (readonly [name: string, address: string])[];
   readonly shmSizeBytes?: number;
   readonly ulimits: readonly Ulimit[];

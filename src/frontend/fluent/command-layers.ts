@@ -2,15 +2,21 @@
 import { booleanOption, definitionError, flattenStrings, knownOptions, splitOptions } from './arguments.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { type LayerDefinition, label, type RunStep } from './layer-definition.ts';
+import { type LimitOptions, limitsOption, retriesOption } from './limits-option.ts';
 import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
 import type { VolumeMap } from './volume.ts';
 import { volumeMounts } from './volume-mounts.ts';
 
-export interface RunCommandsOptions extends StepOptions {
+export interface RunCommandsOptions extends StepOptions, LimitOptions {
   /** Run all strings as one script with `set -e`. Part of the cache key. @defaultValue false */
   readonly sharedShell?: boolean;
   /** Wall-clock limit of each command in seconds. Not part of the cache key. @defaultValue no limit */
   readonly timeout?: number;
+  /**
+   * How often the layer is begun again, on a fresh file system, when one of its commands fails. Waits grow from half a second. Not part of
+   * the cache key. @defaultValue those of the engine, which are none
+   */
+  readonly retries?: number;
   /**
    * Mount path to volume. What commands write there persists, also if they fail, and is in no layer. Paths, names and mount
    * options are part of the cache key, contents never. `E_VOLUME_PATH`, `E_VOLUME_TYPE`, `E_VOLUME_DUPLICATE`.
@@ -30,9 +36,24 @@ export function runCommands(args: readonly unknown[]): LayerDefinition | undefin
   const method = 'runCommands';
   const { values, options } = splitOptions(args);
   const commands = flattenStrings(method, values);
-  knownOptions(method, options, [...STEP_OPTIONS, 'sharedShell', 'timeout', 'volumes']);
+  knownOptions(method, options, [
+    ...STEP_OPTIONS,
+    'sharedShell',
+    'timeout',
+    'retries',
+    'cpu',
+    'memory',
+    'volumes',
+  ]);
   const sharedShell = booleanOption(method, options, 'sharedShell');
   const limit = timeoutMs(method, options.timeout);
+  const limits = limitsOption(method, options);
+  const retries = retriesOption(method, options);
+  const bounds = {
+    ...(limit === undefined ? {} : { timeoutMs: limit }),
+    ...(retries === undefined ? {} : { retries }),
+    ...(Object.keys(limits).length === 0 ? {} : { limits }),
+  };
   const common = { ...stepOptions(method, options), volumes: volumeMounts(method, options.volumes) };
   const empty = commands.find((command) => command.trim() === '');
   if (empty !== undefined) {
@@ -42,12 +63,12 @@ export function runCommands(args: readonly unknown[]): LayerDefinition | undefin
     return undefined;
   }
   const steps = sharedShell
-    ? [step(commands.join('\n'), 'script', [], limit)]
+    ? [step(commands.join('\n'), 'script', [], bounds)]
     : commands.map((command) => {
         const argv = execForm(command);
         return argv === undefined
-          ? step(command, 'shell', [], limit)
-          : step(command.trim(), 'exec', argv, limit);
+          ? step(command, 'shell', [], bounds)
+          : step(command.trim(), 'exec', argv, bounds);
       });
   return {
     method,
@@ -66,10 +87,9 @@ function step(
   text: string,
   form: RunStep['form'],
   argv: readonly string[],
-  limitMs: number | undefined,
+  bounds: Pick<RunStep, 'timeoutMs' | 'retries' | 'limits'>,
 ): RunStep {
-  const limit = limitMs === undefined ? {} : { timeoutMs: limitMs };
-  return { kind: 'run', text, form, argv, lend: LEND, variables: [], ...limit };
+  return { kind: 'run', text, form, argv, lend: LEND, variables: [], ...bounds };
 }
 
 /** @throws {DefinitionError} `E_ARG_TYPE`. Seconds become milliseconds. */

@@ -83,8 +83,11 @@ export interface FromDockerfileOptions extends FactoryOptions, StepOptions, Cont
   readonly buildContexts?: Readonly<Record<string, string>>;
   /** Stages whose steps run again. Not part of the key. */
   readonly noCacheFilter?: readonly string[];
-  /** Network of steps that do not say. Part of the key. @defaultValue `host` */
-  readonly network?: 'host' | 'none';
+  /**
+   * Network of steps that do not say: the machine's, none, or a private one that leads where the machine's does and not to the machine.
+   * Whether there is one is part of the key. @defaultValue `host`
+   */
+  readonly network?: 'host' | 'none' | 'private';
   /** Further lines of `/etc/hosts`: name to address. The names are part of the key. */
   readonly addHosts?: Readonly<Record<string, string>>;
   /** Size of `/dev/shm` in bytes. Not part of the key. */
@@ -150,7 +153,7 @@ export function fromDockerfile(
     labels: stringRecord(method, options, 'labels'),
     contexts: namedContexts(method, options),
     noCacheStages: optionalStrings(method, options, 'noCacheFilter'),
-    network: choiceOption(method, options, 'network', ['host', 'none']) ?? 'host',
+    network: choiceOption(method, options, 'network', ['host', 'none', 'private']) ?? 'host',
     extraHosts: Object.entries(stringRecord(method, options, 'addHosts')),
     shmSizeBytes: sizeOption(method, options, 'shmSizeBytes'),
     ulimits: listOf<Ulimit>(method, options, 'ulimits', isUlimit),

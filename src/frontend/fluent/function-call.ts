@@ -1,10 +1,12 @@
 /** A call of a function in a container: what `runFunction` and the functions of an `App` have in common (B12 of the Image API). */
 import { canonicalJson, type Json } from '../../base/canonical-json.ts';
 import { toPortable } from '../../base/portable-value.ts';
+import type { ResourceLimits } from '../../graph/action.ts';
 import { definitionError, describe, isPlainObject, type Options } from './arguments.ts';
 import { timeoutMs } from './command-layers.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import type { FunctionTarget } from './function-target.ts';
+import { limitsOption } from './limits-option.ts';
 
 /** How a function is carried into a container, apart from its arguments. */
 export interface CarriedFunction {
@@ -167,6 +169,7 @@ const DEFAULT_TIMEOUT_SECONDS = 3600;
 /** Limits of a call; in no key. */
 export interface FunctionResources {
   readonly timeoutMs: number;
+  readonly limits: ResourceLimits;
 }
 
 /** @throws {DefinitionError} `E_ARG_TYPE` */
@@ -175,8 +178,7 @@ export function functionResources(
   options: Options,
 ): { readonly resources: FunctionResources; readonly diagnostics: readonly Omit<Diagnostic, 'layer'>[] } {
   const { cloud, region } = options;
-  checkPositive(method, options, 'cpu');
-  checkPositive(method, options, 'memory');
+  const limits = limitsOption(method, options);
   const texts = (value: unknown) =>
     value === undefined ||
     typeof value === 'string' ||
@@ -192,17 +194,10 @@ export function functionResources(
         message: `${method}(): '${name}' has no effect: ${why}`,
       }));
   return {
-    resources: { timeoutMs: timeoutMs(method, options.timeout ?? DEFAULT_TIMEOUT_SECONDS) as number },
-    diagnostics: [
-      ...given(['cpu', 'memory'], 'functions take what they need of this machine'),
-      ...given(['cloud', 'region'], 'the function runs on this machine'),
-    ],
+    resources: {
+      timeoutMs: timeoutMs(method, options.timeout ?? DEFAULT_TIMEOUT_SECONDS) as number,
+      limits,
+    },
+    diagnostics: given(['cloud', 'region'], 'the function runs on this machine'),
   };
-}
-
-function checkPositive(method: string, options: Options, name: string): void {
-  const value = options[name];
-  if (value !== undefined && (typeof value !== 'number' || !(value > 0) || !Number.isFinite(value))) {
-    throw definitionError('E_ARG_TYPE', `${method}(): '${name}' must be a number above 0`);
-  }
 }

@@ -12,12 +12,13 @@ import {
 import { functionTarget } from './function-target.ts';
 import { gpuRequests } from './gpu-request.ts';
 import { type LayerDefinition, label } from './layer-definition.ts';
+import { type LimitOptions, retriesOption } from './limits-option.ts';
 import { recipeOf, STEP_OPTIONS, type StepOptions, stepOptions } from './step-options.ts';
 import type { VolumeMap } from './volume.ts';
 import { volumeMounts } from './volume-mounts.ts';
 
 /** Limits and placement of a function. */
-export interface FunctionResourceOptions {
+export interface FunctionResourceOptions extends LimitOptions {
   /** `TYPE[:COUNT]`, or alternatives, the best first (B7). Of a layer part of the key, in their order. @defaultValue none */
   readonly gpu?: string | readonly string[];
   /**
@@ -26,10 +27,6 @@ export interface FunctionResourceOptions {
    * @defaultValue none
    */
   readonly volumes?: VolumeMap;
-  /** Cores that it needs. Nothing is reserved or limited here: `W_IGNORED_OPTION`. Not part of the key. @defaultValue all */
-  readonly cpu?: number;
-  /** MiB that it needs, as `cpu`. Not part of the key. @defaultValue no limit */
-  readonly memory?: number;
   /** Wall-clock limit in seconds. Not part of the key. @defaultValue 3600 */
   readonly timeout?: number;
   /** No effect here: `W_IGNORED_OPTION`. */
@@ -45,6 +42,8 @@ export interface FunctionResourceOptions {
 }
 
 export interface RunFunctionOptions extends Omit<StepOptions, 'gpu'>, FunctionResourceOptions {
+  /** How often it is run again, on a fresh file system, when it fails. Not part of the key. @defaultValue those of the engine */
+  readonly retries?: number;
   /** Part of the key. @defaultValue none */
   readonly args?: readonly Json[];
   /** Of Python functions only. Part of the key. @defaultValue none */
@@ -58,6 +57,7 @@ export function runFunction(target: unknown, given: unknown): LayerDefinition {
     'volumes',
     ...CARRY_OPTIONS,
     ...RESOURCE_OPTIONS,
+    'retries',
     'args',
     'kwargs',
   ]);
@@ -65,12 +65,23 @@ export function runFunction(target: unknown, given: unknown): LayerDefinition {
   const { args, kwargs } = functionArguments(method, of, options);
   const { carried, diagnostics } = carriedFunction(method, of, options);
   const { resources, diagnostics: ignored } = functionResources(method, options);
+  const retries = retriesOption(method, options);
   const { globals: _, ...literal } = options;
   const { gpu, ...common } = options;
   return {
     method,
     label: label(method, [of.name]),
-    steps: [{ kind: 'function', text: `tsbuild-function ${of.name}`, carried, args, kwargs, resources }],
+    steps: [
+      {
+        kind: 'function',
+        text: `tsbuild-function ${of.name}`,
+        carried,
+        args,
+        kwargs,
+        resources,
+        ...(retries === undefined ? {} : { retries }),
+      },
+    ],
     ...stepOptions(method, common),
     gpu: gpuRequests(method, gpu, { lists: true }),
     volumes: volumeMounts(method, options.volumes),

@@ -63,8 +63,12 @@ export interface RunOptions extends Watched {
   readonly gpu?: string;
   /** @defaultValue closed */
   readonly stdin?: string | Uint8Array;
-  /** @defaultValue `host` */
-  readonly network?: 'host' | 'none';
+  /** `private`: one that leads where the machine's does, and not to the machine. @defaultValue `host` */
+  readonly network?: 'host' | 'none' | 'private';
+  /** Cores that the container may use, fractions too. @defaultValue all */
+  readonly cpu?: number;
+  /** MiB that it may use; `E_BUILD_MEMORY` when it needs more. @defaultValue no limit */
+  readonly memory?: number;
   /** @defaultValue `utf8` */
   readonly encoding?: 'utf8' | 'buffer';
 }

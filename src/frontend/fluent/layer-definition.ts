@@ -3,7 +3,7 @@
  * configuration, which local files it declares. Plans and graphs are made from the same value, so they cannot disagree.
  */
 import type { Json } from '../../base/canonical-json.ts';
-import type { GpuRequest, ToolSupport } from '../../graph/action.ts';
+import type { GpuRequest, ResourceLimits, ToolSupport } from '../../graph/action.ts';
 import type { Secret } from '../../secret/secret.ts';
 import type { DockerfileDeclaration } from '../dockerfile/declaration.ts';
 import type { BuilderVersion } from './builder-version.ts';
@@ -82,6 +82,8 @@ export interface RunStep {
   /** Local files that the command sees at their paths in the inputs, all below `at`. It may change them; nothing of that stays. */
   readonly mounted?: { readonly at: string; readonly inputs: readonly LocalInput[] };
   readonly timeoutMs?: number;
+  readonly retries?: number;
+  readonly limits?: ResourceLimits;
   /** What to try when the shell does not find the command. */
   readonly hintIfMissing?: string;
 }
@@ -154,6 +156,7 @@ export interface FunctionStep {
   readonly args: readonly Json[];
   readonly kwargs: Readonly<Record<string, Json>>;
   readonly resources: FunctionResources;
+  readonly retries?: number;
 }
 
 interface AnyBase {

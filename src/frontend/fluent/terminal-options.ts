@@ -13,6 +13,7 @@ import { parseBuilderVersion } from './builder-version.ts';
 import { timeoutMs } from './command-layers.ts';
 import { gpuRequests } from './gpu-request.ts';
 import type { BuildOptions, ExportOptions, PlanOptions, PushOptions, RunOptions } from './image-engine.ts';
+import { limitsOption } from './limits-option.ts';
 import { envOption, secretList, secretOption } from './step-options.ts';
 import type { VolumeMap } from './volume.ts';
 import { volumeMounts } from './volume-mounts.ts';
@@ -65,6 +66,8 @@ export function runOptions(given: unknown): RunOptions {
     'timeout',
     'stdin',
     'network',
+    'cpu',
+    'memory',
     'encoding',
     'gpu',
     ...WATCHED,
@@ -79,6 +82,7 @@ export function runOptions(given: unknown): RunOptions {
     throw definitionError('E_ARG_TYPE', "run(): 'workdir' must be an absolute path");
   }
   timeoutMs(method, timeout);
+  limitsOption(method, options);
   gpuRequests(method, options.gpu, { lists: false });
   return present({
     env: options.env === undefined ? undefined : envOption(method, options),
@@ -88,7 +92,9 @@ export function runOptions(given: unknown): RunOptions {
     user: stringOption(method, options, 'user'),
     timeout: timeout as number | undefined,
     stdin: stdin as string | Uint8Array | undefined,
-    network: choiceOption(method, options, 'network', ['host', 'none'] as const),
+    network: choiceOption(method, options, 'network', ['host', 'none', 'private'] as const),
+    cpu: options.cpu as number | undefined,
+    memory: options.memory as number | undefined,
     encoding: choiceOption(method, options, 'encoding', ['utf8', 'buffer'] as const),
     gpu: options.gpu as string | undefined,
     ...watched(method, options),

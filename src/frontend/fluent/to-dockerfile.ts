@@ -416,6 +416,9 @@ class DockerfileWriter {
     if (step.timeoutMs !== undefined) {
       this.#note(`${layer.method}() has a time limit`);
     }
+    if (step.limits !== undefined || step.retries !== undefined) {
+      this.#note(`${layer.method}() has limits or retries`);
+    }
     const mounts = this.#secretMounts(layer);
     if (step.mounted !== undefined) {
       const { at, inputs } = step.mounted;

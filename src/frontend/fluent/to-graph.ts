@@ -517,7 +517,7 @@ class GraphBuilder {
   }
 
   async #call(layer: LayerDefinition, step: FunctionStep, index: number): Promise<ExecAction> {
-    const { carried, args, kwargs, resources } = step;
+    const { carried, args, kwargs, resources, retries } = step;
     const source = await this.#options.readFunction(carried);
     const { form, name, ...rest } = functionPlan(carried, source, args, kwargs);
     const key = canonicalJson({ form, name, ...rest, source: sha256Hex(rest.source) } as unknown as Json);
@@ -528,6 +528,8 @@ class GraphBuilder {
       argv: step.text.split(' '),
       lend: LEND_TO_FUNCTIONS,
       timeoutMs: resources.timeoutMs,
+      limits: resources.limits,
+      ...(retries === undefined ? {} : { retries }),
       call: {
         id,
         key,
@@ -563,6 +565,8 @@ class GraphBuilder {
       argv: argvOf(step, this.#config.shell),
       lend: step.lend,
       ...(step.timeoutMs === undefined ? {} : { timeoutMs: step.timeoutMs }),
+      ...(step.retries === undefined ? {} : { retries: step.retries }),
+      ...(step.limits === undefined ? {} : { limits: step.limits }),
       ...(step.hintIfMissing === undefined ? {} : { hintIfMissing: step.hintIfMissing }),
     };
   }

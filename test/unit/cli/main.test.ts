@@ -353,6 +353,21 @@ describe('the other commands', () => {
     expect((await cli(['image', 'rm', 'a'])).stdout).toBe('untagged a\ndeleted im-1\n');
   });
 
+  it('cleans when it is told to, and asks a person', async () => {
+    const clean = await cli(['clean', '--all', '--volumes', '--dry-run']);
+    expect(clean.stdout).toBe('layers 3 2.0kB\nwould free 2.0kB\n');
+    expect(clean.calls.cleaned).toEqual({ volumes: true, dryRun: true });
+    const without = await cli(['clean']);
+    expect(without.status).toBe(2);
+    expect(without.stderr).toContain('tsbuild prune');
+    expect(without.calls.cleaned).toBeUndefined();
+    const answered = (stdin: string, ...more: string[]) =>
+      cli(['clean', '--all', ...more], { stdin, stdinIsTty: true });
+    expect((await answered('n\n')).calls.cleaned).toBeUndefined();
+    expect((await answered('y\n')).calls.cleaned).toEqual({ volumes: false, dryRun: false });
+    expect((await answered('', '--yes')).calls.cleaned).toBeDefined();
+  });
+
   it('counts and prunes', async () => {
     await expect((await cli(['du'])).stdout).toMatchFileSnapshot('../../golden/cli/du.txt');
     const prune = await cli([

@@ -5,6 +5,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Store } from '../../../src/engine/store.ts';
+import { native } from '../../../src/native/addon.ts';
 import { WORK_PREFIX } from '../../../src/snapshot/snapshot-store.ts';
 import { temporaryStore } from '../../support/temporary-store.ts';
 import { temporaryTree } from '../../support/temporary-tree.ts';
@@ -89,10 +90,15 @@ describe('Store', () => {
   it('says when a worker has to remove what is left', async () => {
     using temporary = temporaryStore();
     const { store } = temporary;
-    mkdirSync(join(store.dir, 'tmp', `${WORK_PREFIX}x`), { recursive: true });
-    // Nobody died: it may belong to one that lives.
+    const directory = join(store.dir, 'tmp', `${WORK_PREFIX}x`);
+    const lock = native().tryLock(`${directory}.lock`, false);
+    mkdirSync(directory);
     expect(await store.sweep()).toBe(false);
     await killedEngine(store.dir);
+    // It belongs to one that lives.
+    expect(await store.sweep()).toBe(false);
+    lock?.release();
+    // Although no engine died.
     expect(await store.sweep()).toBe(true);
   });
 

@@ -15,6 +15,7 @@ import {
   type MkfileAction,
   type Mount,
   type RemoveAction,
+  type ResourceLimits,
   ROOT_OWNER,
   type SecretVariable,
   type Ulimit,
@@ -79,6 +80,7 @@ const volume: MountOf<'volume'> = {
 const ulimit: Ulimit = { name: 'nofile', soft: 1024, hard: 2048 };
 const device: DeviceRequest = { name: 'vendor.com/class=a', required: false };
 const gpu: GpuRequest = { type: 'T4', count: 2 };
+const limits: ResourceLimits = { memoryBytes: 1 << 30, cpus: 1, pids: 10 };
 const selection: CopySelection = { wildcards: true, parents: false, exclude: [] };
 const exec: ExecAction = {
   kind: 'exec',
@@ -123,7 +125,10 @@ const execFields: Decisions<ExecAction> = {
   secretEnv: keyed([secretVariable]),
   requiredVariables: unkeyed(['TOKEN']),
   lend: unkeyed(['pip', 'apt'] as const),
+  insistsOnHost: unkeyed(true),
   timeoutMs: unkeyed(5),
+  limits: unkeyed(limits),
+  retries: unkeyed(2),
   hintIfMissing: unkeyed('install it'),
   call: keyed(call),
 };
@@ -176,6 +181,11 @@ const gpuFields: Decisions<GpuRequest> = {
   devices: keyed(['0']),
   memoryBytes: keyed(4e9),
   compute: keyed('8.0'),
+};
+const limitsFields: Decisions<ResourceLimits> = {
+  memoryBytes: unkeyed(1 << 20),
+  cpus: unkeyed(2),
+  pids: unkeyed(20),
 };
 const selectionFields: Decisions<CopySelection> = {
   wildcards: keyed(false),
@@ -285,6 +295,11 @@ const kinds: readonly {
     name: 'GpuRequest',
     fields: gpuFields,
     action: (changed) => ({ ...exec, gpus: [{ ...gpu, ...changed }] }),
+  },
+  {
+    name: 'ResourceLimits',
+    fields: limitsFields,
+    action: (changed) => ({ ...exec, limits: { ...limits, ...changed } }),
   },
   {
     name: 'CopySelection',

@@ -461,6 +461,11 @@ pub fn unmount(target: String, detach: bool) -> Result<()> {
     sys::mount::unmount(Path::new(&target), detach).map_err(fail)
 }
 
+#[napi]
+pub fn write_as_is(fd: i32) -> bool {
+    sys::terminal::write_as_is(fd)
+}
+
 /// A lock that is held until it is released or the process ends.
 #[napi]
 pub struct NativeLock {

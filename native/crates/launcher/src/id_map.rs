@@ -96,6 +96,19 @@ pub fn map_arguments(own: u32, ranges: &[Range]) -> Vec<String> {
     words
 }
 
+/// A map of the ids in `own`, a `/proc/PID/uid_map`, to themselves. Of all that there are the last is left out: so the map is
+/// not taken for that of the machine's own user namespace.
+pub fn identity(own: &str) -> String {
+    own.lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (inside, _) = (words.next()?, words.next()?);
+            let count = words.next()?.parse::<u32>().ok()?.min(u32::MAX - 1);
+            Some(format!("{inside} {inside} {count}\n"))
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +126,11 @@ mod tests {
             map_arguments(1000, &ranges).join(" "),
             "0 1000 1 1 100000 65536 65537 300000 10"
         );
+        assert_eq!(
+            identity("         0       1000          1\n  1 100000 65536\n"),
+            "0 0 1\n1 1 65536\n"
+        );
+        assert_eq!(identity("0 0 4294967295\n"), "0 0 4294967294\n");
         assert_eq!(parse_getsubids("0: eva 100000 65536\n"), ranges[..1]);
         assert_eq!(
             names_of("root:x:0:0::/root:/bin/sh\neva:x:1000:1000::/:/bin/sh\n", 1000),

@@ -1,25 +1,32 @@
 //! Makes the namespaces that the worker lives in and starts it there; and, inside a sandbox, starts the step.
 //!
 //! ```text
-//! tsbuild-launcher [--mode auto|root|multi|single] [--parent PID] [--probe] -- PROGRAM ARGUMENT…
+//! tsbuild-launcher [--isolation auto|privileged|subordinate-ids|single-id|chroot] [--parent PID] [--probe] -- PROGRAM ARGUMENT…
+//! tsbuild-launcher enter OPTION… -- PROGRAM ARGUMENT…
 //! tsbuild-launcher step
 //! tsbuild-launcher enclose PROGRAM ARGUMENT…
 //! tsbuild-launcher close-devices ROOT
+//! tsbuild-launcher chroot …
 //! ```
 //!
 //! The first form becomes the worker's ancestor: `launcher ── init (pid 1 of a new pid namespace) ── worker`. Each of them
 //! is killed when its parent dies, so that nothing survives the front, whatever kills it. Standard input and output
 //! belong to the worker. A failure is one line of JSON on standard error, and status 125.
 //!
-//! The second form is pid 1 of a step's sandbox; see `step.rs`. The program is linked statically, because there it
-//! runs on a root filesystem that may hold nothing. The third starts an OCI runtime, which runs the
-//! fourth; see `enclose.rs`.
+//! The second form starts the program that makes a step's sandbox, in the control group and the network that the step gets; see
+//! `enter.rs`. The third is pid 1 of that sandbox; see `step.rs`. The program is linked statically, because there it
+//! runs on a root filesystem that may hold nothing. The fourth starts an OCI runtime, which runs the fifth; see `enclose.rs`. The last
+//! makes a sandbox itself; see `chroot.rs`.
 
+mod chroot;
+mod descendants;
 mod enclose;
+mod enter;
 mod id_map;
 mod json;
 mod namespaces;
 mod step;
+mod streams;
 
 use std::{
     ffi::{CString, OsString},
@@ -27,7 +34,7 @@ use std::{
     process::exit,
 };
 
-use namespaces::{Failure, Mode};
+use namespaces::{Failure, Isolation};
 
 /// As `env`, `nice` and Docker: the tool itself failed.
 const STATUS_FAILED: i32 = 125;
@@ -49,6 +56,12 @@ fn main() {
         }
         return;
     }
+    if first.as_deref().is_some_and(|word| word == "chroot") {
+        exit(chroot::run(arguments));
+    }
+    if first.as_deref().is_some_and(|word| word == "enter") {
+        exit(enter::run(arguments));
+    }
     let options = match parse(first.into_iter().chain(arguments)) {
         Ok(options) => options,
         Err(message) => {
@@ -67,21 +80,22 @@ fn main() {
 
 /// What the command line asks for.
 pub struct Options {
-    mode: Mode,
+    isolation: Isolation,
     parent: Option<i32>,
     probe: bool,
     argv: Vec<CString>,
 }
 
 fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Options, String> {
-    let mut options = Options { mode: Mode::Auto, parent: None, probe: false, argv: Vec::new() };
+    let mut options =
+        Options { isolation: Isolation::Auto, parent: None, probe: false, argv: Vec::new() };
     while let Some(word) = words.next() {
         match word.as_bytes() {
             b"--probe" => options.probe = true,
-            b"--mode" => {
+            b"--isolation" => {
                 let value = words.next().unwrap_or_default();
-                options.mode = Mode::parse(value.as_bytes())
-                    .ok_or_else(|| format!("unknown mode '{}'", value.display()))?;
+                options.isolation = Isolation::parse(value.as_bytes())
+                    .ok_or_else(|| format!("unknown isolation '{}'", value.display()))?;
             }
             b"--parent" => {
                 let value = words.next().unwrap_or_default();
@@ -113,7 +127,7 @@ fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Options, String> {
 impl Failure {
     fn to_json(&self) -> String {
         let mut fields = vec![
-            ("code", Some("E_USERNS")),
+            ("code", Some(self.code)),
             ("message", Some(&self.message)),
             ("hint", self.hint.as_deref()),
         ];

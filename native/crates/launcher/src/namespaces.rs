@@ -17,13 +17,50 @@ use tsbuild_sys::{
     process::{self, Ended, Fork},
 };
 
-use crate::{Options, id_map, json};
+use crate::{Options, descendants, id_map, json};
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// The best that works.
+    Auto,
+    /// No user namespace: whoever starts us is root.
+    Privileged,
+    /// A user namespace with subordinate ids.
+    SubordinateIds,
+    /// A user namespace with one id.
+    SingleId,
+    /// Without a pid namespace; ids as well as can be.
+    Chroot,
+}
+
+impl Isolation {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Auto, "auto"),
+        (Self::Privileged, "privileged"),
+        (Self::SubordinateIds, "subordinate-ids"),
+        (Self::SingleId, "single-id"),
+        (Self::Chroot, "chroot"),
+    ];
+
+    /// From its word.
+    pub fn parse(word: &[u8]) -> Option<Self> {
+        Self::ALL.iter().find(|(_, name)| name.as_bytes() == word).map(|(one, _)| *one)
+    }
+
+    fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(one, _)| *one == self).map_or("", |(_, name)| name)
+    }
+
+    /// Worse ones may be taken in its place.
+    fn yields(self) -> bool {
+        matches!(self, Self::Auto | Self::Chroot)
+    }
+}
 
 /// How the worker becomes root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// The best that works.
-    Auto,
+enum Mode {
     /// It is root already: no user namespace.
     Root,
     /// A user namespace with subordinate ids.
@@ -33,20 +70,8 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// From its word.
-    pub fn parse(word: &[u8]) -> Option<Self> {
-        match word {
-            b"auto" => Some(Self::Auto),
-            b"root" => Some(Self::Root),
-            b"multi" => Some(Self::Multi),
-            b"single" => Some(Self::Single),
-            _ => None,
-        }
-    }
-
     fn word(self) -> &'static str {
         match self {
-            Self::Auto => "auto",
             Self::Root => "root",
             Self::Multi => "multi",
             Self::Single => "single",
@@ -56,6 +81,8 @@ impl Mode {
 
 /// Why there is no worker.
 pub struct Failure {
+    /// `E_USERNS` when nothing works, `E_ISOLATION` when what was asked for does not.
+    pub code: &'static str,
     /// What was tried and failed.
     pub message: String,
     /// The one thing to try next.
@@ -66,33 +93,85 @@ pub struct Failure {
 
 impl Failure {
     fn new(message: impl Into<String>, error: Option<&io::Error>, hint: Option<String>) -> Self {
+        let message: String = message.into();
         Self {
-            message: message.into(),
+            code: "E_USERNS",
+            // As our other errors have it.
+            message: error.map_or_else(|| message.clone(), |error| without_number(&message, error)),
             hint,
             errno: error.and_then(io::Error::raw_os_error).map(errno_name),
         }
     }
 }
 
+/// `message` without what Rust puts behind the kernel's words.
+pub fn without_number(message: &str, error: &io::Error) -> String {
+    let number = error.raw_os_error().map(|number| format!(" (os error {number})"));
+    message.replace(&number.unwrap_or_default(), "")
+}
+
 /// Makes the namespaces and runs the worker in them. Gives the status to exit with.
 pub fn launch(options: &Options) -> Result<i32, Failure> {
     let parent = options.parent.unwrap_or_else(process::parent_pid);
     bind_to_parent(parent)?;
+    let isolation = options.isolation;
     let mut notes = Vec::new();
-    let mode = enter(options.mode, &mut notes)?;
+    let mode = enter(isolation, &mut notes).map_err(|failure| failure.when(isolation, &notes))?;
     // The change of credentials has cleared it.
     bind_to_parent(parent)?;
     mount::make_private().map_err(|error| {
         let hint = explain_denial(&io::Error::from_raw_os_error(error.errno.unwrap_or(0)));
-        Failure { message: error.to_string(), hint, errno: error.errno_name() }
+        let failure = Failure {
+            code: "E_USERNS",
+            message: error.to_string(),
+            hint,
+            errno: error.errno_name(),
+        };
+        failure.when(isolation, &notes)
     })?;
+    if isolation == Isolation::Chroot {
+        return start_plain(options, mode, &notes);
+    }
     match start_init(options, mode, &notes)? {
         Started::Ended(status) => Ok(status),
-        Started::NoFreshProc(reason) => {
-            notes.push(format!(
-                "without a pid namespace: {reason}; the container that tsbuild runs in masks /proc"
-            ));
+        Started::NoFreshProc(message, error) => {
+            let hint = explain_no_proc(&error);
+            if !isolation.yields() {
+                let failure = Failure::new(message, Some(&error), Some(hint));
+                return Err(failure.when(isolation, &notes));
+            }
+            notes.push(format!("without a pid namespace: {message}; {hint}"));
             start_plain(options, mode, &notes)
+        }
+    }
+}
+
+fn explain_no_proc(error: &io::Error) -> String {
+    match error.raw_os_error().map(errno_name).as_deref() {
+        Some("ENOSPC" | "EUSERS") => {
+            "no more pid namespaces: raise user.max_pid_namespaces, or nest less deep".into()
+        }
+        _ => "the container around it masks /proc: start it with --security-opt systempaths=unconfined \
+              (Kubernetes: procMount: Unmasked)"
+            .into(),
+    }
+}
+
+impl Failure {
+    /// Says what was asked for, and what was tried before.
+    fn when(self, isolation: Isolation, notes: &[String]) -> Self {
+        let tried = notes.iter().map(|note| format!(" ({note})")).collect::<String>();
+        if isolation == Isolation::Auto {
+            return Self { message: format!("{}{tried}", self.message), ..self };
+        }
+        Self {
+            code: "E_ISOLATION",
+            message: format!(
+                "the isolation '{}' does not work here: {}{tried}",
+                isolation.word(),
+                self.message
+            ),
+            ..self
         }
     }
 }
@@ -107,33 +186,41 @@ fn bind_to_parent(parent: i32) -> Result<(), Failure> {
     Ok(())
 }
 
-fn enter(wanted: Mode, notes: &mut Vec<String>) -> Result<Mode, Failure> {
+fn enter(wanted: Isolation, notes: &mut Vec<String>) -> Result<Mode, Failure> {
     let (euid, uid, gid) = process::ids();
-    if matches!(wanted, Mode::Root) || (wanted == Mode::Auto && euid == 0) {
+    if wanted == Isolation::Privileged && euid != 0 {
+        return Err(Failure::new(
+            format!("the user is {euid} and not root"),
+            None,
+            Some("leave the isolation to tsbuild, which needs no root: --isolation auto".into()),
+        ));
+    }
+    if wanted == Isolation::Privileged || (wanted.yields() && euid == 0) {
         match process::unshare(process::NEW_MOUNT) {
             Ok(()) => return Ok(Mode::Root),
-            Err(error) if wanted == Mode::Root => {
+            Err(error) if wanted == Isolation::Privileged => {
                 return Err(Failure::new(
                     format!("cannot make a mount namespace: {error}"),
                     Some(&error),
-                    Some(
-                        "mode 'root' needs root with CAP_SYS_ADMIN; leave the mode to tsbuild"
-                            .into(),
-                    ),
+                    Some("it needs root with CAP_SYS_ADMIN: leave the isolation to tsbuild, or start the container with \
+                          --cap-add SYS_ADMIN".into()),
                 ));
             }
             Err(_) => notes.push("root without CAP_SYS_ADMIN: a user namespace is used".into()),
         }
     }
-    let (uids, gids) = if wanted == Mode::Single {
+    let (uids, gids) = if wanted == Isolation::SingleId {
         (Vec::new(), Vec::new())
     } else {
         id_map::subordinate_ids(uid)
     };
-    let helper = if uids.is_empty() || gids.is_empty() {
-        None
+    let helper = if !uids.is_empty() && !gids.is_empty() {
+        Some(start_mapper(|target| map_by_programs(target, (uid, &uids), (gid, &gids)))?)
+    } else if euid == 0 && wanted != Isolation::SingleId {
+        // Root of a container may map all ids that it has, and needs nobody's help.
+        Some(start_mapper(map_own_ids)?)
     } else {
-        Some(start_mapper(uid, gid, &uids, &gids)?)
+        None
     };
     process::unshare(process::NEW_USER).map_err(|error| {
         Failure::new(
@@ -153,14 +240,14 @@ fn enter(wanted: Mode, notes: &mut Vec<String>) -> Result<Mode, Failure> {
     let mode = match mapped {
         Ok(()) => Mode::Multi,
         Err(unmapped) => {
-            if wanted == Mode::Multi {
+            if wanted == Isolation::SubordinateIds {
                 return Err(Failure::new(
                     format!("cannot map subordinate ids: {}", unmapped.reason),
                     None,
                     Some(subuid_hint(uid)),
                 ));
             }
-            if wanted == Mode::Auto {
+            if wanted.yields() {
                 notes.push(format!("one user id only: {}", unmapped.reason));
             }
             map_single(uid, gid, &unmapped)?;
@@ -200,12 +287,9 @@ struct Mapper {
     pid: i32,
 }
 
-fn start_mapper(
-    uid: u32,
-    gid: u32,
-    uids: &[id_map::Range],
-    gids: &[id_map::Range],
-) -> Result<Mapper, Failure> {
+type Mapped = [(&'static str, Result<(), String>); 2];
+
+fn start_mapper(map: impl FnOnce(i32) -> Mapped) -> Result<Mapper, Failure> {
     let failed = |error: io::Error| {
         Failure::new(format!("cannot start the mapper: {error}"), Some(&error), None)
     };
@@ -221,10 +305,7 @@ fn start_mapper(
             if fs::File::from(go_read).read_exact(&mut byte).is_err() {
                 process::exit_now(0);
             }
-            for (letter, program, own, ranges) in
-                [("g", "newgidmap", gid, gids), ("u", "newuidmap", uid, uids)]
-            {
-                let result = run_mapper(program, target, &id_map::map_arguments(own, ranges));
+            for (letter, result) in map(target) {
                 let text = match result {
                     Ok(()) => format!("{letter}\n"),
                     Err(reason) => format!("!{reason}\n"),
@@ -234,6 +315,25 @@ fn start_mapper(
             process::exit_now(0);
         }
     }
+}
+
+/// The user's own id and the subordinate ones.
+type Ids<'a> = (u32, &'a [id_map::Range]);
+
+fn map_by_programs(target: i32, uids: Ids<'_>, gids: Ids<'_>) -> Mapped {
+    [("g", "newgidmap", gids), ("u", "newuidmap", uids)].map(|(letter, program, (own, ranges))| {
+        (letter, run_mapper(program, target, &id_map::map_arguments(own, ranges)))
+    })
+}
+
+/// Every id stands for itself.
+fn map_own_ids(target: i32) -> Mapped {
+    ["gid_map", "uid_map"].map(|file| {
+        let result = fs::read_to_string(format!("/proc/self/{file}"))
+            .and_then(|text| fs::write(format!("/proc/{target}/{file}"), id_map::identity(&text)))
+            .map_err(|error| format!("cannot write {file}: {error}"));
+        (&file[..1], result)
+    })
 }
 
 fn run_mapper(program: &str, target: i32, map: &[String]) -> Result<(), String> {
@@ -251,6 +351,8 @@ fn run_mapper(program: &str, target: i32, map: &[String]) -> Result<(), String> 
         reason.push_str(" (no_new_privs is set, so that setuid programs have no effect)");
     } else if !is_privileged_program(program) {
         reason.push_str(" (it is not setuid root, or lies on a nosuid mount)");
+    } else if !process::may_have_capability(CAP_SYS_ADMIN) {
+        reason.push_str(" (setuid root is not enough in a container without CAP_SYS_ADMIN)");
     }
     Err(reason)
 }
@@ -298,7 +400,8 @@ fn map_single(uid: u32, gid: u32, unmapped: &Unmapped) -> Result<(), Failure> {
 
 enum Started {
     Ended(i32),
-    NoFreshProc(String),
+    /// What could not be done, and why.
+    NoFreshProc(String, io::Error),
 }
 
 /// Pid 1 of a new pid namespace: a fresh /proc, orphans reaped, the worker as a child.
@@ -314,7 +417,10 @@ fn start_init(options: &Options, mode: Mode, notes: &[String]) -> Result<Started
             process::exit_now(init(options, mode, notes, &alive_read, answer_write));
         }
         Err(error) => {
-            return Ok(Started::NoFreshProc(format!("cannot make a pid namespace: {error}")));
+            return Ok(Started::NoFreshProc(
+                format!("cannot make a pid namespace: {error}"),
+                error,
+            ));
         }
     };
     drop((alive_read, answer_write));
@@ -323,8 +429,9 @@ fn start_init(options: &Options, mode: Mode, notes: &[String]) -> Result<Started
     let (_, ended) =
         process::wait(pid).map_err(|error| Failure::new("init is gone", Some(&error), None))?;
     drop(alive);
-    if let Some(reason) = text.strip_prefix('!') {
-        return Ok(Started::NoFreshProc(reason.to_owned()));
+    if let Some((errno, reason)) = text.strip_prefix('!').and_then(|text| text.split_once(' ')) {
+        let error = io::Error::from_raw_os_error(errno.parse().unwrap_or(0));
+        return Ok(Started::NoFreshProc(reason.to_owned(), error));
     }
     Ok(Started::Ended(status_of(ended)))
 }
@@ -338,30 +445,36 @@ fn init(options: &Options, mode: Mode, notes: &[String], alive: &OwnedFd, answer
         return 1;
     }
     if let Err(error) = mount::mount_proc(Path::new("/proc")) {
-        let _ = fs::File::from(answer).write_all(format!("!{error}").as_bytes());
+        let report = format!("!{} {error}", error.errno.unwrap_or(0));
+        let _ = fs::File::from(answer).write_all(report.as_bytes());
         return 0;
     }
     drop(answer);
     match start_worker(options, mode, notes, true, 1) {
-        Ok(worker) => reap_until(worker),
+        Ok(worker) => reap_until(worker, || {}),
         Err(status) => status,
     }
 }
 
-/// Without a pid namespace: orphans come to the launcher, the worker dies with it.
+/// Without a pid namespace: the worker dies with the launcher. Orphans come to it, left by a sandbox that was killed; nothing
+/// else here leaves any.
 fn start_plain(options: &Options, mode: Mode, notes: &[String]) -> Result<i32, Failure> {
     let _ = process::become_subreaper();
     Ok(match start_worker(options, mode, notes, false, process::pid()) {
-        Ok(worker) => reap_until(worker),
+        Ok(worker) => {
+            let status = reap_until(worker, || descendants::kill_all_but(Some(worker)));
+            descendants::kill_all_but(None);
+            status
+        }
         Err(status) => status,
     })
 }
 
-fn reap_until(worker: i32) -> i32 {
+fn reap_until(worker: i32, on_orphan: impl Fn()) -> i32 {
     loop {
         match process::wait(-1) {
             Ok((pid, ended)) if pid == worker => return status_of(ended),
-            Ok(_) => {}
+            Ok(_) => on_orphan(),
             Err(_) => return 1,
         }
     }
@@ -453,16 +566,16 @@ fn explain_user_namespace(error: &io::Error) -> Option<String> {
             APPARMOR
         }
         Some("EPERM" | "EACCES") if in_chroot() => "user namespaces cannot be made inside a chroot",
-        Some("EPERM" | "EACCES") if has_seccomp() => {
-            "a seccomp filter forbids it: start the container with --security-opt seccomp=unconfined, or a profile that \
-             allows unshare and mount"
-        }
+        Some("EPERM" | "EACCES") if has_seccomp() => SECCOMP,
         Some("EINVAL" | "ENOSYS") => "this kernel was built without user namespaces",
         _ => return None,
     };
     Some(hint.to_owned())
 }
 
+const CAP_SYS_ADMIN: u32 = 21;
+const SECCOMP: &str = "a seccomp filter forbids it: start the container with --security-opt seccomp=unconfined \
+                       (Kubernetes: seccompProfile Unconfined), or with a profile that allows unshare and mount";
 const APPARMOR: &str = "AppArmor restricts user namespaces: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0";
 
 /// A user namespace was made, but what it should allow is refused.
@@ -476,7 +589,7 @@ fn explain_denial(error: &io::Error) -> Option<String> {
         return Some(APPARMOR.to_owned());
     }
     if has_seccomp() {
-        return Some("a seccomp filter forbids it: start the container with --security-opt seccomp=unconfined".to_owned());
+        return Some(SECCOMP.to_owned());
     }
     None
 }

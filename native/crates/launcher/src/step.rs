@@ -5,22 +5,17 @@
 //! arguments, the arguments, the environment. The settings are `uid`, `gid`, `groups` (supplementary ones, comma-separated; left as they
 //! are without it), `capabilities` (`all` where another user than root keeps them), `cwd`, `umask` in octal, `limits`
 //! (`nofile=1024:2048`, comma-separated; -1 is none), `seccomp` (the instructions of a filter, 16 hexadecimal digits each) and `scope` (`own`
-//! where signals and abstract sockets are to reach what the step has started only, as far as the kernel can do it).
+//! where signals and abstract sockets are to reach what the step has started only, as far as the kernel can do it). With `input=pipe` what
+//! comes on standard input goes to the program, with `terminal=80x24` the program has a terminal of so many columns and rows (`streams.rs`).
 //! So neither arguments nor environment, which may be secret, show in the list of processes. The outcome is one line of
 //! JSON on descriptor 3:
 //! `{"exit":N}`, `{"signal":"SIGSEGV"}` or `{"failed":"exec","errno":"ENOENT","detail":"…"}`.
-//!
-//! The program gets pipes of its own for its output, not our descriptors: those may be sockets, which cannot be opened
-//! again through `/dev/stdout`.
 
 use std::{
     ffi::{CString, OsStr},
     fs::File,
     io::{self, Read, Write},
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
 };
 
@@ -30,9 +25,13 @@ use tsbuild_sys::{
     landlock,
     process::{self, Ended, Fork},
     seccomp,
+    terminal::Size,
 };
 
-use crate::json;
+use crate::{
+    descendants, json,
+    streams::{self, Input, Theirs},
+};
 
 const STATUS_FD: i32 = 3;
 const SPEC_FD: i32 = 4;
@@ -48,6 +47,7 @@ struct Spec {
     limits: Vec<Limit>,
     seccomp: Vec<Instruction>,
     own_scope: bool,
+    input: Input,
     argv: Vec<CString>,
     environment: Vec<CString>,
 }
@@ -106,6 +106,7 @@ fn read_spec(fd: OwnedFd) -> io::Result<Spec> {
         limits: Vec::new(),
         seccomp: Vec::new(),
         own_scope: false,
+        input: Input::None,
         argv: Vec::new(),
         environment: Vec::new(),
     };
@@ -138,6 +139,8 @@ impl Spec {
             "capabilities" => self.all_capabilities = value == "all",
             "cwd" => self.cwd = CString::new(value).ok()?,
             "umask" => self.umask = u32::from_str_radix(value, 8).ok()?,
+            "input" if value == "pipe" => self.input = Input::Pipe,
+            "terminal" => self.input = Input::Terminal(read_size(value)?),
             "limits" => self.limits = listed(value).map(read_limit).collect::<Option<_>>()?,
             "seccomp" => self.seccomp = read_filter(value)?,
             "scope" => self.own_scope = value == "own",
@@ -177,42 +180,53 @@ fn read_filter(text: &str) -> Option<Vec<Instruction>> {
     instructions.iter().map(read).collect()
 }
 
+fn read_size(text: &str) -> Option<Size> {
+    let (columns, rows) = text.split_once('x')?;
+    Some(Size { columns: columns.parse().ok()?, rows: rows.parse().ok()? })
+}
+
 fn supervise(spec: &Spec) -> io::Result<String> {
     let without_namespace = process::pid() != 1;
     if without_namespace {
-        // No pid namespace: whatever the step leaves behind comes to us.
+        // No pid namespace: whatever the step leaves behind comes to us, and we are asked to end, not killed.
         process::become_subreaper()?;
+        process::terminate_with_parent()?;
     }
+    let ending = if without_namespace { Some(process::termination_events()?) } else { None };
     process::join_new_keyring();
     process::set_limits();
     process::set_umask(spec.umask);
     be_no_favourite();
     let children = process::child_events()?;
-    let (out, out_write) = process::pipe()?;
-    let (err, err_write) = process::pipe()?;
+    let (theirs, ours) = match streams::open(spec.input, spec.uid, spec.gid) {
+        Ok(ends) => ends,
+        Err(error) if matches!(spec.input, Input::Terminal(_)) => {
+            return Ok(failed("terminal", &error, None));
+        }
+        Err(error) => return Err(error),
+    };
     let (trouble, trouble_write) = process::pipe()?;
-    process::give_to(&out_write, spec.uid, spec.gid);
-    process::give_to(&err_write, spec.uid, spec.gid);
     let pid = match process::fork(0)? {
         Fork::Child => {
-            let (stage, error, detail) = become_step(spec, &out_write, &err_write);
+            let (stage, error, detail) = become_step(spec, &theirs);
             let report = failed(stage, &error, detail);
             let _ = File::from(trouble_write).write_all(report.as_bytes());
             process::exit_now(127);
         }
         Fork::Parent(pid) => pid,
     };
-    drop((out_write, err_write, trouble_write));
+    drop((theirs, trouble_write));
     let mut report = String::new();
     File::from(trouble).read_to_string(&mut report)?;
     if !report.is_empty() {
         let _ = process::wait(pid);
         return Ok(report);
     }
-    let ended = pump(pid, out, err, &children)?;
+    let ended = ours.pass_on(pid, &children, ending.as_ref())?;
     if without_namespace {
-        kill_descendants();
+        descendants::kill_all_but(None);
     }
+    let Some(ended) = ended else { process::exit_now(1) };
     Ok(match ended {
         Ended::Exited(status) => format!("{{\"exit\":{status}}}"),
         Ended::Signalled(signal) => {
@@ -231,13 +245,9 @@ fn be_no_favourite() {
 }
 
 /// In the child. Returns only with what failed.
-fn become_step<'a>(
-    spec: &'a Spec,
-    out: &OwnedFd,
-    err: &OwnedFd,
-) -> (&'static str, io::Error, Option<&'a str>) {
+fn become_step<'a>(spec: &'a Spec, theirs: &Theirs) -> (&'static str, io::Error, Option<&'a str>) {
     process::reset_signals();
-    if let Err(error) = process::duplicate_to(out, 1).and_then(|()| process::duplicate_to(err, 2)) {
+    if let Err(error) = theirs.install() {
         return ("start", error, None);
     }
     for Limit { name, soft, hard } in &spec.limits {
@@ -260,6 +270,10 @@ fn become_step<'a>(
         && let Err(error) = process::pass_on_capabilities()
     {
         return ("start", error, None);
+    }
+    if process::parent_pid() != 1 {
+        // Should whoever ends all the others be killed itself.
+        let _ = process::die_with_parent();
     }
     if let Err(error) = std::env::set_current_dir(OsStr::from_bytes(spec.cwd.as_bytes())) {
         return ("cwd", error, None);
@@ -317,86 +331,4 @@ fn exec_one(file: &[u8], spec: &Spec) -> (&'static str, io::Error, Option<&'stat
     let detail =
         (error.kind() == io::ErrorKind::NotFound && program_exists(file)).then_some("interpreter");
     ("exec", error, detail)
-}
-
-/// Passes output on until the program has ended and what it wrote has been read.
-///
-/// Daemons that it left may hold the pipes open for ever; what is in them when the program ends is the end.
-fn pump(pid: i32, out: OwnedFd, err: OwnedFd, children: &OwnedFd) -> io::Result<Ended> {
-    let mut sources = [Some((File::from(out), 1)), Some((File::from(err), 2))];
-    let mut ended = None;
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let mut fds = vec![children.as_raw_fd()];
-        fds.extend(sources.iter().flatten().map(|(file, _)| file.as_raw_fd()));
-        let ready = process::poll_readable(&fds, if ended.is_some() { 0 } else { -1 })?;
-        let mut index = 1;
-        let mut read = false;
-        for source in &mut sources {
-            let Some((file, target)) = source else { continue };
-            let is_ready = ready[index];
-            index += 1;
-            if !is_ready {
-                continue;
-            }
-            match file.read(&mut buffer) {
-                Ok(0) => *source = None,
-                Ok(count) => {
-                    read = true;
-                    write_to(*target, &buffer[..count])?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if ready[0] {
-            drain(children);
-            while let Ok(Some((found, how))) = process::wait_nohang(-1) {
-                if found == pid {
-                    ended = Some(how);
-                }
-            }
-        }
-        if let Some(ended) = ended
-            && !read
-            && !ready[1..].iter().any(|ready| *ready)
-        {
-            return Ok(ended);
-        }
-    }
-}
-
-fn write_to(target: i32, bytes: &[u8]) -> io::Result<()> {
-    if target == 1 {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes)?;
-        stdout.flush()
-    } else {
-        io::stderr().lock().write_all(bytes)
-    }
-}
-
-fn drain(events: &OwnedFd) {
-    let Ok(copy) = events.try_clone() else { return };
-    let mut file = File::from(copy);
-    let mut buffer = [0; 1024];
-    while matches!(file.read(&mut buffer), Ok(1..)) {}
-}
-
-/// Without a pid namespace there is no pid 1 whose end ends all.
-fn kill_descendants() {
-    const SIGKILL: i32 = 9;
-    loop {
-        let path = format!("/proc/self/task/{}/children", process::pid());
-        let children = std::fs::read_to_string(path).unwrap_or_default();
-        let pids: Vec<i32> =
-            children.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        if pids.is_empty() {
-            return;
-        }
-        for pid in pids {
-            process::kill(pid, SIGKILL);
-            let _ = process::wait(pid);
-        }
-    }
 }

@@ -7,12 +7,14 @@ pub mod hash;
 pub mod landlock;
 pub mod lock;
 pub mod mount;
+pub mod network;
 pub mod process;
 pub mod remove;
 pub mod root;
 pub mod scan;
 pub mod scan_json;
 pub mod seccomp;
+pub mod terminal;
 
 pub use error::{Error, Result};
 

@@ -1,22 +1,23 @@
 //! Mounts. All of them happen in the worker's own mount namespace and end with it.
 
 use std::{
+    ffi::OsString,
     fs::File,
     io::Read,
     os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::symlink,
+        fd::{AsRawFd, BorrowedFd, OwnedFd},
+        unix::{ffi::OsStringExt, fs::symlink},
     },
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use rustix::{
-    fs::{CWD, FileType, Gid, Mode, Uid},
+    fs::{CWD, FileType, Gid, Mode, StatVfsMountFlags, Uid},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags,
-        MoveMountFlags, UnmountFlags,
+        MoveMountFlags, OpenTreeFlags, UnmountFlags,
     },
 };
 
@@ -222,18 +223,7 @@ pub fn mount_bind(source: &Path, target: &Path, read_only: bool, recursive: bool
         // Flags that the source's mount has locked must be repeated, or the kernel refuses (EPERM).
         let held =
             rustix::fs::statvfs(target).map_err(|error| Error::io("stat", target, error))?.f_flag;
-        let mut flags = MountFlags::BIND | MountFlags::RDONLY;
-        for (held_flag, flag) in [
-            (rustix::fs::StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
-            (rustix::fs::StatVfsMountFlags::NODEV, MountFlags::NODEV),
-            (rustix::fs::StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
-            (rustix::fs::StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
-            (rustix::fs::StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
-        ] {
-            if held.contains(held_flag) {
-                flags |= flag;
-            }
-        }
+        let flags = MountFlags::BIND | MountFlags::RDONLY | held_flags(held);
         rustix::mount::mount_remount(target, flags, "")
             .map_err(|error| Error::io("make read-only", target, error))?;
     }
@@ -284,6 +274,219 @@ pub fn restrict(target: &Path, restriction: Restriction, recursive: bool) -> Res
     if status < 0 { Err(failed(std::io::Error::last_os_error())) } else { Ok(()) }
 }
 
+fn held_flags(held: StatVfsMountFlags) -> MountFlags {
+    let mut flags = MountFlags::empty();
+    for (held_flag, flag) in [
+        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+    ] {
+        if held.contains(held_flag) {
+            flags |= flag;
+        }
+    }
+    flags
+}
+
+/// What a bound tree is made to be, with every mount in it. Flags that its mounts have already stay.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound {
+    /// No writing.
+    pub read_only: bool,
+    /// Devices in it can be opened.
+    pub devices: bool,
+}
+
+/// Binds `source`, with what is mounted in it, on what `target` has open. No name is looked up twice, so that nobody can
+/// put a link in the way. Setuid bits in it have no effect.
+///
+/// # Errors
+/// `IO`.
+pub fn bind_tree(source: &Path, target: BorrowedFd<'_>, bound: Bound) -> Result<()> {
+    let failed = |error: Errno| Error::io("bind", source, error);
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = match rustix::mount::open_tree(CWD, source, flags) {
+        Ok(tree) => tree,
+        Err(Errno::NOSYS) => return bind_tree_by_path(source, target, bound),
+        Err(error) => return Err(failed(error)),
+    };
+    match set_tree_flags(&tree, bound) {
+        Ok(()) => {}
+        // Linux 5.2 to 5.11: a detached tree cannot be changed.
+        Err(Errno::NOSYS) => return bind_tree_by_path(source, target, bound),
+        Err(error) => return Err(failed(error)),
+    }
+    let both = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(&tree, "", target, "", both).map_err(failed)
+}
+
+#[repr(C)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+fn set_tree_flags(tree: &OwnedFd, bound: Bound) -> std::result::Result<(), Errno> {
+    const READ_ONLY: u64 = 1;
+    const NO_SETUID: u64 = 2;
+    const NO_DEVICES: u64 = 4;
+    let set = NO_SETUID
+        | if bound.read_only { READ_ONLY } else { 0 }
+        | if bound.devices { 0 } else { NO_DEVICES };
+    let attributes = MountAttributes { set, clear: 0, propagation: 0, user_namespace: 0 };
+    // SAFETY: the path ends in zero, and the structure outlives the call, which is told its size.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &attributes,
+            size_of::<MountAttributes>(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+    }
+}
+
+/// For kernels before 5.12: mount by mount, each with the flags that it has already, which may be locked.
+fn bind_tree_by_path(source: &Path, target: BorrowedFd<'_>, bound: Bound) -> Result<()> {
+    let link = PathBuf::from(format!("/proc/self/fd/{}", target.as_raw_fd()));
+    let place = std::fs::read_link(&link).map_err(|error| Error::io("look up", &link, error))?;
+    rustix::mount::mount_bind_recursive(source, &link)
+        .map_err(|error| Error::io("bind on", &place, error))?;
+    let table = std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|error| Error::io("read", "/proc/self/mountinfo", error))?;
+    for path in mounted_in(&table, &place) {
+        let held = match rustix::fs::statvfs(&path) {
+            Ok(facts) => facts.f_flag,
+            // Covered by another one, or not for us to see: then nobody in there sees it either.
+            Err(Errno::ACCESS | Errno::NOENT) => continue,
+            Err(error) => return Err(Error::io("stat", &path, error)),
+        };
+        let mut flags = MountFlags::BIND | MountFlags::NOSUID | held_flags(held);
+        if bound.read_only {
+            flags |= MountFlags::RDONLY;
+        }
+        if !bound.devices {
+            flags |= MountFlags::NODEV;
+        }
+        rustix::mount::mount_remount(&path, flags, "")
+            .map_err(|error| Error::io("change the flags of", &path, error))?;
+    }
+    Ok(())
+}
+
+/// Mountpoints at and below `top`, of `/proc/self/mountinfo`.
+fn mounted_in(table: &str, top: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|field| PathBuf::from(unescape(field)))
+        .filter(|path| path.starts_with(top))
+        .collect();
+    paths.dedup();
+    paths
+}
+
+/// proc(5): space, tab, newline and backslash are three octal digits.
+fn unescape(field: &str) -> OsString {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..3).and_then(|text| std::str::from_utf8(text).ok());
+        let code = digits.and_then(|text| u8::from_str_radix(text, 8).ok());
+        match (first, code) {
+            (b'\\', Some(code)) => {
+                bytes.push(code);
+                rest = &after[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+/// A tmpfs on what `target` has open; `mode` and size as in [`mount_tmpfs`].
+///
+/// # Errors
+/// `IO`.
+pub fn mount_tmpfs_on(target: &OwnedFd, mode: u32, size_bytes: Option<u64>) -> Result<()> {
+    mount_tmpfs(
+        &PathBuf::from(format!("/proc/self/fd/{}", target.as_raw_fd())),
+        mode,
+        size_bytes,
+        false,
+    )
+}
+
+/// Makes the mount read-only that `mounted` has open.
+///
+/// # Errors
+/// `IO`.
+pub fn make_read_only(mounted: &OwnedFd) -> Result<()> {
+    let link = PathBuf::from(format!("/proc/self/fd/{}", mounted.as_raw_fd()));
+    let failed = |error: Errno| Error::io("make read-only", &link, error);
+    let held = rustix::fs::fstatvfs(mounted).map_err(failed)?.f_flag;
+    rustix::mount::mount_remount(
+        &link,
+        MountFlags::BIND | MountFlags::RDONLY | held_flags(held),
+        "",
+    )
+    .map_err(failed)
+}
+
+/// Terminals of our own on what `target` has open.
+///
+/// # Errors
+/// `IO`.
+pub fn mount_terminals(target: &OwnedFd) -> Result<()> {
+    let link = PathBuf::from(format!("/proc/self/fd/{}", target.as_raw_fd()));
+    rustix::mount::mount(
+        "devpts",
+        &link,
+        "devpts",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        Some(c"newinstance,ptmxmode=0666,mode=620"),
+    )
+    .map_err(|error| Error::io("mount devpts on", &link, error))
+}
+
+/// The mountpoint `root` becomes `/`, and what was there before is gone.
+///
+/// # Errors
+/// `IO`.
+pub fn pivot_into(root: &Path) -> Result<()> {
+    let failed = |error: Errno| Error::io("make the root", root, error);
+    rustix::process::chdir(root).map_err(failed)?;
+    // Onto itself: the old root comes to lie on the new one, and is taken off.
+    match rustix::process::pivot_root(".", ".") {
+        Ok(()) => rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(failed)?,
+        // Docker's seccomp profile forbids it even where it allows mounts, and it cannot be done on a root that is memory.
+        // Whatever is looked up in the old root then leads to the new one, which covers it.
+        Err(Errno::PERM | Errno::INVAL | Errno::NOSYS) => {
+            rustix::mount::mount_move(".", "/").map_err(failed)?;
+            rustix::process::chroot(".").map_err(failed)?;
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    rustix::process::chdir("/").map_err(failed)
+}
+
+/// An empty tmpfs.
 /// An empty tmpfs, in which device nodes can be opened if `devices`.
 ///
 /// # Errors
@@ -363,6 +566,16 @@ pub fn mount_proc(target: &Path) -> Result<()> {
         .map_err(|error| Error::io("mount proc on", target, error))
 }
 
+/// A fresh sysfs, which shows the interfaces of the caller's network namespace.
+///
+/// # Errors
+/// `IO`; `EPERM` where part of the existing one is masked, or the namespace is not ours.
+pub fn mount_sysfs(target: &Path) -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("sysfs", target, "sysfs", flags, None)
+        .map_err(|error| Error::io("mount sysfs on", target, error))
+}
+
 /// Nothing that is mounted here is seen outside, nor the other way round.
 ///
 /// # Errors
@@ -382,5 +595,20 @@ pub fn unmount(target: &Path, detach: bool) -> Result<()> {
     match rustix::mount::unmount(target, flags) {
         Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
         Err(error) => Err(Error::io("unmount", target, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_of_a_tree_with_odd_names() {
+        let table = "1 0 8:1 / / rw - ext4 a rw\n\
+                     2 1 0:5 / /a\\040b rw,nosuid - proc proc rw\n\
+                     3 2 0:6 / /a\\040b/c\\134d ro - tmpfs t rw\n\
+                     4 1 0:7 / /a\\040bc ro - tmpfs t rw\n";
+        let paths = mounted_in(table, Path::new("/a b"));
+        assert_eq!(paths, [PathBuf::from("/a b"), PathBuf::from("/a b/c\\d")]);
     }
 }

@@ -32,6 +32,12 @@ pub const NEW_USER: i32 = libc::CLONE_NEWUSER;
 pub const NEW_MOUNT: i32 = libc::CLONE_NEWNS;
 /// New pid namespace for the child.
 pub const NEW_PID: i32 = libc::CLONE_NEWPID;
+/// New host name.
+pub const NEW_UTS: i32 = libc::CLONE_NEWUTS;
+/// New System V objects.
+pub const NEW_IPC: i32 = libc::CLONE_NEWIPC;
+/// New network, with nothing in it.
+pub const NEW_NET: i32 = libc::CLONE_NEWNET;
 
 fn check(result: i64) -> io::Result<i64> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -73,9 +79,20 @@ pub fn unshare(flags: i32) -> io::Result<()> {
 /// # Errors
 /// The kernel's.
 pub fn die_with_parent() -> io::Result<()> {
+    signalled_with_parent(libc::SIGKILL)
+}
+
+/// As [`die_with_parent`], with SIGTERM, for who has something to end first; see [`termination_events`].
+///
+/// # Errors
+/// The kernel's.
+pub fn terminate_with_parent() -> io::Result<()> {
+    signalled_with_parent(libc::SIGTERM)
+}
+
+fn signalled_with_parent(signal: i32) -> io::Result<()> {
     // SAFETY: integers only.
-    check(i64::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }))
-        .map(drop)
+    check(i64::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0) })).map(drop)
 }
 
 /// Orphans of our descendants become our children.
@@ -302,6 +319,49 @@ pub fn confine_capabilities() -> io::Result<()> {
     set_capabilities(&data)
 }
 
+/// Whether a program that is executed could be given the capability.
+pub fn may_have_capability(capability: u32) -> bool {
+    // SAFETY: integers only.
+    unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) == 1 }
+}
+
+/// Gives up every capability but those of these numbers.
+///
+/// # Errors
+/// The kernel's.
+pub fn limit_capabilities(keep: &[u32]) -> io::Result<()> {
+    let mut data = capabilities()?;
+    for (index, half) in data.iter_mut().enumerate() {
+        let mask = keep
+            .iter()
+            .filter(|capability| (**capability / 32) as usize == index)
+            .fold(0, |mask, capability| mask | 1 << (capability % 32));
+        half.effective &= mask;
+        half.permitted &= mask;
+        half.inheritable &= mask;
+    }
+    set_capabilities(&data)
+}
+
+/// Executing a setuid program or one with file capabilities gives nothing any more.
+///
+/// # Errors
+/// The kernel's.
+pub fn forbid_new_privileges() -> io::Result<()> {
+    // SAFETY: integers only.
+    check(i64::from(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })).map(drop)
+}
+
+/// The name of the machine in this UTS namespace.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_host_name(name: &OsStr) -> io::Result<()> {
+    let bytes = name.as_bytes();
+    // SAFETY: the pointer is valid for the length given.
+    check(i64::from(unsafe { libc::sethostname(bytes.as_ptr().cast(), bytes.len()) })).map(drop)
+}
+
 /// The next change of user leaves the permitted capabilities; see [`pass_on_capabilities`].
 ///
 /// # Errors
@@ -442,14 +502,26 @@ pub fn exec(file: &OsStr, argv: &[CString], environment: &[CString]) -> io::Erro
 /// # Errors
 /// The kernel's but `EINTR`, which gives none ready.
 pub fn poll_readable(fds: &[RawFd], timeout_ms: i32) -> io::Result<Vec<bool>> {
-    let mut entries: Vec<libc::pollfd> =
-        fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+    poll(fds, &[], timeout_ms)
+}
+
+/// The same, also for descriptors that can be written to, which come last.
+///
+/// # Errors
+/// As above.
+pub fn poll(readable: &[RawFd], writable: &[RawFd], timeout_ms: i32) -> io::Result<Vec<bool>> {
+    let entry = |events| move |fd: &RawFd| libc::pollfd { fd: *fd, events, revents: 0 };
+    let mut entries: Vec<libc::pollfd> = readable
+        .iter()
+        .map(entry(libc::POLLIN))
+        .chain(writable.iter().map(entry(libc::POLLOUT)))
+        .collect();
     // SAFETY: the array is valid for its length.
     match check(i64::from(unsafe {
         libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout_ms)
     })) {
         Ok(_) => Ok(entries.iter().map(|entry| entry.revents != 0).collect()),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(vec![false; fds.len()]),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(vec![false; entries.len()]),
         Err(error) => Err(error),
     }
 }
@@ -459,11 +531,23 @@ pub fn poll_readable(fds: &[RawFd], timeout_ms: i32) -> io::Result<Vec<bool>> {
 /// # Errors
 /// The kernel's.
 pub fn child_events() -> io::Result<OwnedFd> {
+    signal_events(libc::SIGCHLD)
+}
+
+/// The same for SIGTERM.
+///
+/// # Errors
+/// The kernel's.
+pub fn termination_events() -> io::Result<OwnedFd> {
+    signal_events(libc::SIGTERM)
+}
+
+fn signal_events(signal: i32) -> io::Result<OwnedFd> {
     // SAFETY: the set is initialised by sigemptyset before it is read.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
-        libc::sigaddset(&mut set, libc::SIGCHLD);
+        libc::sigaddset(&mut set, signal);
         check(i64::from(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut())))?;
         let fd =
             check(i64::from(libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)))?;

@@ -228,6 +228,37 @@ impl Root {
         Ok(current)
     }
 
+    /// Opens what something is to be mounted on, made if it is missing. No link is followed: of what others may write to at
+    /// the same time, none leads elsewhere.
+    ///
+    /// # Errors
+    /// `IO`, `NOT_A_DIRECTORY`; `ELOOP` for a link.
+    pub fn mountpoint(&self, path: &Path, is_directory: bool) -> Result<OwnedFd> {
+        let clean = normal(path);
+        let open = |flags: OFlags, mode: u32| {
+            rustix::fs::openat2(
+                &self.fd,
+                &clean,
+                flags | OFlags::CLOEXEC,
+                Mode::from_raw_mode(mode),
+                ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS,
+            )
+        };
+        let kind = if is_directory { OFlags::DIRECTORY } else { OFlags::empty() };
+        match open(OFlags::PATH | kind, 0) {
+            Err(Errno::NOENT) => {}
+            other => return other.map_err(|error| Error::io("open", self.shown(&clean), error)),
+        }
+        if is_directory {
+            self.make_directories(&clean, 0o755, 0, 0)?;
+        } else {
+            self.parent_of(&clean, true)?;
+            open(OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, 0o644)
+                .map_err(|error| Error::io("make", self.shown(&clean), error))?;
+        }
+        open(OFlags::PATH | kind, 0).map_err(|error| Error::io("open", self.shown(&clean), error))
+    }
+
     /// Reads a whole file of at most `max_bytes`.
     ///
     /// # Errors
