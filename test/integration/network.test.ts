@@ -131,10 +131,12 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'pasta', 'openssl', 
     expect(results.none).toEqual(['interfaces=lo']);
   });
 
-  test.runIf(user === 'root')('without pasta the error says what to install', () => {
-    expect(results.missing).toEqual({
-      code: 'E_NETWORK_PRIVATE',
-      hint: expect.stringContaining('apt-get install passt'),
+  if (user === 'root') {
+    test('without pasta the error says what to install', () => {
+      expect(results.missing).toEqual({
+        code: 'E_NETWORK_PRIVATE',
+        hint: expect.stringContaining('apt-get install passt'),
+      });
     });
-  });
+  }
 });

@@ -65,7 +65,10 @@ const facts = (text: string) =>
       .split('\n')
       .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1).trim()]),
   );
-const codes = () => events.flatMap((event) => (event.kind === 'warning' ? [event.code] : []));
+const codes = () =>
+  events.flatMap((event) =>
+    event.kind === 'warning' && event.code !== 'W_ISOLATION_SINGLE_ID' ? [event.code] : [],
+  );
 const pastas = () =>
   readdirSync('/proc').filter((pid) => {
     try {
