@@ -40,7 +40,8 @@ const SCRIPT = `
 `;
 /** The loopback interface of a namespace that is nobody else's. */
 const OWN = `${SCRIPT}
-  (echo itself | nc -l -p 7777 >/dev/null) &
+  # Who connects and leaves before it has read takes the answer of one.
+  (while true; do echo itself | nc -l -p 7777 >/dev/null; done) &
   for i in 1 2 3 4 5 6 7 8 9 10; do
     found=$(timeout 2 nc -w 1 127.0.0.1 7777 </dev/null 2>/dev/null)
     [ -n "$found" ] && break
