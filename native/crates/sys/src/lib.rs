@@ -15,6 +15,8 @@ pub mod scan;
 pub mod scan_json;
 pub mod seccomp;
 pub mod terminal;
+pub mod socket;
+pub mod tracee;
 
 pub use error::{Error, Result};
 
