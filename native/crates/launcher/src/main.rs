@@ -21,6 +21,7 @@ mod enter;
 mod id_map;
 mod json;
 mod namespaces;
+mod owners;
 mod step;
 mod streams;
 

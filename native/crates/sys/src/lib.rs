@@ -14,8 +14,8 @@ pub mod root;
 pub mod scan;
 pub mod scan_json;
 pub mod seccomp;
-pub mod terminal;
 pub mod socket;
+pub mod terminal;
 pub mod tracee;
 
 pub use error::{Error, Result};
