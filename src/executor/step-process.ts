@@ -51,7 +51,16 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
     cwd: '/',
     // Of the step's environment nothing may reach the program: LD_PRELOAD would take effect outside of the sandbox.
     env: { PATH: process.env.PATH ?? '/usr/bin:/bin' },
-    stdio: [spec.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+    stdio: [
+      spec.input === undefined ? 'ignore' : 'pipe',
+      'pipe',
+      'pipe',
+      'pipe',
+      'pipe',
+      'pipe',
+      // The number that `owners.rs` looks for it at.
+      ...(spec.owners !== undefined && 'socket' in spec.owners ? [spec.owners.socket] : []),
+    ],
   });
   // The types know of five at most.
   const pipes = child.stdio as readonly unknown[];
@@ -173,7 +182,8 @@ function encodeSpec(spec: SandboxSpec, { filters = false }: SandboxProgram): Buf
     uid: String(spec.uid),
     gid: String(spec.gid),
     groups: spec.groups?.join(','),
-    capabilities: insecure ? 'all' : undefined,
+    capabilities: insecure ? 'all' : spec.withoutCapabilities === true ? 'none' : undefined,
+    owners: spec.owners?.kind,
     cwd: spec.cwd,
     umask: '022',
     ...inputSettings(spec.input),

@@ -27,6 +27,8 @@ export interface WorkerOptions {
   readonly isolation?: IsolationChoice;
   readonly snapshotter: HelloParams['snapshotter'];
   readonly hostTrust: HostTrust;
+  /** @defaultValue recorded where that is possible, if there is one id only */
+  readonly ownerKeeping?: HelloParams['ownerKeeping'];
   /** @defaultValue the two directories of the Container Device Interface */
   readonly cdiDirs?: readonly string[];
   /** @defaultValue `/` */
@@ -93,6 +95,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       isolation: options.isolation ?? 'auto',
       snapshotter: options.snapshotter,
       hostTrust: options.hostTrust,
+      ...(options.ownerKeeping === undefined ? {} : { ownerKeeping: options.ownerKeeping }),
       cdiDirs: options.cdiDirs ?? CDI_DIRS,
       driverRoot: options.driverRoot ?? '/',
       seccomp: options.seccomp ?? { kind: 'default' },

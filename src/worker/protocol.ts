@@ -214,6 +214,8 @@ export interface HelloParams {
   readonly isolation: IsolationChoice;
   readonly snapshotter: 'auto' | 'overlay' | 'copy';
   readonly hostTrust: HostTrust;
+  /** With one id only, owners are pretended though they could be recorded: for tests of hosts where they cannot. */
+  readonly ownerKeeping?: 'pretended';
   /** Where devices are described (Container Device Interface); later directories stand over earlier ones. */
   readonly cdiDirs: readonly string[];
   /** Where NVIDIA's driver is, for GPUs that are not described. */

@@ -10,10 +10,23 @@ use tsbuild_sys as sys;
 use crate::{error::Failure, fs::path_of, work::promise};
 
 #[napi(object)]
+pub struct MountedOwner {
+    pub path: String,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+#[napi(object)]
 pub struct RecorderOptions {
     pub root: String,
     pub changes: String,
     pub owners: String,
+    pub mounted: Vec<MountedOwner>,
+    pub user: Option<RecordedUser>,
+}
+
+#[napi(object)]
+pub struct RecordedUser {
     pub uid: u32,
     pub gid: u32,
     pub groups: Vec<u32>,
@@ -70,7 +83,14 @@ impl Recorder {
             root: path(options.root),
             changes: path(options.changes),
             owners: path(options.owners),
-            user: Credentials::new(options.uid, options.gid, options.groups),
+            mounted: options
+                .mounted
+                .into_iter()
+                .map(|MountedOwner { path: text, uid, gid }| (path(text), uid, gid))
+                .collect(),
+            user: options
+                .user
+                .map(|RecordedUser { uid, gid, groups }| Credentials::new(uid, gid, groups)),
         };
         promise(env, move || session.run(&near).map_err(Failure::from), RecorderResult::from)
     }

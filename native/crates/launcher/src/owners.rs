@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use tsbuild_recorder::{LISTENER, pretending, recording};
+use tsbuild_recorder::{Instruction, LISTENER, pretending, recording, recording_devices};
 use tsbuild_sys::{process, seccomp, socket};
 
 /// Where the socket to the supervisor comes in, and where it is moved to: next to the others.
@@ -17,6 +17,8 @@ const OWN_SOCKET_FD: i32 = 5;
 pub enum Owners {
     /// A supervisor writes them down.
     Recorded,
+    /// It writes down devices alone: ids are real.
+    Devices,
     /// Nobody does.
     Pretended,
 }
@@ -26,6 +28,7 @@ impl Owners {
     pub fn parse(word: &str) -> Option<Self> {
         match word {
             "recorded" => Some(Self::Recorded),
+            "devices" => Some(Self::Devices),
             "pretended" => Some(Self::Pretended),
             _ => None,
         }
@@ -34,15 +37,25 @@ impl Owners {
     /// For this process and what it starts. Nothing else may be done before the program is.
     pub fn install(self, supervisor: Option<&OwnedFd>) -> io::Result<()> {
         let impossible = |error: tsbuild_recorder::FilterError| io::Error::other(error);
-        seccomp::no_new_privileges()?;
-        match (self, supervisor) {
-            (Self::Recorded, Some(socket)) => {
-                let program = recording().map_err(impossible)?;
-                let listener = seccomp::install_with_listener(&program)?;
-                socket::send(socket.as_fd(), LISTENER, Some(listener.as_fd()))
+        let listen = |program: &[Instruction]| {
+            let socket = supervisor.ok_or(io::ErrorKind::InvalidInput)?;
+            let listener = seccomp::install_with_listener(program)?;
+            socket::send(socket.as_fd(), LISTENER, Some(listener.as_fd()))
+        };
+        match self {
+            Self::Recorded => {
+                seccomp::no_new_privileges()?;
+                listen(&recording().map_err(impossible)?)
             }
-            (Self::Recorded, None) => Err(io::Error::from(io::ErrorKind::InvalidInput)),
-            (Self::Pretended, _) => seccomp::install(&pretending().map_err(impossible)?),
+            // Not worth that set-user-ID programs lose their effect: devices cannot be made then.
+            Self::Devices => match listen(&recording_devices().map_err(impossible)?) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                other => other,
+            },
+            Self::Pretended => {
+                seccomp::no_new_privileges()?;
+                seccomp::install(&pretending().map_err(impossible)?)
+            }
         }
     }
 }

@@ -81,7 +81,7 @@ pub fn run() -> i32 {
     let mut status = File::from(status);
     let outcome = read_spec(spec).and_then(|spec| {
         let supervisor = match spec.owners {
-            Some(Owners::Recorded) => Some(owners::take_socket()?),
+            Some(Owners::Recorded | Owners::Devices) => Some(owners::take_socket()?),
             _ => None,
         };
         // Whatever else somebody above us left open: a directory of the host would be a way out, through `/proc/1/fd`.

@@ -37,6 +37,16 @@ pub fn recording() -> Result<Vec<Instruction>, Error> {
     filter.compile()
 }
 
+/// Where ids are real, and only devices cannot be made.
+///
+/// # Errors
+/// Never for the rules that are in here.
+pub fn recording_devices() -> Result<Vec<Instruction>, Error> {
+    let mut filter = begin();
+    add_devices(&mut filter, Action::Notify)?;
+    filter.compile()
+}
+
 /// Where a filter above has the only listener: what needs other ids seems to succeed, and does nothing.
 ///
 /// # Errors
@@ -52,15 +62,20 @@ pub fn pretending() -> Result<Vec<Instruction>, Error> {
     for name in users.into_iter().chain(groups) {
         filter.rule(Rule::new(format!("{name}32"), Action::Errno(0)))?;
     }
+    add_devices(&mut filter, Action::Errno(0))?;
+    filter.compile()
+}
+
+fn add_devices(filter: &mut Filter, action: Action) -> Result<(), Error> {
     for (name, mode) in [("mknod", 1), ("mknodat", 2)] {
         // A character device 0:0 is a whiteout, which may be made.
         let device = Condition::any_bit(mode + 1, u32::MAX);
         let character = Condition::low_bits(mode, S_IFMT, S_IFCHR);
-        filter.rule(Rule::new(name, Action::Errno(0)).when(character).when(device))?;
+        filter.rule(Rule::new(name, action).when(character).when(device))?;
         let block = Condition::low_bits(mode, S_IFMT, S_IFBLK);
-        filter.rule(Rule::new(name, Action::Errno(0)).when(block))?;
+        filter.rule(Rule::new(name, action).when(block))?;
     }
-    filter.compile()
+    Ok(())
 }
 
 /// A 32-bit program calls by other numbers; the x32 ABI, which hardly any kernel has, is refused.

@@ -16,7 +16,7 @@ mod table;
 mod view;
 
 pub use credentials::Credentials;
-pub use filters::{pretending, recording};
+pub use filters::{pretending, recording, recording_devices};
 pub use probe::probe;
 pub use session::{LISTENER, Recorded, Session};
-pub use tsbuild_seccomp::Error as FilterError;
+pub use tsbuild_seccomp::{Error as FilterError, Instruction};

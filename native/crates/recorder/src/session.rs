@@ -10,7 +10,7 @@ use rustix::{
     fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat},
     io::Errno,
 };
-use tsbuild_owners::Owners;
+use tsbuild_owners::{Owners, Record};
 use tsbuild_sys::{Error, Result, seccomp::Listener, socket};
 
 use crate::{
@@ -30,8 +30,10 @@ pub struct Session {
     pub changes: PathBuf,
     /// The file with the owners of the merged tree.
     pub owners: PathBuf,
-    /// Whom the program runs as.
-    pub user: Credentials,
+    /// What is mounted in the tree and seems to belong to these.
+    pub mounted: Vec<(PathBuf, u32, u32)>,
+    /// Whom the program runs as; `None` where its ids are real, and only devices are recorded.
+    pub user: Option<Credentials>,
 }
 
 /// What came of it.
@@ -47,8 +49,7 @@ pub struct Recorded {
 pub const LISTENER: u8 = 1;
 
 impl Session {
-    /// Waits for the listener on `socket`, answers until nobody is left who calls, and writes the owners anew. The calling thread
-    /// has another root and working directory afterwards, and must end.
+    /// Waits for the listener on `socket`, answers until nobody is left who calls, and writes the owners anew.
     ///
     /// # Errors
     /// What cannot be read or written. The step's calls fail from then on.
@@ -70,13 +71,18 @@ impl Session {
         let mut supervisor = Supervisor {
             listener: Listener::new(listener).map_err(failed("listen to"))?,
             table,
-            sets: Sets::new(self.user.clone()),
-            view: View::new().map_err(failed("watch"))?,
+            sets: self.user.clone().map(Sets::new),
+            view: View::default(),
             decoder: Decoder::new(),
             calls: 0,
         };
-        supervisor.run().map_err(failed("answer"))?;
-        supervisor.table.unpin();
+        // A thread of its own, which ends with the step's root for its own: it would keep the tree mounted.
+        let supervise = || supervisor.run().map_err(failed("answer"));
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("tsbuild-recorder".into());
+            let running = thread.spawn_scoped(scope, supervise).map_err(failed("watch"))?;
+            running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
         let after = owners_after(&supervisor.table, &root, &changes, &before)?;
         if after != before {
             after.write(&self.owners).map_err(|error| owners_error(&self.owners, &error))?;
@@ -95,6 +101,12 @@ impl Session {
             if let Some(facts) = facts_of(root, path)? {
                 table.prime(&facts, record.clone(), own.get(path).is_none());
             }
+        }
+        for (path, uid, gid) in &self.mounted {
+            let facts =
+                Facts::of(CWD, path.as_os_str().as_encoded_bytes(), AtFlags::SYMLINK_NOFOLLOW)
+                    .map_err(|errno| Error::io("examine", path, errno))?;
+            table.prime(&facts, Record::owner(*uid, *gid), false);
         }
         Ok(table)
     }

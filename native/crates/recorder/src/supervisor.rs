@@ -24,7 +24,8 @@ use crate::{
 pub struct Supervisor {
     pub listener: Listener,
     pub table: Table,
-    pub sets: Sets,
+    /// `None` where ids are real.
+    pub sets: Option<Sets>,
     pub view: View,
     pub decoder: Decoder,
     /// Calls that were heard of.
@@ -63,11 +64,14 @@ impl Supervisor {
     /// # Errors
     /// The kernel's. The listener is closed then, and every call that would be heard of fails.
     pub fn run(&mut self) -> std::io::Result<()> {
+        View::begin()?;
         while self.listener.wait()? {
             let Some(call) = self.listener.receive()? else { continue };
             self.calls += 1;
             self.answer(&call)?;
         }
+        // What is held open would keep the tree mounted.
+        self.table.unpin();
         Ok(())
     }
 
@@ -169,7 +173,7 @@ impl Supervisor {
                 DONE
             }
             Request::GetGroups { count, list, narrow } => {
-                let groups = self.credentials(pid)?.groups.clone();
+                let groups = self.credentials(pid)?.groups;
                 if count < 0 || count > 0 && (count as usize) < groups.len() {
                     return Err(Errno::INVAL.into());
                 }
@@ -202,8 +206,11 @@ impl Supervisor {
         }
     }
 
-    fn credentials(&self, pid: i32) -> Result<&Credentials, Refusal> {
-        Ok(self.sets.of_limit(tracee::real_time_limit(pid)?))
+    fn credentials(&self, pid: i32) -> Result<Credentials, Refusal> {
+        match &self.sets {
+            Some(sets) => Ok(sets.of_limit(tracee::real_time_limit(pid)?).clone()),
+            None => view::credentials(pid),
+        }
     }
 
     fn id(&self, pid: i32, asked: Asked) -> Result<u32, Refusal> {
@@ -218,6 +225,7 @@ impl Supervisor {
 
     fn become_other(&mut self, call: &Notification, change: &Change) -> Result<Reply, Refusal> {
         let present = self.credentials(call.pid)?;
+        let Some(sets) = &mut self.sets else { return CONTINUE };
         let next = present.after(change)?;
         // These two say who it was, and nothing of success.
         let value = match change {
@@ -225,8 +233,8 @@ impl Supervisor {
             Change::FilesystemGroup(_) => i64::from(present.group.filesystem),
             _ => 0,
         };
-        if next != *present {
-            let limit = self.sets.limit_of(next).ok_or(Errno::AGAIN)?;
+        if next != present {
+            let limit = sets.limit_of(next).ok_or(Errno::AGAIN)?;
             self.still_there(call)?;
             tracee::set_real_time_limit(call.pid, limit)?;
         }
@@ -319,7 +327,7 @@ impl Supervisor {
     fn maker(&self, pid: i32) -> Result<Option<Credentials>, Refusal> {
         let credentials = self.credentials(pid)?;
         let plain = credentials.makes_files_of_root() && !self.table.has_groups();
-        Ok((!plain).then(|| credentials.clone()))
+        Ok((!plain).then_some(credentials))
     }
 
     /// Whom something belongs to that is made in this directory.
@@ -423,7 +431,7 @@ impl Supervisor {
             _ => return CONTINUE,
         };
         let credentials = match (kind, self.maker(call.pid)?) {
-            (Some(_), _) => self.credentials(call.pid)?.clone(),
+            (Some(_), _) => self.credentials(call.pid)?,
             (None, Some(credentials)) => credentials,
             (None, None) => return CONTINUE,
         };

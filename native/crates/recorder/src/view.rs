@@ -18,6 +18,7 @@ use tsbuild_sys::tracee;
 
 use crate::{
     calls::{At, HERE},
+    credentials::{Credentials, Ids, KEEP},
     table::Facts,
 };
 
@@ -42,7 +43,8 @@ impl From<std::io::Error> for Refusal {
     }
 }
 
-/// What one thread of a step looks like from here.
+/// What the supervisor's thread has taken over from the step.
+#[derive(Default)]
 pub struct View {
     /// The root that the thread has now.
     root: Option<RootId>,
@@ -72,11 +74,11 @@ impl View {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn new() -> std::io::Result<Self> {
+    pub fn begin() -> std::io::Result<()> {
         tracee::own_file_view()?;
         std::env::set_current_dir("/proc")?;
         rustix::process::umask(Mode::empty());
-        Ok(Self { root: None, roots_differ: false })
+        Ok(())
     }
 
     /// From now on each process is asked for its root.
@@ -251,12 +253,35 @@ fn descriptor_in(path: &[u8]) -> Option<i32> {
 /// # Errors
 /// The kernel's.
 pub fn umask(pid: i32) -> Result<Mode, Refusal> {
+    let text = status(pid)?;
+    let mask = field(&text, "Umask").trim();
+    Ok(Mode::from_raw_mode(u32::from_str_radix(mask, 8).unwrap_or(0o022)))
+}
+
+/// Who a process really is.
+///
+/// # Errors
+/// The kernel's.
+pub fn credentials(pid: i32) -> Result<Credentials, Refusal> {
+    let text = status(pid)?;
+    let ids = |name: &str| {
+        let mut ids = field(&text, name).split_whitespace().map(|id| id.parse().unwrap_or(KEEP));
+        let mut next = || ids.next().unwrap_or(KEEP);
+        Ids { real: next(), effective: next(), saved: next(), filesystem: next() }
+    };
+    Ok(Credentials { user: ids("Uid"), group: ids("Gid"), groups: Vec::new() })
+}
+
+fn status(pid: i32) -> Result<String, Refusal> {
     let mut text = String::new();
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    File::from(openat(CWD, format!("{pid}/status"), flags, Mode::empty())?)
-        .read_to_string(&mut text)?;
-    let mask = text.lines().find_map(|line| line.strip_prefix("Umask:")).unwrap_or("0022");
-    Ok(Mode::from_raw_mode(u32::from_str_radix(mask.trim(), 8).unwrap_or(0o022)))
+    let file = openat(CWD, format!("{pid}/status"), flags, Mode::empty())?;
+    File::from(file).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("")
 }
 
 #[cfg(test)]
