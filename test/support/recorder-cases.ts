@@ -45,7 +45,7 @@ export const RECORDER_CASES: Readonly<Record<string, RecorderCase>> = {
        /usr/bin/setpriv --reuid 33 --regid 34 --groups 35,36 sh -c 'id -u; id -g; id -G; echo > /tmp/thirty; chown 33:35 /tmp/thirty; chown 33:99 /tmp/thirty 2>&1 | grep -o "Operation not permitted"; chown 0 /tmp/mine 2>&1 | grep -o "Operation not permitted"'
        show /tmp/thirty
        /usr/bin/setpriv --reuid 33 --clear-groups /usr/bin/setpriv --reuid 0 true 2>&1 | grep -o 'Operation not permitted'
-       mkdir /var/shared; chown 0:50 /var/shared; chmod 2775 /var/shared; echo > /var/shared/file; mkdir /var/shared/sub; su app -c 'echo > /var/shared/sub/of-app'
+       mkdir /var/shared; chown 0:50 /var/shared; chmod 2775 /var/shared; echo > /var/shared/file; mkdir -m 777 /var/shared/sub; su app -c 'echo > /var/shared/sub/of-app'
        show /var/shared/file /var/shared/sub /var/shared/sub/of-app
        rm -f /tmp/pipe`,
     ],
@@ -66,8 +66,8 @@ export const RECORDER_CASES: Readonly<Record<string, RecorderCase>> = {
   },
   attributes: {
     scripts: [
-      `${SHOW}; mkdir /a; echo > /a/acl; setfacl -m u:1000:rwx,g:33:r /a/acl; setfacl -d -m u:1000:rwx /a; getfacl -cn /a/acl /a; show /a/acl
-       chmod 640 /a/acl; getfacl -cn /a/acl; echo > /a/gone; setfacl -m u:5:r /a/gone; setfacl -b /a/gone; getfacl -cn /a/gone
+      `${SHOW}; mkdir /a; echo > /a/acl; setfacl -m u:1000:rwx,g:33:r /a/acl; setfacl -d -m u:1000:rwx /a; cd /; getfacl -cn a/acl a; show /a/acl
+       chmod 640 /a/acl; getfacl -cn a/acl; echo > /a/gone; setfacl -m u:5:r /a/gone; setfacl -b /a/gone; getfacl -cn a/gone
        echo > /a/cap; setcap cap_net_raw+ep /a/cap; getcap /a/cap; chown 5:5 /a/cap; getcap /a/cap; setcap cap_net_raw+ep /a/cap`,
     ],
   },

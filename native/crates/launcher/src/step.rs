@@ -3,10 +3,12 @@
 //!
 //! What to run comes on descriptor 4, each string ended by a zero byte: settings as `NAME=VALUE`, an empty string, the number of
 //! arguments, the arguments, the environment. The settings are `uid`, `gid`, `groups` (supplementary ones, comma-separated; left as they
-//! are without it), `capabilities` (`all` where another user than root keeps them), `cwd`, `umask` in octal, `limits`
-//! (`nofile=1024:2048`, comma-separated; -1 is none), `seccomp` (the instructions of a filter, 16 hexadecimal digits each) and `scope` (`own`
-//! where signals and abstract sockets are to reach what the step has started only, as far as the kernel can do it). With `input=pipe` what
-//! comes on standard input goes to the program, with `terminal=80x24` the program has a terminal of so many columns and rows (`streams.rs`).
+//! are without it), `capabilities` (`all` where another user than root keeps them, `none` where not even root has
+//! any), `cwd`, `umask` in octal, `limits` (`nofile=1024:2048`, comma-separated; -1 is none), `owners` (`recorded`, all or `devices`
+//! alone, by the supervisor at the other end of descriptor 6, or `pretended`, where there is one id and no supervisor), `seccomp`
+//! (the instructions of a filter, 16 hexadecimal digits each) and `scope` (`own` where signals and abstract sockets are to reach what
+//! the step has started only, as far as the kernel can do it). With `input=pipe` what comes on standard input goes to the program,
+//! with `terminal=80x24` the program has a terminal of so many columns and rows (`streams.rs`).
 //! So neither arguments nor environment, which may be secret, show in the list of processes. The outcome is one line of
 //! JSON on descriptor 3:
 //! `{"exit":N}`, `{"signal":"SIGSEGV"}` or `{"failed":"exec","errno":"ENOENT","detail":"…"}`.

@@ -95,6 +95,23 @@ impl List {
         self
     }
 
+    /// What something gets that is made with `mode` in a directory with this default (`posix_acl_create`): its mode, and its list.
+    pub fn inherited(mut self, mode: u32) -> (u32, Self) {
+        let group = if self.permissions(MASK).is_some() { MASK } else { GROUP_OWNER };
+        let mut kept = mode & !0o777;
+        for entry in &mut self.entries {
+            let shift = match entry.tag {
+                USER_OWNER => 6,
+                OTHER => 0,
+                tag if tag == group => 3,
+                _ => continue,
+            };
+            entry.permissions &= (mode >> shift & 7) as u16;
+            kept |= u32::from(entry.permissions) << shift;
+        }
+        (kept, self)
+    }
+
     /// As the kernel gives it back.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = VERSION.to_le_bytes().to_vec();
@@ -107,12 +124,17 @@ impl List {
     }
 }
 
-/// What is recorded under this name, as the mode has changed it since.
+/// What is recorded under this name.
+pub fn stored<'a>(record: &'a Record, name: &str) -> Option<&'a [u8]> {
+    record.attributes.iter().find(|(other, _)| other == name.as_bytes()).map(|(_, bytes)| &**bytes)
+}
+
+/// The same, as the mode has changed it since.
 pub fn current(record: &Record, name: &str, mode: u32) -> Option<Vec<u8>> {
-    let (_, bytes) = record.attributes.iter().find(|(other, _)| other == name.as_bytes())?;
+    let bytes = stored(record, name)?;
     match parse(bytes) {
         Some(list) if name == ACCESS => Some(list.with_mode(mode).to_bytes()),
-        _ => Some(bytes.clone()),
+        _ => Some(bytes.to_vec()),
     }
 }
 
@@ -168,6 +190,14 @@ mod tests {
         assert_eq!(changed.mode(), 0o604);
         assert_eq!(changed.permissions(GROUP_OWNER), Some(5));
         assert_eq!(current(&record, DEFAULT, 0), None);
+    }
+
+    #[test]
+    fn what_is_made_inherits_no_more_than_its_mode() {
+        let (mode, list) = parse(&example()).unwrap().inherited(0o100_644);
+        assert_eq!(mode, 0o100_640);
+        assert_eq!(list.mode(), 0o640);
+        assert_eq!(list.permissions(GROUP_OWNER), Some(5));
     }
 
     #[test]

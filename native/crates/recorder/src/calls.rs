@@ -42,6 +42,8 @@ pub enum Request {
     Become(Change),
     /// Other supplementary groups, at this address.
     SetGroups { count: u64, list: u64, narrow: bool },
+    /// Whether capabilities outlast the next change of user.
+    KeepCapabilities(bool),
     /// Who it is.
     GetId(Asked),
     /// The same, in full.
@@ -88,6 +90,9 @@ const O_CREAT: u32 = 0o100;
 /// The bit that `O_TMPFILE` has of its own.
 const O_TMPFILE: u32 = 0o20_000_000;
 const O_CREATE_FLAGS: u32 = 0o100 | 0o1 | 0o1000;
+
+/// `PR_SET_KEEPCAPS`.
+pub const SET_KEEP_CAPABILITIES: u32 = 8;
 
 /// Opening these makes a file.
 pub const MAKES_A_FILE: u32 = O_CREAT | O_TMPFILE;
@@ -219,6 +224,8 @@ const CALLS: &[(&str, Scope, Decode)] = &[
     ("setfsuid", Scope::Compat, |a| Request::Become(Change::FilesystemUser(widen(a[0])))),
     ("setfsgid", Scope::Compat, |a| Request::Become(Change::FilesystemGroup(widen(a[0])))),
     ("setgroups", Scope::Compat, |a| Request::SetGroups { count: a[0], list: a[1], narrow: true }),
+
+    ("prctl", Scope::All, |a| Request::KeepCapabilities(a[1] != 0)),
 
     ("getuid", Scope::All, |_| Request::GetId(Asked::User)),
     ("geteuid", Scope::All, |_| Request::GetId(Asked::EffectiveUser)),

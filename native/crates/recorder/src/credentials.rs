@@ -1,6 +1,8 @@
 //! Which user a process pretends to be, and what it may become, by the kernel's rules for a process of that user
 //! (credentials(7), setresuid(2), setfsuid(2)). Root is whoever has the effective user id 0.
 
+use std::collections::HashMap;
+
 /// No change, in calls that take several ids.
 pub const KEEP: u32 = u32::MAX;
 /// What the kernel takes of supplementary groups.
@@ -15,7 +17,14 @@ pub struct Credentials {
     pub group: Ids,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// The next change of user leaves it root's capabilities, if it is still this program (`PR_SET_KEEPCAPS`).
+    pub keeps: Option<Program>,
+    /// It has root's capabilities as long as it is this program.
+    pub kept: Option<Program>,
 }
+
+/// What a process executes: places in its memory that each exec chooses anew and fork keeps.
+pub type Program = (u64, u64);
 
 /// Four ids that a process has of each sort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,12 +120,28 @@ impl Credentials {
     pub fn new(uid: u32, gid: u32, groups: Vec<u32>) -> Self {
         let mut groups = groups;
         groups.sort_unstable();
-        Self { user: Ids::all(uid), group: Ids::all(gid), groups }
+        Self { user: Ids::all(uid), group: Ids::all(gid), groups, keeps: None, kept: None }
+    }
+
+    /// As they are for a process that executes `program`, which is asked for only where it counts.
+    ///
+    /// # Errors
+    /// Those of asking.
+    pub fn in_program<E>(
+        mut self,
+        program: impl FnOnce() -> Result<Program, E>,
+    ) -> Result<Self, E> {
+        if self.keeps.is_some() || self.kept.is_some() {
+            let program = Some(program()?);
+            self.keeps = self.keeps.filter(|_| self.keeps == program);
+            self.kept = self.kept.filter(|_| self.kept == program);
+        }
+        Ok(self)
     }
 
     /// Whether it may do what root may.
     pub fn is_root(&self) -> bool {
-        self.user.effective == 0
+        self.user.effective == 0 || self.kept.is_some()
     }
 
     /// Whether it acts as a member of the group.
@@ -160,6 +185,10 @@ impl Credentials {
                 // As the kernel keeps them.
                 next.groups.sort_unstable();
             }
+            Change::Keep(program) => next.keeps = program,
+        }
+        if self.user.has(0) && !next.user.has(0) {
+            next.kept = self.keeps;
         }
         Ok(next)
     }
@@ -203,6 +232,8 @@ pub enum Change {
     FilesystemGroup(u32),
     /// setgroups(2)
     Groups(Vec<u32>),
+    /// prctl(2) with `PR_SET_KEEPCAPS`
+    Keep(Option<Program>),
 }
 
 /// The credentials of all processes of a step, each set once. A process carries the number of its set in the soft limit of
@@ -210,6 +241,7 @@ pub enum Change {
 /// with a process that comes or goes makes it wrong. Where it was never set the process is as the step began.
 pub struct Sets {
     sets: Vec<Credentials>,
+    numbers: HashMap<Credentials, usize>,
 }
 
 /// Microseconds that no process ever uses: two and a half thousand years. Lower limits are real ones.
@@ -218,7 +250,7 @@ const FIRST: u64 = 1 << 56;
 impl Sets {
     /// The user that the step runs as.
     pub fn new(initial: Credentials) -> Self {
-        Self { sets: vec![initial] }
+        Self { sets: vec![initial], numbers: HashMap::new() }
     }
 
     /// Of a process with this limit. Whoever sets a limit of its own is as the step began.
@@ -230,12 +262,13 @@ impl Sets {
     /// The limit that stands for these. `None` when a step has made more than it can ever need.
     pub fn limit_of(&mut self, credentials: Credentials) -> Option<u64> {
         const MAX_SETS: usize = 65_536;
-        let found = self.sets.iter().position(|known| *known == credentials);
-        let index = match found {
-            Some(index) => index,
+        let index = match self.numbers.get(&credentials) {
+            Some(index) => *index,
             None if self.sets.len() < MAX_SETS => {
+                let index = self.sets.len();
+                self.numbers.insert(credentials.clone(), index);
                 self.sets.push(credentials);
-                self.sets.len() - 1
+                index
             }
             None => return None,
         };
@@ -293,6 +326,19 @@ mod tests {
         }
         assert_eq!(dropped.after(&Change::Group(0)), Err(Refused::NotPermitted));
         assert_eq!(dropped.after(&Change::FilesystemUser(0)).unwrap(), dropped);
+    }
+
+    #[test]
+    fn capabilities_can_be_kept_until_the_next_program() {
+        let here = (1, 2);
+        let changes = [Change::Keep(Some(here)), Change::ThreeUsers([33; 3])];
+        let kept = after(&root(), &changes).unwrap();
+        let program = |program| kept.clone().in_program(|| Ok::<_, ()>(program)).unwrap();
+        assert!(program(here).after(&Change::ThreeGroups([34; 3])).is_ok());
+        assert_eq!(program((1, 3)).after(&Change::Group(34)), Err(Refused::NotPermitted));
+        let without =
+            after(&root(), &[Change::Keep(Some(here)), Change::Keep(None), Change::User(33)]);
+        assert!(!without.unwrap().is_root());
     }
 
     #[test]

@@ -125,27 +125,31 @@ impl Supervisor {
             Request::MakeDirectory { dir, path, mode } => {
                 let Some(credentials) = self.maker(pid)? else { return CONTINUE };
                 let place = View::place(pid, dir, path, true)?;
-                let make = |place: &Place| {
-                    rustix::fs::mkdirat(
-                        &place.dir,
-                        &*place.name,
-                        Mode::from_raw_mode(mode & 0o1777),
-                    )
-                };
-                self.make(call, &credentials, &place, Some(pid), None, make)
+                let heir = self.heir(&place.dir, &credentials, Some(mode & 0o1777), true)?;
+                self.make(call, &place, heir, |place, mode| {
+                    rustix::fs::mkdirat(&place.dir, &*place.name, mode)
+                })
             }
             Request::MakeLink { text, dir, path } => {
                 let Some(credentials) = self.maker(pid)? else { return CONTINUE };
                 let text = tracee::read_string(pid, text, 4095)?;
                 let place = View::place(pid, dir, path, false)?;
-                let make = |place: &Place| rustix::fs::symlinkat(&*text, &place.dir, &*place.name);
-                self.make(call, &credentials, &place, None, None, make)
+                let heir = self.heir(&place.dir, &credentials, None, false)?;
+                self.make(call, &place, heir, |place, _| {
+                    rustix::fs::symlinkat(&*text, &place.dir, &*place.name)
+                })
             }
             Request::MakeNode { dir, path, mode, device } => {
                 self.make_node(call, (dir, path), mode, device)
             }
             Request::Chown { file, uid, gid } => self.chown(call, &file, uid, gid),
             Request::Become(change) => self.become_other(call, &change),
+            Request::KeepCapabilities(keep) => {
+                let program = if keep { Some(view::program(pid)?) } else { None };
+                self.become_other(call, &Change::Keep(program))?;
+                // The kernel's own flag too, for whoever asks for it.
+                CONTINUE
+            }
             Request::SetGroups { count, list, narrow } => {
                 let count = count as u32 as usize;
                 if count > MAX_GROUPS {
@@ -208,7 +212,10 @@ impl Supervisor {
 
     fn credentials(&self, pid: i32) -> Result<Credentials, Refusal> {
         match &self.sets {
-            Some(sets) => Ok(sets.of_limit(tracee::real_time_limit(pid)?).clone()),
+            Some(sets) => {
+                let found = sets.of_limit(tracee::real_time_limit(pid)?).clone();
+                found.in_program(|| view::program(pid))
+            }
             None => view::credentials(pid),
         }
     }
@@ -326,12 +333,18 @@ impl Supervisor {
     /// The process's credentials, where what it makes may have another owner than root.
     fn maker(&self, pid: i32) -> Result<Option<Credentials>, Refusal> {
         let credentials = self.credentials(pid)?;
-        let plain = credentials.makes_files_of_root() && !self.table.has_groups();
+        let plain = credentials.makes_files_of_root() && !self.table.has_heirs();
         Ok((!plain).then_some(credentials))
     }
 
-    /// Whom something belongs to that is made in this directory.
-    fn owner_in(&self, dir: &OwnedFd, credentials: &Credentials) -> Result<(u32, u32), Refusal> {
+    /// What becomes of something that is made in this directory, with this mode if it has one.
+    fn heir(
+        &self,
+        dir: &OwnedFd,
+        credentials: &Credentials,
+        mode: Option<u32>,
+        is_directory: bool,
+    ) -> Result<Heir, Refusal> {
         const S_ISGID: u32 = 0o2000;
         let facts = Facts::of_open(dir)?;
         let gid = if facts.mode & S_ISGID != 0 {
@@ -339,7 +352,23 @@ impl Supervisor {
         } else {
             credentials.group.filesystem
         };
-        Ok((credentials.user.filesystem, gid))
+        let mut heir = Heir {
+            record: Record::owner(credentials.user.filesystem, gid),
+            mode: mode.unwrap_or(0),
+            heeds_umask: mode.is_some(),
+        };
+        let default = self.table.get(&facts).and_then(|record| acl::stored(record, acl::DEFAULT));
+        if let (Some(mode), Some(list)) = (mode, default.and_then(acl::parse)) {
+            let default = list.to_bytes();
+            let (mode, list) = list.inherited(mode);
+            (heir.mode, heir.heeds_umask) = (mode, false);
+            let mut attributes = vec![(acl::ACCESS.as_bytes().to_vec(), list.to_bytes())];
+            if is_directory {
+                attributes.push((acl::DEFAULT.as_bytes().to_vec(), default));
+            }
+            heir.record.attributes = attributes;
+        }
+        Ok(heir)
     }
 
     fn open(
@@ -357,61 +386,56 @@ impl Supervisor {
             return CONTINUE;
         }
         let close_on_exec = flags & OFlags::CLOEXEC.bits() != 0;
-        let mode = Mode::from_raw_mode(mode & 0o7777);
+        let mode = mode & 0o7777;
         let own = OFlags::from_bits_retain(flags) | OFlags::CLOEXEC;
-        let (parent, made) = if nameless {
+        let (heir, made) = if nameless {
             let at = At { dir, path, follow: flags & OFlags::NOFOLLOW.bits() == 0, empty: false };
             let parent = View::open(call.pid, &at)?;
+            let heir = self.heir(&parent, &credentials, Some(mode), false)?;
             self.still_there(call)?;
-            let made = with_umask(call.pid, || openat(&parent, c".", own, mode))?;
-            (parent, made)
+            let made = heir.with_umask(call.pid, |mode| openat(&parent, c".", own, mode))?;
+            (heir, made)
         } else {
             let place = View::place(call.pid, dir, path, false)?;
             // What is there already is opened by the kernel: opening may do things, and last.
             if Facts::of(&place.dir, &place.name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
                 return CONTINUE;
             }
-            if self.owner_in(&place.dir, &credentials)? == (0, 0) {
+            let heir = self.heir(&place.dir, &credentials, Some(mode), false)?;
+            if heir.record.is_trivial() {
                 return CONTINUE;
             }
             self.still_there(call)?;
             let own = own | OFlags::from_bits_retain(O_EXCL);
-            match with_umask(call.pid, || openat(&place.dir, &*place.name, own, mode))? {
+            match heir.with_umask(call.pid, |mode| openat(&place.dir, &*place.name, own, mode))? {
                 // Somebody was faster.
                 Err(Errno::EXIST) => return CONTINUE,
-                made => (place.dir, made),
+                made => (heir, made),
             }
         };
         let made = made?;
-        let (uid, gid) = self.owner_in(&parent, &credentials)?;
         let facts = Facts::of_open(&made)?;
-        self.table.set(&facts, Record::owner(uid, gid), made.try_clone()?);
+        self.table.set(&facts, heir.record, made.try_clone()?);
         Ok(Reply::Give(made, close_on_exec))
     }
 
-    /// Makes a name by `make` and records whom it belongs to. `umask_of` is the process whose umask counts.
+    /// Makes a name by `make` and records what it is.
     fn make(
         &mut self,
         call: &Notification,
-        credentials: &Credentials,
         place: &Place,
-        umask_of: Option<i32>,
-        device: Option<Device>,
-        make: impl FnOnce(&Place) -> Result<(), Errno>,
+        heir: Heir,
+        make: impl FnOnce(&Place, Mode) -> Result<(), Errno>,
     ) -> Result<Reply, Refusal> {
-        let (uid, gid) = self.owner_in(&place.dir, credentials)?;
-        if (uid, gid) == (0, 0) && device.is_none() {
+        if heir.record.is_trivial() {
             return CONTINUE;
         }
         self.still_there(call)?;
-        match umask_of {
-            Some(pid) => with_umask(pid, || make(place))??,
-            None => make(place)?,
-        }
+        heir.with_umask(call.pid, |mode| make(place, mode))??;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = openat(&place.dir, &*place.name, flags, Mode::empty())?;
         let facts = Facts::of_open(&made)?;
-        self.table.set(&facts, Record { device, ..Record::owner(uid, gid) }, made);
+        self.table.set(&facts, heir.record, made);
         DONE
     }
 
@@ -444,17 +468,11 @@ impl Supervisor {
         } else {
             FileType::from_raw_mode(mode)
         };
-        let device = kind.map(|kind| Device { kind, major, minor });
-        let make = |place: &Place| {
-            rustix::fs::mknodat(
-                &place.dir,
-                &*place.name,
-                real,
-                Mode::from_raw_mode(mode & 0o7777),
-                0,
-            )
-        };
-        self.make(call, &credentials, &place, Some(call.pid), device, make)
+        let mut heir = self.heir(&place.dir, &credentials, Some(mode & 0o7777), false)?;
+        heir.record.device = kind.map(|kind| Device { kind, major, minor });
+        self.make(call, &place, heir, |place, mode| {
+            rustix::fs::mknodat(&place.dir, &*place.name, real, mode, 0)
+        })
     }
 
     /// The name of an access control list in a process's memory; `None` for any other attribute.
@@ -609,12 +627,24 @@ fn touch(file: &OwnedFd, facts: &Facts) -> Result<(), Errno> {
     }
 }
 
-/// The supervisor's own umask is the process's while `work` runs.
-fn with_umask<T>(pid: i32, work: impl FnOnce() -> T) -> Result<T, Refusal> {
-    rustix::process::umask(view::umask(pid)?);
-    let result = work();
-    rustix::process::umask(Mode::empty());
-    Ok(result)
+/// What something will be that is made in the name of a process.
+struct Heir {
+    record: Record,
+    mode: u32,
+    /// A default list stands for the umask.
+    heeds_umask: bool,
+}
+
+impl Heir {
+    /// The supervisor's own umask is the process's while `work` runs.
+    fn with_umask<T>(&self, pid: i32, work: impl FnOnce(Mode) -> T) -> Result<T, Refusal> {
+        if self.heeds_umask {
+            rustix::process::umask(view::umask(pid)?);
+        }
+        let result = work(Mode::from_raw_mode(self.mode));
+        rustix::process::umask(Mode::empty());
+        Ok(result)
+    }
 }
 
 fn read_all(pid: i32, address: u64, bytes: &mut [u8]) -> Result<usize, Refusal> {

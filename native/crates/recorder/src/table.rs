@@ -77,8 +77,8 @@ struct Entry {
 pub struct Table {
     entries: HashMap<(u32, u32, u64), Entry>,
     pinned: VecDeque<(Instant, OwnedFd)>,
-    /// Some directory has had a group of its own: what is made in it may get that group.
-    has_groups: bool,
+    /// Some directory has a group of its own, or a list: what is made in it may inherit them.
+    has_heirs: bool,
 }
 
 /// Times of birth are as exact as the kernel's tick, which is 10 ms at most. Of two files with one number in the same tick the
@@ -127,13 +127,14 @@ impl Table {
         self.pin(facts, file);
     }
 
-    /// Whether what is made in a directory may belong to that directory's group.
-    pub fn has_groups(&self) -> bool {
-        self.has_groups
+    /// Whether what is made in some directory may inherit from it what is recorded.
+    pub fn has_heirs(&self) -> bool {
+        self.has_heirs
     }
 
     fn insert(&mut self, facts: &Facts, entry: Entry) {
-        self.has_groups |= facts.is_directory() && entry.record.gid != 0;
+        self.has_heirs |=
+            facts.is_directory() && (entry.record.gid != 0 || !entry.record.attributes.is_empty());
         self.entries.insert(facts.key, entry);
     }
 

@@ -18,7 +18,7 @@ use tsbuild_sys::tracee;
 
 use crate::{
     calls::{At, HERE},
-    credentials::{Credentials, Ids, KEEP},
+    credentials::{Credentials, Ids, KEEP, Program},
     table::Facts,
 };
 
@@ -139,12 +139,17 @@ impl View {
         }
     }
 
-    /// The path in a process's memory, which may be that of no path.
-    fn path(pid: i32, at: &At) -> Result<Vec<u8>, Refusal> {
+    /// The path in a process's memory, and where it begins. What leads through the process's own directory in `/proc` is said
+    /// without it: here that name would mean another process.
+    fn path(pid: i32, at: &At) -> Result<(i32, Vec<u8>), Refusal> {
         if at.path == 0 && at.empty {
-            return Ok(Vec::new());
+            return Ok((at.dir, Vec::new()));
         }
-        Ok(tracee::read_string(pid, at.path, PATH_MAX)?)
+        let path = tracee::read_string(pid, at.path, PATH_MAX)?;
+        if path.is_empty() && !at.empty {
+            return Err(Errno::NOENT.into());
+        }
+        Ok(through_own(&path, at.follow).unwrap_or((at.dir, path)))
     }
 
     /// The file that a call means, opened as a place only: nothing of it can be read or written.
@@ -152,20 +157,16 @@ impl View {
     /// # Errors
     /// The kernel's, and where only the process itself can tell.
     pub fn open(pid: i32, at: &At) -> Result<OwnedFd, Refusal> {
-        let path = Self::path(pid, at)?;
+        let (dir, path) = Self::path(pid, at)?;
         if path.is_empty() {
-            return if at.empty { Self::opened(pid, at.dir) } else { Err(Errno::NOENT.into()) };
+            return Self::opened(pid, dir);
         }
         let mut flags = OFlags::PATH | OFlags::CLOEXEC;
         if !at.follow {
             flags |= OFlags::NOFOLLOW;
         }
-        let base = Self::base(pid, at.dir, &path)?;
+        let base = Self::base(pid, dir, &path)?;
         match resolve(base.as_ref(), &path, flags) {
-            // A descriptor's link leads to what is open, not to a path.
-            Err(Errno::LOOP | Errno::NOENT) if at.follow && descriptor_in(&path).is_some() => {
-                Self::opened(pid, descriptor_in(&path).unwrap_or(HERE))
-            }
             Err(Errno::LOOP) => Err(Refusal::Unknown),
             // The kernel knows which process is meant by `self`.
             Err(Errno::NOENT) if path.starts_with(b"/proc/") => Err(Refusal::Unknown),
@@ -178,20 +179,13 @@ impl View {
     /// # Errors
     /// As [`View::open`].
     pub fn facts(pid: i32, at: &At) -> Result<Facts, Refusal> {
-        let path = Self::path(pid, at)?;
+        let (dir, path) = Self::path(pid, at)?;
         if path.is_empty() {
-            if !at.empty {
-                return Err(Errno::NOENT.into());
-            }
-            let link =
-                if at.dir == HERE { format!("{pid}/cwd") } else { format!("{pid}/fd/{}", at.dir) };
+            let link = if dir == HERE { format!("{pid}/cwd") } else { format!("{pid}/fd/{dir}") };
             return Ok(Facts::of(CWD, link.as_bytes(), AtFlags::empty())?);
         }
-        if path.starts_with(b"/proc/") || path.starts_with(b"/dev/") {
-            return Ok(Facts::of_open(Self::open(pid, at)?)?);
-        }
         let flags = if at.follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-        match Self::base(pid, at.dir, &path)? {
+        match Self::base(pid, dir, &path)? {
             Some(base) => Ok(Facts::of(base, &path, flags)?),
             None => Ok(Facts::of(CWD, &path, flags)?),
         }
@@ -235,17 +229,32 @@ fn resolve(base: Option<&OwnedFd>, path: &[u8], flags: OFlags) -> Result<OwnedFd
     }
 }
 
-/// The number in the ways to name a descriptor by a path.
-fn descriptor_in(path: &[u8]) -> Option<i32> {
-    let number = match path {
-        b"/dev/stdin" => return Some(0),
-        b"/dev/stdout" => return Some(1),
-        b"/dev/stderr" => return Some(2),
-        _ => ["/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"]
-            .iter()
-            .find_map(|prefix| path.strip_prefix(prefix.as_bytes()))?,
+/// What a path through the process's own directory in `/proc` means to it: where to begin, and the rest, which is empty for a
+/// descriptor itself.
+fn through_own(path: &[u8], follow: bool) -> Option<(i32, Vec<u8>)> {
+    let own = [&b"/proc/self/"[..], b"/proc/thread-self/"];
+    let in_own = own.iter().find_map(|prefix| path.strip_prefix(*prefix));
+    let (dir, rest) = match path {
+        b"/dev/stdin" => (0, &b""[..]),
+        b"/dev/stdout" => (1, &b""[..]),
+        b"/dev/stderr" => (2, &b""[..]),
+        _ => {
+            if let Some(rest) = in_own.and_then(|rest| rest.strip_prefix(b"root/")) {
+                return Some((HERE, [b"/", rest].concat()));
+            }
+            if let Some(rest) = in_own.and_then(|rest| rest.strip_prefix(b"cwd/")) {
+                return (!rest.starts_with(b"/")).then(|| (HERE, rest.to_vec()));
+            }
+            let numbered = in_own.and_then(|rest| rest.strip_prefix(b"fd/"));
+            let numbered = numbered.or_else(|| path.strip_prefix(b"/dev/fd/"))?;
+            let end = numbered.iter().position(|byte| *byte == b'/').unwrap_or(numbered.len());
+            let number = std::str::from_utf8(&numbered[..end]).ok()?.parse().ok()?;
+            let rest = numbered[end..].iter().position(|byte| *byte != b'/');
+            (number, rest.map_or(&b""[..], |at| &numbered[end + at..]))
+        }
     };
-    std::str::from_utf8(number).ok()?.parse().ok().filter(|number| *number >= 0)
+    // The link itself is in `/proc`, and nobody's to give away.
+    (dir >= 0 && (follow || !rest.is_empty())).then(|| (dir, rest.to_vec()))
 }
 
 /// What a process does not give to files that it makes. Slow; for calls that are seldom.
@@ -269,15 +278,35 @@ pub fn credentials(pid: i32) -> Result<Credentials, Refusal> {
         let mut next = || ids.next().unwrap_or(KEEP);
         Ids { real: next(), effective: next(), saved: next(), filesystem: next() }
     };
-    Ok(Credentials { user: ids("Uid"), group: ids("Gid"), groups: Vec::new() })
+    let (user, group) = (ids("Uid"), ids("Gid"));
+    Ok(Credentials { user, group, groups: Vec::new(), keeps: None, kept: None })
+}
+
+/// What a process executes.
+///
+/// # Errors
+/// The kernel's.
+pub fn program(pid: i32) -> Result<Program, Refusal> {
+    let text = read(&format!("{pid}/stat"))?;
+    // The name in parentheses may hold anything. Behind it comes the third field.
+    let after = text.rsplit(')').next().unwrap_or("");
+    let number = |field: usize| {
+        after.split_whitespace().nth(field - 3).and_then(|word| word.parse().ok()).unwrap_or(0)
+    };
+    const START_CODE: usize = 26;
+    const START_STACK: usize = 28;
+    Ok((number(START_CODE), number(START_STACK)))
 }
 
 fn status(pid: i32) -> Result<String, Refusal> {
-    let mut text = String::new();
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = openat(CWD, format!("{pid}/status"), flags, Mode::empty())?;
-    File::from(file).read_to_string(&mut text)?;
-    Ok(text)
+    read(&format!("{pid}/status"))
+}
+
+fn read(path: &str) -> Result<String, Refusal> {
+    let mut bytes = Vec::new();
+    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    File::from(file).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn field<'a>(status: &'a str, name: &str) -> &'a str {
@@ -289,14 +318,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn descriptors_by_path() {
-        assert_eq!(descriptor_in(b"/dev/stdout"), Some(1));
-        assert_eq!(descriptor_in(b"/proc/self/fd/12"), Some(12));
-        assert_eq!(descriptor_in(b"/dev/fd/3"), Some(3));
-        for other in
-            ["/dev/fd/", "/dev/fd/-1", "/dev/fd/1x", "/dev/fd/1/a", "/etc/fd/1", "/dev/null"]
-        {
-            assert_eq!(descriptor_in(other.as_bytes()), None, "{other}");
+    fn paths_through_own() {
+        let cases: [(&str, Option<(i32, &str)>); 12] = [
+            ("/dev/stdout", Some((1, ""))),
+            ("/proc/self/fd/12", Some((12, ""))),
+            ("/proc/thread-self/fd/3/a/b", Some((3, "a/b"))),
+            ("/dev/fd/3//a", Some((3, "a"))),
+            ("/proc/self/cwd/x", Some((HERE, "x"))),
+            ("/proc/self/root/etc", Some((HERE, "/etc"))),
+            ("/dev/fd/", None),
+            ("/dev/fd/-1", None),
+            ("/dev/fd/1x", None),
+            ("/etc/fd/1", None),
+            ("/dev/null", None),
+            ("/proc/self/status", None),
+        ];
+        for (path, expected) in cases {
+            let expected = expected.map(|(dir, rest)| (dir, rest.as_bytes().to_vec()));
+            assert_eq!(through_own(path.as_bytes(), true), expected, "{path}");
         }
+        assert_eq!(through_own(b"/dev/stdin", false), None);
     }
 }
