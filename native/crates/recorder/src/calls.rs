@@ -44,6 +44,9 @@ pub enum Request {
     SetGroups { count: u64, list: u64, narrow: bool },
     /// Whether capabilities outlast the next change of user.
     KeepCapabilities(bool),
+    /// The limit that carries who it is (`Sets`) is none to the step: a session that sets all limits anew keeps its user. What it
+    /// was goes to this place, in numbers of 32 bits or 64.
+    RealTimeLimit { place: u64, narrow: bool },
     /// Who it is.
     GetId(Asked),
     /// The same, in full.
@@ -91,6 +94,8 @@ const O_CREAT: u32 = 0o100;
 const O_TMPFILE: u32 = 0o20_000_000;
 const O_CREATE_FLAGS: u32 = 0o100 | 0o1 | 0o1000;
 
+/// `RLIMIT_RTTIME`.
+pub const REAL_TIME: u32 = 15;
 /// `PR_SET_KEEPCAPS`.
 pub const SET_KEEP_CAPABILITIES: u32 = 8;
 
@@ -226,6 +231,11 @@ const CALLS: &[(&str, Scope, Decode)] = &[
     ("setgroups", Scope::Compat, |a| Request::SetGroups { count: a[0], list: a[1], narrow: true }),
 
     ("prctl", Scope::All, |a| Request::KeepCapabilities(a[1] != 0)),
+
+    ("setrlimit", Scope::All, |_| Request::RealTimeLimit { place: 0, narrow: false }),
+    ("getrlimit", Scope::Wide, |a| Request::RealTimeLimit { place: a[1], narrow: false }),
+    ("ugetrlimit", Scope::Compat, |a| Request::RealTimeLimit { place: a[1], narrow: true }),
+    ("prlimit64", Scope::All, |a| Request::RealTimeLimit { place: a[3], narrow: false }),
 
     ("getuid", Scope::All, |_| Request::GetId(Asked::User)),
     ("geteuid", Scope::All, |_| Request::GetId(Asked::EffectiveUser)),

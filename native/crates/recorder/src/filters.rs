@@ -2,7 +2,7 @@
 
 use tsbuild_seccomp::{Action, Arch, Condition, Error, Filter, Instruction, Rule};
 
-use crate::calls::{MAKES_A_FILE, SET_KEEP_CAPABILITIES, heard};
+use crate::calls::{MAKES_A_FILE, REAL_TIME, SET_KEEP_CAPABILITIES, heard};
 
 const ENOSYS: u16 = 38;
 const S_IFMT: u32 = 0o170_000;
@@ -27,6 +27,10 @@ pub fn recording() -> Result<Vec<Instruction>, Error> {
             filter.rule(match name {
                 "open" => rule.when(Condition::any_bit(1, MAKES_A_FILE)),
                 "prctl" => rule.when(Condition::low_bits(0, u32::MAX, SET_KEEP_CAPABILITIES)),
+                "setrlimit" | "getrlimit" | "ugetrlimit" => {
+                    rule.when(Condition::low_bits(0, u32::MAX, REAL_TIME))
+                }
+                "prlimit64" => rule.when(Condition::low_bits(1, u32::MAX, REAL_TIME)),
                 "openat" => rule.when(Condition::any_bit(2, MAKES_A_FILE)),
                 _ => rule,
             })?;

@@ -150,6 +150,12 @@ impl Supervisor {
                 // The kernel's own flag too, for whoever asks for it.
                 CONTINUE
             }
+            Request::RealTimeLimit { place, narrow } => {
+                if place != 0 {
+                    self.write(call, place, &[0xff; 16][..if narrow { 8 } else { 16 }])?;
+                }
+                DONE
+            }
             Request::SetGroups { count, list, narrow } => {
                 let count = count as u32 as usize;
                 if count > MAX_GROUPS {
