@@ -1,5 +1,6 @@
 /** How a program of a step ended, said to the one who has to act. */
 import { DefinitionError, HostError, StepError } from '../errors.ts';
+import type { OwnerKeeping } from '../executor/owners.ts';
 import { subuidHint } from '../executor/run-program.ts';
 import type { Outcome } from '../executor/sandbox.ts';
 import type { StepOutput } from '../executor/step-output.ts';
@@ -13,7 +14,7 @@ export function stepError(
   outcome: Outcome,
   output: StepOutput,
   logPath: string | undefined,
-  idMode: 'root' | 'multi' | 'single',
+  ownerKeeping: OwnerKeeping,
 ): Error {
   const program = action.argv[0] ?? '';
   const details = { argv: action.argv, logTail: output.tail(), logPath };
@@ -29,7 +30,7 @@ export function stepError(
           (outcome.reachedPids === true
             ? `it had the ${action.limits?.pids} processes that it may have; give it more with --pids-limit`
             : undefined) ??
-          (idMode === 'single' ? singleIdHint(output.tail()) : undefined),
+          (ownerKeeping === 'pretended' ? singleIdHint(output.tail()) : undefined),
       });
     case 'signal':
       return new StepError(`the step was ended by ${outcome.signal}`, {
@@ -144,7 +145,7 @@ function noShellHint(program: string, outcome: Outcome & { reason: 'not-started'
     : undefined;
 }
 
-/** With one id, chown to another is EINVAL, which few programs explain. */
+/** What is only pretended comes to light when a program looks. */
 function singleIdHint(tail: string): string | undefined {
   return /Invalid argument|EINVAL|chown|chgrp|setgroups|setegid|seteuid/i.test(tail)
     ? `only one user id is available here, so that files cannot be given to other users: ${subuidHint()}`

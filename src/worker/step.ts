@@ -25,6 +25,7 @@ import { attend, runInFailed } from './failed-step.ts';
 import { functionError, type PreparedCall, prepareCall } from './function-call.ts';
 import { limitsFor, warnOfLoopbackProxies } from './limits.ts';
 import { makeDirectory, makeFile } from './make.ts';
+import { warnOfPretence } from './pretence.ts';
 import type { RunInFailedParams, RunResult, StepParams, StepResult, WireSecret } from './protocol.ts';
 import { filesWithValues } from './secrets-in-layer.ts';
 import { stepError } from './step-error.ts';
@@ -204,7 +205,7 @@ async function exec(step: BuildStep, action: ExecAction, index: number, output: 
     output.endExec();
   }
   if (outcome.reason !== 'exit' || outcome.exitCode !== 0) {
-    const error = stepError({ ...action, ...spec }, outcome, output, params.logPath, context.executor.idMode);
+    const error = stepError({ ...action, ...spec }, outcome, output, params.logPath, context.executor.ownerKeeping);
     const secrets = Object.values(params.secrets).flatMap(valuesOf);
     const failure = functionError(error, call?.report(), secrets);
     const { onFailure } = params;
@@ -240,6 +241,7 @@ async function programOf(
       ? (defaults.network ?? 'host')
       : action.network;
   warnOfLoopbackProxies(context, network, request);
+  warnOfPretence(context, request);
   const spec: ProgramSpec = {
     argv: call?.argv ?? action.argv,
     env,

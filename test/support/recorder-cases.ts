@@ -61,7 +61,7 @@ export const RECORDER_CASES: Readonly<Record<string, RecorderCase>> = {
   nodes: {
     scripts: [
       `${SHOW}; mkdir /nodes; mknod /nodes/null c 1 3; mknod -m 600 /nodes/disk b 8 1; chown 0:6 /nodes/disk
-       show /nodes/null /nodes/disk; stat -c '%t:%T' /nodes/null /nodes/disk; test -c /nodes/null; test -b /nodes/disk; mv /nodes/null /nodes/zero; rm -f /nodes/none; mkfifo /nodes/pipe; rm /nodes/pipe`,
+       show /nodes/null /nodes/disk; stat -c '%t:%T' /nodes/null /nodes/disk; test -c /nodes/null || echo unseen; mv /nodes/null /nodes/zero; rm -f /nodes/none; mkfifo /nodes/pipe; rm /nodes/pipe`,
     ],
   },
   attributes: {
@@ -71,15 +71,9 @@ export const RECORDER_CASES: Readonly<Record<string, RecorderCase>> = {
        echo > /a/cap; setcap cap_net_raw+ep /a/cap; getcap /a/cap; chown 5:5 /a/cap; getcap /a/cap; setcap cap_net_raw+ep /a/cap`,
     ],
   },
+  // A file that is given for the step alone seems to belong to whom it is given to.
   mounted: {
-    mounts: [
-      {
-        kind: 'inline',
-        target: '/run/given',
-        mode: 0o640,
-        data: '',
-      } as Mount,
-    ],
+    mounts: [{ kind: 'inline', target: '/run/given', mode: 0o640, data: '' }],
     scripts: [
       `${SHOW}; show /run/given; echo > /dev/shm/x; chown 5:5 /dev/shm/x; show /dev/shm/x; cd /tmp; mkdir here; echo > here/x; chown 6:6 here/x; cd here; show x ../here ./x /proc/self/cwd/x`,
     ],
