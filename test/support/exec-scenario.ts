@@ -297,10 +297,7 @@ await mounted('modes', 'stat -c "%a %u:%g" /c /d', [
 await mounted(
   'secretFile',
   'od -An -tx1 /run/secrets/s 2>/dev/null || wc -c < /run/secrets/s; stat -c "%a %u:%g" /run/secrets/s /key; mount | grep -c " /run/secrets/s type tmpfs"; (echo x > /key); true',
-  [
-    secretMount('/run/secrets/s'),
-    secretMount('/key', { mode: 0o440, uid: 1000, gid: 1001 }),
-  ],
+  [secretMount('/run/secrets/s'), secretMount('/key', { mode: 0o440, uid: 1000, gid: 1001 })],
   { secrets },
 );
 await mounted('secretOptional', 'ls /run/secrets 2>&1; true', [
