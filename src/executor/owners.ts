@@ -39,6 +39,13 @@ export interface MountedOwner {
   readonly gid: number;
 }
 
+/** A tree that something is mounted from. */
+export interface OwnedTree {
+  readonly root: string;
+  /** The file that says what its disk cannot. */
+  readonly owners: string | undefined;
+}
+
 export interface RecordedRun {
   /** The merged tree. */
   readonly root: string;
@@ -47,6 +54,7 @@ export interface RecordedRun {
   /** What is recorded of it, before and after. */
   readonly owners: string;
   readonly mounted: readonly MountedOwner[];
+  readonly trees: readonly OwnedTree[];
   /** Whom the program runs as; absent where its ids are real and only devices are recorded. */
   readonly user?: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] };
 }
@@ -58,7 +66,8 @@ export interface RecordedRun {
  */
 export async function recordOwners<T>(options: RecordedRun, run: (socket: number) => Promise<T>): Promise<T> {
   const recorder = new (native().Recorder)();
-  const recorded = recorder.record(options).then(
+  const trees = options.trees.flatMap(({ root, owners }) => (owners === undefined ? [] : [{ root, owners }]));
+  const recorded = recorder.record({ ...options, trees }).then(
     () => undefined,
     (error: unknown) => ({ error }),
   );

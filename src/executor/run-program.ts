@@ -18,7 +18,7 @@ import type { CgroupPlace } from './cgroup-place.ts';
 import type { DeviceEdits } from './device-edits.ts';
 import type { DeviceSources } from './find-devices.ts';
 import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
-import { type MountedOwner, type OwnerKeeping, recordOwners } from './owners.ts';
+import { type MountedOwner, type OwnedTree, type OwnerKeeping, recordOwners } from './owners.ts';
 import { layDesk, type ProgramDesk, readReport } from './program-desk.ts';
 import type { ProgramInput } from './program-input.ts';
 import {
@@ -63,6 +63,8 @@ export type ProgramMount =
       readonly readOnly: boolean;
       /** The source is this step's alone, and goes with it: mountpoints may be made in it. */
       readonly own: boolean;
+      /** What the source is in. */
+      readonly tree?: OwnedTree;
     }
   /** In the worker's memory; only this program sees it. */
   | (FileAttributes & { readonly kind: 'file'; readonly data: Uint8Array; readonly target: string })
@@ -301,7 +303,7 @@ async function runMounted(
       break;
     case 'devices': {
       const { owners, upper: changes } = prepared;
-      outcome = await recordOwners({ root, changes, owners, mounted: [] }, (socket) =>
+      outcome = await recordOwners({ root, changes, owners, mounted: [], trees: [] }, (socket) =>
         run({ uid: user.uid, gid: user.gid, groups, owners: { kind: 'devices', socket } }),
       );
       break;
@@ -315,7 +317,11 @@ async function runMounted(
         seemsToBelongTo === undefined ? [] : [{ path, ...seemsToBelongTo }],
       );
       const { uid, gid } = user;
-      outcome = await recordOwners({ root, changes, owners, mounted, user: { uid, gid, groups } }, (socket) =>
+      const trees = spec.mounts.flatMap((mount) =>
+        mount.kind === 'bind' && mount.tree !== undefined ? [mount.tree] : [],
+      );
+      const recorded = { root, changes, owners, mounted, trees, user: { uid, gid, groups } };
+      outcome = await recordOwners(recorded, (socket) =>
         run({ ...asRoot, owners: { kind: 'recorded', socket }, withoutCapabilities: uid !== 0 }),
       );
     }

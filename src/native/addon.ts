@@ -511,6 +511,7 @@ export interface NativeRecorder {
     readonly changes: string;
     readonly owners: string;
     readonly mounted: readonly { readonly path: string; readonly uid: number; readonly gid: number }[];
+    readonly trees: readonly { readonly root: string; readonly owners: string }[];
     /** Whom the step runs as; absent where its ids are real and only devices are recorded. */
     readonly user?: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] };
   }): Promise<{ readonly listened: boolean; readonly calls: number }>;

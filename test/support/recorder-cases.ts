@@ -8,6 +8,8 @@ export interface RecorderCase {
   /** Other cases, whose layers are below. */
   readonly below?: readonly string[];
   readonly mounts?: readonly Mount[];
+  /** The case whose layers are the step's input 1. */
+  readonly from?: string;
 }
 
 const SHOW = `show() { stat -c '%n %u:%g %a %F' "$@"; }`;
@@ -73,9 +75,13 @@ export const RECORDER_CASES: Readonly<Record<string, RecorderCase>> = {
   },
   // A file that is given for the step alone seems to belong to whom it is given to.
   mounted: {
-    mounts: [{ kind: 'inline', target: '/run/given', mode: 0o640, data: '' }],
+    from: 'chown',
+    mounts: [
+      { kind: 'bind', input: 1, source: '/', target: '/mnt', readOnly: true },
+      { kind: 'inline', target: '/run/given', mode: 0o640, data: '' },
+    ],
     scripts: [
-      `${SHOW}; show /run/given; echo > /dev/shm/x; chown 5:5 /dev/shm/x; show /dev/shm/x; cd /tmp; mkdir here; echo > here/x; chown 6:6 here/x; cd here; show x ../here ./x /proc/self/cwd/x`,
+      `${SHOW}; show /run/given /mnt/srv/app/first; cp -a /mnt/srv /copied; show /copied/app/copy; echo > /dev/shm/x; chown 5:5 /dev/shm/x; show /dev/shm/x; cd /tmp; mkdir here; echo > here/x; chown 6:6 here/x; cd here; show x ../here ./x /proc/self/cwd/x`,
     ],
   },
 };

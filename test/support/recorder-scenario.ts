@@ -92,9 +92,13 @@ results.base = await step('base', {
   inputs: [{ kind: 'none' }, { kind: 'files', files }],
 });
 for (const name of names) {
-  const { scripts, user = '', below, mounts } = RECORDER_CASES[name] ?? { scripts: [] };
+  const { scripts, user = '', below, mounts, from } = RECORDER_CASES[name] ?? { scripts: [] };
   results[name] = await step(name, {
     parents: ['base', ...(below ?? [])] as LayerId[],
+    inputs: [
+      { kind: 'none' },
+      ...(from === undefined ? [] : [{ kind: 'layers' as const, layers: ['base', from] as LayerId[] }]),
+    ],
     actions: scripts.map((script) => exec(script, { user, ...(mounts === undefined ? {} : { mounts }) })),
   });
 }

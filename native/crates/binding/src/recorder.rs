@@ -17,11 +17,18 @@ pub struct MountedOwner {
 }
 
 #[napi(object)]
+pub struct MountedTree {
+    pub root: String,
+    pub owners: String,
+}
+
+#[napi(object)]
 pub struct RecorderOptions {
     pub root: String,
     pub changes: String,
     pub owners: String,
     pub mounted: Vec<MountedOwner>,
+    pub trees: Vec<MountedTree>,
     pub user: Option<RecordedUser>,
 }
 
@@ -87,6 +94,11 @@ impl Recorder {
                 .mounted
                 .into_iter()
                 .map(|MountedOwner { path: text, uid, gid }| (path(text), uid, gid))
+                .collect(),
+            trees: options
+                .trees
+                .into_iter()
+                .map(|MountedTree { root, owners }| (path(root), path(owners)))
                 .collect(),
             user: options
                 .user

@@ -101,6 +101,7 @@ impl Step {
             changes: self.root(),
             owners: file("owners"),
             mounted: Vec::new(),
+            trees: Vec::new(),
             user: Some(user),
         };
         let recording = thread::spawn(move || session.run(&near));

@@ -32,6 +32,8 @@ pub struct Session {
     pub owners: PathBuf,
     /// What is mounted in the tree and seems to belong to these.
     pub mounted: Vec<(PathBuf, u32, u32)>,
+    /// Trees that something is mounted from, each with the file of its owners.
+    pub trees: Vec<(PathBuf, PathBuf)>,
     /// Whom the program runs as; `None` where its ids are real, and only devices are recorded.
     pub user: Option<Credentials>,
 }
@@ -100,6 +102,15 @@ impl Session {
         for (path, record) in before.iter() {
             if let Some(facts) = facts_of(root, path)? {
                 table.prime(&facts, record.clone(), own.get(path).is_none());
+            }
+        }
+        for (root, owners) in &self.trees {
+            let known = Owners::read(owners).map_err(|error| owners_error(owners, &error))?;
+            let root = open_directory(root)?;
+            for (path, record) in known.iter() {
+                if let Some(facts) = facts_of(&root, path)? {
+                    table.prime(&facts, record.clone(), true);
+                }
             }
         }
         for (path, uid, gid) in &self.mounted {
