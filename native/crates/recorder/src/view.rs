@@ -185,10 +185,18 @@ impl View {
             return Ok(Facts::of(CWD, link.as_bytes(), AtFlags::empty())?);
         }
         let flags = if at.follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-        match Self::base(pid, dir, &path)? {
-            Some(base) => Ok(Facts::of(base, &path, flags)?),
-            None => Ok(Facts::of(CWD, &path, flags)?),
+        if path.starts_with(b"/") {
+            return Ok(Facts::of(CWD, &path, flags)?);
         }
+        // Through the link in `/proc` at once: opening where the path begins would double the cost.
+        let mut whole =
+            if dir == HERE { format!("{pid}/cwd/") } else { format!("{pid}/fd/{dir}/") }
+                .into_bytes();
+        if whole.len() + path.len() > PATH_MAX {
+            return Ok(Facts::of(Self::base(pid, dir, &path)?.ok_or(Errno::BADF)?, &path, flags)?);
+        }
+        whole.extend(path);
+        Ok(Facts::of(CWD, &whole, flags)?)
     }
 
     /// The directory of a name that is to be made, and the name. A slash at its end is kept from a directory's name alone.
