@@ -36,7 +36,7 @@ try {
     const storeDir = join(dir, idMode);
     const worker = await startWorker({
       storeDir,
-      idMode,
+      isolation: idMode === 'multi' ? 'subordinate-ids' : 'single-id',
       snapshotter: 'overlay',
       hostTrust: { proxies: {}, mirrors: {} },
       signal,

@@ -206,7 +206,13 @@ async function exec(step: BuildStep, action: ExecAction, index: number, output: 
     output.endExec();
   }
   if (outcome.reason !== 'exit' || outcome.exitCode !== 0) {
-    const error = stepError({ ...action, ...spec }, outcome, output, params.logPath, context.executor.ownerKeeping);
+    const error = stepError(
+      { ...action, ...spec },
+      outcome,
+      output,
+      params.logPath,
+      context.executor.ownerKeeping,
+    );
     const secrets = Object.values(params.secrets).flatMap(valuesOf);
     const failure = functionError(error, call?.report(), secrets);
     const { onFailure } = params;
