@@ -52,6 +52,11 @@ export const WARNING_CODES = {
     by: 'build',
     meaning: 'There is no file for Secret.fromDotenv(); the secret is empty.',
   },
+  W_OWNERS_PRETENDED: {
+    by: 'build',
+    meaning:
+      'There is one user id, and something above tsbuild keeps it from recording others: files belong to root, whatever a step says.',
+  },
   W_EVENTS_DROPPED: {
     by: 'build',
     meaning: 'An EventStream left out events that nobody read in time.',

@@ -12,6 +12,7 @@ const MAX_COMPLAINT_LENGTH = 300;
 
 export class Bubblewrap implements Sandbox {
   readonly kind = 'bubblewrap';
+  readonly newPrivileges = false;
   readonly ownTasks = 2;
   readonly #options: SandboxOptions;
 

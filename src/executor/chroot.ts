@@ -12,6 +12,7 @@ import { maskedPaths } from './system-paths.ts';
 
 export class Chroot implements Sandbox {
   readonly kind = 'chroot';
+  readonly newPrivileges = false;
   readonly ownTasks = 1;
   readonly #launcher: string;
   readonly #nodeOf: (path: string) => string;

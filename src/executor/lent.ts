@@ -73,7 +73,7 @@ export interface LentOptions {
   readonly memoryDir: string;
   readonly launcherPath: string;
   readonly hostTrust: HostTrust;
-  readonly singleId: boolean;
+  readonly withoutOtherUsers: boolean;
 }
 
 export interface LentToStep {
@@ -143,7 +143,7 @@ export class Lent {
   }
 
   toStep(request: LentRequest): LentToStep {
-    const { hostTrust, singleId } = this.#options;
+    const { hostTrust, withoutOtherUsers } = this.#options;
     const dir = join(request.stepDir, 'lent');
     mkdirSync(dir, { mode: 0o755 });
     linkSync(join(this.#common, LAUNCHER), join(dir, LAUNCHER));
@@ -180,7 +180,7 @@ export class Lent {
     });
     const aptConfig = aptConfiguration({
       caBundle: this.#caBundle,
-      singleId,
+      withoutOtherUsers,
       proxy: hostTrust.aptProxy,
       archives: wanted.has('apt') ? cacheTarget('apt') : undefined,
       existing: request.env.get('APT_CONFIG')?.toString(),
@@ -227,7 +227,7 @@ function readBundle(path: string): string {
 /** Read before the image's own configuration, which therefore wins. */
 function aptConfiguration(options: {
   caBundle: boolean;
-  singleId: boolean;
+  withoutOtherUsers: boolean;
   proxy: string | undefined;
   archives: string | undefined;
   existing: string | undefined;
@@ -239,7 +239,7 @@ function aptConfiguration(options: {
   if (options.proxy !== undefined) {
     lines.push(`Acquire::http::Proxy::deb.debian.org "${options.proxy}";`);
   }
-  if (options.singleId) {
+  if (options.withoutOtherUsers) {
     // There is no other user to drop to.
     lines.push('APT::Sandbox::User "root";');
   }

@@ -10,7 +10,7 @@ import { HostError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 import { type Bundle, type BundleOptions, makeBundle } from './oci-bundle.ts';
 import type { Outcome, Sandbox, SandboxSpec } from './sandbox.ts';
-import { runStepProcess, STEP_FDS } from './step-process.ts';
+import { runStepProcess, stepDescriptors } from './step-process.ts';
 
 export type OciRuntimeKind = BundleOptions['kind'];
 
@@ -27,11 +27,13 @@ let count = 0;
 
 export class OciRuntime implements Sandbox {
   readonly kind: OciRuntimeKind;
+  readonly newPrivileges: boolean;
   readonly ownTasks: number;
   readonly #options: OciRuntimeOptions;
 
   constructor(options: OciRuntimeOptions) {
     this.kind = options.kind;
+    this.newPrivileges = options.newPrivileges;
     this.ownTasks = OWN_TASKS[options.kind];
     this.#options = options;
   }
@@ -71,7 +73,7 @@ export class OciRuntime implements Sandbox {
         '--pid-file',
         pidFile,
         '--preserve-fds',
-        String(STEP_FDS),
+        String(stepDescriptors(spec)),
         // The launcher joins one where that is allowed.
         '--no-new-keyring',
         id,

@@ -19,9 +19,17 @@ import type { Sandboxes } from './choose-sandbox.ts';
 import type { DeviceEdits } from './device-edits.ts';
 import type { DeviceSources } from './find-devices.ts';
 import { LENT_DIR, type Lent, NETWORK_FILES } from './lent.ts';
+import { type MountedOwner, type OwnedTree, type OwnerKeeping, recordOwners } from './owners.ts';
 import { layDesk, type ProgramDesk, readReport } from './program-desk.ts';
 import type { ProgramInput } from './program-input.ts';
-import { HOSTNAME, type NetworkMode, type Outcome, type SandboxKind, type SandboxMount } from './sandbox.ts';
+import {
+  HOSTNAME,
+  type NetworkMode,
+  type Outcome,
+  type SandboxKind,
+  type SandboxMount,
+  type SandboxSpec,
+} from './sandbox.ts';
 import type { StepSeccomp } from './seccomp.ts';
 import { type Staged, stageMount } from './shared-mounts.ts';
 import { forwardAgent } from './ssh-forward.ts';
@@ -56,6 +64,8 @@ export type ProgramMount =
       readonly readOnly: boolean;
       /** The source is this step's alone, and goes with it: mountpoints may be made in it. */
       readonly own: boolean;
+      /** What the source is in. */
+      readonly tree?: OwnedTree;
     }
   /** In the worker's memory; only this program sees it. */
   | (FileAttributes & { readonly kind: 'file'; readonly data: Uint8Array; readonly target: string })
@@ -110,6 +120,7 @@ export interface Executor {
   readonly volumes: NamedVolumes;
   readonly memoryDir: string;
   readonly idMode: 'root' | 'multi' | 'single';
+  readonly ownerKeeping: OwnerKeeping;
   /** Where devices are looked for. */
   readonly deviceSources: DeviceSources;
   /** Absent: the kernel has no filters, or the user wants none. */
@@ -148,7 +159,7 @@ export async function runProgram(
       ...topmost([...spec.mounts.map(mountpointOf), ...devices]),
     ];
     return await prepared.withMountpoints(mountpoints, (root, targets) =>
-      runMounted(executor, spec, { root, targets, stepDir, held }),
+      runMounted(executor, spec, { prepared, root, targets, stepDir, held }),
     );
   } finally {
     // What could not be released may still be mounted in the directory, and is not ours to remove.
@@ -158,6 +169,7 @@ export async function runProgram(
 }
 
 interface Mounted {
+  readonly prepared: Prepared;
   readonly root: string;
   readonly targets: ReadonlyMap<string, string>;
   readonly stepDir: string;
@@ -168,10 +180,11 @@ interface Mounted {
 async function runMounted(
   executor: Executor,
   spec: ProgramSpec,
-  { root, targets, stepDir, held }: Mounted,
+  { prepared, root, targets, stepDir, held }: Mounted,
 ): Promise<Outcome> {
   const user = lookupUser(root, spec.user);
-  if (executor.idMode === 'single' && (user.uid !== 0 || user.gid !== 0)) {
+  const { ownerKeeping } = executor;
+  if (ownerKeeping === 'pretended' && (user.uid !== 0 || user.gid !== 0)) {
     throw new HostError(
       `a step runs as user '${spec.user}' (${user.uid}:${user.gid}), and only one user id is available`,
       { code: 'E_SUBUID_MISSING', hint: subuidHint() },
@@ -257,6 +270,7 @@ async function runMounted(
     const found = await place(executor, mount, cacheDirs, path, held, spec.signal);
     placed.push({ ...found, fixed });
   }
+  const groups = [...new Set([...user.groups, ...(spec.devices?.gids ?? [])])];
   let places = 0;
   const freshPath = () => {
     places += 1;
@@ -280,22 +294,49 @@ async function runMounted(
     signal: spec.signal,
   });
   held.push(() => stepPlace.close());
-  const ended = sandbox.run({
+  const common = {
     ...spec,
     ...(executor.seccomp === undefined ? {} : { seccomp: executor.seccomp }),
     root,
     place: stepPlace,
     env: [...env],
     hostname,
-    uid: user.uid,
-    gid: user.gid,
-    groups:
-      executor.idMode === 'single'
-        ? undefined
-        : [...new Set([...user.groups, ...(spec.devices?.gids ?? [])])],
     mounts: inOrder(placed, targets, (mount) => stageMount(mount, freshPath, held)),
-  });
-  const outcome = await withLimits(ended, stepPlace);
+  };
+  const run = (more: Pick<SandboxSpec, 'uid' | 'gid' | 'groups'> & Partial<SandboxSpec>) =>
+    withLimits(sandbox.run({ ...common, ...more }), stepPlace);
+  const asRoot = { uid: 0, gid: 0, groups: undefined };
+  let outcome: Outcome;
+  // Listening needs a filter, which set-user-ID programs must not have.
+  switch (ownerKeeping === 'devices' && sandbox.newPrivileges ? 'real' : ownerKeeping) {
+    case 'real':
+      outcome = await run({ uid: user.uid, gid: user.gid, groups });
+      break;
+    case 'devices': {
+      const { owners, upper: changes } = prepared;
+      outcome = await recordOwners({ root, changes, owners, mounted: [], trees: [] }, (socket) =>
+        run({ uid: user.uid, gid: user.gid, groups, owners: { kind: 'devices', socket } }),
+      );
+      break;
+    }
+    case 'pretended':
+      outcome = await run({ ...asRoot, owners: { kind: 'pretended' } });
+      break;
+    case 'recorded': {
+      const { owners, upper: changes } = prepared;
+      const mounted = placed.flatMap(({ source: path = '', seemsToBelongTo }) =>
+        seemsToBelongTo === undefined ? [] : [{ path, ...seemsToBelongTo }],
+      );
+      const { uid, gid } = user;
+      const trees = spec.mounts.flatMap((mount) =>
+        mount.kind === 'bind' && mount.tree !== undefined ? [mount.tree] : [],
+      );
+      const recorded = { root, changes, owners, mounted, trees, user: { uid, gid, groups } };
+      outcome = await recordOwners(recorded, (socket) =>
+        run({ ...asRoot, owners: { kind: 'recorded', socket }, withoutCapabilities: uid !== 0 }),
+      );
+    }
+  }
   spec.desk?.onReport(readReport(reportPath));
   return outcome;
 }
@@ -369,6 +410,8 @@ interface Placed extends SandboxMount {
   readonly extensible?: boolean;
   /** Other programs may be changing what is in it. */
   readonly shared?: boolean;
+  /** Where that is recorded. */
+  readonly seemsToBelongTo?: Omit<MountedOwner, 'path'>;
 }
 
 async function place(
@@ -390,6 +433,7 @@ async function place(
         targetKind,
         extensible: true,
         shared: true,
+        ...recordedOwner(executor, mount.request),
       };
     case 'volume':
       return await placeVolume(executor, mount, path, held, signal);
@@ -410,18 +454,21 @@ async function place(
         targetKind,
         extensible: mount.own,
       };
-    case 'file':
-      checkOwner(executor, mount, target);
+    case 'file': {
+      const { uid, gid } = ownerOnDisk(executor, mount, target);
       writeFileSync(path, mount.data, { mode: 0o600, flag: 'wx' });
-      chownSync(path, mount.uid, mount.gid);
+      chownSync(path, uid, gid);
       chmodSync(path, mount.mode);
-      return { kind: 'bind', source: path, target, readOnly: true, targetKind };
+      const owner = recordedOwner(executor, mount);
+      return { kind: 'bind', source: path, target, readOnly: true, targetKind, ...owner };
+    }
     case 'ssh': {
-      checkOwner(executor, mount, target);
+      const owner = ownerOnDisk(executor, mount, target);
       mkdirSync(path, { mode: 0o700 });
-      const socket = await forwardAgent(path, mount.agent, mount);
+      const socket = await forwardAgent(path, mount.agent, { ...mount, ...owner });
       held.push(() => socket.close());
-      return { kind: 'bind', source: socket.path, target, readOnly: true, targetKind };
+      const recorded = recordedOwner(executor, mount);
+      return { kind: 'bind', source: socket.path, target, readOnly: true, targetKind, ...recorded };
     }
   }
 }
@@ -447,13 +494,24 @@ async function placeVolume(
   return { kind: 'bind', source, target, readOnly, targetKind, extensible: !readOnly, shared: true };
 }
 
-function checkOwner({ idMode }: Executor, { uid, gid }: FileAttributes, target: string): void {
-  if (idMode === 'single' && (uid !== 0 || gid !== 0)) {
+type Owner = Pick<FileAttributes, 'uid' | 'gid'>;
+
+function ownerOnDisk({ ownerKeeping }: Executor, { uid, gid }: Owner, target: string): Owner {
+  if (ownerKeeping === 'pretended' && (uid !== 0 || gid !== 0)) {
     throw new HostError(`'${target}' is to belong to ${uid}:${gid}, and only one user id is available`, {
       code: 'E_SUBUID_MISSING',
       hint: subuidHint(),
     });
   }
+  return ownerKeeping === 'real' || ownerKeeping === 'devices' ? { uid, gid } : { uid: 0, gid: 0 };
+}
+
+function recordedOwner(
+  { ownerKeeping }: Executor,
+  { uid = 0, gid = 0 }: Partial<Owner>,
+): Pick<Placed, 'seemsToBelongTo'> {
+  const isRecorded = ownerKeeping === 'recorded' && (uid !== 0 || gid !== 0);
+  return isRecorded ? { seemsToBelongTo: { uid, gid } } : {};
 }
 
 /** Not the step's to hide: what makes the sandbox, and what is lent. */

@@ -46,6 +46,15 @@ export interface SandboxSpec {
   /** Supplementary groups; undefined where the namespace denies setting them. */
   readonly groups: readonly number[] | undefined;
   readonly place: SandboxPlace;
+  /**
+   * In a namespace of one id: `uid` and `gid` are 0, and others are recorded by whoever holds the other end of `socket`, or
+   * only pretended. In one of many, devices alone are recorded.
+   */
+  readonly owners?:
+    | { readonly kind: 'recorded' | 'devices'; readonly socket: number }
+    | { readonly kind: 'pretended' };
+  /** Not even root has any: it stands for a user that has none. @defaultValue false */
+  readonly withoutCapabilities?: boolean;
   /** All capabilities of the namespace, nothing masked, the host's devices. @defaultValue false */
   readonly insecure?: boolean;
   /** @defaultValue every system call; and so for `insecure` ones, whatever is said here */
@@ -83,6 +92,8 @@ export type Outcome =
 /** One way to make namespaces and mounts. */
 export interface Sandbox {
   readonly kind: SandboxKind;
+  /** Set-user-ID programs have their effect in it, so that the launcher can install no filter. */
+  readonly newPrivileges: boolean;
   /** Tasks of the program itself and of pid 1, which live in the step's control group. */
   readonly ownTasks: number;
   /**

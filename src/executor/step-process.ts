@@ -27,8 +27,6 @@ export interface SandboxProgram {
 
 const STATUS_FD = 3;
 const SPEC_FD = 4;
-/** How many descriptors after the standard ones the launcher must find where they are. */
-export const STEP_FDS = 2;
 /** Where the program says what it has started. */
 export const INFO_FD = 5;
 /** It says it as soon as it has a child; one that does not never gets that far. */
@@ -55,7 +53,16 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
     cwd: '/',
     // Of the step's environment nothing may reach the program: LD_PRELOAD would take effect outside of the sandbox.
     env: { PATH: process.env.PATH ?? '/usr/bin:/bin' },
-    stdio: [spec.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+    stdio: [
+      spec.input === undefined ? 'ignore' : 'pipe',
+      'pipe',
+      'pipe',
+      'pipe',
+      'pipe',
+      'pipe',
+      // The number that `owners.rs` looks for it at.
+      ...(spec.owners !== undefined && 'socket' in spec.owners ? [spec.owners.socket] : []),
+    ],
   });
   // The types know of five at most.
   const pipes = child.stdio as readonly unknown[];
@@ -175,6 +182,11 @@ function passOutputOn(child: ChildProcess, spec: SandboxSpec): { text(): string 
   return { text: () => complaint };
 }
 
+/** How many descriptors after the standard ones the launcher must find where they are: two, and {@link INFO_FD} where another comes after it. */
+export function stepDescriptors({ owners }: SandboxSpec): number {
+  return owners !== undefined && 'socket' in owners ? 4 : 2;
+}
+
 /** What the launcher reads from its descriptor: see `step.rs`. */
 function encodeSpec(spec: SandboxSpec, { filters = false }: SandboxProgram): Buffer {
   const insecure = spec.insecure === true;
@@ -182,7 +194,8 @@ function encodeSpec(spec: SandboxSpec, { filters = false }: SandboxProgram): Buf
     uid: String(spec.uid),
     gid: String(spec.gid),
     groups: spec.groups?.join(','),
-    capabilities: insecure ? 'all' : undefined,
+    capabilities: insecure ? 'all' : spec.withoutCapabilities === true ? 'none' : undefined,
+    owners: spec.owners?.kind,
     cwd: spec.cwd,
     umask: '022',
     ...inputSettings(spec.input),

@@ -410,6 +410,11 @@ export interface NativeAddon {
     readonly deferred: readonly string[];
   }>;
 
+  // crates/recorder
+  readonly Recorder: new () => NativeRecorder;
+  /** Why owners cannot be recorded here; null where they can. */
+  probeRecorder(): string | null;
+
   // crates/sys
   hashFile(path: string, cancel?: CancelToken): Promise<FileFacts>;
   /** In parallel; the result has the order of `paths`. A missing file rejects with its path. */
@@ -491,6 +496,27 @@ export interface NativeAddon {
   tryLock(path: string, shared: boolean): NativeLock | undefined;
   /** The same, waiting without blocking the JavaScript thread. */
   lock(path: string, shared: boolean, cancel?: CancelToken): Promise<NativeLock>;
+}
+
+/** Both ends of a socket: a thread that records is at one, the step at the other. */
+export interface NativeRecorder {
+  /** The step's end, to be given to it under the number 6. */
+  readonly fd: number;
+  /**
+   * Once. Starts the thread, which reads what is recorded before the step, and writes what is recorded after it. Resolves when no
+   * process of the step is left and nobody has the other end.
+   */
+  record(options: {
+    readonly root: string;
+    readonly changes: string;
+    readonly owners: string;
+    readonly mounted: readonly { readonly path: string; readonly uid: number; readonly gid: number }[];
+    readonly trees: readonly { readonly root: string; readonly owners: string }[];
+    /** Whom the step runs as; absent where its ids are real and only devices are recorded. */
+    readonly user?: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] };
+  }): Promise<{ readonly listened: boolean; readonly calls: number }>;
+  /** Our copy of the step's end. */
+  close(): void;
 }
 
 export interface NativeLock {

@@ -63,6 +63,7 @@ class PreparedCopy implements Prepared {
   readonly #overlayXattrs: 'user' | 'trusted';
   readonly lowers: readonly string[];
   readonly owners: string;
+  readonly upper: string;
   readonly #dir: string;
   readonly #root: string;
   readonly #start: Stats;
@@ -80,6 +81,7 @@ class PreparedCopy implements Prepared {
     this.#dir = dir;
     this.#root = join(dir, 'root');
     this.owners = ownersBeside(this.#root);
+    this.upper = this.#root;
     this.#start = lstatSync(this.#root);
   }
 

@@ -29,6 +29,8 @@ export interface Prepared {
    * Whatever changes the root keeps it right; {@link commit} takes from it what is the layer's.
    */
   readonly owners: string;
+  /** Where the changes are gathered while the root is mounted: to look at, not to touch. */
+  readonly upper: string;
   /** The layers below as directories, topmost first. */
   readonly lowers: readonly string[];
   /**

@@ -108,7 +108,7 @@ class PreparedOverlay implements Prepared {
   readonly owners: string;
   readonly #dir: string;
   readonly #root: string;
-  readonly #upper: string;
+  readonly upper: string;
   readonly #start: Stats;
   #mounts = 0;
   #mounted: 'no' | 'plain' | 'skeleton' = 'no';
@@ -122,14 +122,14 @@ class PreparedOverlay implements Prepared {
     this.#dir = store.scratch('step');
     this.#root = join(this.#dir, 'root');
     this.owners = ownersBeside(this.#root);
-    this.#upper = join(this.#dir, 'layer', 'fs');
+    this.upper = join(this.#dir, 'layer', 'fs');
     mkdirSync(this.#root);
     mkdirSync(join(this.#dir, 'layer'));
-    mkdirSync(this.#upper, { mode: 0o755 });
+    mkdirSync(this.upper, { mode: 0o755 });
     if (lowers[0] !== undefined) {
-      native().copyAttributes(lowers[0], this.#upper);
+      native().copyAttributes(lowers[0], this.upper);
     }
-    this.#start = lstatSync(this.#upper);
+    this.#start = lstatSync(this.upper);
   }
 
   root(): string {
@@ -143,7 +143,7 @@ class PreparedOverlay implements Prepared {
 
   changes(): string {
     this.#unmount();
-    return this.#upper;
+    return this.upper;
   }
 
   async withMountpoints<T>(
@@ -185,15 +185,15 @@ class PreparedOverlay implements Prepared {
 
   async commit(layer: LayerId): Promise<CommitResult> {
     this.#unmount();
-    const end = lstatSync(this.#upper);
+    const end = lstatSync(this.upper);
     const rootChanged = await writeLayerOwners({
       merged: this.owners,
-      tree: this.#upper,
+      tree: this.upper,
       lowers: this.lowers,
-      output: ownersBeside(this.#upper),
+      output: ownersBeside(this.upper),
     });
     const empty =
-      readdirSync(this.#upper).length === 0 &&
+      readdirSync(this.upper).length === 0 &&
       !rootChanged &&
       end.mode === this.#start.mode &&
       end.uid === this.#start.uid &&
@@ -228,7 +228,7 @@ class PreparedOverlay implements Prepared {
     this.#mountedLowers = lowers;
     mountOverlay({
       lowers,
-      upper: this.#upper,
+      upper: this.upper,
       work,
       target: this.#root,
       userXattr: this.#userXattr,

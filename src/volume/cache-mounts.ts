@@ -351,7 +351,14 @@ async function released(waiting: Set<() => void>, signal: AbortSignal): Promise<
 
 function makeData(dir: string, { mode, uid, gid }: Pick<CacheMountRequest, 'mode' | 'uid' | 'gid'>): string {
   if (mkdirSync(dir, { recursive: true }) !== undefined) {
-    chownSync(dir, uid ?? 0, gid ?? 0);
+    try {
+      chownSync(dir, uid ?? 0, gid ?? 0);
+    } catch (error) {
+      // There is one id, and steps that belong to others only seem to.
+      if ((error as NodeJS.ErrnoException).code !== 'EINVAL') {
+        throw error;
+      }
+    }
     chmodSync(dir, mode ?? OPEN_MODE);
   }
   return dir;

@@ -10,6 +10,7 @@ import { callNative } from '../native/call-native.ts';
 import type { Prepared } from '../snapshot/driver.ts';
 import { recordedOwners } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
+import { warnOfPretence } from './pretence.ts';
 import type { AssembleDebianParams, StepResult } from './protocol.ts';
 import { stepError } from './step-error.ts';
 
@@ -128,6 +129,7 @@ async function configure(
     subject: step.description.replace(/^configure /, ''),
   } as const;
   request.emit({ ...progress, doneBytes: 0, state: 'running' });
+  warnOfPretence(context, request);
   const outcome = await runProgram(context.executor, prepared, {
     argv: step.argv,
     env: Object.entries(step.env),
@@ -148,6 +150,6 @@ async function configure(
   request.emit({ ...progress, doneBytes: 0, state: failed ? 'failed' : 'done' });
   if (failed) {
     const action = { argv: step.argv, cwd: '/', user: '' };
-    throw stepError(action, outcome, output, params.logPath, context.executor.idMode);
+    throw stepError(action, outcome, output, params.logPath, context.executor.ownerKeeping);
   }
 }

@@ -29,6 +29,8 @@ export interface WorkerOptions {
   readonly hostTrust: HostTrust;
   /** @defaultValue auto */
   readonly sandbox?: HelloParams['sandbox'];
+  /** @defaultValue recorded where that is possible, if there is one id only */
+  readonly ownerKeeping?: HelloParams['ownerKeeping'];
   /** @defaultValue the two directories of the Container Device Interface */
   readonly cdiDirs?: readonly string[];
   /** @defaultValue `/` */
@@ -96,6 +98,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       snapshotter: options.snapshotter,
       hostTrust: options.hostTrust,
       sandbox: options.sandbox ?? 'auto',
+      ...(options.ownerKeeping === undefined ? {} : { ownerKeeping: options.ownerKeeping }),
       cdiDirs: options.cdiDirs ?? CDI_DIRS,
       driverRoot: options.driverRoot ?? '/',
       seccomp: options.seccomp ?? { kind: 'default' },

@@ -85,8 +85,8 @@ export async function runInFailed(
   output.end();
   if (outcome.reason === 'not-started' || outcome.reason === 'memory') {
     const nothing = new StepOutput({ secrets: [], onText: () => undefined });
-    const { idMode } = context.executor;
-    throw stepError({ ...spec, argv }, outcome, nothing, undefined, idMode);
+    const { ownerKeeping } = context.executor;
+    throw stepError({ ...spec, argv }, outcome, nothing, undefined, ownerKeeping);
   }
   return outcome;
 }

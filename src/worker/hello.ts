@@ -7,6 +7,7 @@ import { complaintOfBubblewrap, hasSystemCallFilter } from '../executor/bubblewr
 import { Sandboxes } from '../executor/choose-sandbox.ts';
 import { Lent } from '../executor/lent.ts';
 import { OwnDevices } from '../executor/own-devices.ts';
+import { chooseOwnerKeeping } from '../executor/owners.ts';
 import { defaultSeccomp, type StepSeccomp, seccompOf } from '../executor/seccomp.ts';
 import { readSeccompProfile } from '../executor/seccomp-file.ts';
 import { native } from '../native/addon.ts';
@@ -45,11 +46,12 @@ export async function sayHello(
     mkdirSync(memoryDir);
     native().mountTmpfs(memoryDir, 0o700);
     const driver = await chooseDriver(params.snapshotter, snapshots, overlayXattrs, notes);
+    const ownerKeeping = chooseOwnerKeeping(idMode, params.ownerKeeping, notes);
     const lent = new Lent({
       memoryDir,
       launcherPath: environment.TSBUILD_STEP_LAUNCHER ?? '',
       hostTrust: params.hostTrust,
-      singleId: idMode === 'single',
+      withoutOtherUsers: ownerKeeping === 'pretended',
     });
     const seccomp = seccompFor(params.seccomp, notes);
     // In a user namespace the host's nodes belong to nobody.
@@ -68,6 +70,7 @@ export async function sayHello(
         idMode,
         deviceSources: { cdiDirs: params.cdiDirs, driverRoot: params.driverRoot },
         ...(seccomp === undefined ? {} : { seccomp }),
+        ownerKeeping,
         launcherPath: environment.TSBUILD_STEP_LAUNCHER ?? '',
         sandboxes: new Sandboxes({
           wanted: params.sandbox,

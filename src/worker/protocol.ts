@@ -217,6 +217,8 @@ export interface HelloParams {
   readonly hostTrust: HostTrust;
   /** `auto`: bubblewrap, unless a step needs what that cannot give. */
   readonly sandbox: WantedSandbox;
+  /** With one id only, owners are pretended though they could be recorded: for tests of hosts where they cannot. */
+  readonly ownerKeeping?: 'pretended';
   /** Where devices are described (Container Device Interface); later directories stand over earlier ones. */
   readonly cdiDirs: readonly string[];
   /** Where NVIDIA's driver is, for GPUs that are not described. */

@@ -100,7 +100,7 @@ export async function runContainer(
     const failed = () => {
       output.endExec();
       const action = { argv, cwd, user, limits, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
-      return stepError(action, outcome, output, undefined, context.executor.idMode, ranIn);
+      return stepError(action, outcome, output, undefined, context.executor.ownerKeeping, ranIn);
     };
     if (outcome.reason === 'not-started' || outcome.reason === 'memory') {
       throw failed();

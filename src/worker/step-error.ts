@@ -1,5 +1,6 @@
 /** How a program of a step ended, said to the one who has to act. */
 import { DefinitionError, HostError, StepError } from '../errors.ts';
+import type { OwnerKeeping } from '../executor/owners.ts';
 import { subuidHint } from '../executor/run-program.ts';
 import type { Outcome, SandboxKind } from '../executor/sandbox.ts';
 import type { StepOutput } from '../executor/step-output.ts';
@@ -13,7 +14,7 @@ export function stepError(
   outcome: Outcome,
   output: StepOutput,
   logPath: string | undefined,
-  idMode: 'root' | 'multi' | 'single',
+  ownerKeeping: OwnerKeeping,
   ranIn?: SandboxKind,
 ): Error {
   const program = action.argv[0] ?? '';
@@ -31,7 +32,7 @@ export function stepError(
             ? `it had the ${action.limits?.pids} processes that it may have; give it more with --pids-limit`
             : undefined) ??
           newPrivilegesHint(output.tail(), ranIn) ??
-          (idMode === 'single' ? singleIdHint(output.tail()) : undefined),
+          (ownerKeeping === 'pretended' ? singleIdHint(output.tail()) : undefined),
       });
     case 'signal':
       return new StepError(`the step was ended by ${outcome.signal}`, {
@@ -158,7 +159,7 @@ function newPrivilegesHint(tail: string, ranIn: SandboxKind | undefined): string
     : 'set-user-ID programs have no effect on a file system that is mounted nosuid: set TSBUILD_HOME to a directory on another';
 }
 
-/** With one id, chown to another is EINVAL, which few programs explain. */
+/** What is only pretended comes to light when a program looks. */
 function singleIdHint(tail: string): string | undefined {
   return /Invalid argument|EINVAL|chown|chgrp|setgroups|setegid|seteuid/i.test(tail)
     ? `only one user id is available here, so that files cannot be given to other users: ${subuidHint()}`

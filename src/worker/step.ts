@@ -7,6 +7,7 @@ import { backoffMs } from '../base/retry.ts';
 import { DefinitionError, InternalError, StepError, TsbuildError } from '../errors.ts';
 import type { DeviceEdits } from '../executor/device-edits.ts';
 import { LENT_DIR } from '../executor/lent.ts';
+import type { OwnedTree } from '../executor/owners.ts';
 import { type ProgramMount, type ProgramSpec, runProgram } from '../executor/run-program.ts';
 import type { Outcome, SandboxKind } from '../executor/sandbox.ts';
 import { StepOutput } from '../executor/step-output.ts';
@@ -25,6 +26,7 @@ import { attend, runInFailed } from './failed-step.ts';
 import { functionError, type PreparedCall, prepareCall } from './function-call.ts';
 import { limitsFor, warnOfLoopbackProxies } from './limits.ts';
 import { makeDirectory, makeFile } from './make.ts';
+import { warnOfPretence } from './pretence.ts';
 import type { RunInFailedParams, RunResult, StepParams, StepResult, WireSecret } from './protocol.ts';
 import { filesWithValues } from './secrets-in-layer.ts';
 import { stepError } from './step-error.ts';
@@ -218,7 +220,7 @@ async function exec(step: BuildStep, action: ExecAction, index: number, output: 
       outcome,
       output,
       params.logPath,
-      context.executor.idMode,
+      context.executor.ownerKeeping,
       ranIn,
     );
     const secrets = Object.values(params.secrets).flatMap(valuesOf);
@@ -256,6 +258,7 @@ async function programOf(
       ? (defaults.network ?? 'host')
       : action.network;
   warnOfLoopbackProxies(context, network, request);
+  warnOfPretence(context, request);
   const spec: ProgramSpec = {
     argv: call?.argv ?? action.argv,
     env,
@@ -440,8 +443,8 @@ async function findMount(step: Step, mount: Mount, action: ExecAction): Promise<
     case 'bind': {
       // What is mounted within it needs mountpoints, which must be nobody else's either.
       const own = !mount.readOnly || hasMountsWithin(mount.target, action);
-      const root = await bindRoot(step, mount.input, own);
-      const { path, stat } = locateSource(step, mount.input, mount.source, mount.target, root);
+      const tree = await bindRoot(step, mount.input, own);
+      const { path, stat } = locateSource(step, mount.input, mount.source, mount.target, tree.root);
       return [
         {
           kind: 'bind',
@@ -450,6 +453,7 @@ async function findMount(step: Step, mount: Mount, action: ExecAction): Promise<
           target: mount.target,
           readOnly: mount.readOnly,
           own,
+          tree,
         },
       ];
     }
@@ -473,20 +477,22 @@ function hasMountsWithin(target: string, { mounts }: ExecAction): boolean {
 }
 
 /** The input as a directory; with `own`, one that may be written to and is thrown away. */
-async function bindRoot(step: Step, number: number, own: boolean): Promise<string> {
+async function bindRoot(step: Step, number: number, own: boolean): Promise<OwnedTree> {
   const { context, params, request } = step;
   const input = params.inputs[number];
-  if (!own || input === undefined || input.kind === 'none') {
-    return await (await inputOf(step, number)).directory(request);
-  }
-  if (input.kind === 'layers') {
+  if (own && input?.kind === 'layers') {
     const copy = await context.driver.prepare(input.layers, request.signal);
     step.cleanUps.push(() => copy.discard());
-    return copy.root();
+    return { root: copy.root(), owners: copy.owners };
   }
-  const copy = await openInput(context, input, request.signal);
-  step.cleanUps.push(() => copy.close());
-  return await copy.directory(request);
+  let tree: StepInputTree;
+  if (!own || input === undefined || input.kind === 'none') {
+    tree = await inputOf(step, number);
+  } else {
+    tree = await openInput(context, input, request.signal);
+    step.cleanUps.push(() => tree.close());
+  }
+  return { root: await tree.directory(request), owners: tree.owners };
 }
 
 /** Where a mount's source is on the host: links are followed within the input only. */
@@ -513,7 +519,7 @@ function locateSource(
 
 /** Owners, modes and times as in the input, the directory's own too. */
 async function fillCache(step: Step, seed: CacheSeed, target: string, directory: string): Promise<void> {
-  const root = await bindRoot(step, seed.input, false);
+  const { root } = await bindRoot(step, seed.input, false);
   const { path, stat } = locateSource(step, seed.input, seed.source, target, root);
   if (!stat.isDirectory()) {
     throw new DefinitionError(

@@ -8,5 +8,6 @@ mod debian;
 mod error;
 mod fs;
 mod layer;
+mod recorder;
 mod seccomp;
 mod work;

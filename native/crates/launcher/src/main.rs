@@ -25,6 +25,7 @@ mod enter;
 mod id_map;
 mod json;
 mod namespaces;
+mod owners;
 mod step;
 mod streams;
 

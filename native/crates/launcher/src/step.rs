@@ -3,10 +3,12 @@
 //!
 //! What to run comes on descriptor 4, each string ended by a zero byte: settings as `NAME=VALUE`, an empty string, the number of
 //! arguments, the arguments, the environment. The settings are `uid`, `gid`, `groups` (supplementary ones, comma-separated; left as they
-//! are without it), `capabilities` (`all` where another user than root keeps them), `cwd`, `umask` in octal, `limits`
-//! (`nofile=1024:2048`, comma-separated; -1 is none), `seccomp` (the instructions of a filter, 16 hexadecimal digits each) and `scope` (`own`
-//! where signals and abstract sockets are to reach what the step has started only, as far as the kernel can do it). With `input=pipe` what
-//! comes on standard input goes to the program, with `terminal=80x24` the program has a terminal of so many columns and rows (`streams.rs`).
+//! are without it), `capabilities` (`all` where another user than root keeps them, `none` where not even root has
+//! any), `cwd`, `umask` in octal, `limits` (`nofile=1024:2048`, comma-separated; -1 is none), `owners` (`recorded`, all or `devices`
+//! alone, by the supervisor at the other end of descriptor 6, or `pretended`, where there is one id and no supervisor), `seccomp`
+//! (the instructions of a filter, 16 hexadecimal digits each) and `scope` (`own` where signals and abstract sockets are to reach what
+//! the step has started only, as far as the kernel can do it). With `input=pipe` what comes on standard input goes to the program,
+//! with `terminal=80x24` the program has a terminal of so many columns and rows (`streams.rs`).
 //! So neither arguments nor environment, which may be secret, show in the list of processes. The outcome is one line of
 //! JSON on descriptor 3:
 //! `{"exit":N}`, `{"signal":"SIGSEGV"}` or `{"failed":"exec","errno":"ENOENT","detail":"…"}`.
@@ -30,6 +32,7 @@ use tsbuild_sys::{
 
 use crate::{
     descendants, json,
+    owners::{self, Owners},
     streams::{self, Input, Theirs},
 };
 
@@ -41,15 +44,24 @@ struct Spec {
     uid: u32,
     gid: u32,
     groups: Option<Vec<u32>>,
-    all_capabilities: bool,
+    capabilities: Capabilities,
     cwd: CString,
     umask: u32,
     limits: Vec<Limit>,
     seccomp: Vec<Instruction>,
     own_scope: bool,
     input: Input,
+    owners: Option<Owners>,
     argv: Vec<CString>,
     environment: Vec<CString>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Capabilities {
+    /// Root's are those that we were given; other users have none.
+    OfUser,
+    All,
+    None,
 }
 
 /// One of setrlimit(2); `None` is no limit.
@@ -66,16 +78,20 @@ pub fn run() -> i32 {
         eprintln!("tsbuild-launcher: 'step' is for tsbuild's own use");
         return 2;
     };
-    // Whatever else somebody above us left open: a directory of the host would be a way out, through `/proc/1/fd`.
-    process::close_from(SPEC_FD as u32 + 1);
-    process::close_from_on_exec(3);
     // A step that is root has our capabilities; without this it could trace us and take the descriptors over.
     process::forbid_tracing();
     let mut status = File::from(status);
-    let outcome = match read_spec(spec) {
-        Ok(spec) => supervise(&spec).unwrap_or_else(|error| failed("start", &error, None)),
-        Err(error) => failed("start", &error, None),
-    };
+    let outcome = read_spec(spec).and_then(|spec| {
+        let supervisor = match spec.owners {
+            Some(Owners::Recorded | Owners::Devices) => Some(owners::take_socket()?),
+            _ => None,
+        };
+        // Whatever else somebody above us left open: a directory of the host would be a way out, through `/proc/1/fd`.
+        process::close_from(SPEC_FD as u32 + 1 + u32::from(supervisor.is_some()));
+        process::close_from_on_exec(3);
+        supervise(&spec, supervisor)
+    });
+    let outcome = outcome.unwrap_or_else(|error| failed("start", &error, None));
     match writeln!(status, "{outcome}") {
         Ok(()) => 0,
         Err(_) => 1,
@@ -100,13 +116,14 @@ fn read_spec(fd: OwnedFd) -> io::Result<Spec> {
         uid: 0,
         gid: 0,
         groups: None,
-        all_capabilities: false,
+        capabilities: Capabilities::OfUser,
         cwd: c"/".to_owned(),
         umask: 0o022,
         limits: Vec::new(),
         seccomp: Vec::new(),
         own_scope: false,
         input: Input::None,
+        owners: None,
         argv: Vec::new(),
         environment: Vec::new(),
     };
@@ -136,7 +153,14 @@ impl Spec {
             "groups" => {
                 self.groups = Some(listed(value).map(str::parse).collect::<Result<_, _>>().ok()?)
             }
-            "capabilities" => self.all_capabilities = value == "all",
+            "capabilities" => {
+                self.capabilities = match value {
+                    "all" => Capabilities::All,
+                    "none" => Capabilities::None,
+                    _ => return None,
+                }
+            }
+            "owners" => self.owners = Some(Owners::parse(value)?),
             "cwd" => self.cwd = CString::new(value).ok()?,
             "umask" => self.umask = u32::from_str_radix(value, 8).ok()?,
             "input" if value == "pipe" => self.input = Input::Pipe,
@@ -185,7 +209,7 @@ fn read_size(text: &str) -> Option<Size> {
     Some(Size { columns: columns.parse().ok()?, rows: rows.parse().ok()? })
 }
 
-fn supervise(spec: &Spec) -> io::Result<String> {
+fn supervise(spec: &Spec, supervisor: Option<OwnedFd>) -> io::Result<String> {
     let without_namespace = process::pid() != 1;
     if without_namespace {
         // No pid namespace: whatever the step leaves behind comes to us, and we are asked to end, not killed.
@@ -208,14 +232,14 @@ fn supervise(spec: &Spec) -> io::Result<String> {
     let (trouble, trouble_write) = process::pipe()?;
     let pid = match process::fork(0)? {
         Fork::Child => {
-            let (stage, error, detail) = become_step(spec, &theirs);
+            let (stage, error, detail) = become_step(spec, &theirs, supervisor.as_ref());
             let report = failed(stage, &error, detail);
             let _ = File::from(trouble_write).write_all(report.as_bytes());
             process::exit_now(127);
         }
         Fork::Parent(pid) => pid,
     };
-    drop((theirs, trouble_write));
+    drop((theirs, trouble_write, supervisor));
     let mut report = String::new();
     File::from(trouble).read_to_string(&mut report)?;
     if !report.is_empty() {
@@ -245,7 +269,11 @@ fn be_no_favourite() {
 }
 
 /// In the child. Returns only with what failed.
-fn become_step<'a>(spec: &'a Spec, theirs: &Theirs) -> (&'static str, io::Error, Option<&'a str>) {
+fn become_step<'a>(
+    spec: &'a Spec,
+    theirs: &Theirs,
+    supervisor: Option<&OwnedFd>,
+) -> (&'static str, io::Error, Option<&'a str>) {
     process::reset_signals();
     if let Err(error) = theirs.install() {
         return ("start", error, None);
@@ -255,10 +283,14 @@ fn become_step<'a>(spec: &'a Spec, theirs: &Theirs) -> (&'static str, io::Error,
             return ("limit", error, Some(name));
         }
     }
-    if let Err(error) = process::confine_capabilities() {
+    let confined = match spec.capabilities {
+        Capabilities::None => process::drop_capabilities(),
+        Capabilities::OfUser | Capabilities::All => process::confine_capabilities(),
+    };
+    if let Err(error) = confined {
         return ("start", error, None);
     }
-    if spec.all_capabilities
+    if spec.capabilities == Capabilities::All
         && let Err(error) = process::keep_capabilities()
     {
         return ("start", error, None);
@@ -266,7 +298,7 @@ fn become_step<'a>(spec: &'a Spec, theirs: &Theirs) -> (&'static str, io::Error,
     if let Err(error) = process::become_user(spec.uid, spec.gid, spec.groups.as_deref()) {
         return ("user", error, None);
     }
-    if spec.all_capabilities
+    if spec.capabilities == Capabilities::All
         && let Err(error) = process::pass_on_capabilities()
     {
         return ("start", error, None);
@@ -277,6 +309,12 @@ fn become_step<'a>(spec: &'a Spec, theirs: &Theirs) -> (&'static str, io::Error,
     }
     if let Err(error) = std::env::set_current_dir(OsStr::from_bytes(spec.cwd.as_bytes())) {
         return ("cwd", error, None);
+    }
+    // What comes before must not be taken for the program's; what comes after is nothing that owners have to do with.
+    if let Some(owners) = spec.owners
+        && let Err(error) = owners.install(supervisor)
+    {
+        return ("start", error, None);
     }
     // Last, so that nothing of the above has to be allowed. An older kernel lacks the scope, and the documentation says so.
     if spec.own_scope {

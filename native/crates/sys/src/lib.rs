@@ -14,7 +14,9 @@ pub mod root;
 pub mod scan;
 pub mod scan_json;
 pub mod seccomp;
+pub mod socket;
 pub mod terminal;
+pub mod tracee;
 
 pub use error::{Error, Result};
 

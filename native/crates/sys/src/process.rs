@@ -300,10 +300,18 @@ fn set_capabilities(data: &[CapabilityData; 2]) -> io::Result<()> {
 /// The kernel's.
 pub fn confine_capabilities() -> io::Result<()> {
     let mut data = capabilities()?;
-    for capability in 0..64_u32 {
-        if data[(capability / 32) as usize].permitted & (1 << (capability % 32)) != 0 {
-            continue;
-        }
+    drop_bounding(|capability| {
+        data[(capability / 32) as usize].permitted & (1 << (capability % 32)) != 0
+    });
+    for half in &mut data {
+        half.inheritable = 0;
+    }
+    set_capabilities(&data)
+}
+
+/// Programs can have no more than those that are kept, and nothing is passed on by being ambient.
+fn drop_bounding(keeps: impl Fn(u32) -> bool) {
+    for capability in (0..64_u32).filter(|capability| !keeps(*capability)) {
         // SAFETY: integers only; EINVAL ends the kernel's list.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) }
             != 0
@@ -313,10 +321,15 @@ pub fn confine_capabilities() -> io::Result<()> {
     }
     // SAFETY: integers only.
     unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
-    for half in &mut data {
-        half.inheritable = 0;
-    }
-    set_capabilities(&data)
+}
+
+/// Neither this process nor what it starts has any, root or not.
+///
+/// # Errors
+/// The kernel's.
+pub fn drop_capabilities() -> io::Result<()> {
+    drop_bounding(|_| false);
+    set_capabilities(&[CapabilityData::default(); 2])
 }
 
 /// Whether a program that is executed could be given the capability.

@@ -1,0 +1,13 @@
+/** Says once for a worker that owners are lost: it is the machine's fault, and no step's. */
+import { subuidHint } from '../executor/run-program.ts';
+import type { RequestContext, WorkerContext } from './context.ts';
+
+const warned = new WeakSet<WorkerContext>();
+
+export function warnOfPretence(context: WorkerContext, { emit }: Pick<RequestContext, 'emit'>): void {
+  if (context.executor.ownerKeeping === 'pretended' && !warned.has(context)) {
+    warned.add(context);
+    const message = `only one user id is available, and a filter above tsbuild keeps it from recording others: every file that a step makes belongs to root; ${subuidHint()}`;
+    emit({ kind: 'warning', code: 'W_OWNERS_PRETENDED', message });
+  }
+}
