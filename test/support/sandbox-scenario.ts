@@ -210,7 +210,7 @@ for (const sandbox of sandboxes) {
   );
   found.devices = await run(
     'devices',
-    'for d in / /tmp /dev /dev/shm; do mknod $d/node c 1 3 2>/dev/null && (echo x > $d/node) 2>/dev/null && echo OPENED $d; done; ls /dev; stat -c "%a %F" /dev /dev/shm /dev/pts; echo x > /dev/null && head -c 2 /dev/zero | wc -c; echo in | cat /dev/stdin; ls -l /dev/fd /dev/ptmx | sed "s/.* //"',
+    'for d in / /tmp /dev /dev/shm; do mknod $d/node c 1 5 2>/dev/null && [ "$(head -c 1 $d/node 2>/dev/null | wc -c)" = 1 ] && echo OPENED $d; rm -f $d/node; done; ls /dev; stat -c "%a %F" /dev /dev/shm /dev/pts; echo x > /dev/null && head -c 2 /dev/zero | wc -c; echo in | cat /dev/stdin; ls -l /dev/fd /dev/ptmx | sed "s/.* //"',
   );
   found.groups = await run(
     'groups',
