@@ -73,7 +73,6 @@ describe
         'core',
         'fd',
         'full',
-        ...(user === 'root' ? ['node'] : []),
         'null',
         'ptmx',
         'pts',
