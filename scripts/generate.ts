@@ -12,6 +12,7 @@ import { SECCOMP_RULES, type SeccompRule } from '../src/executor/seccomp-profile
 import { SETTINGS } from '../src/settings-table.ts';
 import { WARNING_CODES } from '../src/warning-codes.ts';
 import { featureReference } from '../test/support/feature-reference.ts';
+import { isolationReference } from './isolation-page.ts';
 
 /** Path in the repository to what belongs there. */
 export async function generated(): Promise<ReadonlyMap<string, string>> {
@@ -21,6 +22,7 @@ export async function generated(): Promise<ReadonlyMap<string, string>> {
     ['docs/reference/warnings.md', warningReference()],
     ['docs/reference/image-api-features.md', featureReference()],
     ['docs/reference/settings.md', settingsReference()],
+    ['docs/reference/isolation.md', isolationReference()],
     ['docs/reference/seccomp.md', seccompReference()],
   ]);
 }

@@ -1,14 +1,17 @@
 /**
- * What a step costs in each sandbox when its command does nothing: `true` on a base that is there, the sandboxes in turn, so that whatever
- * else the machine does falls on all of them alike.
+ * What a step costs in each isolation and sandbox when its command does nothing: `true` on a base that is there, the ways in turn, so that
+ * whatever else the machine does falls on all of them alike.
  *
- *   node bench/micro/sandbox-overhead.ts [ROUNDS] [SANDBOX…]
+ *   node bench/micro/sandbox-overhead.ts [ROUNDS] [ISOLATION:SANDBOX…]
  *
- * Prints the median and the spread of a step in the worker, its mounts and its commit included, and the ratio to the first sandbox.
+ * Prints the median and the spread of a step in the worker, its mounts and its commit included, and the ratio to the first way. By default
+ * those of root; of a user: `chroot:auto subordinate-ids:bubblewrap single-id:bubblewrap …`. In `chroot` a step has a mount namespace
+ * and little else, so that it is the plain one.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { IsolationChoice } from '../../src/base/isolation.ts';
 import type { WantedSandbox } from '../../src/executor/choose-sandbox.ts';
 import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
@@ -17,17 +20,20 @@ import { busyboxBase } from '../../test/support/busybox-root.ts';
 
 const [roundsGiven = '60', ...given] = process.argv.slice(2);
 const rounds = Number(roundsGiven);
-const kinds = (given.length > 0 ? given : ['bubblewrap', 'runc', 'crun']) as WantedSandbox[];
+const ways =
+  given.length > 0 ? given : ['chroot:auto', 'privileged:bubblewrap', 'privileged:runc', 'privileged:crun'];
 const dir = mkdtempSync(join(process.env.TSBUILD_BENCH_DIR ?? tmpdir(), 'tsbuild-bench-'));
 const { signal } = new AbortController();
 const base = busyboxBase();
 
-async function open(sandbox: WantedSandbox) {
-  const storeDir = join(dir, sandbox);
+async function open(way: string) {
+  const [isolation, sandbox] = way.split(':') as [IsolationChoice, WantedSandbox];
+  const storeDir = join(dir, way.replace(':', '-'));
   const worker = await startWorker({
     storeDir,
     snapshotter: 'auto',
     hostTrust: { proxies: {}, mirrors: {} },
+    isolation,
     sandbox,
     signal,
   });
@@ -54,10 +60,10 @@ async function open(sandbox: WantedSandbox) {
     actions: base.actions,
     inputs: [{ kind: 'none' }, { kind: 'files', files: base.files }],
   });
-  return { sandbox, worker, step, timesMs: [] as number[] };
+  return { way, worker, step, timesMs: [] as number[] };
 }
 
-const benches = await Promise.all(kinds.map(open));
+const benches = await Promise.all(ways.map(open));
 try {
   for (let round = -3; round < rounds; round += 1) {
     for (const { step, timesMs } of benches) {
@@ -82,13 +88,13 @@ try {
       }
     }
   }
-  console.log(`mode ${benches[0]?.worker.hello.idMode}, n=${rounds}`);
+  console.log(`n=${rounds}`);
   const first = at(benches[0]?.timesMs ?? [], 0.5);
-  for (const { sandbox, timesMs } of benches) {
+  for (const { way, timesMs } of benches) {
     const [low, median, high] = [0.05, 0.5, 0.95].map((share) => at(timesMs, share));
     console.log(
-      `${sandbox.padEnd(10)}  median ${median?.toFixed(1)} ms, 5 % to 95 %: ${low?.toFixed(1)} to ${high?.toFixed(1)} ms, ` +
-        `${((median ?? Number.NaN) / first).toFixed(2)} times ${kinds[0]}`,
+      `${way.padEnd(26)}  median ${median?.toFixed(1)} ms, 5 % to 95 %: ${low?.toFixed(1)} to ${high?.toFixed(1)} ms, ` +
+        `${((median ?? Number.NaN) / first).toFixed(2)} times ${ways[0]}`,
     );
   }
 } finally {

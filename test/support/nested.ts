@@ -18,6 +18,8 @@ export interface Surroundings {
   /** Besides those that Docker gives. */
   readonly capabilities?: readonly string[];
   readonly noNewPrivileges?: boolean;
+  /** @defaultValue false: none */
+  readonly hostNetwork?: boolean;
   /** As `hostUsers: false`: 0 and what follows are these ids of the machine. */
   readonly firstId?: number;
   /** @defaultValue root */
@@ -159,7 +161,7 @@ function runtimeConfig(argv: readonly string[], surroundings: Surroundings): obj
     ],
     linux: {
       namespaces: [
-        ...['pid', 'ipc', 'uts', 'mount', 'network'],
+        ...['pid', 'ipc', 'uts', 'mount', ...(surroundings.hostNetwork === true ? [] : ['network'])],
         ...(firstId === undefined ? [] : ['user']),
       ].map((type) => ({ type })),
       ...(firstId === undefined
