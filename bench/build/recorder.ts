@@ -7,6 +7,7 @@
  * layer of it; what is measured is the step that unpacks and configures them, without network. Prints the times of both, on the
  * clock and of processors, and the ratios: on a busy machine the processors' is the one to look at.
  */
+
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +17,7 @@ import { downloadPackages, resolveDebian } from '../../src/debian/resolve.ts';
 import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { StepParams, Worker } from '../../src/worker/protocol.ts';
+import { execAction } from '../../test/support/exec-action.ts';
 
 const PACKAGES = 'at man-db ssl-cert postgresql-common systemd acl libcap2-bin';
 const rounds = Number(process.argv[2] ?? 7);
@@ -120,17 +122,7 @@ async function step(
     layer: layer as LayerId,
     parents: parents as LayerId[],
     actions: [
-      {
-        kind: 'exec',
-        argv: ['/bin/sh', '-ec', script],
-        env: [['DEBIAN_FRONTEND', 'noninteractive']],
-        cwd: '/',
-        user: '',
-        network,
-        mounts: [],
-        secretEnv: [],
-        lend: [],
-      },
+      execAction(['/bin/sh', '-ec', script], { env: [['DEBIAN_FRONTEND', 'noninteractive']], network }),
     ],
     inputs: [{ kind: 'none' }],
     secrets: {},

@@ -8,6 +8,7 @@
  * those of root; of a user: `chroot:auto subordinate-ids:bubblewrap single-id:bubblewrap …`. In `chroot` a step has a mount namespace
  * and little else, so that it is the plain one.
  */
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,6 +18,7 @@ import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { StepParams } from '../../src/worker/protocol.ts';
 import { busyboxBase } from '../../test/support/busybox-root.ts';
+import { execAction } from '../../test/support/exec-action.ts';
 
 const [roundsGiven = '60', ...given] = process.argv.slice(2);
 const rounds = Number(roundsGiven);
@@ -68,19 +70,7 @@ try {
   for (let round = -3; round < rounds; round += 1) {
     for (const { step, timesMs } of benches) {
       const timeMs = await step(`round${round}`, {
-        actions: [
-          {
-            kind: 'exec',
-            argv: ['true'],
-            env: [],
-            cwd: '/',
-            user: '',
-            network: 'host',
-            mounts: [],
-            secretEnv: [],
-            lend: [],
-          },
-        ],
+        actions: [execAction(['true'])],
       });
       // The first ones warm up.
       if (round >= 0) {

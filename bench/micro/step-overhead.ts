@@ -4,6 +4,7 @@
  *
  *   node bench/micro/step-overhead.ts
  */
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,7 @@ import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { StepParams } from '../../src/worker/protocol.ts';
 import { busyboxBase } from '../../test/support/busybox-root.ts';
+import { execAction } from '../../test/support/exec-action.ts';
 
 const STEPS = 20;
 const ROUNDS = 3;
@@ -59,19 +61,7 @@ try {
       const begin = performance.now();
       layers.push(
         await step(`r${round}-${number}`, [...layers], {
-          actions: [
-            {
-              kind: 'exec',
-              argv: ['true'],
-              env: [],
-              cwd: '/',
-              user: '',
-              network: 'host',
-              mounts: [],
-              secretEnv: [],
-              lend: [],
-            },
-          ],
+          actions: [execAction(['true'])],
         }),
       );
       times.push(performance.now() - begin);

@@ -2,6 +2,7 @@
  * Run as some user with a store, a snapshotter and a file that says what a Debian base is made of and what is done to it. Prints
  * digests without times, and what the steps wrote.
  */
+
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AssemblyStep } from '../../src/debian/assembly.ts';
@@ -9,6 +10,7 @@ import type { TsbuildError } from '../../src/errors.ts';
 import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { StepParams, WorkerEvent } from '../../src/worker/protocol.ts';
+import { execAction } from './exec-action.ts';
 
 interface Plan {
   readonly packages: readonly { readonly sha256: string; readonly path: string }[];
@@ -62,19 +64,7 @@ for (const { name, script, user = '' } of plan.scripts) {
   const params: StepParams = {
     layer: name as LayerId,
     parents: [...parents] as LayerId[],
-    actions: [
-      {
-        kind: 'exec',
-        argv: ['/bin/sh', '-ec', script],
-        env: [['DEBIAN_FRONTEND', 'noninteractive']],
-        cwd: '/',
-        user,
-        network: 'host',
-        mounts: [],
-        secretEnv: [],
-        lend: [],
-      },
-    ],
+    actions: [execAction(['/bin/sh', '-ec', script], { env: [['DEBIAN_FRONTEND', 'noninteractive']], user })],
     inputs: [{ kind: 'none' }],
     secrets: {},
     logPath: logPath(name),

@@ -1,4 +1,5 @@
 /** Run as some user with a store and a snapshotter: does every copy of `copy-cases.ts` and writes what the trees are as tar files. */
+
 import { execFileSync } from 'node:child_process';
 import { lstatSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -13,6 +14,7 @@ import type { InputFile, StepInput, StepParams } from '../../src/worker/protocol
 import { busyboxBase } from './busybox-root.ts';
 import { GOOD, hostileArchives, SPECIAL } from './copy-archives.ts';
 import { COPY_CASES, IMAGE_SCRIPT, OWNED, TIME } from './copy-cases.ts';
+import { execAction } from './exec-action.ts';
 import { rawTar } from './raw-tar.ts';
 
 const [storeDir = '', snapshotter = 'auto'] = process.argv.slice(2);
@@ -75,17 +77,7 @@ const source = await step('source', {
       times: 'epoch',
       unpack: true,
     },
-    {
-      kind: 'exec',
-      argv: ['/bin/sh', '-c', IMAGE_SCRIPT],
-      env: [],
-      cwd: '/',
-      user: '',
-      network: 'none',
-      mounts: [],
-      secretEnv: [],
-      lend: [],
-    },
+    execAction(['/bin/sh', '-c', IMAGE_SCRIPT], { network: 'none' }),
     {
       kind: 'copy',
       input: 2,

@@ -20,6 +20,7 @@ import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { InputFile, StepInput, StepParams, WorkerEvent } from '../../src/worker/protocol.ts';
 import { busyboxBase } from './busybox-root.ts';
+import { execAction } from './exec-action.ts';
 
 const [storeDir = '', snapshotter = 'auto', isolation = 'auto', sandbox = 'auto'] = process.argv.slice(2);
 const home = join(storeDir, '..');
@@ -48,19 +49,8 @@ interface Done {
 }
 
 function exec(script: string, more: Partial<ExecAction> = {}): ExecAction {
-  return {
-    kind: 'exec',
-    // Two streams have no order between them.
-    argv: ['/bin/sh', '-c', `exec 2>&1; ${script}`],
-    env: [],
-    cwd: '/',
-    user: '',
-    network: 'host',
-    mounts: [],
-    secretEnv: [],
-    lend: [],
-    ...more,
-  };
+  // Two streams have no order between them.
+  return execAction(['/bin/sh', '-c', `exec 2>&1; ${script}`], more);
 }
 
 async function step(name: string, actions: readonly Action[], more: Partial<StepParams> = {}): Promise<Done> {

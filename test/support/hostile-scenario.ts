@@ -1,4 +1,5 @@
 /** Run as some user with a store and the program of `hostile/attacks.c`: what hostile steps get, and what they leave. */
+
 import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -7,6 +8,7 @@ import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { SeccompChoice, WorkerEvent } from '../../src/worker/protocol.ts';
 import { busyboxBase } from './busybox-root.ts';
+import { execAction } from './exec-action.ts';
 
 const [storeDir = '', attacks = '', only = ''] = process.argv.slice(2);
 const results: Record<string, unknown> = {};
@@ -19,18 +21,8 @@ const service = createServer((socket) => {
   socket.destroy();
 }).listen(`\0${name}`);
 
-const exec = (script: string, more: Partial<ExecAction> = {}): ExecAction => ({
-  kind: 'exec',
-  argv: ['/bin/sh', '-c', script],
-  env: [],
-  cwd: '/',
-  user: '',
-  network: 'host',
-  mounts: [],
-  secretEnv: [],
-  lend: [],
-  ...more,
-});
+const exec = (script: string, more: Partial<ExecAction> = {}): ExecAction =>
+  execAction(['/bin/sh', '-c', script], more);
 
 type RunStep = (title: string, action: ExecAction, cancelAt?: string) => Promise<string[]>;
 

@@ -2,6 +2,7 @@
  * Run in a container: what each isolation does there, and what `doctor` says of it. argv: a directory for stores, then the
  * isolations to be tried.
  */
+
 import { join } from 'node:path';
 import type { IsolationChoice } from '../../src/base/isolation.ts';
 import type { TsbuildError } from '../../src/errors.ts';
@@ -9,6 +10,7 @@ import { probeHost } from '../../src/executor/probe.ts';
 import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import { busyboxBase } from './busybox-root.ts';
+import { execAction } from './exec-action.ts';
 
 const [home = '', ...isolations] = process.argv.slice(2);
 const { signal } = new AbortController();
@@ -51,19 +53,7 @@ async function tryIsolation(isolation: IsolationChoice): Promise<unknown> {
           ...common,
           layer: 'step' as LayerId,
           parents: ['base' as LayerId],
-          actions: [
-            {
-              kind: 'exec',
-              argv: ['/bin/sh', '-c', SCRIPT],
-              env: [],
-              cwd: '/',
-              user: '',
-              network: 'host',
-              mounts: [],
-              secretEnv: [],
-              lend: [],
-            },
-          ],
+          actions: [execAction(['/bin/sh', '-c', SCRIPT])],
           inputs: [{ kind: 'none' }],
         },
         {

@@ -14,6 +14,7 @@ import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { InputFile, StepInput, Worker } from '../../src/worker/protocol.ts';
 import { busyboxBase } from './busybox-root.ts';
+import { execAction } from './exec-action.ts';
 import { rawTar } from './raw-tar.ts';
 
 const [storeDir = '', snapshotter = 'auto', mode = 'auto'] = process.argv.slice(2);
@@ -291,21 +292,14 @@ if (mode === 'settle') {
     'seen',
     ['busybox', 'pulled', 'top'],
     [
-      {
-        kind: 'exec',
-        argv: [
+      execAction(
+        [
           '/bin/sh',
           '-c',
           'stat -c "%n %u:%g %a" /home/app /home/app/* /made/here /sudo /copied/sub/deep; ls -A /gone',
         ],
-        env: [],
-        cwd: '/',
-        user: '',
-        network: 'none',
-        mounts: [],
-        secretEnv: [],
-        lend: [],
-      },
+        { network: 'none' },
+      ),
     ],
   );
   await later.close();

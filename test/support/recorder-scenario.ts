@@ -1,4 +1,5 @@
 /** Run as some user with a store and a snapshotter: steps that give files away and become others, and the layers that came of them. */
+
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import type { TsbuildError } from '../../src/errors.ts';
@@ -7,6 +8,7 @@ import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { InputFile, StepParams, WorkerEvent } from '../../src/worker/protocol.ts';
 import { busyboxBase } from './busybox-root.ts';
+import { execAction } from './exec-action.ts';
 import { RECORDER_CASES } from './recorder-cases.ts';
 
 const [storeDir = '', snapshotter = 'auto', ownerKeeping] = process.argv.slice(2);
@@ -50,18 +52,7 @@ async function step(layer: string, params: Partial<StepParams>) {
 }
 
 function exec(script: string, more: Partial<ExecAction> = {}): Action {
-  return {
-    kind: 'exec',
-    argv: ['/bin/sh', '-ec', script],
-    env: [],
-    cwd: '/',
-    user: '',
-    network: 'none',
-    mounts: [],
-    secretEnv: [],
-    lend: [],
-    ...more,
-  };
+  return execAction(['/bin/sh', '-ec', script], { network: 'none', ...more });
 }
 
 /** Programs of this machine with the libraries that they need. */

@@ -1,4 +1,5 @@
 /** Run as some user with a store: what a step may do and how it ends in each sandbox, and what is left of it. */
+
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TsbuildError } from '../../src/errors.ts';
@@ -7,6 +8,7 @@ import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { HelloParams, Worker } from '../../src/worker/protocol.ts';
 import { busyboxBase } from './busybox-root.ts';
+import { execAction } from './exec-action.ts';
 
 const [storeDir = '', ...sandboxes] = process.argv.slice(2);
 const forever = new AbortController().signal;
@@ -105,18 +107,7 @@ class Bench {
 }
 
 function exec(script: string, more: Partial<ExecAction> = {}): ExecAction {
-  return {
-    kind: 'exec',
-    argv: ['/bin/sh', '-c', script],
-    env: [],
-    cwd: '/',
-    user: '',
-    network: 'host',
-    mounts: [],
-    secretEnv: [],
-    lend: [],
-    ...more,
-  };
+  return execAction(['/bin/sh', '-c', script], more);
 }
 
 /** Command lines of living processes that hold the text. */

@@ -9,6 +9,7 @@ import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import type { StepInput, StepParams, WorkerEvent } from '../../src/worker/protocol.ts';
 import { busyboxBase } from './busybox-root.ts';
+import { execAction } from './exec-action.ts';
 
 const [storeDir = '', snapshotter = 'auto', isolation = 'auto'] = process.argv.slice(2);
 const bundle = join(storeDir, '..', 'bundle.pem');
@@ -23,18 +24,8 @@ const worker = await startWorker({
 });
 const layers: LayerId[] = [];
 
-const exec = (script: string, more: Partial<ExecAction> = {}): ExecAction => ({
-  kind: 'exec',
-  argv: ['/bin/sh', '-c', script],
-  env: [],
-  cwd: '/',
-  user: '',
-  network: 'host',
-  mounts: [],
-  secretEnv: [],
-  lend: [],
-  ...more,
-});
+const exec = (script: string, more: Partial<ExecAction> = {}): ExecAction =>
+  execAction(['/bin/sh', '-c', script], more);
 
 interface Done {
   readonly lines: string[];

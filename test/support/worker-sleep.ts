@@ -2,10 +2,12 @@
  * Starts a step that sleeps and leaves daemons, prints its own pid when the step runs, and waits to be killed. SIGTERM cancels the
  * step. A step that ends is told, and the worker lives on.
  */
+
 import { join } from 'node:path';
 import type { LayerId } from '../../src/solver/op.ts';
 import { startWorker } from '../../src/worker/client.ts';
 import { busyboxBase } from './busybox-root.ts';
+import { execAction } from './exec-action.ts';
 
 const [storeDir = '', marker = '', isolation = 'auto'] = process.argv.slice(2);
 const { signal } = new AbortController();
@@ -43,19 +45,7 @@ const step = worker.call(
     ...common,
     layer: 'sleep' as LayerId,
     parents: ['sleep-base' as LayerId],
-    actions: [
-      {
-        kind: 'exec',
-        argv,
-        env: [],
-        cwd: '/',
-        user: '',
-        network: 'host',
-        mounts: [],
-        secretEnv: [],
-        lend: [],
-      },
-    ],
+    actions: [execAction(argv)],
     inputs: [{ kind: 'none' }],
     logPath: join(storeDir, 'logs/sleep.log'),
   },
