@@ -1,11 +1,11 @@
 /** Which sandbox a program runs in: bubblewrap, which works in more places and gives less, unless the program needs what that cannot give. */
-import { accessSync, constants } from 'node:fs';
-import { join } from 'node:path';
 import { HostError } from '../errors.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
 import { Bubblewrap } from './bubblewrap.ts';
 import { Chroot } from './chroot.ts';
+import { findProgram } from './find-program.ts';
 import { OciRuntime, type OciRuntimeKind, type OciRuntimeOptions } from './oci-runtime.ts';
+import { runtimeFailure } from './probe-runtime.ts';
 import type { Sandbox, SandboxKind } from './sandbox.ts';
 
 export interface SandboxNeeds {
@@ -41,12 +41,11 @@ const ESCALATORS = [
   '/usr/local/bin/doas',
 ];
 const SET_USER_ID = 0o4000;
-/** Not in the PATH of every user. */
-const SYSTEM_DIRS = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
 
 export class Sandboxes {
   readonly #options: SandboxesOptions;
   readonly #made = new Map<SandboxKind, Sandbox | undefined>();
+  readonly #works = new Map<OciRuntimeKind, boolean>();
   #bubblewrapIsThere: boolean | undefined;
 
   constructor(options: SandboxesOptions) {
@@ -62,7 +61,7 @@ export class Sandboxes {
     if (wanted === 'auto') {
       const why =
         this.#needsMore(needs) ?? (this.#hasBubblewrap() ? undefined : 'bubblewrap is not installed');
-      const sandbox = why === undefined ? undefined : (this.#get('runc') ?? this.#get('crun'));
+      const sandbox = why === undefined ? undefined : (this.#working('runc') ?? this.#working('crun'));
       return sandbox === undefined || why === undefined ? { sandbox: this.#bubblewrap() } : { sandbox, why };
     }
     if (wanted === 'bubblewrap') {
@@ -121,25 +120,22 @@ export class Sandboxes {
     });
   }
 
+  /** Containers around us may not have what a runtime asks for. Tried when one is needed first, and without a word where it fails: nobody asked for it. */
+  #working(kind: OciRuntimeKind): Sandbox | undefined {
+    let works = this.#works.get(kind);
+    if (works === undefined) {
+      const program = findProgram(kind);
+      const { hostLauncher } = this.#options;
+      works = program !== undefined && runtimeFailure({ kind, program, hostLauncher }, []) === undefined;
+      this.#works.set(kind, works);
+    }
+    return works ? this.#get(kind) : undefined;
+  }
+
   #once(kind: SandboxKind, make: () => Sandbox | undefined): Sandbox | undefined {
     if (!this.#made.has(kind)) {
       this.#made.set(kind, make());
     }
     return this.#made.get(kind);
   }
-}
-
-/** Of the system; undefined where it is not installed. */
-export function findProgram(name: string): string | undefined {
-  const directories = (process.env.PATH ?? '').split(':').filter((directory) => directory.startsWith('/'));
-  return [...directories, ...SYSTEM_DIRS]
-    .map((directory) => join(directory, name))
-    .find((path) => {
-      try {
-        accessSync(path, constants.X_OK);
-        return true;
-      } catch {
-        return false;
-      }
-    });
 }

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findProgram } from './choose-sandbox.ts';
-import { lastError, type OciRuntimeKind, runtimeCommand } from './oci-runtime.ts';
+import { findProgram } from './find-program.ts';
+import { lastError, type OciRuntimeKind, type OciRuntimeOptions, runtimeCommand } from './oci-runtime.ts';
 import type { HostCheck } from './probe.ts';
 
 const PROBE_TIMEOUT_MS = 10_000;
@@ -21,7 +21,7 @@ export function probeRuntime(kind: OciRuntimeKind, launcher: string): HostCheck 
       required: false,
     };
   }
-  const failure = tryRuntime(kind, program, launcher);
+  const failure = runtimeFailure({ kind, program, hostLauncher: launcher }, [launcher, '--']);
   if (failure !== undefined) {
     return {
       name: kind,
@@ -35,8 +35,15 @@ export function probeRuntime(kind: OciRuntimeKind, launcher: string): HostCheck 
   return { name: kind, ok: true, detail: stdout.split('\n')[0] ?? '', required: false };
 }
 
-/** Why it cannot; undefined when it can. */
-function tryRuntime(kind: OciRuntimeKind, program: string, launcher: string): string | undefined {
+/**
+ * Why it cannot; undefined when it can.
+ *
+ * @param around - Words that put it into the worker's namespaces; none where we are in them.
+ */
+export function runtimeFailure(
+  { kind, program, hostLauncher: launcher }: Pick<OciRuntimeOptions, 'kind' | 'program' | 'hostLauncher'>,
+  around: readonly string[],
+): string | undefined {
   const directory = mkdtempSync(join(tmpdir(), 'tsbuild-probe-'));
   try {
     const root = join(directory, 'root');
@@ -48,7 +55,8 @@ function tryRuntime(kind: OciRuntimeKind, program: string, launcher: string): st
     const logFile = join(directory, 'log');
     const command = runtimeCommand({ kind, program }, join(directory, 'state'), logFile);
     const words = ['run', '--no-new-keyring', '--bundle', directory, 'tsbuild-probe'];
-    const { status, stderr, error } = spawnSync(launcher, ['--', launcher, 'enclose', ...command, ...words], {
+    const [first = '', ...rest] = [...around, launcher, 'enclose', ...command, ...words];
+    const { status, stderr, error } = spawnSync(first, rest, {
       cwd: '/',
       encoding: 'utf8',
       timeout: PROBE_TIMEOUT_MS,
