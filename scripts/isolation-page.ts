@@ -30,7 +30,8 @@ export function isolationReference(): string {
 Made by \`npm run generate\` from \`isolation.json\`, which \`node scripts/isolation-matrix.ts\` measured on ${matrix.date}: Linux ${matrix.kernel},
 ${Object.values(matrix.versions).join(', ')}. The steps are in \`scripts/isolation-cells.ts\`; each checks itself, and begins with the same base of Debian's archive. What an isolation
 cannot promise it says once in every build, and [rootless builds](../guide/rootless.md) explain it; here a note is a warning besides. In containers isolation and sandbox are left to tsbuild;
-what they need is in [containers and CI](../guide/containers-and-ci.md).
+what they need is in [containers and CI](../guide/containers-and-ci.md). Where a sandbox is named it was asked for: left to itself tsbuild takes runc for a user who may call
+\`sudo\` ([sandboxes](../guide/sandboxes.md)). \`ping\` in the machine's network is a matter of its \`net.ipv4.ping_group_range\`, which was empty here.
 
 ${tables.join('\n\n')}
 
@@ -38,7 +39,7 @@ ${notes.text()}
 
 ## The layers
 
-DiffIDs of what each step made, times clamped to ${'`SOURCE_DATE_EPOCH`'}. Ways in which the step does not work have none.
+DiffIDs of what each step made, times clamped to \`SOURCE_DATE_EPOCH\`. Ways in which the step does not work have none.
 
 ${layerTable(matrix)}
 `;
