@@ -19,7 +19,18 @@ run() {
 run biome check --error-on-warnings
 run tsc -p tsconfig.json
 run node scripts/generate.ts --check
-run cargo fmt --manifest-path native/Cargo.toml --all --check
-run cargo clippy --quiet --locked --manifest-path native/Cargo.toml --workspace --all-targets -- -D warnings
-run cargo test --quiet --locked --manifest-path native/Cargo.toml --workspace
-run vitest run
+# The Rust side is checked beside the TypeScript tests, which leave a processor free most of the time.
+rust_log=$(mktemp)
+rust() {
+  run cargo fmt --manifest-path native/Cargo.toml --all --check
+  run cargo clippy --quiet --locked --manifest-path native/Cargo.toml --workspace --all-targets -- -D warnings
+  run cargo test --quiet --locked --manifest-path native/Cargo.toml --workspace
+}
+(set -e; rust) >"$rust_log" 2>&1 &
+rust_pid=$!
+trap 'kill "$rust_pid" 2>/dev/null || true; rm -f "$rust_log"' EXIT
+status=0
+run vitest run || status=1
+wait "$rust_pid" || status=1
+cat "$rust_log"
+exit "$status"
