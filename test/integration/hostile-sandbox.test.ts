@@ -92,7 +92,9 @@ described.each(['root', 'with-ids', 'without-ids'] as const)('a hostile step of 
 
   test('gets what its own user gets with --seccomp unconfined, and still no process and no socket outside', () => {
     const got = succeeded(results.unconfined);
-    expect(got).toEqual(expect.arrayContaining(['unshare_user ok', 'io_uring ok', 'keyctl_session ok']));
+    // A ring would go past the recorder of owners.
+    const ring = user === 'without-ids' ? [] : ['io_uring ok'];
+    expect(got).toEqual(expect.arrayContaining(['unshare_user ok', 'keyctl_session ok', ...ring]));
     expect(answer(results.unconfined, 'abstract_socket')).toBe('EPERM');
     expect(
       got.filter((line) => /^(.*init.*|.*outside|.*device|writable.*|descriptors|do_mount) /.test(line)),

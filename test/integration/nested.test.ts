@@ -29,12 +29,13 @@ const procFix = expect.stringContaining('systempaths=unconfined');
 const refused = { code: 'E_ISOLATION', hint: seccompFix };
 const masked = { code: 'E_ISOLATION', hint: procFix };
 const root = ['bin', 'dev', 'etc', 'made', 'proc', 'root', 'run', 'sys', 'tmp', 'usr', 'var'];
-/** What the step of the scenario says: it is root, knows itself, and can or cannot give files away. */
-const ran = (self: unknown, owner: '7' | 'no-chown') => [
+/** What the step of the scenario says: it is root, knows itself, and gives files away. */
+const ran = (self: unknown) => [
   '0',
   self,
   'in-shm',
-  owner,
+  // Given away, or recorded to be.
+  '7',
   'safe',
   `${root.join(' ')} `,
 ];
@@ -124,7 +125,7 @@ describe.skipIf(lacks('busybox', 'bwrap', 'runc', 'newuidmap', 'setcap', 'podman
           isolation: 'chroot',
           idMode: 'multi',
           snapshotter: 'overlay',
-          lines: ran(othersPids, '7'),
+          lines: ran(othersPids),
           notes: expect.arrayContaining([procFix]),
         },
         'subordinate-ids': masked,
@@ -144,17 +145,17 @@ describe.skipIf(lacks('busybox', 'bwrap', 'runc', 'newuidmap', 'setcap', 'podman
           isolation: 'subordinate-ids',
           idMode: 'multi',
           snapshotter: 'copy',
-          lines: ran(ownPids, '7'),
+          lines: ran(ownPids),
           notes: expect.arrayContaining([expect.stringContaining('layers are copied')]),
         },
-        'single-id': { isolation: 'single-id', lines: ran(ownPids, 'no-chown') },
+        'single-id': { isolation: 'single-id', lines: ran(ownPids) },
       });
     });
 
     test('a user needs file capabilities on newuidmap for more than one id', async () => {
       const { results, checks } = await report('user', { unmasked: true }, ['auto', 'subordinate-ids']);
       expect(results).toMatchObject({
-        auto: { isolation: 'single-id', lines: ran(ownPids, 'no-chown') },
+        auto: { isolation: 'single-id', lines: ran(ownPids) },
         'subordinate-ids': { code: 'E_ISOLATION' },
       });
       expect(checks['subordinate ids']).toMatchObject({
@@ -172,7 +173,7 @@ describe.skipIf(lacks('busybox', 'bwrap', 'runc', 'newuidmap', 'setcap', 'podman
       }
       const mended = await report('user', { unmasked: true }, ['auto'], { path });
       expect(mended.results).toMatchObject({
-        auto: { isolation: 'subordinate-ids', lines: ran(ownPids, '7') },
+        auto: { isolation: 'subordinate-ids', lines: ran(ownPids) },
       });
       const bound = await report('user', { unmasked: true, noNewPrivileges: true }, ['auto'], { path });
       expect(bound.results).toMatchObject({ auto: { isolation: 'single-id' } });
@@ -190,7 +191,7 @@ describe.skipIf(lacks('busybox', 'bwrap', 'runc', 'newuidmap', 'setcap', 'podman
         auto: {
           isolation: 'chroot',
           idMode: 'root',
-          lines: ran(othersPids, '7'),
+          lines: ran(othersPids),
           notes: [expect.stringContaining('pivot_root')],
         },
         privileged: { code: 'E_SANDBOX_MISSING', hint: expect.stringContaining('--isolation chroot') },
@@ -212,7 +213,7 @@ describe.skipIf(lacks('busybox', 'bwrap', 'runc', 'newuidmap', 'setcap', 'podman
           ['auto'],
         );
         expect(results).toMatchObject({
-          auto: { isolation: 'chroot', idMode: 'multi', snapshotter: 'overlay', lines: ran(othersPids, '7') },
+          auto: { isolation: 'chroot', idMode: 'multi', snapshotter: 'overlay', lines: ran(othersPids) },
         });
       } finally {
         execFileSync('chown', ['-R', '0', asRoot.dir]);
@@ -221,7 +222,7 @@ describe.skipIf(lacks('busybox', 'bwrap', 'runc', 'newuidmap', 'setcap', 'podman
 
     test('trees are bound read-only on kernels before 5.12 too', async () => {
       const { results } = await report('root', { seccomp: 'old-kernel', capabilities: ADMIN }, ['chroot']);
-      expect(results).toMatchObject({ chroot: { isolation: 'chroot', lines: ran(othersPids, '7') } });
+      expect(results).toMatchObject({ chroot: { isolation: 'chroot', lines: ran(othersPids) } });
     });
   },
 );

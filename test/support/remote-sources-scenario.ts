@@ -5,6 +5,7 @@ import { SqliteCache } from '../../src/cache/sqlite-cache.ts';
 import { BuildInputs } from '../../src/engine/local-inputs.ts';
 import { makeOps } from '../../src/engine/make-ops.ts';
 import type { EngineParts } from '../../src/engine/parts.ts';
+import { Programs } from '../../src/engine/programs.ts';
 import { RemoteSources } from '../../src/engine/remote-sources.ts';
 import { Store } from '../../src/engine/store.ts';
 import { parseGitUrl } from '../../src/frontend/dockerfile/git-url.ts';
@@ -66,6 +67,7 @@ async function build() {
     cache,
     settings: readSettings(process.env),
     environment: process.env,
+    programs: new Programs({}, 'warn'),
     worker,
   } as unknown as EngineParts;
   const events: BuildEvent[] = [];
