@@ -82,14 +82,7 @@ impl List {
 
     /// As chmod(2) changes it.
     fn with_mode(mut self, mode: u32) -> Self {
-        let group = if self.permissions(MASK).is_some() { MASK } else { GROUP_OWNER };
-        for entry in &mut self.entries {
-            let shift = match entry.tag {
-                USER_OWNER => 6,
-                OTHER => 0,
-                tag if tag == group => 3,
-                _ => continue,
-            };
+        for (entry, shift) in self.classes() {
             entry.permissions = (mode >> shift & 7) as u16;
         }
         self
@@ -97,19 +90,26 @@ impl List {
 
     /// What something gets that is made with `mode` in a directory with this default (`posix_acl_create`): its mode, and its list.
     pub fn inherited(mut self, mode: u32) -> (u32, Self) {
-        let group = if self.permissions(MASK).is_some() { MASK } else { GROUP_OWNER };
         let mut kept = mode & !0o777;
-        for entry in &mut self.entries {
-            let shift = match entry.tag {
-                USER_OWNER => 6,
-                OTHER => 0,
-                tag if tag == group => 3,
-                _ => continue,
-            };
+        for (entry, shift) in self.classes() {
             entry.permissions &= (mode >> shift & 7) as u16;
             kept |= u32::from(entry.permissions) << shift;
         }
         (kept, self)
+    }
+
+    /// The entries that a mode speaks of, with where their bits stand in it. Those of the group are of the mask where there is one.
+    fn classes(&mut self) -> impl Iterator<Item = (&mut Entry, u32)> {
+        let group = if self.permissions(MASK).is_some() { MASK } else { GROUP_OWNER };
+        self.entries.iter_mut().filter_map(move |entry| {
+            let shift = match entry.tag {
+                USER_OWNER => 6,
+                OTHER => 0,
+                tag if tag == group => 3,
+                _ => return None,
+            };
+            Some((entry, shift))
+        })
     }
 
     /// As the kernel gives it back.
