@@ -2,6 +2,7 @@
 import { UsageError } from '../errors.ts';
 import type { CliContext } from './context.ts';
 import type { EngineModule, RunOptions } from './engine-api.ts';
+import { loadRunnable, looksLikeDefinition, parseDefinitionName, type Runnable } from './load-definition.ts';
 import { BadValue, choice, flag, list, nonEmpty, type Values, value } from './option.ts';
 import { GPUS_OPTION, PARAM_OPTION, PLATFORM_OPTION } from './shared-options.ts';
 
@@ -86,13 +87,27 @@ export function containerOptions(
   };
 }
 
-/** @throws {UsageError} `E_USAGE` for `--param` with the name of an image. */
-export function refuseParamsOfImage(operand: string, typed: Values<typeof CONTAINER_OPTIONS>): void {
+/**
+ * What the definition exports that the operand names; `undefined` where it names an image.
+ *
+ * @throws {UsageError} `E_USAGE` for `--param` with the name of an image.
+ */
+export async function loadIfDefinition(
+  operand: string,
+  typed: Pick<Values<typeof CONTAINER_OPTIONS>, 'param'>,
+  context: CliContext,
+  module: EngineModule,
+): Promise<Runnable | undefined> {
+  if (looksLikeDefinition(operand)) {
+    const { cwd, signal } = context;
+    return await loadRunnable(parseDefinitionName(operand), { ...module, cwd, params: typed.param, signal });
+  }
   if (typed.param.length > 0) {
     throw new UsageError(`--param is for a definition, and '${operand}' is the name of an image`, {
       code: 'E_USAGE',
     });
   }
+  return undefined;
 }
 
 export interface VolumeSpec {

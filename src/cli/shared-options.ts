@@ -146,6 +146,21 @@ export const ISOLATION_OPTION = choice({
   environment: 'TSBUILD_ISOLATION',
 });
 
+/** Of commands that remove things. */
+export const REMOVAL_OPTIONS = {
+  dryRun: flag({
+    long: 'dry-run',
+    summary: 'Only say what would be removed',
+    detail: 'Removes nothing and says what would be removed.',
+  }),
+  json: flag({
+    long: 'json',
+    summary: 'Print JSON',
+    detail: 'Prints one JSON object with what was removed.',
+  }),
+  isolation: ISOLATION_OPTION,
+} as const;
+
 /** Flags of every command that runs steps. */
 export const ENGINE_OPTIONS = {
   progress: PROGRESS_OPTION,

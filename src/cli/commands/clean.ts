@@ -4,7 +4,7 @@ import { flag } from '../option.ts';
 import { ask } from '../prompt.ts';
 import { formatBytes } from '../quantity.ts';
 import { withEngine } from '../session.ts';
-import { ISOLATION_OPTION } from '../shared-options.ts';
+import { REMOVAL_OPTIONS } from '../shared-options.ts';
 import { terminalJson } from '../terminal-text.ts';
 
 export default command({
@@ -28,17 +28,7 @@ export default command({
       summary: 'Do not ask',
       detail: 'Does not ask first, as is done on a terminal.',
     }),
-    dryRun: flag({
-      long: 'dry-run',
-      summary: 'Only say what would be removed',
-      detail: 'Removes nothing and says what would be removed.',
-    }),
-    json: flag({
-      long: 'json',
-      summary: 'Print JSON',
-      detail: 'Prints one JSON object with what was removed.',
-    }),
-    isolation: ISOLATION_OPTION,
+    ...REMOVAL_OPTIONS,
   },
   detail:
     'Empties the store, files of subordinate ids included, which the user cannot remove otherwise. Stored secrets stay. It refuses while another build or container uses the store.',

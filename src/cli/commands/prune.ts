@@ -2,7 +2,7 @@ import { command } from '../command.ts';
 import { BadValue, flag, list, value } from '../option.ts';
 import { formatBytes, parseBytes, parseDuration } from '../quantity.ts';
 import { withEngine } from '../session.ts';
-import { ISOLATION_OPTION } from '../shared-options.ts';
+import { REMOVAL_OPTIONS } from '../shared-options.ts';
 import { neutralise, terminalJson } from '../terminal-text.ts';
 
 /** What the store holds, as `tsbuild du` lists it. */
@@ -45,17 +45,7 @@ export default command({
         return given;
       },
     }),
-    dryRun: flag({
-      long: 'dry-run',
-      summary: 'Only say what would be removed',
-      detail: 'Removes nothing and says what would be removed.',
-    }),
-    json: flag({
-      long: 'json',
-      summary: 'Print JSON',
-      detail: 'Prints one JSON object with what was removed.',
-    }),
-    isolation: ISOLATION_OPTION,
+    ...REMOVAL_OPTIONS,
   },
   detail:
     'Removes what is no longer needed from the store: cached results that no named image needs, and the blobs and logs that go with them. What a running build uses is never touched.',

@@ -1,9 +1,8 @@
 import { inspect, isDeepStrictEqual } from 'node:util';
 import { StepError, UsageError } from '../../errors.ts';
 import { command } from '../command.ts';
-import { CONTAINER_OPTIONS, containerOptions, refuseParamsOfImage } from '../container-options.ts';
+import { CONTAINER_OPTIONS, containerOptions, loadIfDefinition } from '../container-options.ts';
 import type { RunOptions } from '../engine-api.ts';
-import { loadRunnable, looksLikeDefinition, parseDefinitionName } from '../load-definition.ts';
 import { flag, value } from '../option.ts';
 import { refuseWithoutTerminal, runOnStreams } from '../program-on-streams.ts';
 import { parseDuration } from '../quantity.ts';
@@ -65,19 +64,8 @@ export default command({
       ...containerOptions(options, context, module),
       ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
     };
-    const isDefinition = looksLikeDefinition(operand);
-    if (!isDefinition) {
-      refuseParamsOfImage(operand, options);
-    }
     refuseWithoutTerminal(options, context);
-    const loaded = isDefinition
-      ? await loadRunnable(parseDefinitionName(operand), {
-          ...module,
-          cwd: context.cwd,
-          params: options.param,
-          signal: context.signal,
-        })
-      : undefined;
+    const loaded = await loadIfDefinition(operand, options, context, module);
     const definition = loaded === undefined ? {} : { definition: loaded.definition };
     if (loaded?.kind === 'function') {
       if (options.interactive || options.tty) {

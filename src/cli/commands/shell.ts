@@ -1,8 +1,7 @@
 import { UsageError } from '../../errors.ts';
 import { command } from '../command.ts';
-import { CONTAINER_OPTIONS, containerOptions, refuseParamsOfImage } from '../container-options.ts';
+import { CONTAINER_OPTIONS, containerOptions, loadIfDefinition } from '../container-options.ts';
 import type { CliContext } from '../context.ts';
-import { loadRunnable, looksLikeDefinition, parseDefinitionName } from '../load-definition.ts';
 import { runOnStreams } from '../program-on-streams.ts';
 import { withEngine } from '../session.ts';
 import { ENGINE_OPTIONS } from '../shared-options.ts';
@@ -58,18 +57,7 @@ export default command({
         ),
       );
     }
-    const isDefinition = looksLikeDefinition(operand);
-    if (!isDefinition) {
-      refuseParamsOfImage(operand, typed);
-    }
-    const loaded = isDefinition
-      ? await loadRunnable(parseDefinitionName(operand), {
-          ...module,
-          cwd: context.cwd,
-          params: typed.param,
-          signal: context.signal,
-        })
-      : undefined;
+    const loaded = await loadIfDefinition(operand, typed, context, module);
     const image = loaded?.kind === 'function' ? loaded.function.image : (loaded?.image ?? operand);
     return await withEngine(context, module, typed, ({ engine, endProgress }) =>
       runOnStreams(wanted, context, endProgress, (streams) =>
