@@ -14,7 +14,8 @@ const LIMITS: Readonly<Record<Isolation, Limits>> = {
     message: "root in a step is this machine's root, held back by its capabilities and namespaces",
   },
   'subordinate-ids': {
-    message: 'devices cannot be made, and ids beyond the subordinate ones cannot be used',
+    message:
+      'devices that steps make are in the image and cannot be opened in steps, and ids beyond the subordinate ones cannot be used',
   },
   'single-id': {
     code: 'W_ISOLATION_SINGLE_ID',
@@ -24,7 +25,7 @@ const LIMITS: Readonly<Record<Isolation, Limits>> = {
   chroot: {
     code: 'W_ISOLATION_CHROOT',
     message:
-      'this isolation is weak: steps see the processes around them and each other, may end those of the same user, and have no network of their own',
+      'this isolation is weak: steps see the processes around them and each other, and may end those of the same user',
   },
 };
 
