@@ -27,7 +27,7 @@ describe('the sandbox of a step', () => {
     }
     chmodSync(join(tree, 'root/usr/bin/sudo'), 0o4755);
     process.env.PATH = join(tree, 'bin');
-    return (
+    return async (
       wanted: WantedSandbox,
       options: { works?: boolean; uid?: number; pidNamespace?: boolean } = {},
     ) => {
@@ -44,28 +44,28 @@ describe('the sandbox of a step', () => {
         pidNamespace,
       });
       const needs = { root: join(tree, 'root'), uid, user: 'app', insecure: false };
-      const { sandbox, why } = sandboxes.choose(needs);
+      const { sandbox, why } = await sandboxes.choose(needs);
       return [sandbox.kind, why];
     };
   }
 
-  test('is bubblewrap, unless its user may become root', () => {
+  test('is bubblewrap, unless its user may become root', async () => {
     const choose = machine(['bwrap', 'runc', 'crun']);
-    expect(choose('auto', { uid: 0 })).toEqual(['bubblewrap', undefined]);
-    expect(choose('auto')).toEqual(['runc', "user 'app' may become root by /usr/bin/sudo"]);
+    expect(await choose('auto', { uid: 0 })).toEqual(['bubblewrap', undefined]);
+    expect(await choose('auto')).toEqual(['runc', "user 'app' may become root by /usr/bin/sudo"]);
   });
 
-  test('is bubblewrap where a runtime is installed and does not work', () => {
+  test('is bubblewrap where a runtime is installed and does not work', async () => {
     const choose = machine(['bwrap', 'runc', 'crun']);
-    expect(choose('auto', { works: false })).toEqual(['bubblewrap', undefined]);
-    expect(choose('runc', { works: false })).toEqual(['runc', 'it was asked for']);
+    expect(await choose('auto', { works: false })).toEqual(['bubblewrap', undefined]);
+    expect(await choose('runc', { works: false })).toEqual(['runc', 'it was asked for']);
   });
 
-  test('is the launcher itself without a pid namespace, and then no other can be asked for', () => {
+  test('is the launcher itself without a pid namespace, and then no other can be asked for', async () => {
     const choose = machine(['bwrap', 'runc']);
-    expect(choose('auto', { pidNamespace: false })).toEqual(['chroot', undefined]);
+    expect(await choose('auto', { pidNamespace: false })).toEqual(['chroot', undefined]);
     for (const wanted of ['runc', 'bubblewrap'] as const) {
-      expect(() => choose(wanted, { pidNamespace: false })).toThrow(
+      await expect(choose(wanted, { pidNamespace: false })).rejects.toThrow(
         expect.objectContaining({ code: 'E_SANDBOX_MISSING' }),
       );
     }
