@@ -59,11 +59,12 @@ export async function runInKeptStep(
   const kept = new KeptSteps(parts);
   await kept.expire(context.signal);
   const step = kept.find(name);
-  const { stdin, terminal, user, workdir, network, onOutput } = options;
+  const { terminal, user, workdir, network, onOutput } = options;
   const stacks = step.inputs.flatMap((input) => (input.kind === 'layers' ? [input.layers] : []));
   for (const layers of [step.layers, ...stacks]) {
     await parts.layers.ensureSnapshots(layers, context);
   }
+  const { defaults } = parts.programs;
   const worker = await parts.worker();
   options.onStart?.(step);
   const pump = new InputPump(options);
@@ -76,12 +77,14 @@ export async function runInKeptStep(
         ...step.action,
         ...(user === undefined ? {} : { user }),
         ...(workdir === undefined ? {} : { cwd: workdir }),
-        ...(network === undefined ? {} : { network }),
+        ...(network === undefined ? {} : { network, insistsOnHost: network === 'host' }),
       },
       inputs: step.inputs,
       volumes: step.volumes,
       lentEnv: { TSBUILD_IS_CONTAINER: '1' },
       gpuPolicy: parts.settings.gpuPolicy,
+      defaults,
+      keep: parts.programs.keep([defaults.limits, step.action.limits]),
       ...(command === undefined ? {} : { argv: command }),
       env: [
         ['TSBUILD_FAILED_COMMAND', step.command],
@@ -92,12 +95,7 @@ export async function runInKeptStep(
     },
     {
       signal: context.signal,
-      onSession: (send) => {
-        pump.start(send);
-        if (stdin === undefined && terminal === undefined) {
-          send({ kind: 'input' });
-        }
-      },
+      onSession: (send) => pump.start(send),
       onEvent: (event) => {
         if (event.kind === 'output') {
           onOutput?.(event.stream, Buffer.from(event.base64, 'base64'));

@@ -96,9 +96,6 @@ export class FailedStepSession implements FailedStep {
       },
     });
     pump.start(this.#send);
-    if (options.stdin === undefined && options.terminal === undefined) {
-      this.#send({ kind: 'input' });
-    }
     try {
       const result = await ended;
       if (result instanceof Error) {

@@ -77,6 +77,10 @@ export class InputPump {
     this.#send = send;
     terminal?.on?.('resize', this.#onResize);
     if (stdin === undefined) {
+      // A terminal that nobody types on is still one.
+      if (terminal === undefined) {
+        this.#onEnd();
+      }
       return;
     }
     if (terminal !== undefined) {

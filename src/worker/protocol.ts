@@ -327,6 +327,9 @@ export interface RunInFailedParams {
   readonly volumes: Readonly<Record<string, VolumeUse>>;
   readonly lentEnv: Readonly<Record<string, string>>;
   readonly gpuPolicy: GpuPolicy;
+  /** As of {@link StepParams}. */
+  readonly defaults: ProgramDefaults;
+  readonly keep: LimitsToKeep;
   /** Absent: the best shell that is there. */
   readonly argv?: readonly string[];
   readonly env: readonly (readonly [string, string])[];

@@ -292,13 +292,13 @@ async function programOf(
 /** In the file system of a failed step that was kept. What it changes is thrown away. */
 export async function runInKept(
   context: WorkerContext,
-  { layers, action, inputs, volumes, lentEnv, gpuPolicy, ...run }: RunInFailedParams,
+  { layers, action, inputs, volumes, lentEnv, gpuPolicy, defaults, keep, ...run }: RunInFailedParams,
   request: RequestContext,
 ): Promise<RunResult> {
   const devices = await devicesFor(context, { ...action, gpuPolicy }, request);
   const prepared = await context.driver.prepare(layers, request.signal);
   const cleanUps: (() => Promise<void>)[] = [() => prepared.discard()];
-  const params = { inputs, volumes, lentEnv, secrets: {} };
+  const params = { inputs, volumes, lentEnv, defaults, keep, secrets: {} };
   const step: Step = {
     context,
     params,

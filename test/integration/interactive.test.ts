@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -286,6 +287,30 @@ describe.skipIf(lacks('root', 'bwrap', 'busybox', 'python3'))('interactive work'
       hint: `kept are ${later.keptAs}`,
     });
   });
+
+  test.skipIf(lacks('pasta'))(
+    'what a failed step left is opened with the network of the engine',
+    async () => {
+      await using engine = await Engine.open({ storeDir: join(dir, 'private'), network: 'private' });
+      const error = await engine
+        .build([busyboxImage().runCommands('exit 3')], { onError: 'keep' })
+        .catch((thrown) => thrown);
+      const networkOf = async (network?: 'host') => {
+        let text = '';
+        await engine.runInFailed(error.keptAs, ['sh', '-c', 'readlink /proc/self/ns/net'], {
+          ...(network === undefined ? {} : { network }),
+          onOutput: (_stream, chunk) => {
+            text += chunk;
+          },
+        });
+        return text.trim();
+      };
+      const host = readlinkSync('/proc/self/ns/net');
+      expect(await networkOf()).toMatch(/^net:/);
+      expect(await networkOf()).not.toBe(host);
+      expect(await networkOf('host')).toBe(host);
+    },
+  );
 });
 
 function commandLines(): string[] {
