@@ -1,5 +1,4 @@
 /** Sizes and durations as people read and write them. */
-import { MIN_CPUS, MIN_MEMORY_BYTES } from '../frontend/fluent/limits-option.ts';
 import { BadValue } from './option.ts';
 
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const;
@@ -91,6 +90,10 @@ function pad(number: number): string {
 export function parseMemorySize(given: string): number {
   return parseBytes(given.replace(/([kmgtp])i?b?$/i, '$1iB'));
 }
+
+/** As Docker: with less, not even an empty program starts. */
+const MIN_MEMORY_BYTES = 6 * 1024 ** 2;
+const MIN_CPUS = 0.01;
 
 /** {@link parseMemorySize} of what a program may use. */
 export function parseMemoryLimit(given: string): number {
