@@ -45,7 +45,7 @@ const SET_USER_ID = 0o4000;
 export class Sandboxes {
   readonly #options: SandboxesOptions;
   readonly #made = new Map<SandboxKind, Sandbox | undefined>();
-  readonly #works = new Map<OciRuntimeKind, Promise<boolean>>();
+  readonly #works = new Map<OciRuntimeKind, boolean>();
   #bubblewrapIsThere: boolean | undefined;
 
   constructor(options: SandboxesOptions) {
@@ -53,7 +53,7 @@ export class Sandboxes {
   }
 
   /** @throws {HostError} `E_SANDBOX_MISSING` when the one that was asked for is not installed or cannot be used here. */
-  async choose(needs: SandboxNeeds): Promise<ChosenSandbox> {
+  choose(needs: SandboxNeeds): ChosenSandbox {
     const { wanted, pidNamespace } = this.#options;
     if (!pidNamespace) {
       return { sandbox: this.#withoutPidNamespace(wanted) };
@@ -61,8 +61,7 @@ export class Sandboxes {
     if (wanted === 'auto') {
       const why =
         this.#needsMore(needs) ?? (this.#hasBubblewrap() ? undefined : 'bubblewrap is not installed');
-      const sandbox =
-        why === undefined ? undefined : ((await this.#working('runc')) ?? (await this.#working('crun')));
+      const sandbox = why === undefined ? undefined : (this.#working('runc') ?? this.#working('crun'));
       return sandbox === undefined || why === undefined ? { sandbox: this.#bubblewrap() } : { sandbox, why };
     }
     if (wanted === 'bubblewrap') {
@@ -122,22 +121,15 @@ export class Sandboxes {
   }
 
   /** Containers around us may not have what a runtime asks for. Tried when one is needed first, and without a word where it fails: nobody asked for it. */
-  async #working(kind: OciRuntimeKind): Promise<Sandbox | undefined> {
+  #working(kind: OciRuntimeKind): Sandbox | undefined {
     let works = this.#works.get(kind);
     if (works === undefined) {
-      works = this.#tryRuntime(kind);
+      const program = findProgram(kind);
+      const { hostLauncher } = this.#options;
+      works = program !== undefined && runtimeFailure({ kind, program, hostLauncher }, []) === undefined;
       this.#works.set(kind, works);
     }
-    return (await works) ? this.#get(kind) : undefined;
-  }
-
-  async #tryRuntime(kind: OciRuntimeKind): Promise<boolean> {
-    const program = findProgram(kind);
-    const { hostLauncher, memoryDir } = this.#options;
-    return (
-      program !== undefined &&
-      (await runtimeFailure({ kind, program, hostLauncher, memoryDir }, [])) === undefined
-    );
+    return works ? this.#get(kind) : undefined;
   }
 
   #once(kind: SandboxKind, make: () => Sandbox | undefined): Sandbox | undefined {

@@ -1,5 +1,5 @@
 /** Whether an OCI runtime can make a sandbox here: one that holds nothing but our launcher, made in the worker's namespaces. */
-import { execFile, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import type { HostCheck } from './probe.ts';
 const PROBE_TIMEOUT_MS = 10_000;
 const CAPABILITIES = ['CAP_SYS_ADMIN'];
 
-export async function probeRuntime(kind: OciRuntimeKind, launcher: string): Promise<HostCheck> {
+export function probeRuntime(kind: OciRuntimeKind, launcher: string): HostCheck {
   const program = findProgram(kind);
   if (program === undefined) {
     return {
@@ -21,8 +21,7 @@ export async function probeRuntime(kind: OciRuntimeKind, launcher: string): Prom
       required: false,
     };
   }
-  const options = { kind, program, hostLauncher: launcher, memoryDir: tmpdir() };
-  const failure = await runtimeFailure(options, [launcher, '--']);
+  const failure = runtimeFailure({ kind, program, hostLauncher: launcher }, [launcher, '--']);
   if (failure !== undefined) {
     return {
       name: kind,
@@ -41,12 +40,11 @@ export async function probeRuntime(kind: OciRuntimeKind, launcher: string): Prom
  *
  * @param around - Words that put it into the worker's namespaces; none where we are in them.
  */
-export async function runtimeFailure(
-  options: Pick<OciRuntimeOptions, 'kind' | 'program' | 'hostLauncher' | 'memoryDir'>,
+export function runtimeFailure(
+  { kind, program, hostLauncher: launcher }: Pick<OciRuntimeOptions, 'kind' | 'program' | 'hostLauncher'>,
   around: readonly string[],
-): Promise<string | undefined> {
-  const { kind, program, hostLauncher: launcher } = options;
-  const directory = mkdtempSync(join(options.memoryDir, 'tsbuild-probe-'));
+): string | undefined {
+  const directory = mkdtempSync(join(tmpdir(), 'tsbuild-probe-'));
   try {
     const root = join(directory, 'root');
     for (const name of ['', 'proc', 'sys', 'dev']) {
@@ -58,16 +56,13 @@ export async function runtimeFailure(
     const command = runtimeCommand({ kind, program }, join(directory, 'state'), logFile);
     const words = ['run', '--no-new-keyring', '--bundle', directory, 'tsbuild-probe'];
     const [first = '', ...rest] = [...around, launcher, 'enclose', ...command, ...words];
-    const failed = await new Promise<{ readonly error: Error; readonly stderr: string } | undefined>(
-      (resolve) => {
-        execFile(first, rest, { cwd: '/', timeout: PROBE_TIMEOUT_MS }, (error, _stdout, stderr) =>
-          resolve(error === null ? undefined : { error, stderr }),
-        );
-      },
-    );
-    return failed === undefined
-      ? undefined
-      : (lastError(logFile, failed.stderr.trim()) || failed.error.message).slice(-500);
+    const { status, stderr, error } = spawnSync(first, rest, {
+      cwd: '/',
+      encoding: 'utf8',
+      timeout: PROBE_TIMEOUT_MS,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    return status === 0 ? undefined : (error?.message ?? lastError(logFile, stderr.trim()).slice(-500));
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }

@@ -52,7 +52,7 @@ export async function probeHost({
   if (launcher !== undefined) {
     const found = probeIsolations(checks, launcher, tryBubblewrap);
     if (found !== undefined) {
-      const runtimes = [await probeRuntime('runc', launcher), await probeRuntime('crun', launcher)];
+      const runtimes = [probeRuntime('runc', launcher), probeRuntime('crun', launcher)];
       const bubblewrap = tryBubblewrap(launcher, found.isolation);
       // One is enough.
       checks.push({ ...bubblewrap, required: bubblewrap.required && !runtimes.some(({ ok }) => ok) });

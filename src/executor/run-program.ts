@@ -276,7 +276,7 @@ async function runMounted(
     places += 1;
     return join(stepDir, `within-${places}`);
   };
-  const { sandbox, why } = await executor.sandboxes.choose({
+  const { sandbox, why } = executor.sandboxes.choose({
     root,
     uid: user.uid,
     user: spec.user,

@@ -27,7 +27,7 @@ describe('the sandbox of a step', () => {
     }
     chmodSync(join(tree, 'root/usr/bin/sudo'), 0o4755);
     process.env.PATH = join(tree, 'bin');
-    return async (
+    return (
       wanted: WantedSandbox,
       options: { works?: boolean; uid?: number; pidNamespace?: boolean } = {},
     ) => {
@@ -44,28 +44,28 @@ describe('the sandbox of a step', () => {
         pidNamespace,
       });
       const needs = { root: join(tree, 'root'), uid, user: 'app', insecure: false };
-      const { sandbox, why } = await sandboxes.choose(needs);
+      const { sandbox, why } = sandboxes.choose(needs);
       return [sandbox.kind, why];
     };
   }
 
-  test('is bubblewrap, unless its user may become root', async () => {
+  test('is bubblewrap, unless its user may become root', () => {
     const choose = machine(['bwrap', 'runc', 'crun']);
-    expect(await choose('auto', { uid: 0 })).toEqual(['bubblewrap', undefined]);
-    expect(await choose('auto')).toEqual(['runc', "user 'app' may become root by /usr/bin/sudo"]);
+    expect(choose('auto', { uid: 0 })).toEqual(['bubblewrap', undefined]);
+    expect(choose('auto')).toEqual(['runc', "user 'app' may become root by /usr/bin/sudo"]);
   });
 
-  test('is bubblewrap where a runtime is installed and does not work', async () => {
+  test('is bubblewrap where a runtime is installed and does not work', () => {
     const choose = machine(['bwrap', 'runc', 'crun']);
-    expect(await choose('auto', { works: false })).toEqual(['bubblewrap', undefined]);
-    expect(await choose('runc', { works: false })).toEqual(['runc', 'it was asked for']);
+    expect(choose('auto', { works: false })).toEqual(['bubblewrap', undefined]);
+    expect(choose('runc', { works: false })).toEqual(['runc', 'it was asked for']);
   });
 
-  test('is the launcher itself without a pid namespace, and then no other can be asked for', async () => {
+  test('is the launcher itself without a pid namespace, and then no other can be asked for', () => {
     const choose = machine(['bwrap', 'runc']);
-    expect(await choose('auto', { pidNamespace: false })).toEqual(['chroot', undefined]);
+    expect(choose('auto', { pidNamespace: false })).toEqual(['chroot', undefined]);
     for (const wanted of ['runc', 'bubblewrap'] as const) {
-      await expect(choose(wanted, { pidNamespace: false })).rejects.toThrow(
+      expect(() => choose(wanted, { pidNamespace: false })).toThrow(
         expect.objectContaining({ code: 'E_SANDBOX_MISSING' }),
       );
     }
