@@ -1,0 +1,40 @@
+/** The raw runs, as they are kept. */
+
+export interface Results {
+  /** RFC 3339. */
+  readonly date: string;
+  readonly machine: {
+    readonly processor: string;
+    readonly cores: number;
+    readonly memoryBytes: number;
+    readonly kernel: string;
+    readonly node: string;
+    readonly filesystem: string;
+  };
+  readonly scale: 'full' | 'small';
+  readonly peers: readonly { readonly name: string; readonly version: string }[];
+  readonly rows: readonly MeasuredRow[];
+}
+
+export interface MeasuredRow {
+  readonly id: string;
+  readonly title: string;
+  readonly target?: number;
+  readonly targetSeconds?: number;
+  /** By builder, in the order of the runs. */
+  readonly seconds: Readonly<Record<string, readonly number[]>>;
+  readonly bytesWritten: Readonly<Record<string, readonly number[]>>;
+  readonly peakBytes: Readonly<Record<string, number>>;
+  /** What a builder cannot do. */
+  readonly lacking: Readonly<Record<string, string>>;
+  /** Paths that differ between the images of the builders. */
+  readonly unequal: readonly string[];
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((left, right) => left - right);
+  const middle = sorted.length / 2;
+  return Number.isInteger(middle)
+    ? ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2
+    : (sorted[Math.floor(middle)] ?? Number.NaN);
+}

@@ -1,0 +1,296 @@
+/** What is measured, one builder like the other. The targets are those of docs/performance.md. */
+import { appendFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { BASE, Content, type Scale, writeContext, writeTree } from './inputs.ts';
+import type { Build, Compression, Output, Peer } from './peer.ts';
+
+/** What a row works with; a builder has one of its own. */
+export interface Surroundings {
+  readonly peer: Peer;
+  readonly scale: Scale;
+  /** Empty at the start of the row; for contexts and outputs. */
+  readonly directory: string;
+  /** Of a registry without TLS on this machine. */
+  readonly registry: string;
+  /** Does it, untimed. */
+  build(build: Build): Promise<void>;
+}
+
+export interface Row {
+  readonly id: string;
+  readonly title: string;
+  /** BuildKit's time divided by ours; undefined where none is asked for. */
+  readonly target?: number;
+  /** Our own seconds, at most. */
+  readonly targetSeconds?: number;
+  /** Once for each builder, untimed. The store is empty before. */
+  prepare(at: Surroundings): Promise<void>;
+  /** Before each round, untimed; gives what is timed. */
+  round(at: Surroundings, round: number): Promise<Build>;
+  /** An image that every builder must have made alike. */
+  image(at: Surroundings): Build;
+}
+
+const SIZES = {
+  full: { files: 20_000, treeBytes: 240e6, layerMiB: 1000, steps: 20 },
+  small: { files: 1000, treeBytes: 12e6, layerMiB: 50, steps: 5 },
+} as const;
+
+function context(at: Surroundings): string {
+  return join(at.directory, 'context');
+}
+
+function output(at: Surroundings): string {
+  const path = join(at.directory, 'output');
+  rmSync(path, { recursive: true, force: true });
+  return path;
+}
+
+/** The context with many files, copied by one instruction. */
+const COPY_ALL = 'FROM scratch\nCOPY tree /srv/tree\n';
+
+function writeTreeContext(at: Surroundings): void {
+  const { files, treeBytes } = SIZES[at.scale];
+  writeContext(context(at), COPY_ALL);
+  writeTree(join(context(at), 'tree'), files, treeBytes, 7);
+}
+
+function editOne(at: Surroundings, round: number): void {
+  appendFileSync(join(context(at), 'tree/0/7/701.txt'), `edited ${round}\n`);
+}
+
+/**
+ * A layer with big files and small ones, half of it noise, made by a step, so that no context takes part. The nonce is in it: it
+ * is another layer in every round.
+ */
+const BIG_LAYER = `${BASE}COPY seed /seed
+ARG NONCE=0
+ARG PIECES=25
+RUN mkdir -p /data/small && echo $NONCE > /data/nonce && i=0; while [ $i -lt $PIECES ]; do \\
+      dd if=/seed bs=1M skip=$i count=20 of=/data/big-$i 2>/dev/null; \\
+      dd if=/seed bs=1M skip=$((i + 20)) count=20 2>/dev/null | split -b 65536 -a 4 - /data/small/$i-; \\
+      i=$((i + 1)); done
+`;
+const PIECE_MIB = 40;
+
+async function prepareLayer(at: Surroundings): Promise<void> {
+  writeContext(context(at), BIG_LAYER);
+  const pieces = piecesOf(at);
+  writeFileSync(join(context(at), 'seed'), new Content(11).bytes((pieces + 40) * 2 ** 20));
+  await at.build(layerBuild(at, 'warm'));
+}
+
+function piecesOf(at: Surroundings): number {
+  return Math.ceil(SIZES[at.scale].layerMiB / PIECE_MIB);
+}
+
+function layerBuild(at: Surroundings, nonce: string, output?: Output): Build {
+  return {
+    context: context(at),
+    arguments: { NONCE: nonce, PIECES: String(piecesOf(at)) },
+    ...(output === undefined ? {} : { output }),
+  };
+}
+
+function layerRow(
+  id: string,
+  title: string,
+  target: number | undefined,
+  compression: Compression,
+  clamp = false,
+): Row {
+  return {
+    id,
+    title,
+    ...(target === undefined ? {} : { target }),
+    prepare: prepareLayer,
+    async round(at, round) {
+      await at.build(layerBuild(at, `${id} ${round}`));
+      return layerBuild(at, `${id} ${round}`, { kind: 'layout', directory: output(at), compression, clamp });
+    },
+    image: (at) => layerBuild(at, 'same'),
+  };
+}
+
+/** Stages that have nothing to do with each other. */
+const PARALLEL = `${BASE}ARG NONCE=0
+${[1, 2, 3, 4].map((stage) => `FROM base AS s${stage}\nARG NONCE\nRUN sleep 2 && echo ${stage} > /${stage}\n`).join('')}FROM scratch
+${[1, 2, 3, 4].map((stage) => `COPY --from=s${stage} /${stage} /\n`).join('')}`;
+
+export const ROWS: readonly Row[] = [
+  {
+    id: 'noop-tiny',
+    title: 'no-op, tiny context',
+    target: 1,
+    async prepare(at) {
+      writeContext(context(at), `${BASE}RUN echo one > /one\nRUN echo two > /two\nCOPY Dockerfile /three\n`);
+      await at.build({ context: context(at) });
+    },
+    round: async (at) => ({ context: context(at) }),
+    image: (at) => ({ context: context(at) }),
+  },
+  {
+    id: 'noop-large',
+    title: 'no-op, context of 20,000 files (240 MB)',
+    target: 8,
+    async prepare(at) {
+      writeTreeContext(at);
+      await at.build({ context: context(at) });
+    },
+    round: async (at) => ({ context: context(at) }),
+    image: (at) => ({ context: context(at) }),
+  },
+  {
+    id: 'steps',
+    title: '20 RUN steps, base cached',
+    target: 6,
+    async prepare(at) {
+      const steps = Array.from(
+        { length: SIZES[at.scale].steps },
+        (_, index) => `RUN echo ${index} > /${index}\n`,
+      );
+      writeContext(context(at), `${BASE}ARG NONCE=0\n${steps.join('')}`);
+      await at.build({ context: context(at), arguments: { NONCE: 'warm' } });
+    },
+    round: async (at, round) => ({ context: context(at), arguments: { NONCE: `steps ${round}` } }),
+    image: (at) => ({ context: context(at), arguments: { NONCE: 'same' } }),
+  },
+  {
+    id: 'parallel',
+    title: '4 parallel stages of 2 s',
+    target: 1.1,
+    targetSeconds: 2.3,
+    async prepare(at) {
+      writeContext(context(at), PARALLEL);
+      await at.build({ context: context(at), arguments: { NONCE: 'warm' } });
+    },
+    round: async (at, round) => ({ context: context(at), arguments: { NONCE: `parallel ${round}` } }),
+    image: (at) => ({ context: context(at), arguments: { NONCE: 'same' } }),
+  },
+  {
+    id: 'copy-first',
+    title: 'COPY of that context, first time',
+    target: 4,
+    prepare: async (at) => writeTreeContext(at),
+    async round(at) {
+      await at.peer.reset();
+      return { context: context(at) };
+    },
+    image: (at) => ({ context: context(at) }),
+  },
+  {
+    id: 'copy-changed',
+    title: 'one of its files changed, rebuild',
+    target: 8,
+    async prepare(at) {
+      writeTreeContext(at);
+      await at.build({ context: context(at) });
+    },
+    async round(at, round) {
+      editOne(at, round);
+      return { context: context(at) };
+    },
+    image: (at) => ({ context: context(at) }),
+  },
+  {
+    id: 'changed-layout',
+    title: 'the same, exported as zstd OCI layout',
+    target: 10,
+    async prepare(at) {
+      writeTreeContext(at);
+      await at.build({
+        context: context(at),
+        output: { kind: 'layout', directory: output(at), compression: 'zstd' },
+      });
+    },
+    async round(at, round) {
+      editOne(at, round);
+      return {
+        context: context(at),
+        output: { kind: 'layout', directory: output(at), compression: 'zstd' },
+      };
+    },
+    image: (at) => ({ context: context(at) }),
+  },
+  {
+    id: 'changed-push',
+    title: 'the same, pushed',
+    target: 6,
+    async prepare(at) {
+      writeTreeContext(at);
+      await at.build({ context: context(at), output: pushed(at, 'changed') });
+    },
+    async round(at, round) {
+      editOne(at, round);
+      return { context: context(at), output: pushed(at, 'changed') };
+    },
+    image: (at) => ({ context: context(at) }),
+  },
+  layerRow('layer-zstd', 'export of a 1 GB RUN layer, zstd', 3.5, 'zstd'),
+  layerRow('layer-gzip', 'the same with gzip', 4, 'gzip'),
+  layerRow('layer-clamped', 'the same with zstd and `rewrite-timestamp`', undefined, 'zstd', true),
+  layerRow('layer-estargz', 'the same as estargz', undefined, 'estargz'),
+  layerRow('layer-zstd-chunked', 'the same as zstd:chunked', undefined, 'zstd:chunked'),
+  {
+    id: 'pull',
+    title: 'pull and unpack of that image (zstd)',
+    target: 3,
+    async prepare(at) {
+      await prepareLayer(at);
+      await at.build(layerBuild(at, 'pull', pushed(at, 'layer')));
+      writeContext(
+        join(at.directory, 'pulled'),
+        `FROM ${at.registry}/${at.peer.name}/layer:bench\nRUN ["/bin/busybox", "true"]\n`,
+      );
+    },
+    async round(at) {
+      await at.peer.reset();
+      return { context: join(at.directory, 'pulled') };
+    },
+    image: (at) => ({ context: join(at.directory, 'pulled') }),
+  },
+  {
+    id: 'local-first',
+    title: 'local export of 20,000 files, first',
+    target: 3,
+    async prepare(at) {
+      writeTreeContext(at);
+      await at.build({ context: context(at) });
+    },
+    round: async (at) => ({ context: context(at), output: { kind: 'local', directory: output(at) } }),
+    image: (at) => ({ context: context(at) }),
+  },
+  {
+    id: 'local-unchanged',
+    title: 'the same, unchanged',
+    target: 20,
+    async prepare(at) {
+      writeTreeContext(at);
+      await at.build({ context: context(at), output: { kind: 'local', directory: output(at) } });
+    },
+    round: async (at) => ({
+      context: context(at),
+      output: { kind: 'local', directory: join(at.directory, 'output') },
+    }),
+    image: (at) => ({ context: context(at) }),
+  },
+  {
+    id: 'cache-export',
+    title: 'cache export, registry, mode=max, nothing new',
+    target: 10,
+    async prepare(at) {
+      await prepareLayer(at);
+      await at.build(layerBuild(at, 'cache', cached(at)));
+    },
+    round: async (at) => layerBuild(at, 'cache', cached(at)),
+    image: (at) => layerBuild(at, 'same'),
+  },
+];
+
+function pushed(at: Surroundings, name: string): Output {
+  return { kind: 'push', reference: `${at.registry}/${at.peer.name}/${name}:bench`, compression: 'zstd' };
+}
+
+function cached(at: Surroundings): Output {
+  return { kind: 'cache', reference: `${at.registry}/${at.peer.name}/cache:bench` };
+}

@@ -1,0 +1,170 @@
+/**
+ * The same builds on tsbuild and its peers, in turn: `npm run bench`.
+ *
+ *   npm run bench -- [--rows ID,…] [--rounds N] [--scale full|small] [--results DIRECTORY] [--work DIRECTORY]
+ *
+ * Needs `npm run build`. BuildKit is measured where `buildctl` and `buildkitd` are on PATH (or in BUILDKIT_BIN) or BUILDKIT_HOST names
+ * a daemon. Raw runs go to a file of JSON in the directory of results; `npm run generate` makes docs/performance.md of the newest.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, release, tmpdir, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { startDockerRegistry } from '../../test/support/docker-registry.ts';
+import { buildkitPeer, findBuildkit } from './buildkit.ts';
+import { differences } from './equal.ts';
+import { makeGround } from './ground.ts';
+import type { Scale } from './inputs.ts';
+import { peakMemory, timeCommand } from './measure.ts';
+import type { Peer } from './peer.ts';
+import type { MeasuredRow, Results } from './results.ts';
+import { ROWS, type Row, type Surroundings } from './rows.ts';
+import { tsbuildPeer } from './tsbuild.ts';
+
+const { values } = parseArgs({
+  options: {
+    rows: { type: 'string' },
+    rounds: { type: 'string', default: '5' },
+    scale: { type: 'string', default: 'full' },
+    results: { type: 'string', default: join(import.meta.dirname, '../results') },
+    work: { type: 'string', default: tmpdir() },
+  },
+});
+const wanted = values.rows?.split(',');
+const unknown = wanted?.find((id) => !ROWS.some((row) => row.id === id));
+if (unknown !== undefined) {
+  console.error(`no row '${unknown}'; there are ${ROWS.map(({ id }) => id).join(', ')}`);
+  process.exit(2);
+}
+const scale = values.scale as Scale;
+const rounds = Number(values.rounds);
+const work = mkdtempSync(join(values.work, 'tsbuild-bench-'));
+const cleanUps: (() => unknown)[] = [() => rmSync(work, { recursive: true, force: true })];
+
+try {
+  const registry = await startDockerRegistry();
+  cleanUps.push(() => registry[Symbol.asyncDispose]());
+  const peers: Peer[] = [];
+  const ownGround = makeGround(work, 'tsbuild');
+  cleanUps.push(() => ownGround[Symbol.dispose]());
+  peers.push(tsbuildPeer(ownGround, versionOf('git', ['describe', '--always', '--dirty'])));
+  const buildkit = findBuildkit();
+  if (buildkit === undefined) {
+    console.error(
+      'without BuildKit: buildctl and buildkitd are not on PATH (as root), and BUILDKIT_HOST names no daemon',
+    );
+  } else {
+    const ground = makeGround(work, 'buildkit');
+    cleanUps.push(() => ground[Symbol.dispose]());
+    const peer = await buildkitPeer(ground, buildkit);
+    cleanUps.push(() => peer[Symbol.asyncDispose]());
+    peers.push(peer);
+  }
+  const rows: MeasuredRow[] = [];
+  for (const row of ROWS.filter(({ id }) => wanted?.includes(id) ?? true)) {
+    rows.push(await measureRow(row, peers, registry.host));
+  }
+  const results: Results = {
+    date: new Date().toISOString(),
+    machine: {
+      processor: cpus()[0]?.model ?? 'unknown',
+      cores: availableParallelism(),
+      memoryBytes: totalmem(),
+      kernel: release(),
+      node: process.version,
+      filesystem: ownGround.filesystem,
+    },
+    scale,
+    peers: peers.map(({ name, version }) => ({ name, version })),
+    rows,
+  };
+  const directory = join(values.results, `${results.date.slice(0, 10)}-${results.machine.cores}-cores`);
+  mkdirSync(directory, { recursive: true });
+  const name =
+    wanted === undefined && scale === 'full' ? 'compare' : `compare-${scale}-${wanted?.join('-') ?? 'all'}`;
+  writeFileSync(join(directory, `${name}.json`), `${JSON.stringify(results, null, 1)}\n`);
+  console.log(`written to ${join(directory, `${name}.json`)}`);
+} finally {
+  for (const cleanUp of cleanUps.reverse()) {
+    await cleanUp();
+  }
+}
+
+async function measureRow(row: Row, peers: readonly Peer[], registry: string): Promise<MeasuredRow> {
+  const places = new Map<Peer, Surroundings>();
+  const lacking: Record<string, string> = {};
+  for (const peer of peers) {
+    const directory = join(work, `${row.id}-${peer.name}`);
+    mkdirSync(directory);
+    const at: Surroundings = {
+      peer,
+      scale,
+      directory,
+      registry,
+      build: async (build) => {
+        await timeCommand(peer.command(build));
+      },
+    };
+    await peer.reset();
+    await row.prepare(at);
+    places.set(peer, at);
+  }
+  const seconds: Record<string, number[]> = {};
+  const bytesWritten: Record<string, number[]> = {};
+  const add = (to: Record<string, number[]>, { name }: Peer, value: number) => {
+    to[name] = [...(to[name] ?? []), value];
+  };
+  for (let round = 0; round < rounds; round += 1) {
+    // Who goes first changes.
+    for (const peer of round % 2 === 0 ? peers : peers.toReversed()) {
+      const at = places.get(peer) as Surroundings;
+      const build = await row.round(at, round);
+      const lack = peer.lacks(build);
+      if (lack !== undefined) {
+        lacking[peer.name] = lack;
+        continue;
+      }
+      const before = peer.bytesWritten();
+      const time = await timeCommand(peer.command(build));
+      const after = peer.bytesWritten();
+      add(seconds, peer, time);
+      if (before !== undefined && after !== undefined) {
+        add(bytesWritten, peer, after - before);
+      }
+    }
+  }
+  const peakBytes: Record<string, number> = {};
+  for (const peer of peers) {
+    const at = places.get(peer) as Surroundings;
+    const build = await row.round(at, rounds);
+    if (peer.lacks(build) === undefined) {
+      peakBytes[peer.name] = await peakMemory(peer.command(build), peer.servers);
+    }
+  }
+  const unequal = await differences([...places.values()], row);
+  for (const { directory } of places.values()) {
+    rmSync(directory, { recursive: true, force: true });
+  }
+  const measured: MeasuredRow = {
+    id: row.id,
+    title: row.title,
+    ...(row.target === undefined ? {} : { target: row.target }),
+    ...(row.targetSeconds === undefined ? {} : { targetSeconds: row.targetSeconds }),
+    seconds,
+    bytesWritten,
+    peakBytes,
+    lacking,
+    unequal,
+  };
+  console.error(
+    `${row.id}: ${Object.entries(seconds)
+      .map(([name, times]) => `${name} ${times.map((time) => time.toFixed(3)).join(' ')}`)
+      .join('; ')}${unequal.length === 0 ? '' : `; UNEQUAL: ${unequal.slice(0, 5).join(', ')}`}`,
+  );
+  return measured;
+}
+
+function versionOf(program: string, args: readonly string[]): string {
+  return spawnSync(program, args, { encoding: 'utf8', cwd: import.meta.dirname }).stdout.trim();
+}

@@ -1,0 +1,62 @@
+/** This checkout's command, after `npm run build`: one process that starts, works and ends. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Ground } from './ground.ts';
+import type { Build, Command, Output, Peer } from './peer.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+
+export function tsbuildPeer(ground: Ground, version: string): Peer {
+  const home = join(ground.directory, 'tsbuild');
+  return {
+    name: 'tsbuild',
+    version,
+    lacks: ({ output }) =>
+      output !== undefined &&
+      'compression' in output &&
+      (output.compression === 'estargz' || output.compression === 'zstd:chunked')
+        ? `no ${output.compression}`
+        : undefined,
+    command: (build) => commandOf(build, home),
+    async reset() {
+      ground.reset();
+      mkdirSync(home);
+    },
+    servers: [],
+    bytesWritten: () => ground.bytesWritten(),
+    async [Symbol.asyncDispose]() {},
+  };
+}
+
+function commandOf({ context, dockerfile, arguments: values = {}, output }: Build, home: string): Command {
+  return {
+    argv: [
+      process.execPath,
+      join(ROOT, 'bin/tsbuild.js'),
+      'build',
+      context,
+      '--quiet',
+      ...(dockerfile === undefined ? [] : ['--file', dockerfile]),
+      ...Object.entries(values).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]),
+      ...(output === undefined ? [] : outputOf(output)),
+    ],
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, TSBUILD_HOME: home, SOURCE_DATE_EPOCH: '0' },
+  };
+}
+
+function outputOf(output: Output): string[] {
+  switch (output.kind) {
+    case 'layout':
+      return [
+        '--output',
+        `type=oci,tar=false,dest=${output.directory},compression=${output.compression}`,
+        ...(output.clamp === true ? ['--rewrite-timestamp'] : []),
+      ];
+    case 'local':
+      return ['--output', `type=local,dest=${output.directory}`];
+    case 'push':
+      return ['--output', `type=registry,name=${output.reference},compression=${output.compression}`];
+    case 'cache':
+      return ['--cache-to', `type=registry,ref=${output.reference},mode=max`];
+  }
+}
