@@ -93,10 +93,13 @@ export type { OutputSpec, WrittenOutput } from './engine/outputs.ts';
 export type { FailedStep, FailedStepRunOptions, FailedStepRunResult } from './worker/failed-step-session.ts';
 export type { InputLike, TerminalLike } from './worker/program-streams.ts';
 
+/** A step that downloads or sleeps needs no processor; builders that people come from bound it not at all. */
+const LEAST_JOBS = 8;
+
 export interface EngineOptions {
   /** @defaultValue TSBUILD_HOME, or `tsbuild` in the XDG data directory */
   readonly storeDir?: string;
-  /** Steps at a time. @defaultValue the number of cores */
+  /** Steps at a time. @defaultValue twice the number of cores, at least 8: steps wait for networks and for each other's locks */
   readonly jobs?: number;
   /** Called with everything that the engine does; one that throws cancels what is at work. @defaultValue nobody is told */
   readonly onEvent?: (event: BuildEvent) => void;
@@ -277,7 +280,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       ),
       environment,
       worker: () => worker.get(),
-      jobs: options.jobs ?? availableParallelism(),
+      jobs: options.jobs ?? Math.max(LEAST_JOBS, 2 * availableParallelism()),
       onEvent: listeners.tell,
       now,
       signal: options.signal,

@@ -171,7 +171,7 @@ export const ENGINE_OPTIONS = {
     valueName: 'N',
     summary: 'How many steps run at once',
     detail: 'How many steps run at the same time, at most.',
-    defaultText: 'the number of processors',
+    defaultText: 'twice the number of processors, at least 8',
     parse: wholeNumber(1),
   }),
   hostCa: choice({

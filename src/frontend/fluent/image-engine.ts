@@ -37,7 +37,7 @@ export interface BuildOptions extends Watched {
   readonly forceBuild?: boolean;
   /** Every layer anew, without touching the cache (B3). @defaultValue false */
   readonly ignoreCache?: boolean;
-  /** How many layers may be built at once. @defaultValue the number of cores */
+  /** How many layers may be built at once. @defaultValue that of the engine */
   readonly concurrency?: number;
   /** Fail instead of using the network for bases. @defaultValue false */
   readonly offline?: boolean;
