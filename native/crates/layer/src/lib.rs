@@ -16,6 +16,7 @@ mod flatten;
 mod frame;
 mod hex;
 mod inside;
+mod layer_tar;
 mod owners;
 mod recompress;
 mod reconcile;

@@ -13,13 +13,13 @@ use std::{
 
 use rustix::fs::FileType;
 use tsbuild_owners::Owners;
-use tsbuild_tar::{END_OF_ARCHIVE, Entry, EntryKind, Timestamp, encode_header, padding};
+use tsbuild_tar::{Entry, EntryKind};
 
 use crate::{
     compress::{self, Compression},
     disk::{self, Facts},
     error::{Code, Error, Result, show},
-    frame::{Framer, LARGE_CUT, LARGE_FILE},
+    layer_tar::{LayerTar, changed},
     same,
     union::Union,
     watch::Watch,
@@ -87,19 +87,10 @@ fn write_to(
     let mut counts = (0, 0);
     let owners = options.owners.as_deref().map(Owners::read).transpose()?.unwrap_or_default();
     let written = compress::run(file, output, options.compression, options.threads, |feed| {
-        let mut walk = Walk {
-            framer: Framer::new(feed),
-            owners: &owners,
-            watch,
-            clamp: options.clamp_mtime_seconds,
-            links: HashMap::new(),
-            pending: Vec::new(),
-            header: Vec::new(),
-            entries: 0,
-            skipped_sockets: 0,
-        };
-        walk.root(options)?;
-        counts = (walk.entries, walk.skipped_sockets);
+        let mut walk = Walk { owners: &owners, watch, links: HashMap::new(), skipped_sockets: 0 };
+        let mut tar = LayerTar::new(feed, options.clamp_mtime_seconds, watch);
+        walk.root(options, &mut tar)?;
+        counts = (tar.entries, walk.skipped_sockets);
         Ok(())
     })?;
     watch.report(written.uncompressed_size);
@@ -114,21 +105,15 @@ fn write_to(
 }
 
 struct Walk<'a> {
-    framer: Framer,
     owners: &'a Owners,
     watch: Watch<'a>,
-    clamp: Option<i64>,
     /// First path of each file that has more names.
     links: HashMap<(u64, u64), Vec<u8>>,
-    /// Unchanged directories on the way to where we are, not written yet.
-    pending: Vec<Entry>,
-    header: Vec<u8>,
-    entries: u64,
     skipped_sockets: u64,
 }
 
 impl Walk<'_> {
-    fn root(&mut self, options: &WriteOptions) -> Result<()> {
+    fn root(&mut self, options: &WriteOptions, tar: &mut LayerTar<'_>) -> Result<()> {
         let path = options.root.as_os_str().as_encoded_bytes();
         let fd = disk::open_root(path)?;
         let below = Union::open(&options.lowers)?;
@@ -153,14 +138,11 @@ impl Walk<'_> {
             }
         };
         if changed {
-            let entry = self.entry(b".", EntryKind::Directory, &facts, attributes.kept.clone());
-            self.emit(&entry)?;
+            let entry = tar.entry(b".", EntryKind::Directory, &facts, attributes.kept.clone());
+            tar.emit(&entry)?;
         }
-        let depth = self.pending.len();
-        self.directory(&fd, b"", &attributes, below)?;
-        self.pending.truncate(depth);
-        self.framer.put(&END_OF_ARCHIVE)?;
-        self.framer.cut()
+        self.directory(&fd, b"", &attributes, below, tar)?;
+        tar.end()
     }
 
     /// What a directory holds. `below` is the same directory in the lowers.
@@ -170,13 +152,14 @@ impl Walk<'_> {
         path: &[u8],
         own: &Attributes,
         below: Union,
+        tar: &mut LayerTar<'_>,
     ) -> Result<()> {
         let names =
             disk::names(fd).map_err(|errno| Error::io("cannot list directory", path, errno))?;
         let mut rest = Vec::with_capacity(names.len());
         let opaque = own.opaque;
         if opaque && !below.is_empty() {
-            self.whiteout(&disk::join(path, OPAQUE))?;
+            whiteout(tar, &disk::join(path, OPAQUE))?;
         }
         // In an opaque directory everything is new, and a whiteout would hide what is hidden.
         let below = if opaque { Union::default() } else { below };
@@ -193,12 +176,12 @@ impl Walk<'_> {
                 let facts = facts.with(self.owners.get(&full));
                 rest.push((name, full, facts));
             } else if below.lookup(&name, &full)?.is_some() {
-                self.whiteout(&disk::join(path, &[PREFIX, &name].concat()))?;
+                whiteout(tar, &disk::join(path, &[PREFIX, &name].concat()))?;
             }
         }
         for (name, full, facts) in rest {
             self.watch.poll()?;
-            self.child(fd, &name, &full, &facts, &below)?;
+            self.child(fd, &name, &full, &facts, &below, tar)?;
         }
         Ok(())
     }
@@ -210,6 +193,7 @@ impl Walk<'_> {
         path: &[u8],
         facts: &Facts,
         below: &Union,
+        tar: &mut LayerTar<'_>,
     ) -> Result<()> {
         if name.starts_with(PREFIX) {
             return Err(Error::new(
@@ -238,19 +222,12 @@ impl Walk<'_> {
                     Some(found) => same::metadata(facts, &attributes, found, name, path)?,
                     None => false,
                 };
-            let entry = self.entry(path, EntryKind::Directory, facts, attributes.kept.clone());
-            let depth = self.pending.len();
-            if unchanged {
-                self.pending.push(entry);
-            } else {
-                self.emit(&entry)?;
-            }
+            let entry = tar.entry(path, EntryKind::Directory, facts, attributes.kept.clone());
             let inner = disk::open_directory(fd, name)
                 .map_err(|errno| Error::io("cannot open directory", path, errno))?;
-            self.directory(&inner, path, &attributes, merged)?;
-            // Shorter when a change inside wrote it.
-            self.pending.truncate(depth);
-            return Ok(());
+            return tar.directory(entry, unchanged, |tar| {
+                self.directory(&inner, path, &attributes, merged, tar)
+            });
         }
         // A file with several names in this layer was linked here; leaving one name out would break that.
         if facts.links <= 1
@@ -260,7 +237,7 @@ impl Walk<'_> {
         {
             return Ok(());
         }
-        self.leaf(fd, name, path, facts, attributes)
+        self.leaf(fd, name, path, facts, attributes, tar)
     }
 
     fn leaf(
@@ -270,14 +247,15 @@ impl Walk<'_> {
         path: &[u8],
         facts: &Facts,
         attributes: Attributes,
+        tar: &mut LayerTar<'_>,
     ) -> Result<()> {
         if facts.links > 1 {
             if let Some(first) = self.links.get(&(facts.dev, facts.ino)) {
                 let link = first.clone();
                 // The metadata of a link is the file's; readers differ in whether they look at it.
-                let mut entry = self.entry(path, EntryKind::HardLink, facts, Vec::new());
+                let mut entry = tar.entry(path, EntryKind::HardLink, facts, Vec::new());
                 entry.link = link;
-                return self.emit(&entry);
+                return tar.emit(&entry);
             }
             self.links.insert((facts.dev, facts.ino), path.to_vec());
         }
@@ -295,7 +273,7 @@ impl Walk<'_> {
                 ));
             }
         };
-        let mut entry = self.entry(path, kind, facts, attributes.kept);
+        let mut entry = tar.entry(path, kind, facts, attributes.kept);
         match kind {
             EntryKind::Symlink => {
                 entry.link = disk::link_target(fd, name)
@@ -308,121 +286,13 @@ impl Walk<'_> {
             }
             EntryKind::File => {
                 entry.size = facts.size;
-                return self.file(fd, name, path, facts, &entry);
+                return tar.file(&entry, facts, || {
+                    disk::open_file(fd, name).map_err(|errno| Error::io("cannot open", path, errno))
+                });
             }
             _ => {}
         }
-        self.emit(&entry)
-    }
-
-    fn file(
-        &mut self,
-        fd: &OwnedFd,
-        name: &[u8],
-        path: &[u8],
-        facts: &Facts,
-        entry: &Entry,
-    ) -> Result<()> {
-        self.emit(entry)?;
-        if facts.size == 0 {
-            return Ok(());
-        }
-        let file =
-            disk::open_file(fd, name).map_err(|errno| Error::io("cannot open", path, errno))?;
-        let mut done = 0_u64;
-        while done < facts.size {
-            let mut wanted = facts.size - done;
-            if facts.size >= LARGE_FILE {
-                // Up to the next cut, or to the end where what would remain is not worth a frame.
-                let to_cut = LARGE_CUT - done % LARGE_CUT;
-                if wanted - to_cut.min(wanted) >= LARGE_FILE {
-                    wanted = to_cut;
-                }
-            }
-            let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-            let space = self.framer.space(wanted.min(READ_AT_ONCE))?;
-            let count = disk::read_some(&file, space)
-                .map_err(|errno| Error::io("cannot read", path, errno))?;
-            if count == 0 {
-                return Err(changed(path, "became shorter"));
-            }
-            self.framer.advance(count);
-            done += count as u64;
-            if facts.size >= LARGE_FILE
-                && done.is_multiple_of(LARGE_CUT)
-                && facts.size - done >= LARGE_FILE
-            {
-                self.framer.cut()?;
-            }
-            if count >= READ_AT_ONCE {
-                self.watch.poll()?;
-                self.watch.report(self.framer.total());
-            }
-        }
-        let after =
-            disk::facts_of(&file).map_err(|errno| Error::io("cannot examine", path, errno))?;
-        if !after.is_untouched_since(facts) {
-            return Err(changed(path, "was written to"));
-        }
-        self.framer.put_zeros(padding(facts.size))?;
-        if facts.size >= LARGE_FILE {
-            self.framer.cut()?;
-        }
-        Ok(())
-    }
-
-    fn whiteout(&mut self, path: &[u8]) -> Result<()> {
-        let mut entry = Entry::new(path, EntryKind::File);
-        // Nobody looks at a whiteout's metadata, so that it is always the same.
-        entry.mode = 0o600;
-        self.emit(&entry)
-    }
-
-    fn entry(
-        &self,
-        path: &[u8],
-        kind: EntryKind,
-        facts: &Facts,
-        xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Entry {
-        let seconds = facts.mtime.0;
-        Entry {
-            path: path.to_vec(),
-            kind,
-            mode: facts.mode,
-            uid: u64::from(facts.uid),
-            gid: u64::from(facts.gid),
-            size: 0,
-            mtime: Timestamp {
-                // `stat` rounds toward minus infinity already; the nanoseconds are dropped.
-                seconds: self.clamp.map_or(seconds, |clamp| seconds.min(clamp)),
-                nanoseconds: 0,
-            },
-            link: Vec::new(),
-            device_major: 0,
-            device_minor: 0,
-            xattrs,
-        }
-    }
-
-    fn emit(&mut self, entry: &Entry) -> Result<()> {
-        for parent in std::mem::take(&mut self.pending) {
-            self.emit_one(&parent)?;
-        }
-        self.emit_one(entry)
-    }
-
-    fn emit_one(&mut self, entry: &Entry) -> Result<()> {
-        self.header.clear();
-        encode_header(entry, &mut self.header).map_err(|error| {
-            Error::new(Code::LayerUnrepresentable, &entry.path, error.to_string())
-        })?;
-        self.framer.begin(&entry.path, entry.size, &self.header)?;
-        self.entries += 1;
-        if self.entries.is_multiple_of(256) {
-            self.watch.report(self.framer.total());
-        }
-        Ok(())
+        tar.emit(&entry)
     }
 
     fn refuse_elsewhere(&self, attributes: &Attributes, path: &[u8]) -> Result<()> {
@@ -441,9 +311,9 @@ impl Walk<'_> {
     }
 }
 
-/// Small enough that a cancel is noticed soon.
-const READ_AT_ONCE: usize = 1 << 20;
-
-fn changed(path: &[u8], how: &str) -> Error {
-    Error::new(Code::SourceChanged, path, format!("'{}' {how} while it was read", show(path)))
+fn whiteout(tar: &mut LayerTar<'_>, path: &[u8]) -> Result<()> {
+    let mut entry = Entry::new(path, EntryKind::File);
+    // Nobody looks at a whiteout's metadata, so that it is always the same.
+    entry.mode = 0o600;
+    tar.emit(&entry)
 }

@@ -1,0 +1,166 @@
+//! The entries of a layer on their way into frames.
+
+use std::os::fd::OwnedFd;
+
+use tsbuild_tar::{END_OF_ARCHIVE, Entry, EntryKind, Timestamp, encode_header, padding};
+
+use crate::{
+    compress::Feed,
+    disk::{self, Facts},
+    error::{Code, Error, Result, show},
+    frame::{Framer, LARGE_CUT, LARGE_FILE},
+    watch::Watch,
+    xattr::Xattrs,
+};
+
+pub(crate) struct LayerTar<'a> {
+    framer: Framer,
+    watch: Watch<'a>,
+    clamp: Option<i64>,
+    /// Unchanged directories on the way to where we are, not written yet.
+    pending: Vec<Entry>,
+    header: Vec<u8>,
+    /// Written so far.
+    pub entries: u64,
+}
+
+impl<'a> LayerTar<'a> {
+    pub fn new(feed: Feed, clamp: Option<i64>, watch: Watch<'a>) -> Self {
+        Self {
+            framer: Framer::new(feed),
+            watch,
+            clamp,
+            pending: Vec::new(),
+            header: Vec::new(),
+            entries: 0,
+        }
+    }
+
+    pub fn entry(&self, path: &[u8], kind: EntryKind, facts: &Facts, xattrs: Xattrs) -> Entry {
+        let seconds = facts.mtime.0;
+        Entry {
+            path: path.to_vec(),
+            kind,
+            mode: facts.mode,
+            uid: u64::from(facts.uid),
+            gid: u64::from(facts.gid),
+            size: 0,
+            mtime: Timestamp {
+                // `stat` rounds toward minus infinity already; the nanoseconds are dropped.
+                seconds: self.clamp.map_or(seconds, |clamp| seconds.min(clamp)),
+                nanoseconds: 0,
+            },
+            link: Vec::new(),
+            device_major: 0,
+            device_minor: 0,
+            xattrs,
+        }
+    }
+
+    /// A directory and what is in it: one that did not change is written when the first entry below it is.
+    pub fn directory(
+        &mut self,
+        entry: Entry,
+        unchanged: bool,
+        inside: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let depth = self.pending.len();
+        if unchanged {
+            self.pending.push(entry);
+        } else {
+            self.emit(&entry)?;
+        }
+        inside(self)?;
+        // Shorter when a change inside wrote it.
+        self.pending.truncate(depth);
+        Ok(())
+    }
+
+    pub fn emit(&mut self, entry: &Entry) -> Result<()> {
+        for parent in std::mem::take(&mut self.pending) {
+            self.emit_one(&parent)?;
+        }
+        self.emit_one(entry)
+    }
+
+    fn emit_one(&mut self, entry: &Entry) -> Result<()> {
+        self.header.clear();
+        encode_header(entry, &mut self.header).map_err(|error| {
+            Error::new(Code::LayerUnrepresentable, &entry.path, error.to_string())
+        })?;
+        self.framer.begin(&entry.path, entry.size, &self.header)?;
+        self.entries += 1;
+        if self.entries.is_multiple_of(256) {
+            self.watch.report(self.framer.total());
+        }
+        Ok(())
+    }
+
+    /// A regular file: the entry, and as much content as `facts` say. `open` is called where there is any.
+    pub fn file(
+        &mut self,
+        entry: &Entry,
+        facts: &Facts,
+        open: impl FnOnce() -> Result<OwnedFd>,
+    ) -> Result<()> {
+        self.emit(entry)?;
+        if facts.size == 0 {
+            return Ok(());
+        }
+        let path = &entry.path;
+        let file = open()?;
+        let mut done = 0_u64;
+        while done < facts.size {
+            let mut wanted = facts.size - done;
+            if facts.size >= LARGE_FILE {
+                // Up to the next cut, or to the end where what would remain is not worth a frame.
+                let to_cut = LARGE_CUT - done % LARGE_CUT;
+                if wanted - to_cut.min(wanted) >= LARGE_FILE {
+                    wanted = to_cut;
+                }
+            }
+            let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+            let space = self.framer.space(wanted.min(READ_AT_ONCE))?;
+            let count = disk::read_some(&file, space)
+                .map_err(|errno| Error::io("cannot read", path, errno))?;
+            if count == 0 {
+                return Err(changed(path, "became shorter"));
+            }
+            self.framer.advance(count);
+            done += count as u64;
+            if facts.size >= LARGE_FILE
+                && done.is_multiple_of(LARGE_CUT)
+                && facts.size - done >= LARGE_FILE
+            {
+                self.framer.cut()?;
+            }
+            if count >= READ_AT_ONCE {
+                self.watch.poll()?;
+                self.watch.report(self.framer.total());
+            }
+        }
+        let after =
+            disk::facts_of(&file).map_err(|errno| Error::io("cannot examine", path, errno))?;
+        if !after.is_untouched_since(facts) {
+            return Err(changed(path, "was written to"));
+        }
+        self.framer.put_zeros(padding(facts.size))?;
+        if facts.size >= LARGE_FILE {
+            self.framer.cut()?;
+        }
+        Ok(())
+    }
+
+    pub fn end(&mut self) -> Result<()> {
+        self.pending.clear();
+        self.framer.put(&END_OF_ARCHIVE)?;
+        self.framer.cut()
+    }
+}
+
+/// Small enough that a cancel is noticed soon.
+const READ_AT_ONCE: usize = 1 << 20;
+
+pub(crate) fn changed(path: &[u8], how: &str) -> Error {
+    Error::new(Code::SourceChanged, path, format!("'{}' {how} while it was read", show(path)))
+}
