@@ -42,7 +42,13 @@ import { resolveLayout } from './engine/layouts.ts';
 import { type CallingBack, Listeners } from './engine/listeners.ts';
 import { BuildInputs } from './engine/local-inputs.ts';
 import { untilNothingIsLost } from './engine/lost-blobs.ts';
-import { type OutputSpec, refuseSeveral, type WrittenOutput, writeOutput } from './engine/outputs.ts';
+import {
+  needsOnlyBlobs,
+  type OutputSpec,
+  refuseSeveral,
+  type WrittenOutput,
+  writeOutput,
+} from './engine/outputs.ts';
 import type { EngineParts } from './engine/parts.ts';
 import { configWithMounts } from './engine/pending-mounts.ts';
 import { contextsOf } from './engine/plan-contexts.ts';
@@ -405,6 +411,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
         annotations,
         ...(imported === undefined ? {} : { imported }),
         inlineCache: cacheTo.some(({ type }) => type === 'inline'),
+        wantsFiles: !outputs.every(needsOnlyBlobs),
       };
       const built = await untilNothingIsLost(context, () =>
         this.#buildOnce(parts, images, platforms, shared, options),

@@ -15,6 +15,7 @@ import { type Image, recordAttempt } from '../frontend/fluent/image.ts';
 import type { LayerDefinition, PlatformName } from '../frontend/fluent/layer-definition.ts';
 import { callDiagnostics } from '../frontend/fluent/plan.ts';
 import { type ImageGraph, toGraph } from '../frontend/fluent/to-graph.ts';
+import type { Vertex } from '../graph/vertex.ts';
 import { buildManifest, type ImageLayer } from '../image/manifest.ts';
 import type { BlobWish, LayerContext, LayerStore } from '../layer/layer-store.ts';
 import { hostPythonSeries } from '../local/host-python.ts';
@@ -43,6 +44,7 @@ import { BuildInputs } from './local-inputs.ts';
 import { makeOps } from './make-ops.ts';
 import type { EngineParts } from './parts.ts';
 import { withMounts } from './pending-mounts.ts';
+import { shippedOnly } from './shipped-vertices.ts';
 import { StepWarnings } from './step-warnings.ts';
 import { resolveStored } from './stored-images.ts';
 
@@ -67,6 +69,8 @@ export interface BuildImagesOptions {
   readonly materialised?: readonly boolean[];
   /** @defaultValue zstd, level 3, base layers as they are */
   readonly wish?: BlobWish;
+  /** Whether somebody wants the files of the images too, besides their blobs. @defaultValue false */
+  readonly wantsFiles?: boolean;
   /** Caches that are being read while graphs are made. What they promise is left where it is until somebody needs it. */
   readonly imported?: Promise<ImportedCaches>;
   /** Put records of each image into its config. @defaultValue false */
@@ -105,12 +109,16 @@ export interface SolvedImage {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-/** Definitions → results, with everything that a step needs; nothing is compressed but what `onLayers` asks for. */
+/** Definitions → results, with everything that a step needs; nothing is compressed but what `blobs` asks for. */
 export async function solveImages(
   parts: EngineParts,
   images: readonly Image[],
   options: BuildImagesOptions,
-  onLayers?: (layers: readonly LayerId[], emit: Emit) => void,
+  blobs?: {
+    readonly wish: BlobWish;
+    /** Told of every stack as soon as it is there. */
+    readonly onLayers: (layers: readonly LayerId[], emit: Emit) => void;
+  },
 ): Promise<{
   readonly solved: readonly SolvedImage[];
   readonly context: LayerContext;
@@ -170,8 +178,16 @@ export async function solveImages(
       }),
     );
   const failures = stepFailures(parts, options.onError ?? 'fail');
+  const isShippedOnly = shippedOnly(tips);
+  const shipped =
+    blobs === undefined || options.wantsFiles === true
+      ? {}
+      : { shipped: (vertex: Vertex) => (isShippedOnly(vertex) ? blobs.wish : undefined) };
   const solution = await solve(tips, {
-    ops: makeOps(parts, graphs, inputs, dockerfiles.openSources, dockerfiles.given, reader, failures),
+    ops: makeOps(parts, graphs, inputs, dockerfiles.openSources, dockerfiles.given, reader, {
+      ...(failures === undefined ? {} : { failures }),
+      ...shipped,
+    }),
     cache: parts.cache,
     jobs: options.concurrency ?? parts.jobs,
     signal,
@@ -198,7 +214,7 @@ export async function solveImages(
     onResult: (vertex, { result, resultId }) => {
       attempts.know(new Map([[vertex.digest, resultId]]));
       if (result.kind === 'rootfs') {
-        onLayers?.(result.layers, emit);
+        blobs?.onLayers(result.layers, emit);
       }
     },
   }).catch((error: unknown) => {
@@ -251,12 +267,13 @@ export async function buildImages(
   const signal = AbortSignal.any([options.signal, early.signal]);
   const started: Promise<unknown>[] = [];
   try {
-    const outcome = await solveImages(parts, images, options, (layers, emit) => {
+    const onLayers = (layers: readonly LayerId[], emit: Emit) => {
       const ahead = blobsOf(layers, wish, { signal, emit });
       started.push(ahead);
       // A failure shows up again where the blobs are needed.
       ahead.catch(() => undefined);
-    });
+    };
+    const outcome = await solveImages(parts, images, options, { wish, onLayers });
     const built: BuiltRecord[] = [];
     for (const solved of outcome.solved) {
       const blobs = await blobsOf(solved.layers, wish, outcome.context);

@@ -6,7 +6,7 @@ import type { Volume } from '../frontend/fluent/volume.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import { FunctionReader } from '../local/read-function.ts';
-import { buildOp } from '../ops/build.ts';
+import { type BuildOpOptions, buildOp } from '../ops/build.ts';
 import type { StepFailures } from '../ops/failing-step.ts';
 import { mergeOp } from '../ops/merge.ts';
 import type { OpTools, SecretValues, VolumeUses } from '../ops/op-context.ts';
@@ -42,7 +42,10 @@ export function makeOps(
   openSources: () => Promise<RemoteSources>,
   given: GivenById,
   reader: FunctionReader = new FunctionReader(parts.environment),
-  failures?: StepFailures,
+  {
+    failures,
+    shipped,
+  }: { readonly failures?: StepFailures; readonly shipped?: BuildOpOptions['shipped'] } = {},
 ): Ops {
   const { store, layers, worker, settings } = parts;
   const tools: OpTools = {
@@ -77,6 +80,7 @@ export function makeOps(
       gpuPolicy: settings.gpuPolicy,
       programs: parts.programs,
       ...(failures === undefined ? {} : { failures }),
+      ...(shipped === undefined ? {} : { shipped }),
     }),
     'source-local': sourceLocalOp(inputs),
     'source-image': sourceImageOp({ blobs: store.blobs, layers }, repositoryOfText),

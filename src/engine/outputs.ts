@@ -27,6 +27,7 @@ import {
   type Shipment,
   type ShipmentWish,
   type ShippedImage,
+  takesBlobsOfBuild,
 } from './shipment.ts';
 import { writeStoreIndex } from './store-index.ts';
 import { uploadProgress } from './upload-progress.ts';
@@ -116,6 +117,15 @@ export async function writeOutput(
     await push(parts, shipment, spec, names, context);
   }
   return written;
+}
+
+/** Whether an output is made of nothing but the blobs that the build of an image makes anyway. */
+export function needsOnlyBlobs(spec: OutputSpec): boolean {
+  return (
+    spec.type !== 'local' &&
+    spec.type !== 'tar' &&
+    takesBlobsOfBuild({ ...spec, noZstd: spec.type === 'docker' })
+  );
 }
 
 function writtenOf(spec: OutputSpec, { descriptor, images, index }: Shipment): WrittenOutput {

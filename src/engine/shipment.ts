@@ -19,7 +19,7 @@ import { OCI_MANIFEST } from '../oci/media-type.ts';
 import { type Platform, parsePlatform } from '../oci/platform.ts';
 import type { LayerId } from '../solver/op.ts';
 import { type Annotation, annotationsOf } from './annotations.ts';
-import { imageLayers, sourceDateEpoch } from './build-images.ts';
+import { DEFAULT_WISH, imageLayers, sourceDateEpoch } from './build-images.ts';
 import { type CompressionName, compressedAs } from './compression.ts';
 import { indexedImages } from './indexed-images.ts';
 import type { EngineParts } from './parts.ts';
@@ -219,6 +219,14 @@ function isContent(stored: Manifest, wish: ReaderWish): boolean {
     wish.noZstd !== true &&
     (stored.mediaType === OCI_MANIFEST || wish.ociOnly !== true)
   );
+}
+
+/** Whether an output takes the blobs that the build of an image makes anyway. */
+export function takesBlobsOfBuild(wish: ShipmentWish & { readonly noZstd?: boolean }): boolean {
+  const { compression = 'zstd', compressionLevel, rewriteTimestamp, mediaTypes, noZstd } = wish;
+  const { level } = compressedAs(compression, compressionLevel);
+  const isDefault = compression === 'zstd' && level === DEFAULT_WISH.level;
+  return isDefault && rewriteTimestamp !== true && mediaTypes !== 'docker' && noZstd !== true;
 }
 
 async function areHere({ store }: EngineParts, layers: readonly Descriptor[]): Promise<boolean> {

@@ -13,7 +13,7 @@ import { type Digest, parseDigest } from '../oci/digest.ts';
 import { OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD } from '../oci/media-type.ts';
 import type { Emit } from '../solver/event.ts';
 import type { LayerId } from '../solver/op.ts';
-import type { Worker } from '../worker/protocol.ts';
+import type { BlobParams, CompressResult, Worker } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
 
 /** How a layer is to be shipped. */
@@ -278,60 +278,55 @@ export class LayerStore {
     wish: BlobWish,
     { signal, emit }: LayerContext,
   ): Promise<LayerBlob> {
+    // Of copies of the user's files there may be no more than a blob of another form.
+    await this.ensureSnapshots([...parents, layer], { signal, emit });
     const worker = await this.#options.worker();
-    const output = this.#options.scratchFile(`blob-${randomUUID()}`);
+    const blob = this.blobParams(wish);
     const written = await worker.call(
       'compress',
-      {
-        layer,
-        parents,
-        output,
-        compression: wish.compression,
-        level: wish.level,
-        ...(wish.clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds: wish.clampMtimeSeconds }),
-      },
+      { layer, parents, ...blob },
       { signal, onEvent: workerEvents(emit) },
     );
-    return await this.#adopt(layer, formOf(wish), output, MEDIA_TYPES[wish.compression], written);
+    return await this.adopt(layer, wish, blob.output, written);
   }
 
-  /** Another compression of a layer that came with an image; its tar, and so its diffId, stays what it is. */
-  async #recompress(layer: LayerId, wish: BlobWish, context: LayerContext): Promise<LayerBlob> {
-    const source = await this.#sourceBlob(layer, context);
-    const worker = await this.#options.worker();
-    const output = this.#options.scratchFile(`blob-${randomUUID()}`);
-    const written = await worker.call(
-      'recompress',
-      {
-        blobPath: this.#options.blobs.path(source.digest),
-        diffId: source.diffId,
-        output,
-        compression: wish.compression,
-        level: wish.level,
-      },
-      { signal: context.signal, onEvent: workerEvents(context.emit) },
-    );
-    return await this.#adopt(layer, formOf(unclamped(wish)), output, MEDIA_TYPES[wish.compression], written);
+  /** For the worker: a blob in the wished form, in a file that {@link adopt} takes. */
+  blobParams({ compression, level, clampMtimeSeconds }: BlobWish): BlobParams {
+    return {
+      output: this.#options.scratchFile(`blob-${randomUUID()}`),
+      compression,
+      level,
+      ...(clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds }),
+    };
   }
 
-  async #adopt(
-    layer: LayerId,
-    form: string,
-    path: string,
-    mediaType: string,
-    written: { readonly digest: string; readonly diffId: string; readonly sizeBytes: number },
-  ): Promise<LayerBlob> {
+  /** Makes a file that the worker wrote the blob of a layer that is recorded. */
+  async adopt(layer: LayerId, wish: BlobWish, path: string, written: CompressResult): Promise<LayerBlob> {
     const digest = parseDigest(written.digest);
     await this.#options.blobs.ingestFile(path, digest);
     const blob = {
-      form,
-      mediaType,
+      form: formOf(wish),
+      mediaType: MEDIA_TYPES[wish.compression],
       digest,
       sizeBytes: written.sizeBytes,
       diffId: parseDigest(written.diffId),
     };
     this.#options.records.putBlob(layer, blob);
     return blob;
+  }
+
+  /** Another compression of a layer that came with an image; its tar, and so its diffId, stays what it is. */
+  async #recompress(layer: LayerId, wish: BlobWish, context: LayerContext): Promise<LayerBlob> {
+    const source = await this.#sourceBlob(layer, context);
+    const worker = await this.#options.worker();
+    const form = unclamped(wish);
+    const blob = this.blobParams(form);
+    const written = await worker.call(
+      'recompress',
+      { blobPath: this.#options.blobs.path(source.digest), diffId: source.diffId, ...blob },
+      { signal: context.signal, onEvent: workerEvents(context.emit) },
+    );
+    return await this.adopt(layer, form, blob.output, written);
   }
 }
 

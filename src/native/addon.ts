@@ -266,6 +266,20 @@ export interface NativeAddon {
     cancel?: CancelToken,
     progress?: NativeProgress,
   ): Promise<WrittenLayer>;
+  /**
+   * What {@link copyInto} an overlay of `lowers` and {@link writeLayer} of its changes would write, with nothing copied. Null where only a
+   * tree can say what comes of it, for example because a link below leads elsewhere.
+   */
+  writeCopiedLayer(
+    options: Omit<WriteLayerOptions, 'root' | 'owners'> & {
+      /** As for `copyInto`, with absolute sources. */
+      readonly entries: readonly CopyEntry[];
+      /** The modification time of directories in which something is made, in seconds. */
+      readonly nowSeconds: number;
+    },
+    cancel?: CancelToken,
+    progress?: NativeProgress,
+  ): Promise<WrittenLayer | null>;
   /** Reads a blob of any compression and writes its tar again with another; nothing is left in `output` after an error. */
   recompressLayer(
     options: {

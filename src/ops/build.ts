@@ -5,6 +5,7 @@ import { DefinitionError, InternalError, StepError } from '../errors.ts';
 import type { Action, Chmod, ExecAction, GpuRequest, Mount, ResourceLimits } from '../graph/action.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
+import type { BlobWish } from '../layer/layer-store.ts';
 import type { KeyField, LayerId, Op, OpContext, PathRead, Result } from '../solver/op.ts';
 import type {
   GpuPolicy,
@@ -13,6 +14,7 @@ import type {
   SshAgentSocket,
   StepInput,
   StepParams,
+  StepResult,
   WireFunction,
   WireSecret,
 } from '../worker/protocol.ts';
@@ -49,6 +51,12 @@ export interface BuildOpOptions extends OpTools {
   };
   /** @defaultValue what a failed step leaves is thrown away */
   readonly failures?: StepFailures;
+  /**
+   * The form in which somebody waits for the blob of a vertex's layer, while nobody in the build mounts it.
+   *
+   * @defaultValue layers are made as snapshots
+   */
+  readonly shipped?: (vertex: Vertex) => BlobWish | undefined;
 }
 
 /** Made for one build: what a forced step drops is dropped once, for all steps that share it. */
@@ -136,9 +144,12 @@ async function execute(
     ),
   );
   const forward = workerEvents(emit, vertex.digest);
+  const wish = onlyCopiesFiles(vertex, stepInputs) ? options.shipped?.(vertex) : undefined;
+  const blob = wish === undefined ? undefined : options.layers.blobParams(wish);
+  let result: StepResult;
   try {
     await refuseMusl(vertex, parents, worker, signal);
-    await worker.call(
+    result = await worker.call(
       'step',
       {
         layer,
@@ -156,6 +167,7 @@ async function execute(
         keep: options.programs.keep(
           execsOf(actions).flatMap((action) => [options.programs.defaults.limits, action.limits]),
         ),
+        ...(blob === undefined ? {} : { blob }),
         ...failing.params,
       },
       {
@@ -170,8 +182,22 @@ async function execute(
   } catch (error) {
     throw await failing.failed(error, { parents, inputs: stepInputs, volumes });
   }
-  options.records.put(layer, parents, true);
+  options.records.put(layer, parents, result.blob === undefined);
+  if (wish !== undefined && blob !== undefined && result.blob !== undefined) {
+    await options.layers.adopt(layer, wish, blob.output, result.blob);
+  }
   return { kind: 'rootfs', layers: [...parents, layer] };
+}
+
+/** What the worker can write as a blob without a snapshot. */
+function onlyCopiesFiles(vertex: Vertex, inputs: readonly StepInput[]): boolean {
+  const [action, ...more] = operationOf(vertex, 'build').actions;
+  return (
+    action?.kind === 'copy' &&
+    more.length === 0 &&
+    action.unpack !== true &&
+    inputs[action.input]?.kind === 'files'
+  );
 }
 
 /** Says which call of the chain, or which lines of a Dockerfile, a failed step belongs to. */

@@ -40,11 +40,35 @@ export async function copyFromInput(
   target: ChangedTree,
   request: RequestContext,
 ): Promise<void> {
+  const sources = await input.select(action.source, action.select, request);
+  await placeSources(context, placingOf(action), sources, input, target, request);
+}
+
+/** What {@link copyFromInput} would copy, of an action that unpacks nothing. The root of `target` is only looked at. */
+export async function entriesOfCopy(
+  context: WorkerContext,
+  action: CopyAction,
+  input: StepInputTree,
+  target: ChangedTree,
+  request: RequestContext,
+): Promise<{
+  readonly entries: readonly CopyEntry[];
+  readonly doing: string;
+  readonly progress: (doneBytes: number) => void;
+}> {
+  const { source, select } = action;
+  const placing = placingOf(action);
+  const placer = new Placer(context, placing, input, target, request);
+  for (const [tree, each] of (await input.select(source, select, request)).entries()) {
+    placer.add(each, tree);
+  }
+  return { entries: placer.take(), doing: placing.doing, progress: placer.progress };
+}
+
+function placingOf(action: CopyAction): Placing {
   const { source, destination, select, unpack = false } = action;
-  const sources = await input.select(source, select, request);
   const doing = `cannot copy '${source}' to '${destination}'`;
-  const placing = { ...action, doing, followsDestination: select !== undefined, unpack };
-  await placeSources(context, placing, sources, input, target, request);
+  return { ...action, doing, followsDestination: select !== undefined, unpack };
 }
 
 /**
@@ -86,7 +110,7 @@ class Placer {
   #isDirectory: boolean;
   /** Directories that do not exist yet, shallowest first, and that no entry makes so far. */
   #missing: string[];
-  #entries: CopyEntry[] = [];
+  readonly #entries: CopyEntry[] = [];
   #doneBytes = 0;
 
   constructor(
@@ -185,16 +209,20 @@ class Placer {
           owners: this.#target.owners,
         },
         cancel,
-        (doneBytes) => this.#progress(doneBytes),
+        (doneBytes) => this.progress(doneBytes),
       ),
     );
     this.#warnOfDevices(recordedDevices);
   }
 
+  /** What was added, which is then no longer to be copied. */
+  take(): readonly CopyEntry[] {
+    return this.#entries.splice(0);
+  }
+
   /** Copies what was added. */
   async flush(): Promise<void> {
-    const entries = this.#entries;
-    this.#entries = [];
+    const entries = this.take();
     if (entries.length === 0) {
       return;
     }
@@ -211,7 +239,7 @@ class Placer {
           owners: this.#target.owners,
         },
         cancel,
-        (doneBytes) => this.#progress(before + doneBytes),
+        (doneBytes) => this.progress(before + doneBytes),
       ),
     );
     this.#doneBytes += sizeBytes;
@@ -300,7 +328,7 @@ class Placer {
     return callNative(this.#request.signal, this.#placing.doing, call);
   }
 
-  #progress(doneBytes: number): void {
+  readonly progress = (doneBytes: number): void => {
     const { destination } = this.#placing;
     this.#request.emit({
       kind: 'progress',
@@ -310,7 +338,7 @@ class Placer {
       doneBytes,
       state: 'running',
     });
-  }
+  };
 
   #warnOfDevices(count: number): void {
     if (count > 0) {

@@ -312,6 +312,11 @@ export interface StepParams {
   readonly keep?: LimitsToKeep;
   /** Of programs that fail. @defaultValue what they leave is thrown away */
   readonly onFailure?: OnFailure;
+  /**
+   * Of a step that only copies files of the user's, and whose layer nobody mounts soon: a blob is written straight from them, where that can be,
+   * and no snapshot is made. @defaultValue a snapshot is made
+   */
+  readonly blob?: BlobParams;
 }
 
 /** The front is asked (`step-failed`); or the file system becomes a layer, which is no result (`step-kept`). */
@@ -382,6 +387,8 @@ export interface StepResult {
   readonly existed: boolean;
   /** Whether the upper directory stayed empty. */
   readonly empty: boolean;
+  /** Written instead of the snapshot. */
+  readonly blob?: CompressResult;
 }
 
 export interface UnpackParams {
@@ -398,9 +405,12 @@ export interface UnpackResult {
   readonly uncompressedSizeBytes: number;
 }
 
-export interface CompressParams {
+export interface CompressParams extends BlobParams {
   readonly layer: LayerId;
   readonly parents: readonly LayerId[];
+}
+
+export interface BlobParams {
   /** Absolute, below the store's `tmp/`. */
   readonly output: string;
   readonly compression: 'zstd' | 'gzip' | 'none';
@@ -408,14 +418,10 @@ export interface CompressParams {
   readonly clampMtimeSeconds?: number;
 }
 
-export interface RecompressParams {
+export interface RecompressParams extends Omit<BlobParams, 'clampMtimeSeconds'> {
   readonly blobPath: string;
   /** Checked while the blob is read. */
   readonly diffId: string;
-  /** Absolute, below the store's `tmp/`. */
-  readonly output: string;
-  readonly compression: 'zstd' | 'gzip' | 'none';
-  readonly level: number;
 }
 
 export interface CompressResult {

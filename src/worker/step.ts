@@ -21,6 +21,7 @@ import { resolveInTree } from '../snapshot/resolve.ts';
 import { changedTree } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { copyFromInput } from './copy.ts';
+import { copyToBlob } from './copy-to-blob.ts';
 import { devicesFor, warnOfLoader } from './devices.ts';
 import { attend, runInFailed } from './failed-step.ts';
 import { functionError, type PreparedCall, prepareCall } from './function-call.ts';
@@ -102,6 +103,11 @@ async function makeLayer(
   request: RequestContext,
   output: StepOutput,
 ): Promise<StepResult> {
+  const blob =
+    params.blob === undefined ? undefined : await copyToBlob(context, params, params.blob, request);
+  if (blob !== undefined) {
+    return { existed: false, empty: false, blob };
+  }
   // What a step cannot have is said before anything of it runs, and once for all of its commands.
   const devices = new Map<string, DeviceEdits | undefined>();
   for (const wanted of params.actions.filter((action) => action.kind === 'exec')) {

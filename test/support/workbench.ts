@@ -113,7 +113,7 @@ export class Workbench implements Disposable {
   async image(args: readonly string[], setting: RunSetting = {}): Promise<WorkbenchImage> {
     this.#images += 1;
     const layout = this.at(`image-${this.#images}`);
-    const spec = `type=oci,dest=${layout},tar=false,compression=uncompressed`;
+    const spec = `type=oci,dest=${layout},tar=false`;
     const ran = await this.build(['-o', spec, ...args], setting);
     if (ran.status !== 0) {
       throw new Error(`tsbuild build ${args.join(' ')} ended with ${ran.status}:\n${ran.stderr}`);

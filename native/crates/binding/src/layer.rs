@@ -12,9 +12,9 @@ use napi::{
 };
 use napi_derive::napi;
 use tsbuild_layer::{
-    ArchiveOptions, ArchiveSource, Compression, DiffOptions, Encoding, Error, ExpandLimits,
-    ExportOptions, ExportTree, Exported as Sent, LayerOwnersOptions, OverlayXattrs, OwnersBelow,
-    RecompressOptions, RecompressedLayer, ReconcileOptions, UnpackOptions,
+    ArchiveOptions, ArchiveSource, Compression, CopiedOptions, DiffOptions, Encoding, Error,
+    ExpandLimits, ExportOptions, ExportTree, Exported as Sent, LayerOwnersOptions, OverlayXattrs,
+    OwnersBelow, RecompressOptions, RecompressedLayer, ReconcileOptions, UnpackOptions,
     UnpackedArchive as UnpackedInto, UnpackedLayer as Unpacked, Watch, WriteOptions,
     WrittenLayer as Written,
 };
@@ -24,7 +24,7 @@ use tsbuild_owners::Recording;
 use crate::{
     cancel::CancelToken,
     error::Failure,
-    fs::{Expectation, PathArgument, number_of, path_of},
+    fs::{CopyEntry, Expectation, PathArgument, number_of, path_of},
     work::{Progress, flag, promise},
 };
 
@@ -116,14 +116,64 @@ pub fn write_layer<'env>(
             progress.finish();
             Ok(written)
         },
-        |written: Written| WrittenLayer {
+        WrittenLayer::from,
+    )
+}
+
+impl From<Written> for WrittenLayer {
+    fn from(written: Written) -> Self {
+        Self {
             digest: written.digest,
             size_bytes: written.size as f64,
             diff_id: written.diff_id,
             uncompressed_size_bytes: written.uncompressed_size as f64,
             entry_count: written.entries as f64,
             skipped_sockets: written.skipped_sockets as f64,
+        }
+    }
+}
+
+#[napi(object)]
+pub struct CopiedLayerOptions {
+    pub entries: Vec<CopyEntry>,
+    pub lowers: Vec<String>,
+    pub now_seconds: f64,
+    pub output: String,
+    pub compression: String,
+    pub level: u32,
+    pub threads: Option<u32>,
+    pub clamp_mtime_seconds: Option<f64>,
+}
+
+#[napi(ts_return_type = "Promise<WrittenLayer | null>")]
+pub fn write_copied_layer<'env>(
+    env: &'env Env,
+    options: CopiedLayerOptions,
+    cancel: Option<&CancelToken>,
+    progress: Option<Function<'_, f64, ()>>,
+) -> napi::Result<Object<'env>> {
+    let entries = options.entries.into_iter().map(TryInto::try_into);
+    let options = CopiedOptions {
+        entries: entries.collect::<napi::Result<Vec<_>>>()?,
+        lowers: paths(options.lowers),
+        now_seconds: options.now_seconds as i64,
+        output: options.output.into(),
+        compression: compression(&options.compression, options.level)?,
+        threads: threads(options.threads),
+        clamp_mtime_seconds: options.clamp_mtime_seconds.map(|seconds| seconds as i64),
+    };
+    let (flag, progress) = (flag(cancel), Progress::new(progress)?);
+    promise(
+        env,
+        move || {
+            let written = tsbuild_layer::write_copied_layer(
+                &options,
+                Watch::new(&flag, &|done| progress.report(done)),
+            )?;
+            progress.finish();
+            Ok(written)
         },
+        |written: Option<Written>| written.map(WrittenLayer::from),
     )
 }
 

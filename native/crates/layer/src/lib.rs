@@ -5,6 +5,7 @@
 mod archive;
 mod clamp;
 mod compress;
+mod copied;
 mod copy;
 mod decompress;
 mod diff;
@@ -33,6 +34,7 @@ mod xattr;
 pub use archive::{ArchiveOptions, ArchiveSource, UnpackedArchive, is_archive, unpack_archive};
 pub use clamp::clamp_times;
 pub use compress::Compression;
+pub use copied::{CopiedOptions, write_copied_layer};
 pub use decompress::{Encoding, ExpandLimits};
 pub use diff::{DiffOptions, diff_tree};
 pub use digest::{OwnersBelow, tree_digest};

@@ -53,22 +53,29 @@ pub(crate) fn content(
                 disk::open_file(directory, name)
                     .map_err(|errno| Error::io("cannot open", path, errno))
             };
-            let (left, right) = (open(directory)?, open(&below.directory)?);
-            let mut buffers = (vec![0_u8; COMPARE_AT_ONCE], vec![0_u8; COMPARE_AT_ONCE]);
-            loop {
-                watch.poll()?;
-                let count = fill(&left, &mut buffers.0, path)?;
-                if fill(&right, &mut buffers.1, path)? != count
-                    || buffers.0[..count] != buffers.1[..count]
-                {
-                    return Ok(false);
-                }
-                if count == 0 {
-                    return Ok(true);
-                }
-            }
+            bytes(&open(directory)?, &open(&below.directory)?, path, watch)
         }
         _ => Ok(true),
+    }
+}
+
+/// From where both are to their ends.
+pub(crate) fn bytes(
+    left: &OwnedFd,
+    right: &OwnedFd,
+    path: &[u8],
+    watch: Watch<'_>,
+) -> Result<bool> {
+    let mut buffers = (vec![0_u8; COMPARE_AT_ONCE], vec![0_u8; COMPARE_AT_ONCE]);
+    loop {
+        watch.poll()?;
+        let count = fill(left, &mut buffers.0, path)?;
+        if fill(right, &mut buffers.1, path)? != count || buffers.0[..count] != buffers.1[..count] {
+            return Ok(false);
+        }
+        if count == 0 {
+            return Ok(true);
+        }
     }
 }
 
