@@ -11,8 +11,7 @@
 //! they go round: that bounds the memory, whatever the input.
 //!
 //! - zstd: one frame each, with content size and checksum. Any reader takes a sequence of frames.
-//! - gzip: one member for all, each frame a run of deflate blocks that ends in a sync flush and refers to nothing
-//!   before it (as pigz does with `--independent`). One member, since not every reader goes on after the first.
+//! - gzip: members, one or more for each frame (`gzip.rs`). Readers of layers go on after the first.
 
 use std::{
     collections::BTreeMap,
@@ -23,12 +22,12 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use flate2::{Compress, Compression as GzipLevel, Crc, FlushCompress};
 use sha2::{Digest, Sha256};
 
 use crate::{
     error::{Code, Error, Result},
     frame::FRAME_CAPACITY,
+    gzip::{self, Gzip},
     hex::digest_text,
 };
 
@@ -83,7 +82,6 @@ struct Compressed {
     frame: Arc<Frame>,
     /// Bytes of the frame's output that count.
     length: usize,
-    crc: Option<Crc>,
 }
 
 /// What came out.
@@ -203,10 +201,9 @@ fn max_threads(compression: Compression) -> usize {
     }
 }
 
-/// What a frame can become at worst, with room for deflate's stored blocks and flush.
+/// What a frame can become at worst.
 fn output_capacity() -> usize {
-    zstd::zstd_safe::compress_bound(FRAME_CAPACITY)
-        .max(FRAME_CAPACITY + FRAME_CAPACITY / 1000 + 1024)
+    zstd::zstd_safe::compress_bound(FRAME_CAPACITY).max(gzip::bound(FRAME_CAPACITY))
 }
 
 fn compress_frames(
@@ -214,61 +211,44 @@ fn compress_frames(
     input: &Receiver<(u64, Arc<Frame>)>,
     output: &Sender<Compressed>,
 ) -> io::Result<()> {
-    let mut zstd = match compression {
-        Compression::Zstd(level) => {
-            let mut compressor = zstd::bulk::Compressor::new(level)?;
-            compressor.include_checksum(true)?;
-            compressor.include_contentsize(true)?;
-            Some(compressor)
-        }
-        _ => None,
-    };
-    let mut deflate = match compression {
-        Compression::Gzip(level) => Some(Compress::new(GzipLevel::new(level), false)),
-        _ => None,
-    };
+    let mut compressor = FrameCompressor::new(compression)?;
     for (index, frame) in input {
-        let mut crc = None;
-        let length = if let Some(compressor) = &mut zstd {
-            compressor.compress_to_buffer(frame.bytes(), frame.output().as_mut_slice())?
-        } else if let Some(deflate) = &mut deflate {
-            let mut sum = Crc::new();
-            sum.update(frame.bytes());
-            crc = Some(sum);
-            deflate_frame(deflate, frame.bytes(), frame.output().as_mut_slice())?
-        } else {
-            frame.length
-        };
-        if output.send(Compressed { index, frame, length, crc }).is_err() {
+        let length = compressor.compress(frame.bytes(), frame.output().as_mut_slice())?;
+        if output.send(Compressed { index, frame, length }).is_err() {
             break;
         }
     }
     Ok(())
 }
 
-fn deflate_frame(deflate: &mut Compress, input: &[u8], output: &mut [u8]) -> io::Result<usize> {
-    deflate.reset();
-    loop {
-        let (read, written) = (deflate.total_in() as usize, deflate.total_out() as usize);
-        deflate
-            .compress(&input[read..], &mut output[written..], FlushCompress::Sync)
-            .map_err(io::Error::other)?;
-        // Complete once everything is read and a call left room behind it.
-        if deflate.total_in() as usize == input.len()
-            && (deflate.total_out() as usize) < output.len()
-        {
-            return Ok(deflate.total_out() as usize);
-        }
-        if deflate.total_out() as usize == written && deflate.total_in() as usize == read {
-            return Err(io::Error::other("deflate makes no progress"));
+enum FrameCompressor {
+    Zstd(zstd::bulk::Compressor<'static>),
+    Gzip(Gzip),
+    None,
+}
+
+impl FrameCompressor {
+    fn new(compression: Compression) -> io::Result<Self> {
+        Ok(match compression {
+            Compression::Zstd(level) => {
+                let mut compressor = zstd::bulk::Compressor::new(level)?;
+                compressor.include_checksum(true)?;
+                compressor.include_contentsize(true)?;
+                Self::Zstd(compressor)
+            }
+            Compression::Gzip(level) => Self::Gzip(Gzip::new(level)?),
+            Compression::None => Self::None,
+        })
+    }
+
+    fn compress(&mut self, input: &[u8], output: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Zstd(compressor) => compressor.compress_to_buffer(input, output),
+            Self::Gzip(gzip) => gzip.compress(input, output),
+            Self::None => Ok(input.len()),
         }
     }
 }
-
-/// Magic, deflate, no flags, no time, no extra flags, unknown operating system (RFC 1952, 2.3).
-const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-/// A last block with nothing in it: fixed Huffman codes, end of block.
-const DEFLATE_END: [u8; 2] = [0x03, 0x00];
 
 fn write_frames(
     file: &File,
@@ -285,11 +265,6 @@ fn write_frames(
         size += bytes.len() as u64;
         Ok(())
     };
-    let gzip = matches!(compression, Compression::Gzip(_));
-    if gzip {
-        put(&GZIP_HEADER)?;
-    }
-    let mut crc = Crc::new();
     let mut waiting = BTreeMap::new();
     let mut next = 0_u64;
     for compressed in input {
@@ -300,19 +275,18 @@ fn write_frames(
             } else {
                 put(&ready.frame.output()[..ready.length])?;
             }
-            if let Some(sum) = &ready.crc {
-                crc.combine(sum);
-            }
             next += 1;
         }
     }
     if !waiting.is_empty() {
         return Err(Error::new(Code::Cancelled, path, "a compressor stopped early"));
     }
-    if gzip {
-        put(&DEFLATE_END)?;
-        put(&crc.sum().to_le_bytes())?;
-        put(&crc.amount().to_le_bytes())?;
+    if next == 0 {
+        let mut empty = [0; 256];
+        let length = FrameCompressor::new(compression)
+            .and_then(|mut compressor| compressor.compress(&[], &mut empty))
+            .map_err(|error| Error::std_io("cannot compress to", path, &error))?;
+        put(&empty[..length])?;
     }
     Ok((digest_text(hash), size))
 }

@@ -15,6 +15,7 @@ mod error;
 mod export;
 mod flatten;
 mod frame;
+mod gzip;
 mod hex;
 mod inside;
 mod layer_tar;
