@@ -50,6 +50,7 @@ export class LayerStore {
   readonly #options: LayerStoreOptions;
   readonly #snapshots = new SingleFlight<LayerId, void>();
   readonly #blobs = new SingleFlight<string, LayerBlob>();
+  readonly #predecessors = new Map<LayerId, LayerId>();
 
   constructor(options: LayerStoreOptions) {
     this.#options = options;
@@ -281,7 +282,7 @@ export class LayerStore {
     // Of copies of the user's files there may be no more than a blob of another form.
     await this.ensureSnapshots([...parents, layer], { signal, emit });
     const worker = await this.#options.worker();
-    const blob = this.blobParams(wish);
+    const blob = this.blobParams(layer, wish);
     const written = await worker.call(
       'compress',
       { layer, parents, ...blob },
@@ -290,13 +291,24 @@ export class LayerStore {
     return await this.adopt(layer, wish, blob.output, written);
   }
 
-  /** For the worker: a blob in the wished form, in a file that {@link adopt} takes. */
-  blobParams({ compression, level, clampMtimeSeconds }: BlobWish): BlobParams {
+  /** That the same step made `before` the last time: what is the same in a blob of it is not compressed again. */
+  succeeds(layer: LayerId, before: LayerId): void {
+    this.#predecessors.set(layer, before);
+  }
+
+  /** For the worker: a blob of a layer in the wished form, in a file that {@link adopt} takes. */
+  blobParams(layer: LayerId, wish: BlobWish): BlobParams {
+    const { compression, level, clampMtimeSeconds } = wish;
+    const before = this.#predecessors.get(layer);
+    const { records, blobs, scratchFile } = this.#options;
+    const previous =
+      before === undefined ? undefined : records.blobs(before).find(({ form }) => form === formOf(wish));
     return {
-      output: this.#options.scratchFile(`blob-${randomUUID()}`),
+      output: scratchFile(`blob-${randomUUID()}`),
       compression,
       level,
       ...(clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds }),
+      ...(previous === undefined ? {} : { previous: blobs.path(previous.digest) }),
     };
   }
 
@@ -320,7 +332,7 @@ export class LayerStore {
     const source = await this.#sourceBlob(layer, context);
     const worker = await this.#options.worker();
     const form = unclamped(wish);
-    const blob = this.blobParams(form);
+    const blob = this.blobParams(layer, form);
     const written = await worker.call(
       'recompress',
       { blobPath: this.#options.blobs.path(source.digest), diffId: source.diffId, ...blob },

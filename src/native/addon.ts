@@ -44,6 +44,11 @@ export interface WriteLayerOptions {
   readonly threads?: number;
   /** Modification times later than this become this (SOURCE_DATE_EPOCH), in seconds. */
   readonly clampMtimeSeconds?: number;
+  /**
+   * A blob of an earlier state of the layer: where decompressing one of its zstd frames gives the same bytes, it is taken instead of
+   * compressing them. One that cannot be read is as good as none.
+   */
+  readonly previous?: string;
 }
 
 export interface WrittenLayer {

@@ -107,11 +107,15 @@ async function execute(
   options: Execution,
   vertex: Vertex,
   inputs: readonly Result[],
-  { signal, emit, resultId, forced }: OpContext,
+  { signal, emit, resultId, forced, last }: OpContext,
 ): Promise<Result> {
   const { actions } = operationOf(vertex, 'build');
   const parents = layersOf(inputs[0]);
   const layer = resultId as LayerId;
+  const before = last?.kind === 'rootfs' ? last.layers.at(-1) : undefined;
+  if (before !== undefined) {
+    options.layers.succeeds(layer, before);
+  }
   const context = { signal, emit: (event: Parameters<typeof emit>[0]) => emit(withVertex(event, vertex)) };
   if (actions.some(({ kind }) => kind === 'exec')) {
     // Copying needs no emulator: an image that only holds files is built anywhere.
@@ -145,7 +149,7 @@ async function execute(
   );
   const forward = workerEvents(emit, vertex.digest);
   const wish = onlyCopiesFiles(vertex, stepInputs) ? options.shipped?.(vertex) : undefined;
-  const blob = wish === undefined ? undefined : options.layers.blobParams(wish);
+  const blob = wish === undefined ? undefined : options.layers.blobParams(layer, wish);
   let result: StepResult;
   try {
     await refuseMusl(vertex, parents, worker, signal);

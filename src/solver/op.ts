@@ -38,6 +38,8 @@ export interface OpContext {
   readonly resultId: string;
   /** Whether it runs because that was asked for (`--no-cache`), not because no result was known. */
   readonly forced: boolean;
+  /** What the same step of the same definition resulted in the last time: likely much the same. */
+  readonly last?: Result;
 }
 
 /**

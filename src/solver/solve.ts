@@ -331,10 +331,11 @@ class Solver {
       }
       const inputIds = inputs.map((input) => input.resultId);
       const site = siteOf(vertex);
+      const last = cache.lastAtSite(site);
       const miss = explainMiss({
         forced: keyed.forced,
         everHad: cache.everHad(key),
-        last: cache.lastAtSite(site),
+        last,
         fields: keyed.fields,
         inputs: inputIds,
         inputLabels: vertex.inputs.map((edge) => edge.vertex.label),
@@ -342,7 +343,8 @@ class Solver {
       const resultId = keyed.forced ? keyed.expectedId : resultIdOf(key);
       const startMs = now();
       this.#send({ kind: 'vertex-started', vertex: vertex.digest });
-      const result = await this.#runOp(vertex, inputs, { resultId, forced: keyed.forced }, startMs, miss);
+      const run = { resultId, forced: keyed.forced, ...(last === undefined ? {} : { last: last.result }) };
+      const result = await this.#runOp(vertex, inputs, run, startMs, miss);
       const durationMs = now() - startMs;
       const record: CacheRecord = {
         key,
@@ -368,7 +370,7 @@ class Solver {
   async #runOp(
     vertex: Vertex,
     inputs: readonly Solved[],
-    run: Pick<OpContext, 'resultId' | 'forced'>,
+    run: Pick<OpContext, 'resultId' | 'forced' | 'last'>,
     startMs: number,
     miss: CacheMiss,
   ): Promise<Result> {

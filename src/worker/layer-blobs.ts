@@ -123,6 +123,7 @@ export async function compress(
           compression: params.compression,
           level: params.level,
           ...(params.clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds: params.clampMtimeSeconds }),
+          ...(params.previous === undefined ? {} : { previous: params.previous }),
         },
         cancel,
         compressing(params.layer, request, 'running'),

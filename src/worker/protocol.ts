@@ -416,9 +416,11 @@ export interface BlobParams {
   readonly compression: 'zstd' | 'gzip' | 'none';
   readonly level: number;
   readonly clampMtimeSeconds?: number;
+  /** A blob of what the layer was before: what is the same in it need not be compressed again. */
+  readonly previous?: string;
 }
 
-export interface RecompressParams extends Omit<BlobParams, 'clampMtimeSeconds'> {
+export interface RecompressParams extends Omit<BlobParams, 'clampMtimeSeconds' | 'previous'> {
   readonly blobPath: string;
   /** Checked while the blob is read. */
   readonly diffId: string;

@@ -76,6 +76,7 @@ pub struct WriteLayerOptions {
     pub compression: String,
     pub level: u32,
     pub threads: Option<u32>,
+    pub previous: Option<String>,
     pub clamp_mtime_seconds: Option<f64>,
 }
 
@@ -103,6 +104,7 @@ pub fn write_layer<'env>(
         output: options.output.into(),
         compression: compression(&options.compression, options.level)?,
         threads: threads(options.threads),
+        previous: options.previous.map(PathBuf::from),
         clamp_mtime_seconds: options.clamp_mtime_seconds.map(|seconds| seconds as i64),
     };
     let (flag, progress) = (flag(cancel), Progress::new(progress)?);
@@ -142,6 +144,7 @@ pub struct CopiedLayerOptions {
     pub compression: String,
     pub level: u32,
     pub threads: Option<u32>,
+    pub previous: Option<String>,
     pub clamp_mtime_seconds: Option<f64>,
 }
 
@@ -160,6 +163,7 @@ pub fn write_copied_layer<'env>(
         output: options.output.into(),
         compression: compression(&options.compression, options.level)?,
         threads: threads(options.threads),
+        previous: options.previous.map(PathBuf::from),
         clamp_mtime_seconds: options.clamp_mtime_seconds.map(|seconds| seconds as i64),
     };
     let (flag, progress) = (flag(cancel), Progress::new(progress)?);

@@ -17,6 +17,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Write},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -29,6 +30,7 @@ use crate::{
     frame::FRAME_CAPACITY,
     gzip::{self, Gzip},
     hex::digest_text,
+    reuse::{EarlierFrames, Search},
 };
 
 /// How a layer blob is compressed.
@@ -131,8 +133,15 @@ pub(crate) fn run(
     path: &[u8],
     compression: Compression,
     threads: usize,
+    previous: Option<&Path>,
     produce: impl FnOnce(Feed) -> Result<()> + Send,
 ) -> Result<Written> {
+    // One that cannot be read is as good as none.
+    let earlier = match (compression, previous) {
+        (Compression::Zstd(_), Some(previous)) => EarlierFrames::open(previous).ok(),
+        _ => None,
+    };
+    let earlier = earlier.as_ref();
     let threads = threads.clamp(1, max_threads(compression));
     // Each thread has one in work and one waiting; producer, hasher and writer hold one each.
     let circulating = threads * 2 + 3;
@@ -160,7 +169,8 @@ pub(crate) fn run(
         let mut workers = Vec::new();
         for _ in 0..threads {
             let (input, output) = (compressor_input.clone(), to_writer.clone());
-            workers.push(scope.spawn(move || compress_frames(compression, &input, &output)));
+            workers
+                .push(scope.spawn(move || compress_frames(compression, earlier, &input, &output)));
         }
         drop((compressor_input, to_writer));
         let writer = scope.spawn(move || write_frames(file, path, compression, writer_input));
@@ -208,10 +218,11 @@ fn output_capacity() -> usize {
 
 fn compress_frames(
     compression: Compression,
+    earlier: Option<&EarlierFrames>,
     input: &Receiver<(u64, Arc<Frame>)>,
     output: &Sender<Compressed>,
 ) -> io::Result<()> {
-    let mut compressor = FrameCompressor::new(compression)?;
+    let mut compressor = FrameCompressor::new(compression, earlier)?;
     for (index, frame) in input {
         let length = compressor.compress(frame.bytes(), frame.output().as_mut_slice())?;
         if output.send(Compressed { index, frame, length }).is_err() {
@@ -221,20 +232,21 @@ fn compress_frames(
     Ok(())
 }
 
-enum FrameCompressor {
-    Zstd(zstd::bulk::Compressor<'static>),
+enum FrameCompressor<'a> {
+    Zstd { compressor: zstd::bulk::Compressor<'static>, earlier: Option<Search<'a>> },
     Gzip(Gzip),
     None,
 }
 
-impl FrameCompressor {
-    fn new(compression: Compression) -> io::Result<Self> {
+impl<'a> FrameCompressor<'a> {
+    fn new(compression: Compression, earlier: Option<&'a EarlierFrames>) -> io::Result<Self> {
         Ok(match compression {
             Compression::Zstd(level) => {
                 let mut compressor = zstd::bulk::Compressor::new(level)?;
                 compressor.include_checksum(true)?;
                 compressor.include_contentsize(true)?;
-                Self::Zstd(compressor)
+                let earlier = earlier.map(Search::new).transpose()?;
+                Self::Zstd { compressor, earlier }
             }
             Compression::Gzip(level) => Self::Gzip(Gzip::new(level)?),
             Compression::None => Self::None,
@@ -243,7 +255,12 @@ impl FrameCompressor {
 
     fn compress(&mut self, input: &[u8], output: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Zstd(compressor) => compressor.compress_to_buffer(input, output),
+            Self::Zstd { compressor, earlier } => {
+                match earlier.as_mut().and_then(|earlier| earlier.find(input, output)) {
+                    Some(length) => Ok(length),
+                    None => compressor.compress_to_buffer(input, output),
+                }
+            }
             Self::Gzip(gzip) => gzip.compress(input, output),
             Self::None => Ok(input.len()),
         }
@@ -283,7 +300,7 @@ fn write_frames(
     }
     if next == 0 {
         let mut empty = [0; 256];
-        let length = FrameCompressor::new(compression)
+        let length = FrameCompressor::new(compression, None)
             .and_then(|mut compressor| compressor.compress(&[], &mut empty))
             .map_err(|error| Error::std_io("cannot compress to", path, &error))?;
         put(&empty[..length])?;

@@ -43,6 +43,8 @@ pub struct CopiedOptions {
     pub compression: Compression,
     /// Compressor threads; the bytes do not depend on it.
     pub threads: usize,
+    /// A blob of an earlier state of the layer, whose frames are taken where they hold the same (`reuse.rs`).
+    pub previous: Option<PathBuf>,
     /// Later modification times become this.
     pub clamp_mtime_seconds: Option<i64>,
 }
@@ -66,16 +68,23 @@ pub fn write_copied_layer(
         .map_err(|error| Error::std_io("cannot create", output, &error))?;
     let mut entries = 0;
     let mut unusual = false;
-    let result = compress::run(&file, output, options.compression, options.threads, |feed| {
-        let mut tar = LayerTar::new(feed, options.clamp_mtime_seconds, watch);
-        let now = (options.now_seconds, 0);
-        let mut walk = Walk { now, watch, links: HashMap::new(), unusual: false };
-        let walked = walk.directory(&tree, b"", &below, &mut tar);
-        unusual = walk.unusual;
-        walked?;
-        entries = tar.entries;
-        tar.end()
-    });
+    let result = compress::run(
+        &file,
+        output,
+        options.compression,
+        options.threads,
+        options.previous.as_deref(),
+        |feed| {
+            let mut tar = LayerTar::new(feed, options.clamp_mtime_seconds, watch);
+            let now = (options.now_seconds, 0);
+            let mut walk = Walk { now, watch, links: HashMap::new(), unusual: false };
+            let walked = walk.directory(&tree, b"", &below, &mut tar);
+            unusual = walk.unusual;
+            walked?;
+            entries = tar.entries;
+            tar.end()
+        },
+    );
     if result.is_err() {
         let _ = fs::remove_file(&options.output);
     }

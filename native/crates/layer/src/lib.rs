@@ -23,6 +23,7 @@ mod owners;
 mod recompress;
 mod reconcile;
 mod remove;
+mod reuse;
 mod same;
 mod settle;
 mod union;

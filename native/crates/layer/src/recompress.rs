@@ -71,7 +71,7 @@ fn recompress(
     let blob = options.blob.as_os_str().as_encoded_bytes();
     let (written, digests) =
         decompress::run(&options.blob, Encoding::Auto, options.limits, watch, None, |stream| {
-            compress::run(file, output, options.compression, options.threads, |feed| {
+            compress::run(file, output, options.compression, options.threads, None, |feed| {
                 pour(stream, Framer::new(feed), blob)
             })
         })?;

@@ -42,6 +42,8 @@ pub struct WriteOptions {
     pub compression: Compression,
     /// Compressor threads; the bytes do not depend on it.
     pub threads: usize,
+    /// A blob of an earlier state of the layer, whose frames are taken where they hold the same (`reuse.rs`).
+    pub previous: Option<PathBuf>,
     /// Later modification times become this.
     pub clamp_mtime_seconds: Option<i64>,
 }
@@ -86,13 +88,21 @@ fn write_to(
 ) -> Result<WrittenLayer> {
     let mut counts = (0, 0);
     let owners = options.owners.as_deref().map(Owners::read).transpose()?.unwrap_or_default();
-    let written = compress::run(file, output, options.compression, options.threads, |feed| {
-        let mut walk = Walk { owners: &owners, watch, links: HashMap::new(), skipped_sockets: 0 };
-        let mut tar = LayerTar::new(feed, options.clamp_mtime_seconds, watch);
-        walk.root(options, &mut tar)?;
-        counts = (tar.entries, walk.skipped_sockets);
-        Ok(())
-    })?;
+    let written = compress::run(
+        file,
+        output,
+        options.compression,
+        options.threads,
+        options.previous.as_deref(),
+        |feed| {
+            let mut walk =
+                Walk { owners: &owners, watch, links: HashMap::new(), skipped_sockets: 0 };
+            let mut tar = LayerTar::new(feed, options.clamp_mtime_seconds, watch);
+            walk.root(options, &mut tar)?;
+            counts = (tar.entries, walk.skipped_sockets);
+            Ok(())
+        },
+    )?;
     watch.report(written.uncompressed_size);
     Ok(WrittenLayer {
         digest: written.digest,

@@ -49,6 +49,7 @@ fn direct(
         output: output.to_owned(),
         compression: Compression::None,
         threads: 2,
+        previous: None,
         clamp_mtime_seconds: Some(CLAMP),
     };
     write_copied_layer(&options, Watch::new(&AtomicBool::new(false), &|_| {}))

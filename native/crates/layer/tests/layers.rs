@@ -504,3 +504,37 @@ fn flattened_changed_and_diffed() {
     );
     assert!(names.contains(&"same-size".to_owned()));
 }
+
+#[test]
+fn frames_of_the_layer_before_are_taken_where_nothing_changed() {
+    let scratch = Scratch::new();
+    let root = scratch.directory("root");
+    for index in 0..400 {
+        let text = format!("{index} ").repeat(20_000);
+        std::fs::write(root.join(format!("file-{index:03}")), text).unwrap();
+    }
+    let [before, again, fresh] = ["before", "again", "fresh"].map(|name| scratch.path(name));
+    let mut options = write_options(&root, &before);
+    // Another level than later, so that it can be seen whose frames they are.
+    options.compression = Compression::Zstd(1);
+    write(&options).unwrap();
+    std::fs::write(root.join("file-200"), "changed").unwrap();
+    options.compression = Compression::Zstd(9);
+    options.output.clone_from(&fresh);
+    let expected = write(&options).unwrap();
+    options.output.clone_from(&again);
+    options.previous = Some(before.clone());
+    let written = write(&options).unwrap();
+    assert_eq!(written.diff_id, expected.diff_id);
+    assert_ne!(written.digest, expected.digest);
+    let [before, again] = [&before, &again].map(|path| std::fs::read(path).unwrap());
+    let same_end = before.iter().rev().zip(again.iter().rev()).take_while(|(a, b)| a == b).count();
+    let same_begin = before.iter().zip(&again).take_while(|(a, b)| a == b).count();
+    assert!(same_begin + same_end > before.len() * 8 / 10, "{same_begin} {same_end}");
+    // Of the layer itself, and of a file that is none.
+    options.previous = Some(fresh.clone());
+    options.output = scratch.path("third");
+    assert_eq!(write(&options).unwrap().digest, expected.digest);
+    options.previous = Some(scratch.path("not-there"));
+    assert_eq!(write(&options).unwrap().digest, expected.digest);
+}

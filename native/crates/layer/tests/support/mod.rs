@@ -52,6 +52,7 @@ pub fn write_options(root: &Path, output: &Path) -> WriteOptions {
         output: output.to_owned(),
         compression: Compression::None,
         threads: 2,
+        previous: None,
         clamp_mtime_seconds: None,
     }
 }

@@ -1,0 +1,251 @@
+//! Frames of an earlier blob in the place of compressing the same bytes again.
+//!
+//! No index is kept and no hash is trusted: a frame counts as the same when decompressing it gives the same bytes, which costs a
+//! fraction of compressing them. The cuts between frames come back to the same places after a change (`frame.rs`), so
+//! that a layer that is made again after a small one finds nearly all of its frames in the blob that it had before.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+
+/// The frames of a blob of independent zstd frames that say their content's size.
+pub(crate) struct EarlierFrames {
+    file: File,
+    frames: Vec<EarlierFrame>,
+    /// By the size of the content, in order.
+    by_size: HashMap<u64, Vec<usize>>,
+    /// The one after that which was found last: what follows is most likely there.
+    next: AtomicUsize,
+}
+
+#[derive(Clone, Copy)]
+struct EarlierFrame {
+    offset: u64,
+    length: usize,
+}
+
+/// Of frames of one size, as all but the last of a large file are.
+const MOST_TRIES: usize = 4;
+const COMPARE_AT_ONCE: usize = 128 * 1024;
+
+impl EarlierFrames {
+    /// As many as can be made out: a blob of somebody else's simply has none.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let end = file.metadata()?.len();
+        let (mut frames, mut by_size) = (Vec::new(), HashMap::<u64, Vec<usize>>::new());
+        let mut offset = 0;
+        while offset < end {
+            let Some((length, size)) = frame_at(&file, offset)? else { break };
+            by_size.entry(size).or_default().push(frames.len());
+            frames.push(EarlierFrame { offset, length });
+            offset += length as u64;
+        }
+        Ok(Self { file, frames, by_size, next: AtomicUsize::new(0) })
+    }
+}
+
+/// What one thread needs to look for frames.
+pub(crate) struct Search<'a> {
+    earlier: &'a EarlierFrames,
+    decoder: Decoder<'static>,
+    scratch: Vec<u8>,
+}
+
+impl<'a> Search<'a> {
+    pub fn new(earlier: &'a EarlierFrames) -> io::Result<Self> {
+        Ok(Self { earlier, decoder: Decoder::new()?, scratch: vec![0; COMPARE_AT_ONCE] })
+    }
+
+    /// Puts the frame that decompresses to `bytes` into `output`, if there is one, and gives its length.
+    pub fn find(&mut self, bytes: &[u8], output: &mut [u8]) -> Option<usize> {
+        let EarlierFrames { file, frames, by_size, next } = self.earlier;
+        let candidates = by_size.get(&(bytes.len() as u64))?;
+        let likely = next.load(Ordering::Relaxed);
+        let (before, after) =
+            candidates.split_at(candidates.partition_point(|index| *index < likely));
+        for index in after.iter().chain(before.iter().rev()).take(MOST_TRIES) {
+            let EarlierFrame { offset, length } = frames[*index];
+            let Some(compressed) = output.get_mut(..length) else { continue };
+            if file.read_exact_at(compressed, offset).is_ok()
+                && decompresses_to(compressed, bytes, &mut self.decoder, &mut self.scratch)
+            {
+                next.store(index + 1, Ordering::Relaxed);
+                return Some(length);
+            }
+        }
+        None
+    }
+}
+
+/// Stops at the first difference.
+fn decompresses_to(
+    compressed: &[u8],
+    bytes: &[u8],
+    decoder: &mut Decoder<'_>,
+    scratch: &mut [u8],
+) -> bool {
+    if decoder.reinit().is_err() {
+        return false;
+    }
+    let mut input = InBuffer::around(compressed);
+    let mut done = 0;
+    loop {
+        let mut output = OutBuffer::around(&mut *scratch);
+        let Ok(hint) = decoder.run(&mut input, &mut output) else { return false };
+        let piece = output.as_slice();
+        if bytes.get(done..done + piece.len()) != Some(piece) {
+            return false;
+        }
+        done += piece.len();
+        if hint == 0 {
+            return done == bytes.len() && input.pos() == compressed.len();
+        }
+        if piece.is_empty() && input.pos() == compressed.len() {
+            return false;
+        }
+    }
+}
+
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const LONGEST_HEADER: usize = 18;
+const BLOCK_HEADER: u64 = 3;
+/// Longer than ours ever are.
+const LONGEST_FRAME: u64 = 64 << 20;
+
+/// Length and content size of the frame at an offset; `None` where there is none that says its size (RFC 8878, 3.1.1).
+fn frame_at(file: &File, offset: u64) -> io::Result<Option<(usize, u64)>> {
+    let mut header = [0_u8; LONGEST_HEADER];
+    let count = read_up_to(file, &mut header, offset)?;
+    if count < 5 || header[..4] != MAGIC {
+        return Ok(None);
+    }
+    let descriptor = header[4];
+    let single_segment = descriptor & 0x20 != 0;
+    let (size_flag, dictionary_flag) = (descriptor >> 6, descriptor & 3);
+    let dictionary = [0, 1, 2, 4][usize::from(dictionary_flag)];
+    let size_bytes = match size_flag {
+        0 => usize::from(single_segment),
+        1 => 2,
+        2 => 4,
+        _ => 8,
+    };
+    let at = 5 + usize::from(!single_segment) + dictionary;
+    if size_bytes == 0 || count < at + size_bytes {
+        return Ok(None);
+    }
+    let mut size = 0;
+    for (shift, byte) in header[at..at + size_bytes].iter().enumerate() {
+        size |= u64::from(*byte) << (8 * shift);
+    }
+    if size_flag == 1 {
+        size += 256;
+    }
+    let mut position = offset + (at + size_bytes) as u64;
+    loop {
+        let mut block = [0_u8; BLOCK_HEADER as usize];
+        if read_up_to(file, &mut block, position)? < block.len() {
+            return Ok(None);
+        }
+        let header = u32::from_le_bytes([block[0], block[1], block[2], 0]);
+        let kind = (header >> 1) & 3;
+        // A run-length block stores one byte, whatever its size.
+        position += BLOCK_HEADER + if kind == 1 { 1 } else { u64::from(header >> 3) };
+        if kind == 3 || position - offset > LONGEST_FRAME {
+            return Ok(None);
+        }
+        if header & 1 != 0 {
+            break;
+        }
+    }
+    if descriptor & 4 != 0 {
+        position += 4;
+    }
+    Ok(Some(((position - offset) as usize, size)))
+}
+
+fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match file.read_at(&mut buffer[count..], offset + count as u64) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(content: &[u8]) -> Vec<u8> {
+        let mut compressor = zstd::bulk::Compressor::new(3).unwrap();
+        compressor.include_checksum(true).unwrap();
+        compressor.compress(content).unwrap()
+    }
+
+    fn text(length: usize, seed: u8) -> Vec<u8> {
+        (0..length).map(|index| (index / 7 % 251) as u8 ^ seed).collect()
+    }
+
+    fn found(earlier: &EarlierFrames, content: &[u8]) -> Option<Vec<u8>> {
+        let mut output = vec![0; 1 << 20];
+        let length = Search::new(earlier).unwrap().find(content, &mut output)?;
+        output.truncate(length);
+        Some(output)
+    }
+
+    fn blob(name: &str, content: &[u8]) -> EarlierFrames {
+        let path =
+            std::env::temp_dir().join(format!("tsbuild-reuse-{name}-{}", std::process::id()));
+        std::fs::write(&path, content).unwrap();
+        let earlier = EarlierFrames::open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        earlier
+    }
+
+    #[test]
+    fn frames_are_found_by_what_they_hold_and_by_nothing_else() {
+        // Sizes around those where the header changes its form, several of one size, and noise that is stored raw.
+        let sizes = [1, 255, 256, 65_791, 65_792, 300_000, 300_000, 300_000];
+        let contents: Vec<_> =
+            sizes.iter().enumerate().map(|(index, size)| text(*size, index as u8)).collect();
+        let frames: Vec<_> = contents.iter().map(|content| frame(content)).collect();
+        let earlier = blob("all", &frames.concat());
+        assert_eq!(earlier.frames.len(), sizes.len());
+        for (content, frame) in contents.iter().zip(&frames).rev() {
+            assert_eq!(found(&earlier, content).as_ref(), Some(frame));
+            let mut other = content.clone();
+            *other.last_mut().unwrap() ^= 1;
+            assert_eq!(found(&earlier, &other), None);
+        }
+        assert_eq!(found(&earlier, &text(77, 0)), None);
+    }
+
+    #[test]
+    fn what_is_damaged_or_foreign_has_none() {
+        let content = text(300_000, 1);
+        let whole = frame(&content);
+        let mut damaged = whole.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 0x55;
+        let cut = &whole[..whole.len() - 1];
+        let unsized_frame = zstd::stream::encode_all(content.as_slice(), 3).unwrap();
+        let cases: [&[u8]; 5] =
+            [&damaged, cut, &unsized_frame, b"\x28\xb5\x2f\xfd", b"no zstd at all"];
+        for bytes in cases {
+            assert_eq!(found(&blob("none", bytes), &content), None);
+        }
+        assert_eq!(found(&blob("some", &[&whole, cut].concat()), &content), Some(whole));
+    }
+}
