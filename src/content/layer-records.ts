@@ -114,6 +114,11 @@ export class LayerRecords {
       .run(digest);
   }
 
+  /** Forgets a layer whose blobs are gone, unless it has been unpacked. */
+  forgetWithoutSnapshot(id: LayerId): void {
+    this.#meta.db.prepare('DELETE FROM layers WHERE snapshot = 0 AND id = ?').run(id);
+  }
+
   setContentDigest(id: LayerId, digest: string): void {
     this.#meta.db.prepare('UPDATE layers SET content_digest = ? WHERE id = ?').run(digest, id);
   }

@@ -229,6 +229,7 @@ export class LayerStore {
     }
     const source = candidates.find((blob) => blob.form === 'source');
     if (source === undefined) {
+      records.forgetWithoutSnapshot(layer);
       throw new RemoteError(`layer '${layer}' is no longer in the store`, { code: 'E_BLOB_GONE' });
     }
     try {
@@ -279,8 +280,10 @@ export class LayerStore {
     wish: BlobWish,
     { signal, emit }: LayerContext,
   ): Promise<LayerBlob> {
-    // Of copies of the user's files there may be no more than a blob of another form.
-    await this.ensureSnapshots([...parents, layer], { signal, emit });
+    if (this.#options.records.get(layer)?.hasSnapshot !== true) {
+      // Of copies of the user's files there may be no more than a blob of another form.
+      await this.ensureSnapshots([...parents, layer], { signal, emit });
+    }
     const worker = await this.#options.worker();
     const blob = this.blobParams(layer, wish);
     const written = await worker.call(

@@ -1,5 +1,5 @@
 /** The layer of a COPY that nothing goes on from is a blob only; whoever needs its files later gets them from there. */
-import { linkSync, readdirSync } from 'node:fs';
+import { linkSync, readdirSync, rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SHELL_STAGE, Workbench } from '../../support/workbench.ts';
 
@@ -67,6 +67,14 @@ describe('a last COPY', () => {
     } finally {
       bySnapshot[Symbol.dispose]();
     }
+  });
+
+  test('is made again when its blob is lost', async () => {
+    const context = bench.context('lost', FILES);
+    const stdin = 'FROM scratch\nCOPY --chown=9:9 . /\n';
+    const { diffIds } = await bench.image(['-f', '-', context], { stdin });
+    rmSync(bench.at('store/blobs'), { recursive: true });
+    expect((await bench.image(['-f', '-', context], { stdin })).diffIds).toEqual(diffIds);
   });
 
   test('goes through links of the base, which takes a snapshot', async () => {

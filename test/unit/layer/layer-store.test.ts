@@ -333,6 +333,45 @@ describe('ensureBlobs', () => {
     expect(self.calls).toHaveLength(2);
   });
 
+  it('names the blob that the same step made before', async () => {
+    const self = harness();
+    const [before, after] = ['before', 'after'] as [LayerId, LayerId];
+    self.records.put(before, [], true);
+    self.records.put(after, [], true);
+    const [blob] = await self.store.ensureBlobs([before], zstd, context);
+    self.store.succeeds(after, before);
+    await self.store.ensureBlobs([after], zstd, context);
+    await self.store.ensureBlobs([after], { ...zstd, level: 4 }, context);
+    const previous = self.calls.map(({ params }) => 'previous' in params && params.previous);
+    expect(previous).toEqual([false, self.blobs.path(blob?.digest ?? digestOf('none')), false]);
+  });
+
+  it('unpacks a layer of which there is only a blob before it makes one of another form', async () => {
+    const self = harness();
+    const own = 'own' as LayerId;
+    self.records.put(own, [], false);
+    const output = self.store.blobParams(own, zstd).output;
+    writeFileSync(output, 'blob');
+    await self.store.adopt(own, zstd, output, {
+      digest: digestOf('blob'),
+      diffId: digestOf('tar'),
+      sizeBytes: 4,
+      uncompressedSizeBytes: 4,
+    });
+    await self.store.ensureBlobs([own], zstd, context);
+    expect(self.calls).toEqual([]);
+    await self.store.ensureBlobs([own], { ...zstd, level: 4 }, context);
+    expect(self.calls.map(({ method }) => method)).toEqual(['unpack', 'compress']);
+  });
+
+  it('forgets a layer of which nothing is left', async () => {
+    const self = harness();
+    const own = 'own' as LayerId;
+    self.records.put(own, [], false);
+    await expect(self.store.ensureBlobs([own], zstd, context)).rejects.toMatchObject({ code: 'E_BLOB_GONE' });
+    expect(self.records.get(own)).toBeUndefined();
+  });
+
   it('makes a blob again that was removed from the store', async () => {
     const self = harness();
     const own = 'own' as LayerId;
