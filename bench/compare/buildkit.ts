@@ -6,7 +6,7 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_pr
 import { mkdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Ground } from './ground.ts';
-import type { Build, Command, Output, Peer } from './peer.ts';
+import { type Build, type Command, epochOf, type Output, type Peer } from './peer.ts';
 
 const READY_TIMEOUT_MS = 30_000;
 
@@ -96,7 +96,7 @@ export async function buildkitPeer(ground: Ground, { buildctl, buildkitd }: Prog
 }
 
 function commandOf(
-  { context, dockerfile = join(context, 'Dockerfile'), arguments: values = {}, output }: Build,
+  { context, dockerfile = join(context, 'Dockerfile'), target, arguments: values = {}, output }: Build,
   buildctl: string,
   address: string,
 ): Command {
@@ -112,10 +112,11 @@ function commandOf(
       `--local=context=${context}`,
       `--local=dockerfile=${dirname(dockerfile)}`,
       ...option('filename', basename(dockerfile)),
+      ...(target === undefined ? [] : option('target', target)),
       ...Object.entries(values).flatMap(([name, value]) => option(`build-arg:${name}`, value)),
       ...(output === undefined ? [] : outputOf(output)),
     ],
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, SOURCE_DATE_EPOCH: '0' },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...epochOf(output) },
   };
 }
 

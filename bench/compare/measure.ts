@@ -7,8 +7,13 @@ const SAMPLE_MS = 10;
 const PAGE_BYTES = 4096;
 /** Of what it said, for the error. */
 const MAX_SAID_CHARS = 4000;
+/** Several times what the slowest row takes: it hangs. */
+const TIMEOUT_MS = 60_000;
 
-/** Wall-clock seconds. @throws when it ends with anything but 0. */
+/** It was ended from outside. */
+export class Hung extends Error {}
+
+/** Wall-clock seconds. @throws {Hung}; {Error} when it ends with anything but 0. */
 export async function timeCommand(command: Command): Promise<number> {
   const start = performance.now();
   await runCommand(command);
@@ -38,11 +43,20 @@ async function runCommand({ argv, env }: Command, watch?: (pid: number) => () =>
   child.stderr.on('data', (chunk: Buffer) => {
     said = (said + chunk.toString('utf8')).slice(-MAX_SAID_CHARS);
   });
+  let hung = false;
+  const timer = setTimeout(() => {
+    hung = true;
+    child.kill('SIGKILL');
+  }, TIMEOUT_MS);
   const status = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
   });
+  clearTimeout(timer);
   unwatch?.();
+  if (hung) {
+    throw new Hung(`${argv.join(' ')} did not end in ${TIMEOUT_MS / 1000} s`);
+  }
   if (status !== 0) {
     throw new Error(`${argv.join(' ')} ended with ${status}:\n${said}`);
   }

@@ -13,12 +13,19 @@ export type Output =
   /** The cache for other machines, every step of it, in a registry. */
   | { readonly kind: 'cache'; readonly reference: string };
 
+/** Only where times are clamped. */
+export function epochOf(output: Output | undefined): { readonly SOURCE_DATE_EPOCH?: string } {
+  return output?.kind === 'layout' && output.clamp === true ? { SOURCE_DATE_EPOCH: '0' } : {};
+}
+
 export type Compression = 'zstd' | 'gzip' | 'estargz' | 'zstd:chunked';
 
 export interface Build {
   readonly context: string;
   /** @defaultValue `Dockerfile` in the context */
   readonly dockerfile?: string;
+  /** @defaultValue the last stage */
+  readonly target?: string;
   readonly arguments?: Readonly<Record<string, string>>;
   readonly output?: Output;
 }

@@ -27,6 +27,8 @@ export interface MeasuredRow {
   readonly peakBytes: Readonly<Record<string, number>>;
   /** What a builder cannot do. */
   readonly lacking: Readonly<Record<string, string>>;
+  /** How often it did not end, and had to be. */
+  readonly hung: Readonly<Record<string, number>>;
   /** Paths that differ between the images of the builders. */
   readonly unequal: readonly string[];
 }

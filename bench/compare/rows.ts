@@ -61,15 +61,19 @@ function editOne(at: Surroundings, round: number): void {
 
 /**
  * A layer with big files and small ones, half of it noise, made by a step, so that no context takes part. The nonce is in it: it
- * is another layer in every round.
+ * is another layer in every round. Who builds `probe` has made the layer, and no blob of it.
  */
-const BIG_LAYER = `${BASE}COPY seed /seed
+const BIG_LAYER = `${BASE}FROM base AS big
+COPY seed /seed
 ARG NONCE=0
 ARG PIECES=25
 RUN mkdir -p /data/small && echo $NONCE > /data/nonce && i=0; while [ $i -lt $PIECES ]; do \\
       dd if=/seed bs=1M skip=$i count=20 of=/data/big-$i 2>/dev/null; \\
       dd if=/seed bs=1M skip=$((i + 20)) count=20 2>/dev/null | split -b 65536 -a 4 - /data/small/$i-; \\
       i=$((i + 1)); done
+FROM scratch AS probe
+COPY --from=big /data/nonce /
+FROM big
 `;
 const PIECE_MIB = 40;
 
@@ -77,20 +81,22 @@ async function prepareLayer(at: Surroundings): Promise<void> {
   writeContext(context(at), BIG_LAYER);
   const pieces = piecesOf(at);
   writeFileSync(join(context(at), 'seed'), new Content(11).bytes((pieces + 40) * 2 ** 20));
-  await at.build(layerBuild(at, 'warm'));
+  await at.build(layerBuild(at, 'warm', NO_BLOB));
 }
 
 function piecesOf(at: Surroundings): number {
   return Math.ceil(SIZES[at.scale].layerMiB / PIECE_MIB);
 }
 
-function layerBuild(at: Surroundings, nonce: string, output?: Output): Build {
+function layerBuild(at: Surroundings, nonce: string, more: Pick<Build, 'output' | 'target'> = {}): Build {
   return {
     context: context(at),
     arguments: { NONCE: nonce, PIECES: String(piecesOf(at)) },
-    ...(output === undefined ? {} : { output }),
+    ...more,
   };
 }
+
+const NO_BLOB = { target: 'probe' } as const;
 
 function layerRow(
   id: string,
@@ -105,8 +111,9 @@ function layerRow(
     ...(target === undefined ? {} : { target }),
     prepare: prepareLayer,
     async round(at, round) {
-      await at.build(layerBuild(at, `${id} ${round}`));
-      return layerBuild(at, `${id} ${round}`, { kind: 'layout', directory: output(at), compression, clamp });
+      const nonce = `${id} ${round}`;
+      await at.build(layerBuild(at, nonce, NO_BLOB));
+      return layerBuild(at, nonce, { output: { kind: 'layout', directory: output(at), compression, clamp } });
     },
     image: (at) => layerBuild(at, 'same'),
   };
@@ -237,7 +244,7 @@ export const ROWS: readonly Row[] = [
     target: 3,
     async prepare(at) {
       await prepareLayer(at);
-      await at.build(layerBuild(at, 'pull', pushed(at, 'layer')));
+      await at.build(layerBuild(at, 'pull', { output: pushed(at, 'layer') }));
       writeContext(
         join(at.directory, 'pulled'),
         `FROM ${at.registry}/${at.peer.name}/layer:bench\nRUN ["/bin/busybox", "true"]\n`,
@@ -280,9 +287,9 @@ export const ROWS: readonly Row[] = [
     target: 10,
     async prepare(at) {
       await prepareLayer(at);
-      await at.build(layerBuild(at, 'cache', cached(at)));
+      await at.build(layerBuild(at, 'cache', { output: cached(at) }));
     },
-    round: async (at) => layerBuild(at, 'cache', cached(at)),
+    round: async (at) => layerBuild(at, 'cache', { output: cached(at) }),
     image: (at) => layerBuild(at, 'same'),
   },
 ];

@@ -16,8 +16,8 @@ import { buildkitPeer, findBuildkit } from './buildkit.ts';
 import { differences } from './equal.ts';
 import { makeGround } from './ground.ts';
 import type { Scale } from './inputs.ts';
-import { peakMemory, timeCommand } from './measure.ts';
-import type { Peer } from './peer.ts';
+import { Hung, peakMemory, timeCommand } from './measure.ts';
+import type { Command, Peer } from './peer.ts';
 import type { MeasuredRow, Results } from './results.ts';
 import { ROWS, type Row, type Surroundings } from './rows.ts';
 import { tsbuildPeer } from './tsbuild.ts';
@@ -94,6 +94,7 @@ try {
 async function measureRow(row: Row, peers: readonly Peer[], registry: string): Promise<MeasuredRow> {
   const places = new Map<Peer, Surroundings>();
   const lacking: Record<string, string> = {};
+  const hung: Record<string, number> = {};
   for (const peer of peers) {
     const directory = join(work, `${row.id}-${peer.name}`);
     mkdirSync(directory);
@@ -103,7 +104,9 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
       directory,
       registry,
       build: async (build) => {
-        await timeCommand(peer.command(build));
+        if ((await timed(peer.command(build))) === undefined) {
+          await timeCommand(peer.command(build));
+        }
       },
     };
     await peer.reset();
@@ -126,7 +129,13 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
         continue;
       }
       const before = peer.bytesWritten();
-      const time = await timeCommand(peer.command(build));
+      const time = await timed(peer.command(build));
+      if (time === undefined) {
+        hung[peer.name] = (hung[peer.name] ?? 0) + 1;
+        await peer.reset();
+        await row.prepare(at);
+        continue;
+      }
       const after = peer.bytesWritten();
       add(seconds, peer, time);
       if (before !== undefined && after !== undefined) {
@@ -139,7 +148,7 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
     const at = places.get(peer) as Surroundings;
     const build = await row.round(at, rounds);
     if (peer.lacks(build) === undefined) {
-      peakBytes[peer.name] = await peakMemory(peer.command(build), peer.servers);
+      peakBytes[peer.name] = await peakMemory(peer.command(build), peer.servers).catch(() => Number.NaN);
     }
   }
   const unequal = await differences([...places.values()], row);
@@ -155,6 +164,7 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
     bytesWritten,
     peakBytes,
     lacking,
+    hung,
     unequal,
   };
   console.error(
@@ -163,6 +173,19 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
       .join('; ')}${unequal.length === 0 ? '' : `; UNEQUAL: ${unequal.slice(0, 5).join(', ')}`}`,
   );
   return measured;
+}
+
+/** Undefined when it hung. */
+async function timed(command: Command): Promise<number | undefined> {
+  try {
+    return await timeCommand(command);
+  } catch (error) {
+    if (!(error instanceof Hung)) {
+      throw error;
+    }
+    console.error(error.message);
+    return undefined;
+  }
 }
 
 function versionOf(program: string, args: readonly string[]): string {

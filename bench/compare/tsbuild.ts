@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Ground } from './ground.ts';
-import type { Build, Command, Output, Peer } from './peer.ts';
+import { type Build, type Command, epochOf, type Output, type Peer } from './peer.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 
@@ -28,7 +28,10 @@ export function tsbuildPeer(ground: Ground, version: string): Peer {
   };
 }
 
-function commandOf({ context, dockerfile, arguments: values = {}, output }: Build, home: string): Command {
+function commandOf(
+  { context, dockerfile, target, arguments: values = {}, output }: Build,
+  home: string,
+): Command {
   return {
     argv: [
       process.execPath,
@@ -37,10 +40,11 @@ function commandOf({ context, dockerfile, arguments: values = {}, output }: Buil
       context,
       '--quiet',
       ...(dockerfile === undefined ? [] : ['--file', dockerfile]),
+      ...(target === undefined ? [] : ['--target', target]),
       ...Object.entries(values).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]),
       ...(output === undefined ? [] : outputOf(output)),
     ],
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, TSBUILD_HOME: home, SOURCE_DATE_EPOCH: '0' },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, TSBUILD_HOME: home, ...epochOf(output) },
   };
 }
 
