@@ -8,7 +8,8 @@
 //!
 //! Every frame is compressed by itself, so neither the number of threads nor their timing can show in the bytes, and a
 //! frame whose input did not change compresses to the bytes that it had before. The number of buffers is fixed and
-//! they go round: that bounds the memory, whatever the input.
+//! they go round: that bounds the memory, whatever the input. A buffer is made when nothing else is free and grows to what
+//! its frames need, as most layers are small.
 //!
 //! - zstd: one frame each, with content size and checksum. Any reader takes a sequence of frames.
 //! - gzip: members, one or more for each frame (`gzip.rs`). Readers of layers go on after the first.
@@ -27,7 +28,6 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     error::{Code, Error, Result},
-    frame::FRAME_CAPACITY,
     gzip::{self, Gzip},
     hex::digest_text,
     reuse::{EarlierFrames, Search},
@@ -44,7 +44,8 @@ pub enum Compression {
     None,
 }
 
-/// Input and output of one frame. Both are as long as they can ever be needed, and only touched as far as they are.
+/// Input and output of one frame. Both grow as they are needed, and keep what they have grown to.
+#[derive(Default)]
 pub(crate) struct Buffers {
     pub input: Vec<u8>,
     output: Vec<u8>,
@@ -98,6 +99,8 @@ pub(crate) struct Written {
 pub(crate) struct Feed {
     free: Receiver<Buffers>,
     home: Sender<Buffers>,
+    /// How many buffers may yet be made.
+    unmade: usize,
     hasher: Sender<Arc<Frame>>,
     compressors: Sender<(u64, Arc<Frame>)>,
     next: u64,
@@ -108,7 +111,14 @@ pub(crate) struct Stopped;
 
 impl Feed {
     /// An empty buffer; waits until one is free.
-    pub fn buffers(&self) -> std::result::Result<Buffers, Stopped> {
+    pub fn buffers(&mut self) -> std::result::Result<Buffers, Stopped> {
+        if let Ok(buffers) = self.free.try_recv() {
+            return Ok(buffers);
+        }
+        if self.unmade > 0 {
+            self.unmade -= 1;
+            return Ok(Buffers::default());
+        }
         self.free.recv().map_err(|_| Stopped)
     }
 
@@ -146,15 +156,17 @@ pub(crate) fn run(
     // Each thread has one in work and one waiting; producer, hasher and writer hold one each.
     let circulating = threads * 2 + 3;
     let (home, free) = bounded(circulating);
-    for _ in 0..circulating {
-        // Zeroed memory costs nothing before it is touched.
-        let output = if compression == Compression::None { 0 } else { output_capacity() };
-        let _ = home.send(Buffers { input: vec![0; FRAME_CAPACITY], output: vec![0; output] });
-    }
     let (to_hasher, hasher_input) = bounded::<Arc<Frame>>(circulating);
     let (to_compressors, compressor_input) = bounded::<(u64, Arc<Frame>)>(circulating);
     let (to_writer, writer_input) = bounded::<Compressed>(circulating);
-    let feed = Feed { free, home, hasher: to_hasher, compressors: to_compressors, next: 0 };
+    let feed = Feed {
+        free,
+        home,
+        unmade: circulating,
+        hasher: to_hasher,
+        compressors: to_compressors,
+        next: 0,
+    };
 
     thread::scope(|scope| {
         let hasher = scope.spawn(move || {
@@ -211,9 +223,19 @@ fn max_threads(compression: Compression) -> usize {
     }
 }
 
-/// What a frame can become at worst.
-fn output_capacity() -> usize {
-    zstd::zstd_safe::compress_bound(FRAME_CAPACITY).max(gzip::bound(FRAME_CAPACITY))
+/// What a frame of `length` bytes can become at worst.
+fn output_capacity(length: usize) -> usize {
+    zstd::zstd_safe::compress_bound(length).max(gzip::bound(length))
+}
+
+/// The frame's output, long enough for whatever its input becomes.
+fn room_for(frame: &Frame, compression: Compression) -> MutexGuard<'_, Vec<u8>> {
+    let mut output = frame.output();
+    let capacity = if compression == Compression::None { 0 } else { output_capacity(frame.length) };
+    if output.len() < capacity {
+        output.resize(capacity, 0);
+    }
+    output
 }
 
 fn compress_frames(
@@ -224,7 +246,7 @@ fn compress_frames(
 ) -> io::Result<()> {
     let mut compressor = FrameCompressor::new(compression, earlier)?;
     for (index, frame) in input {
-        let length = compressor.compress(frame.bytes(), frame.output().as_mut_slice())?;
+        let length = compressor.compress(frame.bytes(), &mut room_for(&frame, compression))?;
         if output.send(Compressed { index, frame, length }).is_err() {
             break;
         }

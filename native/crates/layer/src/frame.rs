@@ -23,10 +23,12 @@ pub(crate) const LARGE_CUT: u64 = 4 << 20;
 const MIN_FRAME: usize = 1 << 20;
 const MAX_FRAME: usize = 4 << 20;
 const CUT_ONE_IN: u64 = 16;
+/// Of a buffer that nothing was in yet.
+const FIRST_LENGTH: usize = 64 << 10;
 
 /// The longest frame: one byte short of the maximum, then a header with 1 MiB of PAX records, then nearly 1 MiB of
 /// data. A large file's frames stay below that too.
-pub(crate) const FRAME_CAPACITY: usize = MAX_FRAME + 2 * (1 << 20) + LARGE_FILE as usize + 8 * 512;
+const FRAME_CAPACITY: usize = MAX_FRAME + 2 * (1 << 20) + LARGE_FILE as usize + 8 * 512;
 
 /// Fills frames and hands them on.
 pub(crate) struct Framer {
@@ -63,7 +65,11 @@ impl Framer {
             self.current = Some(self.feed.buffers().map_err(|Stopped| Error::cancelled())?);
         }
         let buffers = self.current.as_mut().ok_or_else(Error::cancelled)?;
-        let end = (self.length + wanted).min(buffers.input.len());
+        let end = (self.length + wanted).min(FRAME_CAPACITY);
+        if buffers.input.len() < end {
+            let length = end.next_power_of_two().clamp(FIRST_LENGTH, FRAME_CAPACITY);
+            buffers.input.resize(length, 0);
+        }
         Ok(&mut buffers.input[self.length..end])
     }
 
