@@ -23,8 +23,17 @@ export interface LayerRecord {
   readonly contentDigest: string | undefined;
 }
 
+/**
+ * What was marked as used is not marked again for so long: a stack is looked up for every step on it, and each mark is a transaction.
+ * Far less than what anybody calls unused.
+ */
+const MARK_AGAIN_MS = 60_000;
+
 export class LayerRecords {
   readonly #meta: MetaDb;
+  /** When we marked a layer as used. */
+  readonly #marked = new Map<LayerId, number>();
+  readonly #look: StatementSync;
   readonly #touch: StatementSync;
   readonly #put: StatementSync;
   readonly #blobs: StatementSync;
@@ -33,6 +42,7 @@ export class LayerRecords {
   constructor(meta: MetaDb) {
     this.#meta = meta;
     const { db } = meta;
+    this.#look = db.prepare('SELECT * FROM layers WHERE id = ?');
     this.#touch = db.prepare('UPDATE layers SET used_ms = ? WHERE id = ? RETURNING *');
     this.#put = db.prepare(
       `INSERT INTO layers (id, snapshot, parents, created_ms, used_ms) VALUES (?, ?, ?, ?, ?)
@@ -44,7 +54,7 @@ export class LayerRecords {
 
   /** Looks a layer up and marks it as used now, so that garbage collection leaves it to whoever asked. */
   get(id: LayerId): LayerRecord | undefined {
-    const row = this.#touch.get(this.#meta.now(), id);
+    const row = this.#row(id);
     if (row === undefined) {
       return undefined;
     }
@@ -54,6 +64,19 @@ export class LayerRecords {
       parents: JSON.parse(String(row.parents)) as LayerId[],
       contentDigest: row.content_digest === null ? undefined : String(row.content_digest),
     };
+  }
+
+  #row(id: LayerId): Record<string, unknown> | undefined {
+    const now = this.#meta.now();
+    const marked = this.#marked.get(id);
+    if (marked !== undefined && now - marked < MARK_AGAIN_MS) {
+      return this.#look.get(id);
+    }
+    const row = this.#touch.get(now, id);
+    if (row !== undefined) {
+      this.#marked.set(id, now);
+    }
+    return row;
   }
 
   put(id: LayerId, parents: readonly LayerId[], hasSnapshot: boolean): void {

@@ -258,31 +258,40 @@ export async function buildImages(
   options: BuildImagesOptions,
 ): Promise<readonly BuiltRecord[]> {
   const wish = options.wish ?? DEFAULT_WISH;
-  const blobsOf: LayerStore['ensureBlobs'] = (layers, ...rest) =>
+  const blobOf: LayerStore['ensureBlob'] = (layer, ...rest) =>
     options.imported === undefined
-      ? parts.layers.ensureBlobs(layers, ...rest)
-      : parts.layers.describeBlobs(layers, ...rest);
+      ? parts.layers.ensureBlob(layer, ...rest)
+      : parts.layers.describeBlob(layer, ...rest);
   // Work on layers is begun as soon as they are there, and stops when the build fails.
   const early = new AbortController();
   const signal = AbortSignal.any([options.signal, early.signal]);
-  const started: Promise<unknown>[] = [];
+  const started = new Map<LayerId, Promise<unknown>>();
   try {
     const onLayers = (layers: readonly LayerId[], emit: Emit) => {
-      const ahead = blobsOf(layers, wish, { signal, emit });
-      started.push(ahead);
-      // A failure shows up again where the blobs are needed.
-      ahead.catch(() => undefined);
+      for (const [index, layer] of layers.entries()) {
+        // The layers below a result have had their turn, mostly.
+        if (!started.has(layer)) {
+          const ahead = blobOf(layer, layers.slice(0, index), wish, { signal, emit });
+          started.set(layer, ahead);
+          // A failure shows up again where the blobs are needed.
+          ahead.catch(() => undefined);
+        }
+      }
     };
     const outcome = await solveImages(parts, images, options, { wish, onLayers });
     const built: BuiltRecord[] = [];
     for (const solved of outcome.solved) {
-      const blobs = await blobsOf(solved.layers, wish, outcome.context);
+      const blobs = await Promise.all(
+        solved.layers.map((layer, index) =>
+          blobOf(layer, solved.layers.slice(0, index), wish, outcome.context),
+        ),
+      );
       built.push(await finish(parts, solved, blobs, options, (await options.imported)?.created));
     }
     return built;
   } catch (error) {
     early.abort(error);
-    await Promise.allSettled(started);
+    await Promise.allSettled(started.values());
     throw error;
   }
 }

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { HostError } from '../errors.ts';
 import { DEFAULT_CAPABILITIES } from './capabilities.ts';
+import { findProgram } from './find-program.ts';
 import { BASIC_DEVICES } from './own-devices.ts';
 import type { Outcome, Sandbox, SandboxMount, SandboxOptions, SandboxSpec } from './sandbox.ts';
 import { INFO_FD, runStepProcess } from './step-process.ts';
@@ -15,14 +16,17 @@ export class Bubblewrap implements Sandbox {
   readonly newPrivileges = false;
   readonly ownTasks = 2;
   readonly #options: SandboxOptions;
+  /** Looked for once, and not in every directory of PATH for each step. */
+  #program: string | undefined;
 
   constructor(options: SandboxOptions) {
     this.#options = options;
   }
 
   async run(spec: SandboxSpec): Promise<Outcome> {
+    this.#program ??= findProgram('bwrap');
     return await runStepProcess(spec, {
-      argv: ['bwrap', ...bubblewrapArguments(spec, this.#options)],
+      argv: [this.#program ?? 'bwrap', ...bubblewrapArguments(spec, this.#options)],
       childPid: (info) => {
         const pid = /"child-pid":\s*(\d+)/.exec(info)?.[1];
         return pid === undefined ? undefined : Number(pid);

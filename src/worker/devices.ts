@@ -53,10 +53,10 @@ export async function devicesFor(
 /** @param root - The image. */
 export function warnOfLoader(
   root: string,
-  devices: DeviceEdits | undefined,
+  devices: DeviceEdits,
   { emit }: Pick<RequestContext, 'emit'>,
 ): void {
-  if (devices !== undefined && needsOtherLoader(root, devices)) {
+  if (needsOtherLoader(root, devices)) {
     const message =
       'the libraries of the devices need glibc and the image has musl, whose programs cannot load them';
     emit({ kind: 'warning', code: 'W_DEVICE', message });

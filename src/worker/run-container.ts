@@ -57,7 +57,9 @@ export async function runContainer(
         await input.close();
       }
     }
-    warnOfLoader(prepared.root(), devices, request);
+    if (devices !== undefined) {
+      warnOfLoader(prepared.root(), devices, request);
+    }
     const call =
       params.call === undefined
         ? undefined

@@ -122,7 +122,9 @@ async function makeLayer(
   const step: BuildStep = { context, params, request, prepared, cleanUps, devices, trees: new Map() };
   try {
     for (const each of new Set(devices.values())) {
-      warnOfLoader(prepared.root(), each, request);
+      if (each !== undefined) {
+        warnOfLoader(prepared.root(), each, request);
+      }
     }
     for (const [index, action] of params.actions.entries()) {
       request.signal.throwIfAborted();
