@@ -37,6 +37,11 @@ export class BlobWriter {
     return this.#offset;
   }
 
+  /** Where the bytes are until {@link commit} renames the file. */
+  get path(): string {
+    return this.#state.path;
+  }
+
   /** Of the bytes that are there. */
   get digest(): Digest {
     return sha256Digest(this.#hash.copy().digest('hex'));

@@ -1,7 +1,7 @@
 /** Brings missing blobs from the registries and local layouts that are known to have them. */
 import type { BlobStore } from '../content/blob-store.ts';
 import { RemoteError } from '../errors.ts';
-import type { BlobFetcher, LayerContext } from '../layer/layer-store.ts';
+import type { BlobFetcher, FetchContext } from '../layer/layer-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Registries, repositoryReference } from './registries.ts';
 
@@ -27,7 +27,7 @@ export class BlobSources implements BlobFetcher {
     this.#registries = registries;
   }
 
-  async fetch(descriptor: Descriptor, sources: readonly string[], context: LayerContext): Promise<void> {
+  async fetch(descriptor: Descriptor, sources: readonly string[], context: FetchContext): Promise<void> {
     const failures: unknown[] = [];
     // A directory costs no request.
     for (const source of sources.toSorted((a, b) => Number(isLayout(b)) - Number(isLayout(a)))) {
@@ -52,16 +52,21 @@ export class BlobSources implements BlobFetcher {
     );
   }
 
-  async #fromLayout(descriptor: Descriptor, directory: string, { signal }: LayerContext): Promise<void> {
+  async #fromLayout(descriptor: Descriptor, directory: string, { signal }: FetchContext): Promise<void> {
     const { fetchLayoutBlob } = await import('../transport/oci-layout/read.ts');
     await fetchLayoutBlob(directory, descriptor, this.#blobs, { signal });
   }
 
-  async #fromRegistry(descriptor: Descriptor, source: string, { signal, emit }: LayerContext): Promise<void> {
+  async #fromRegistry(
+    descriptor: Descriptor,
+    source: string,
+    { signal, emit, onFile }: FetchContext,
+  ): Promise<void> {
     const reference = repositoryReference(source);
     const client = await this.#registries.clientFor(reference);
     await client.fetchBlob(reference, descriptor, this.#blobs, {
       signal,
+      onFile,
       onProgress: ({ digest, doneBytes, totalBytes, state }) =>
         emit({
           kind: 'progress',

@@ -13,7 +13,7 @@ import { type Digest, parseDigest } from '../oci/digest.ts';
 import { OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD } from '../oci/media-type.ts';
 import type { Emit } from '../solver/event.ts';
 import type { LayerId } from '../solver/op.ts';
-import type { BlobParams, CompressResult, Worker } from '../worker/protocol.ts';
+import type { BlobParams, CompressResult, UnpackParams, Worker } from '../worker/protocol.ts';
 import { workerEvents } from '../worker/worker-events.ts';
 
 /** How a layer is to be shipped. */
@@ -28,12 +28,27 @@ export interface BlobWish {
 
 /** Brings a blob that is not there from one of the places that are known to hold it. */
 export interface BlobFetcher {
-  fetch(descriptor: Descriptor, sources: readonly string[], context: LayerContext): Promise<void>;
+  fetch(descriptor: Descriptor, sources: readonly string[], context: FetchContext): Promise<void>;
 }
 
 export interface LayerContext {
   readonly signal: AbortSignal;
   readonly emit: Emit;
+}
+
+export interface FetchContext extends LayerContext {
+  /** Told the file that the blob's bytes are put into, in order, and `undefined` when what is in it was thrown away. */
+  readonly onFile?: ((path: string | undefined) => void) | undefined;
+}
+
+/** A blob on its way. */
+interface Arrival {
+  /** The file that it is being written to; undefined where it is there as a whole, or will not come. */
+  readonly file: Promise<string | undefined>;
+  /** There as a whole, its digest checked. */
+  readonly blob: Promise<LayerBlob>;
+  /** What is in the file is no beginning of the blob any more. */
+  readonly lost: AbortSignal;
 }
 
 export interface LayerStoreOptions {
@@ -109,16 +124,23 @@ export class LayerStore {
       if (this.#options.records.get(layer)?.hasSnapshot === true) {
         continue;
       }
-      const fetched = this.#sourceBlob(layer, context);
+      const arrival = this.#arrival(layer, context);
       // The worker mends a layer by those below it and waits for them, so it must hear of them first.
-      const turn = Promise.all([fetched, sent]);
+      const turn = Promise.all([arrival.file, sent]);
       sent = turn.then(() => undefined);
+      const below = [...unpacked];
       unpacked.push(
-        turn.then(([blob]) =>
+        turn.then(([file]) =>
           this.#snapshots.run(layer, context.signal, async () => {
             // Somebody else may have been done with it while we looked for the blob.
-            if (this.#options.records.get(layer)?.hasSnapshot !== true) {
-              await this.#unpack(layer, this.#madeOn(layer, layers.slice(0, index)), blob, context);
+            if (this.#options.records.get(layer)?.hasSnapshot === true) {
+              return;
+            }
+            const parents = this.#madeOn(layer, layers.slice(0, index));
+            if (file === undefined || !(await this.#unpackArriving(layer, parents, file, arrival, context))) {
+              const blob = await arrival.blob;
+              await Promise.allSettled(below);
+              await this.#unpack(layer, parents, blob, context);
             }
           }),
         ),
@@ -217,7 +239,55 @@ export class LayerStore {
       : await this.#recompress(layer, wish, context);
   }
 
-  async #sourceBlob(layer: LayerId, context: LayerContext): Promise<LayerBlob> {
+  #arrival(layer: LayerId, context: LayerContext): Arrival {
+    const lost = new AbortController();
+    const file = Promise.withResolvers<string | undefined>();
+    const onFile = (path: string | undefined) => {
+      if (path === undefined) {
+        lost.abort();
+      } else {
+        file.resolve(path);
+      }
+    };
+    const blob = this.#sourceBlob(layer, { ...context, onFile });
+    blob.then(
+      () => file.resolve(undefined),
+      () => {
+        file.resolve(undefined);
+        lost.abort();
+      },
+    );
+    return { file: file.promise, blob, lost: lost.signal };
+  }
+
+  /**
+   * Unpacks a blob while it is downloaded.
+   *
+   * @returns False when that did not work. Whatever the reason, the complete blob tells more.
+   */
+  async #unpackArriving(
+    layer: LayerId,
+    parents: readonly LayerId[],
+    file: string,
+    { blob, lost }: Arrival,
+    context: LayerContext,
+  ): Promise<boolean> {
+    const source = this.#options.records.blobs(layer).find(({ form }) => form === 'source');
+    if (source === undefined) {
+      return false;
+    }
+    const signal = AbortSignal.any([context.signal, lost]);
+    const arriving = { path: file, sizeBytes: source.sizeBytes };
+    const unpacked = await this.#unpack(layer, parents, source, { ...context, signal }, arriving).then(
+      () => true,
+      () => false,
+    );
+    await blob;
+    context.signal.throwIfAborted();
+    return unpacked;
+  }
+
+  async #sourceBlob(layer: LayerId, context: FetchContext): Promise<LayerBlob> {
     const { records, blobs, fetcher } = this.#options;
     const candidates = records.blobs(layer);
     const here = await Promise.all(
@@ -257,6 +327,7 @@ export class LayerStore {
     parents: readonly LayerId[],
     blob: LayerBlob,
     { signal, emit }: LayerContext,
+    arriving?: UnpackParams['arriving'],
   ): Promise<void> {
     const worker = await this.#options.worker();
     await worker.call(
@@ -265,6 +336,7 @@ export class LayerStore {
         layer,
         parents,
         blobPath: this.#options.blobs.path(blob.digest),
+        ...(arriving === undefined ? {} : { arriving }),
         mediaType: blob.mediaType,
         digest: blob.digest,
         diffId: blob.diffId,

@@ -65,6 +65,8 @@ export interface WrittenLayer {
 
 export interface UnpackLayerOptions {
   readonly blob: string;
+  /** It is being written, in order and elsewhere until it is complete. Whoever writes it takes its digest, and cancels when it ends early. */
+  readonly arriving?: { readonly path: string; readonly sizeBytes: number };
   /** By the media type; 'auto' goes by magic bytes. */
   readonly compression: 'auto' | 'zstd' | 'gzip' | 'none';
   /** An existing empty directory. On error its contents are removed again. */

@@ -57,9 +57,11 @@ async function unpackOne(
       native().unpackLayer(
         {
           blob: params.blobPath,
+          ...(params.arriving === undefined
+            ? { expectedDigest: params.digest }
+            : { arriving: params.arriving }),
           compression: compressionOf(params.mediaType),
           root,
-          expectedDigest: params.digest,
           expectedDiffId: params.diffId,
           overlayXattrs,
           devices: executor.idMode === 'root' ? 'create' : 'record',

@@ -394,6 +394,8 @@ export interface StepResult {
 export interface UnpackParams {
   readonly layer: LayerId;
   readonly blobPath: string;
+  /** The front is still downloading it, to another path until it is complete, and checks its digest. */
+  readonly arriving?: { readonly path: string; readonly sizeBytes: number };
   readonly mediaType: string;
   readonly digest: string;
   readonly diffId: string;

@@ -13,6 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     fs::create_dir_all(&root).unwrap();
     fs::write(&blob, bytes).unwrap();
     let options = UnpackOptions {
+        arriving: None,
         blob,
         encoding: Encoding::Auto,
         root: root.clone(),

@@ -25,6 +25,8 @@ export interface TransferProgress {
 
 export interface TransferOptions {
   readonly signal?: AbortSignal | undefined;
+  /** Told the file that a blob's bytes are put into, in order, and `undefined` when what is in it was thrown away. */
+  readonly onFile?: ((path: string | undefined) => void) | undefined;
   readonly onProgress?: ((event: TransferProgress) => void) | undefined;
 }
 
@@ -192,14 +194,27 @@ export async function fetchBlob(
     return;
   }
   const writer = await store.openWrite({ expected: { digest, size } });
+  const restart = async () => {
+    options.onFile?.(undefined);
+    await writer.restart();
+  };
   let keep = true;
   try {
+    options.onFile?.(writer.path);
     report('transfer', writer.offset);
     let lastError: unknown;
     for (const [index, source] of sources.entries()) {
       const last = index === sources.length - 1;
       try {
-        await fetchFrom(source, descriptor, writer, last ? MAX_TRIES : 1, settings, options, report);
+        await fetchFrom(
+          source,
+          descriptor,
+          { writer, restart },
+          last ? MAX_TRIES : 1,
+          settings,
+          options,
+          report,
+        );
         report('done', size);
         return;
       } catch (error) {
@@ -209,7 +224,7 @@ export async function fetchBlob(
           throw error;
         }
         if (error instanceof IntegrityError) {
-          await writer.restart();
+          await restart();
         }
         lastError = error;
       }
@@ -223,15 +238,22 @@ export async function fetchBlob(
   }
 }
 
+interface BlobFile {
+  readonly writer: BlobWriter;
+  /** Throws away what was written, and says so. */
+  restart(): Promise<void>;
+}
+
 async function fetchFrom(
   source: PullSource,
   descriptor: Descriptor,
-  writer: BlobWriter,
+  file: BlobFile,
   maxTries: number,
   settings: { readonly backoffBaseMs: number },
   options: TransferOptions,
   report: (state: TransferProgress['state'], doneBytes: number) => void,
 ): Promise<void> {
+  const { writer, restart } = file;
   let tries = 0;
   let restarted = false;
   for (;;) {
@@ -239,7 +261,7 @@ async function fetchFrom(
     const resumed = before > 0;
     try {
       if (writer.offset < descriptor.size || descriptor.size === 0) {
-        await transfer(source, descriptor, writer, maxTries, options, report);
+        await transfer(source, descriptor, file, maxTries, options, report);
       }
       await writer.commit();
       return;
@@ -248,7 +270,7 @@ async function fetchFrom(
       if (error instanceof IntegrityError && resumed && !restarted) {
         // The bytes of an earlier try may be the wrong ones.
         restarted = true;
-        await writer.restart();
+        await restart();
         continue;
       }
       tries = writer.offset - before >= PROGRESS_BYTES ? 1 : tries + 1;
@@ -264,7 +286,7 @@ async function fetchFrom(
 async function transfer(
   source: PullSource,
   descriptor: Descriptor,
-  writer: BlobWriter,
+  { writer, restart }: BlobFile,
   attempts: number,
   options: TransferOptions,
   report: (state: TransferProgress['state'], doneBytes: number) => void,
@@ -287,7 +309,7 @@ async function transfer(
     refuseEncoding(response, doing);
     if (response.status === 416) {
       if (start > 0) {
-        await writer.restart();
+        await restart();
       }
       const error = await registryError(response, doing);
       throw new RemoteError(error.message, {
@@ -313,6 +335,7 @@ async function transfer(
         await writer.write(fresh);
         report('transfer', writer.offset);
       }
+      giveBack(chunk);
     }
   } catch (error) {
     options.signal?.throwIfAborted();
@@ -325,6 +348,16 @@ async function transfer(
   }
   if (writer.offset < descriptor.size) {
     throw cutOff(response, doing, writer.offset, descriptor.size);
+  }
+}
+
+/**
+ * Frees what a chunk lies in, now rather than when it is collected: the collector runs for every 32 MiB of chunks, and takes as long as
+ * all else that is done with them. A chunk that shares its memory with others is left alone.
+ */
+function giveBack(chunk: Buffer): void {
+  if (chunk.buffer instanceof ArrayBuffer && chunk.byteLength === chunk.buffer.byteLength) {
+    chunk.buffer.transfer(0);
   }
 }
 

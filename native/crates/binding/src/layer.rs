@@ -251,8 +251,15 @@ pub struct RecompressedBlob {
 }
 
 #[napi(object)]
+pub struct ArrivingBlob {
+    pub path: String,
+    pub size_bytes: f64,
+}
+
+#[napi(object)]
 pub struct UnpackLayerOptions {
     pub blob: String,
+    pub arriving: Option<ArrivingBlob>,
     pub compression: String,
     pub root: String,
     pub expected_digest: Option<String>,
@@ -267,7 +274,7 @@ pub struct UnpackLayerOptions {
 
 #[napi(object)]
 pub struct UnpackedLayer {
-    pub digest: String,
+    pub digest: Option<String>,
     pub diff_id: String,
     pub uncompressed_size_bytes: f64,
     pub entry_count: f64,
@@ -288,6 +295,10 @@ pub fn unpack_layer<'env>(
 ) -> napi::Result<Object<'env>> {
     let options = UnpackOptions {
         blob: options.blob.into(),
+        arriving: options.arriving.map(|blob| tsbuild_layer::ArrivingBlob {
+            path: blob.path.into(),
+            size: blob.size_bytes as u64,
+        }),
         encoding: match options.compression.as_str() {
             "auto" => Encoding::Auto,
             "zstd" => Encoding::Zstd,

@@ -8,16 +8,19 @@
 //!
 //! Channels are short, so the slowest of them sets the pace and the memory is bounded. Everything to the last byte of
 //! the blob passes both hashers, also what lies behind the end of the archive.
+//!
+//! The file may still be growing: whoever downloads it takes its digest, and cancels when it will not be complete.
 
 use std::{
     fs::File,
     io::{self, BufReader, Read},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -72,15 +75,27 @@ impl ExpandLimits {
 /// A small layer of zeros has a huge ratio and harms nobody.
 const RATIO_FREE: u64 = 64 << 20;
 
+/// A blob that somebody is writing, in order.
+#[derive(Clone, Debug)]
+pub struct ArrivingBlob {
+    /// Where it is as long as it is not complete.
+    pub path: PathBuf,
+    /// Of the complete blob.
+    pub size: u64,
+}
+
 /// Both digests and the size of the tar.
 #[derive(Clone, Debug)]
 pub(crate) struct Digests {
-    pub blob: String,
+    /// Of a blob that was complete.
+    pub blob: Option<String>,
     pub diff_id: String,
     pub uncompressed_size: u64,
 }
 
 const CHUNK: usize = 1 << 20;
+/// Between looks at a file that has not grown. A chunk takes about as long to unpack.
+const GROWTH_INTERVAL: Duration = Duration::from_millis(2);
 /// Chunks between two stages.
 const DEPTH: usize = 4;
 /// zstd's own default for what a decoder accepts: 128 MiB of window.
@@ -91,6 +106,7 @@ type Chunk = Arc<Vec<u8>>;
 /// Runs `consume` on the tar of the blob. What `consume` leaves is read to the end.
 pub(crate) fn run<T>(
     path: &Path,
+    arriving: Option<&ArrivingBlob>,
     encoding: Encoding,
     limits: ExpandLimits,
     watch: Watch<'_>,
@@ -98,9 +114,14 @@ pub(crate) fn run<T>(
     consume: impl FnOnce(&mut TarStream) -> Result<T>,
 ) -> Result<(T, Digests)> {
     let shown = path.as_os_str().as_encoded_bytes();
-    let mut file = File::open(path).map_err(|error| Error::std_io("cannot open", shown, &error))?;
-    let size =
-        file.metadata().map_err(|error| Error::std_io("cannot examine", shown, &error))?.len();
+    let mut file =
+        open(path, arriving).map_err(|error| Error::std_io("cannot open", shown, &error))?;
+    let size = match arriving {
+        Some(blob) => blob.size,
+        None => {
+            file.metadata().map_err(|error| Error::std_io("cannot examine", shown, &error))?.len()
+        }
+    };
 
     let (to_blob_hasher, blob_hasher_input) = bounded::<Chunk>(DEPTH);
     let (to_decoder, decoder_input) = bounded::<Chunk>(DEPTH);
@@ -110,26 +131,39 @@ pub(crate) fn run<T>(
     let stop = AtomicBool::new(false);
     let stop = &stop;
     thread::scope(|scope| {
-        let blob_hasher = scope.spawn(move || hash_chunks(blob_hasher_input));
+        let blob_hasher = match arriving {
+            None => Some(scope.spawn(move || hash_chunks(blob_hasher_input))),
+            Some(_) => {
+                drop(blob_hasher_input);
+                None
+            }
+        };
+        let hashes_blob = blob_hasher.is_some();
         let tar_hasher = scope.spawn(move || hash_chunks(tar_hasher_input));
         let reader = scope.spawn(move || -> Result<()> {
             let mut done = 0;
             loop {
                 watch.poll()?;
                 let mut chunk = Vec::with_capacity(CHUNK);
+                let most = if hashes_blob { CHUNK as u64 } else { (size - done).min(CHUNK as u64) };
                 file.by_ref()
-                    .take(CHUNK as u64)
+                    .take(most)
                     .read_to_end(&mut chunk)
                     .map_err(|error| Error::std_io("cannot read", shown, &error))?;
                 if chunk.is_empty() {
-                    return Ok(());
+                    if hashes_blob || done == size || stop.load(Ordering::Relaxed) {
+                        return Ok(());
+                    }
+                    thread::sleep(GROWTH_INTERVAL);
+                    continue;
                 }
                 done += chunk.len() as u64;
                 let chunk = Arc::new(chunk);
                 // The decoder stops early at a bad blob. Its digest is wanted all the same: it tells a damaged blob
                 // from a hostile one.
-                let _ = to_decoder.send(Arc::clone(&chunk));
-                if to_blob_hasher.send(chunk).is_err() || stop.load(Ordering::Relaxed) {
+                let decoded = to_decoder.send(Arc::clone(&chunk)).is_ok();
+                let wanted = if hashes_blob { to_blob_hasher.send(chunk).is_ok() } else { decoded };
+                if !wanted || stop.load(Ordering::Relaxed) {
                     return Ok(());
                 }
                 watch.report(done);
@@ -153,17 +187,28 @@ pub(crate) fn run<T>(
         drop(stream);
         let read = join(reader.join());
         let decoded = join(decoder.join());
-        let (blob, _) = join(blob_hasher.join());
+        let blob = blob_hasher.map(|hasher| join(hasher.join()).0);
         let (diff_id, uncompressed_size) = join(tar_hasher.join());
         // What went wrong first explains the rest: a blob that cannot be read or decoded ends the archive too early.
         read?;
-        if !stop.load(Ordering::Relaxed) {
-            check_digest("blob", expected_digest, &blob, shown)?;
+        if let Some(blob) = &blob
+            && !stop.load(Ordering::Relaxed)
+        {
+            check_digest("blob", expected_digest, blob, shown)?;
         }
         decoded?;
         let value = consumed?;
         Ok((value, Digests { blob, diff_id, uncompressed_size }))
     })
+}
+
+/// It is renamed when it is complete.
+fn open(path: &Path, arriving: Option<&ArrivingBlob>) -> io::Result<File> {
+    match arriving.map(|blob| File::open(&blob.path)) {
+        Some(Ok(file)) => Ok(file),
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => File::open(path),
+    }
 }
 
 /// Compares with what was asked for, if anything was.

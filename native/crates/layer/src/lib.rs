@@ -37,7 +37,7 @@ pub use archive::{ArchiveOptions, ArchiveSource, UnpackedArchive, is_archive, un
 pub use clamp::clamp_times;
 pub use compress::Compression;
 pub use copied::{CopiedOptions, write_copied_layer};
-pub use decompress::{Encoding, ExpandLimits};
+pub use decompress::{ArrivingBlob, Encoding, ExpandLimits};
 pub use diff::{DiffOptions, diff_tree};
 pub use digest::{OwnersBelow, tree_digest};
 pub use error::{Code, Error, Result};

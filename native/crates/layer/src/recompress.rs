@@ -69,12 +69,19 @@ fn recompress(
     watch: Watch<'_>,
 ) -> Result<RecompressedLayer> {
     let blob = options.blob.as_os_str().as_encoded_bytes();
-    let (written, digests) =
-        decompress::run(&options.blob, Encoding::Auto, options.limits, watch, None, |stream| {
+    let (written, digests) = decompress::run(
+        &options.blob,
+        None,
+        Encoding::Auto,
+        options.limits,
+        watch,
+        None,
+        |stream| {
             compress::run(file, output, options.compression, options.threads, None, |feed| {
                 pour(stream, Framer::new(feed), blob)
             })
-        })?;
+        },
+    )?;
     check_digest("uncompressed layer", Some(&options.expected_diff_id), &digests.diff_id, blob)?;
     Ok(RecompressedLayer {
         digest: written.digest,

@@ -18,7 +18,7 @@ use tsbuild_sys::copy::is_carried;
 use tsbuild_tar::{Entry, EntryKind, Reader, Timestamp};
 
 use crate::{
-    decompress::{self, Encoding, ExpandLimits, check_digest},
+    decompress::{self, ArrivingBlob, Encoding, ExpandLimits, check_digest},
     disk,
     error::{Code, Error, Result, show},
     inside::{self, Place},
@@ -33,6 +33,8 @@ use crate::{
 pub struct UnpackOptions {
     /// The compressed layer.
     pub blob: PathBuf,
+    /// It is still being written, by somebody who checks its digest.
+    pub arriving: Option<ArrivingBlob>,
     /// How it is compressed.
     pub encoding: Encoding,
     /// An existing empty directory.
@@ -56,8 +58,8 @@ pub struct UnpackOptions {
 /// What was unpacked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnpackedLayer {
-    /// Of the blob.
-    pub digest: String,
+    /// Of the blob, if it was complete.
+    pub digest: Option<String>,
     /// Of the tar.
     pub diff_id: String,
     /// Of the tar.
@@ -87,9 +89,13 @@ pub fn unpack_layer(options: &UnpackOptions, watch: Watch<'_>) -> Result<Unpacke
 
 fn unpack(options: &UnpackOptions, root: &OwnedFd, watch: Watch<'_>) -> Result<UnpackedLayer> {
     let expected = options.expected_digest.as_deref();
-    let size = std::fs::metadata(&options.blob).map_or(0, |facts| facts.len());
+    let size = match &options.arriving {
+        Some(blob) => blob.size,
+        None => std::fs::metadata(&options.blob).map_or(0, |facts| facts.len()),
+    };
     let (extraction, digests) = decompress::run(
         &options.blob,
+        options.arriving.as_ref(),
         options.encoding,
         options.limits,
         watch,

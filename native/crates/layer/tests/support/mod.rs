@@ -63,6 +63,7 @@ pub fn write(options: &WriteOptions) -> Result<WrittenLayer, Error> {
 
 pub fn unpack_options(blob: &Path, root: &Path) -> UnpackOptions {
     UnpackOptions {
+        arriving: None,
         blob: blob.to_owned(),
         encoding: Encoding::Auto,
         root: root.to_owned(),
