@@ -19,11 +19,25 @@ export interface BlobWriterState {
   readonly target: (digest: Digest) => string;
 }
 
-/** Streams one blob to disk, hashing on the way. Made by `BlobStore.openWrite`; ends with `commit()` or `abort()`. */
+/** What comes in small pieces is written so many at a time: each write is a trip to another thread. */
+const BATCH_BYTES = 1024 * 1024;
+
+/**
+ * Streams one blob to disk, hashing on the way. Made by `BlobStore.openWrite`; ends with `commit()` or `abort()`.
+ *
+ * While one batch is written the next one is gathered, so that a source is not held up by the disk. A write that failed is told by the
+ * next call.
+ */
 export class BlobWriter {
   readonly #state: BlobWriterState;
   #hash: Hash;
+  /** With what is gathered. */
   #offset: number;
+  #batch: Buffer | undefined;
+  #gathered = 0;
+  /** Another buffer to gather in, when it was written. */
+  #spare: Buffer | undefined;
+  #writing: Promise<void> = Promise.resolve();
   #open = true;
 
   constructor(state: BlobWriterState) {
@@ -52,7 +66,7 @@ export class BlobWriter {
     if (!this.#open) {
       throw new InternalError('write to a blob writer that was closed');
     }
-    const { expected, path } = this.#state;
+    const { expected } = this.#state;
     if (expected !== undefined && this.#offset + chunk.byteLength > expected.size) {
       throw new IntegrityError(`blob ${expected.digest} has more than the expected ${expected.size} bytes`, {
         code: 'E_SIZE_MISMATCH',
@@ -61,17 +75,56 @@ export class BlobWriter {
       });
     }
     this.#hash.update(chunk);
-    let done = 0;
-    while (done < chunk.byteLength) {
+    for (let taken = 0; taken < chunk.byteLength; ) {
+      this.#batch ??= this.#spare ?? Buffer.allocUnsafeSlow(this.#batchBytes());
+      this.#spare = undefined;
+      const piece = chunk.subarray(taken, taken + this.#batch.byteLength - this.#gathered);
+      this.#batch.set(piece, this.#gathered);
+      this.#gathered += piece.byteLength;
+      this.#offset += piece.byteLength;
+      taken += piece.byteLength;
+      if (this.#gathered === this.#batch.byteLength) {
+        await this.#handOver();
+      }
+    }
+  }
+
+  #batchBytes(): number {
+    const { expected } = this.#state;
+    return expected === undefined ? BATCH_BYTES : Math.min(BATCH_BYTES, expected.size - this.#offset);
+  }
+
+  /** Waits for the batch before, and begins to write this one. */
+  async #handOver(): Promise<void> {
+    await this.#writing;
+    const batch = this.#batch;
+    if (batch === undefined) {
+      return;
+    }
+    const bytes = batch.subarray(0, this.#gathered);
+    this.#batch = undefined;
+    this.#gathered = 0;
+    this.#writing = this.#writeAt(bytes, this.#offset - bytes.byteLength).then(() => {
+      this.#spare = batch.byteLength === BATCH_BYTES ? batch : undefined;
+    });
+    // It is told by whoever waits for it.
+    this.#writing.catch(() => {});
+  }
+
+  /** Everything is in the file. */
+  async #flush(): Promise<void> {
+    await this.#handOver();
+    await this.#writing;
+  }
+
+  async #writeAt(bytes: Uint8Array, position: number): Promise<void> {
+    for (let done = 0; done < bytes.byteLength; ) {
       try {
-        const { bytesWritten } = await this.#state.file.write(
-          chunk,
-          done,
-          chunk.byteLength - done,
-          this.#offset + done,
-        );
+        const { file } = this.#state;
+        const { bytesWritten } = await file.write(bytes, done, bytes.byteLength - done, position + done);
         done += bytesWritten;
       } catch (cause) {
+        const { path } = this.#state;
         const errno = (cause as NodeJS.ErrnoException).code;
         throw new HostError(`cannot write '${path}': ${errno}`, {
           code: errno === 'ENOSPC' || errno === 'EDQUOT' ? 'E_DISK_FULL' : 'E_IO',
@@ -82,11 +135,13 @@ export class BlobWriter {
         });
       }
     }
-    this.#offset += chunk.byteLength;
   }
 
   /** Throws away what was written so far. */
   async restart(): Promise<void> {
+    await this.#writing.catch(() => {});
+    this.#writing = Promise.resolve();
+    this.#gathered = 0;
     await this.#state.file.truncate(0);
     this.#hash = createHash('sha256');
     this.#offset = 0;
@@ -118,6 +173,7 @@ export class BlobWriter {
         actual: digest,
       });
     }
+    await this.#flush();
     this.#open = false;
     await file.chmod(BLOB_MODE);
     await file.close();
@@ -135,8 +191,12 @@ export class BlobWriter {
     }
     this.#open = false;
     const { expected, file, path, partial } = this.#state;
+    const written = await this.#flush().then(
+      () => true,
+      () => false,
+    );
     await file.close();
-    if (options.keep && expected !== undefined && this.#offset > 0) {
+    if (options.keep && written && expected !== undefined && this.#offset > 0) {
       await fs.rename(path, partial);
     } else {
       await fs.rm(path, { force: true });

@@ -43,7 +43,7 @@ export interface FetchContext extends LayerContext {
 
 /** A blob on its way. */
 interface Arrival {
-  /** The file that it is being written to; undefined where it is there as a whole, or will not come. */
+  /** The file that it is being written to; undefined where it is there as a whole. */
   readonly file: Promise<string | undefined>;
   /** There as a whole, its digest checked. */
   readonly blob: Promise<LayerBlob>;
@@ -120,6 +120,7 @@ export class LayerStore {
   async ensureSnapshots(layers: readonly LayerId[], context: LayerContext): Promise<void> {
     let sent: Promise<void> = Promise.resolve();
     const unpacked: Promise<void>[] = [];
+    let repeated = false;
     for (const [index, layer] of layers.entries()) {
       if (this.#options.records.get(layer)?.hasSnapshot === true) {
         continue;
@@ -137,11 +138,27 @@ export class LayerStore {
               return;
             }
             const parents = this.#madeOn(layer, layers.slice(0, index));
-            if (file === undefined || !(await this.#unpackArriving(layer, parents, file, arrival, context))) {
+            if (file !== undefined) {
+              if (await this.#unpackArriving(layer, parents, file, arrival, context)) {
+                return;
+              }
+              repeated = true;
+            } else {
               const blob = await arrival.blob;
-              await Promise.allSettled(below);
-              await this.#unpack(layer, parents, blob, context);
+              const failure = await this.#unpack(layer, parents, blob, context).then(
+                () => undefined,
+                (error: unknown) => ({ error }),
+              );
+              if (failure === undefined) {
+                return;
+              }
+              // One below that is unpacked again was missing.
+              if (!repeated) {
+                throw failure.error;
+              }
             }
+            await Promise.allSettled(below);
+            await this.#unpack(layer, parents, await arrival.blob, context);
           }),
         ),
       );
@@ -252,8 +269,8 @@ export class LayerStore {
     const blob = this.#sourceBlob(layer, { ...context, onFile });
     blob.then(
       () => file.resolve(undefined),
-      () => {
-        file.resolve(undefined);
+      (error: unknown) => {
+        file.reject(error);
         lost.abort();
       },
     );

@@ -1,9 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BlobStore } from '../../../src/content/blob-store.ts';
+import { BlobWriter } from '../../../src/content/blob-writer.ts';
 import { describe as descriptorOf } from '../../../src/image/manifest.ts';
 
 const CONTENT = Buffer.alloc(100_000, 'content');
@@ -68,22 +70,46 @@ describe('BlobStore', () => {
   });
 
   it('goes on with what a killed process left, and sweeps the rest', async () => {
+    const mebibyte = 1024 * 1024;
+    const large = Buffer.alloc(3 * mebibyte, 'content');
+    const wanted = descriptorOf(large, 'x');
     const script = `
       import { BlobStore } from ${JSON.stringify(new URL('../../../src/content/blob-store.ts', import.meta.url).pathname)};
       const store = new BlobStore(${JSON.stringify(directory)});
-      const writer = await store.openWrite({ expected: ${JSON.stringify(expected)} });
-      await writer.write(Buffer.alloc(50_000, 'content'));
+      const writer = await store.openWrite({ expected: ${JSON.stringify(wanted)} });
+      await writer.write(Buffer.alloc(${2.5 * mebibyte}, 'content'));
       await (await store.openWrite()).write(Buffer.from('nameless'));
       process.kill(process.pid, 'SIGKILL');`;
     expect(spawnSync(process.execPath, ['--input-type=module', '-e', script]).signal).toBe('SIGKILL');
     expect(await readdir(join(directory, 'tmp'))).toHaveLength(2);
     await store.sweep();
     expect(await readdir(join(directory, 'tmp'))).toHaveLength(1);
-    const writer = await store.openWrite({ expected });
-    expect(writer.offset).toBe(50_000);
-    await writer.write(CONTENT.subarray(50_000));
+    const writer = await store.openWrite({ expected: wanted });
+    // All but what was gathered, and perhaps what was just being written.
+    expect(writer.offset).toBeGreaterThanOrEqual(mebibyte);
+    await writer.write(large.subarray(writer.offset));
     await writer.commit();
-    await store.verify(expected.digest);
+    await store.verify(wanted.digest);
+  });
+
+  it('tells a failed write by what follows, and keeps nothing of it', async () => {
+    await store.prepare();
+    const large = Buffer.alloc(4 * 1024 * 1024, 'content');
+    const path = join(directory, 'tmp/full');
+    const writer = new BlobWriter({
+      file: await open('/dev/full', 'r+'),
+      path,
+      partial: `${path}.partial`,
+      hash: createHash('sha256'),
+      offset: 0,
+      expected: descriptorOf(large, 'x'),
+      target: (digest) => store.path(digest),
+    });
+    await expect(writer.write(large).then(() => writer.commit())).rejects.toMatchObject({
+      code: 'E_DISK_FULL',
+    });
+    await writer.abort({ keep: true });
+    expect(await readdir(join(directory, 'tmp'))).toEqual([]);
   });
 
   it('takes over a file that was hashed elsewhere', async () => {

@@ -6,7 +6,7 @@ import { sha256Hex } from '../../../src/base/sha256.ts';
 import { BlobStore } from '../../../src/content/blob-store.ts';
 import { LayerRecords } from '../../../src/content/layer-records.ts';
 import { RemoteError } from '../../../src/errors.ts';
-import { type BlobWish, LayerStore } from '../../../src/layer/layer-store.ts';
+import { type BlobWish, type FetchContext, LayerStore } from '../../../src/layer/layer-store.ts';
 import type { Descriptor } from '../../../src/oci/descriptor.ts';
 import { sha256Digest } from '../../../src/oci/digest.ts';
 import { OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD } from '../../../src/oci/media-type.ts';
@@ -52,7 +52,7 @@ function harness() {
     /** What happens within a call of the worker, before it answers. */
     during: async (_call: Call): Promise<void> => undefined,
     /** The same for a download. */
-    fetching: async (_name: string): Promise<void> => undefined,
+    fetching: async (_name: string, _onFile: FetchContext['onFile']): Promise<void> => undefined,
   };
   const worker = {
     async call(method: Method, params: Call['params'], { signal }: { signal: AbortSignal }) {
@@ -85,10 +85,10 @@ function harness() {
     blobs,
     worker: async () => worker,
     fetcher: {
-      fetch: async ({ digest }, sources) => {
+      fetch: async ({ digest }, sources, { onFile }) => {
         const name = names.get(digest) ?? '';
         fetches.push({ digest: name, sources });
-        await self.fetching(name);
+        await self.fetching(name, onFile);
         await blobs.put(Buffer.from(`blob ${name}`));
       },
     },
@@ -148,6 +148,77 @@ describe('ensureSnapshots', () => {
     });
     expect(self.fetches[0]).toEqual({ digest: 'one', sources: ['r.example/app'] });
     expect(self.stack.map((id) => self.records.get(id)?.hasSnapshot)).toEqual([true, true, true]);
+  });
+
+  it('unpacks what is being downloaded, and believes neither before both are done', async () => {
+    const self = harness();
+    const [one] = self.stack as [LayerId];
+    const end = Promise.withResolvers<void>();
+    self.fetching = async (_, onFile) => {
+      onFile?.('/store/tmp/blob-one');
+      await end.promise;
+    };
+    const done = self.store.ensureSnapshots([one], context);
+    await expect.poll(() => self.calls.length, { interval: 1 }).toBe(1);
+    expect(self.calls[0]?.params).toMatchObject({
+      arriving: { path: '/store/tmp/blob-one', sizeBytes: 'blob one'.length },
+    });
+    let ended = false;
+    done.then(() => {
+      ended = true;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(ended).toBe(false);
+    end.resolve();
+    await done;
+    expect(self.calls).toHaveLength(1);
+    expect(self.records.get(one)?.hasSnapshot).toBe(true);
+  });
+
+  it('unpacks again, with those above, when a download begins anew', async () => {
+    const self = harness();
+    const [one, two] = self.stack as [LayerId, LayerId];
+    const twoEnded = Promise.withResolvers<void>();
+    self.fetching = async (name, onFile) => {
+      onFile?.(`/store/tmp/blob-${name}`);
+      if (name === 'one') {
+        await expect.poll(() => self.calls.length, { interval: 1 }).toBe(2);
+        onFile?.(undefined);
+        await twoEnded.promise;
+      }
+    };
+    self.during = async ({ params }) => {
+      if ('arriving' in params && params.arriving !== undefined) {
+        // The one above finds the one below missing.
+        await expect.poll(() => self.calls.length, { interval: 1 }).toBe(2);
+        if (params.layer === two) {
+          twoEnded.resolve();
+          throw new Error('missing');
+        }
+        // It is cancelled.
+        await expect.poll(() => self.calls[0]?.signal.aborted, { interval: 1 }).toBe(true);
+      }
+    };
+    await self.store.ensureSnapshots([one, two], context);
+    expect(unpacked(self.calls)).toEqual([one, two, one, two]);
+    expect(self.calls.slice(2).every(({ params }) => !('arriving' in params))).toBe(true);
+    expect([one, two].map((id) => self.records.get(id)?.hasSnapshot)).toEqual([true, true]);
+  });
+
+  it('a download that breaks ends what unpacks it, and is what is told', async () => {
+    const self = harness();
+    const broken = new Error('broken');
+    self.fetching = async (_, onFile) => {
+      onFile?.('/store/tmp/blob-one');
+      await expect.poll(() => self.calls.length, { interval: 1 }).toBe(1);
+      throw broken;
+    };
+    self.during = async () => {
+      await expect.poll(() => self.calls[0]?.signal.aborted, { interval: 1 }).toBe(true);
+    };
+    await expect(self.store.ensureSnapshots(self.stack.slice(0, 1), context)).rejects.toBe(broken);
+    expect(self.calls).toHaveLength(1);
+    expect(self.records.get(self.stack[0] as LayerId)?.hasSnapshot).toBe(false);
   });
 
   it('mends a layer by what it was made on', async () => {
