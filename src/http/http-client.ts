@@ -6,6 +6,7 @@ import type { Dispatcher } from 'undici';
 import { redactText, redactUrl } from '../base/redact.ts';
 import { RemoteError } from '../errors.ts';
 import { proxyFor } from './proxy.ts';
+import { speaksNoTls } from './speaks-tls.ts';
 import { trustedCertificates } from './trust.ts';
 
 export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -99,6 +100,11 @@ export class HttpClient {
       request.signal?.throwIfAborted();
       throw new ConnectionError(request, cause);
     }
+  }
+
+  /** See {@link speaksNoTls}. Never where no greeting can tell, such as through a proxy. */
+  speaksNoTls(url: URL, signal?: AbortSignal): Promise<boolean> {
+    return speaksNoTls(url, { environment: this.#options.environment, signal });
   }
 
   /** Ends all connections, also those in use. */

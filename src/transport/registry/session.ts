@@ -16,6 +16,7 @@ import {
   header,
   headerList,
 } from '../../http/http-client.ts';
+import { NOT_TLS } from '../../http/speaks-tls.ts';
 import { apiHost, isLoopbackHost } from '../../oci/reference.ts';
 import { Authenticator, type PlainSend, type Scopes } from './authenticator.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
@@ -171,6 +172,9 @@ export class RegistrySession {
     for (const [index, root] of this.#candidates.entries()) {
       const last = index === this.#candidates.length - 1;
       const url = new URL('/v2/', root);
+      if (!last && (await this.#settings.http.speaksNoTls(root, signal))) {
+        continue;
+      }
       try {
         const response = await this.#repeat(signal, last ? this.#settings.attempts : 1, () =>
           this.#settings.http.send({ method: 'GET', url, headers: {}, signal }),
@@ -190,7 +194,7 @@ export class RegistrySession {
         }
         return { origin: root, challenges };
       } catch (error) {
-        if (last || !(error instanceof ConnectionError) || !speaksNoTls(error, root)) {
+        if (last || !(error instanceof ConnectionError) || !saysNoTls(error, root)) {
           throw error;
         }
       }
@@ -369,21 +373,7 @@ function isRedirect(method: HttpMethod, status: number): boolean {
   return status === 307 || status === 308;
 }
 
-/**
- * A server that speaks plain HTTP answers a TLS greeting with something else, or hangs up. A timeout or a wrong
- * certificate says nothing of the kind. Nobody listening at port 443 leaves port 80.
- */
-function speaksNoTls(error: ConnectionError, root: URL): boolean {
-  const { errno } = error;
-  if (errno === 'ECONNREFUSED') {
-    return root.port === '';
-  }
-  return [
-    'EPROTO',
-    'ECONNRESET',
-    'UND_ERR_SOCKET',
-    'ERR_SSL_WRONG_VERSION_NUMBER',
-    'ERR_SSL_PACKET_LENGTH_TOO_LONG',
-    'ERR_SSL_HTTP_REQUEST',
-  ].includes(errno);
+/** Nobody listening at port 443 leaves port 80. */
+function saysNoTls({ errno }: ConnectionError, root: URL): boolean {
+  return errno === 'ECONNREFUSED' ? root.port === '' : NOT_TLS.includes(errno);
 }
