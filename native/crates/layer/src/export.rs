@@ -3,12 +3,20 @@
 //! What an entry should be is compared with what it is by type, size, mode, owner, modification time in nanoseconds,
 //! link target and extended attributes, never by content. A file is written under another name and renamed, so that under
 //! its own name it is whole whenever one looks. No link at the destination is followed.
+//!
+//! Directories are worked on by several threads, each entry of one by the same. What was begun last is gone on with first, so that
+//! few directories are open at a time, whatever the tree.
 
 use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry as Slot},
     os::fd::OwnedFd,
     path::PathBuf,
     process,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 use rustix::{
@@ -70,8 +78,11 @@ pub struct Exported {
 
 const TEMPORARY_PREFIX: &[u8] = b".tsbuild-export-";
 
-/// Brings the target up to date. Stopped at any point, it leaves whole files, and at most one under a temporary name,
-/// which the next export removes.
+/// Making files waits for the disk more than for a processor; more threads than this wait for each other.
+const MAX_THREADS: usize = 8;
+
+/// Brings the target up to date. Stopped at any point, it leaves whole files, and a few under temporary names, which the
+/// next export removes.
 ///
 /// # Errors
 /// `IO`, `DAMAGED_OWNERS`, `CANCELLED`; `OUTPUT_CONFLICT` when two trees hold the same file; `OUTPUT_EXISTS` when, without `delete`, a
@@ -97,25 +108,28 @@ pub fn export_trees(options: &ExportOptions, watch: Watch<'_>) -> Result<Exporte
             wanted.below.entry(tree.prefix.clone()).or_default().parts.push(union);
         }
     }
-    let mut export = Export {
+    let export = Export {
         options,
         root: &root,
         device: facts.dev,
-        links: HashMap::new(),
-        temporaries: 0,
-        done: Exported::default(),
+        links: Mutex::default(),
+        temporaries: AtomicU64::default(),
+        done: Counts::default(),
         watch,
     };
-    export.directory(&wanted, &root, b"", false)?;
+    let target = rustix::io::fcntl_dupfd_cloexec(&root, 0)
+        .map_err(|errno| Error::io("cannot open", shown, errno))?;
+    let top = Arc::new(Place::new(wanted, target, Vec::new(), None, true));
+    export.all(&top)?;
     if options.own_root
-        && let Some(metadata) = wanted.metadata(b"/")?
+        && let Some(metadata) = top.node.metadata(b"/")?
     {
         export.settle(&root, &metadata, b"/")?;
     }
     if let Some(file) = &options.owners {
         owners_of(&options.trees)?.write(file)?;
     }
-    Ok(export.done)
+    Ok(export.done.total())
 }
 
 /// Of the result. A directory that several trees have is the first one's.
@@ -223,43 +237,227 @@ impl Node {
     }
 }
 
+/// A directory of the target that entries are being made in.
+struct Place {
+    node: Node,
+    target: OwnedFd,
+    path: Vec<u8>,
+    above: Option<Arc<Place>>,
+    /// It was there before.
+    keep: bool,
+    /// Itself and directories in it that are not done.
+    pending: AtomicUsize,
+}
+
+impl Place {
+    fn new(
+        node: Node,
+        target: OwnedFd,
+        path: Vec<u8>,
+        above: Option<Arc<Place>>,
+        keep: bool,
+    ) -> Self {
+        Self { node, target, path, above, keep, pending: AtomicUsize::new(1) }
+    }
+}
+
+/// A directory that nobody has begun with.
+struct Waiting {
+    above: Arc<Place>,
+    name: Vec<u8>,
+    inner: Inner,
+}
+
+/// Directories for whichever thread is free.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    waiting: Vec<Waiting>,
+    /// Threads that may yet add some.
+    busy: usize,
+    failure: Option<Error>,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, found: Vec<Waiting>) {
+        // The first in order is taken first.
+        self.state().waiting.extend(found.into_iter().rev());
+        self.changed.notify_all();
+    }
+
+    /// `None` when all is done, or something failed.
+    fn next(&self) -> Option<Waiting> {
+        let mut state = self.state();
+        loop {
+            if state.failure.is_some() {
+                return None;
+            }
+            if let Some(next) = state.waiting.pop() {
+                state.busy += 1;
+                return Some(next);
+            }
+            if state.busy == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn done(&self, result: Result<()>) {
+        let mut state = self.state();
+        state.busy -= 1;
+        if let Err(error) = result {
+            state.failure.get_or_insert(error);
+        }
+        if state.busy == 0 || state.failure.is_some() {
+            self.changed.notify_all();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    written: AtomicU64,
+    unchanged: AtomicU64,
+    removed: AtomicU64,
+    size_bytes: AtomicU64,
+}
+
+impl Counts {
+    fn total(&self) -> Exported {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Exported {
+            written: of(&self.written),
+            unchanged: of(&self.unchanged),
+            removed: of(&self.removed),
+            size_bytes: of(&self.size_bytes),
+        }
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
 struct Export<'a> {
     options: &'a ExportOptions,
     root: &'a OwnedFd,
     /// Of the target. What is mounted in it is not ours to empty.
     device: u64,
-    /// Names of one file in one layer stay names of one file: where the first is.
-    links: HashMap<(u64, u64), Vec<u8>>,
-    temporaries: u64,
-    done: Exported,
+    /// Names of one file in one layer stay names of one file: where the first is. Held until that is there.
+    links: Mutex<HashMap<(u64, u64), Vec<u8>>>,
+    temporaries: AtomicU64,
+    done: Counts,
     watch: Watch<'a>,
 }
 
 impl Export<'_> {
-    fn directory(&mut self, node: &Node, target: &OwnedFd, path: &[u8], fresh: bool) -> Result<()> {
+    /// Everything in `top`.
+    fn all(&self, top: &Arc<Place>) -> Result<()> {
+        let queue = Queue::default();
+        self.entries(&queue, top)?;
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(waiting) = queue.next() {
+                        queue.done(self.begin(&queue, waiting));
+                    }
+                });
+            }
+        });
+        let failure = queue.state().failure.take();
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn begin(&self, queue: &Queue, Waiting { above, name, inner }: Waiting) -> Result<()> {
+        self.watch.poll()?;
+        let path = disk::join(&above.path, &name);
+        let node = above.node.open(inner, &name, &path)?;
+        let there = if above.keep {
+            disk::facts(&above.target, &name)
+                .map_err(|errno| Error::io("cannot examine", &path, errno))?
+        } else {
+            None
+        };
+        let keep = there.is_some_and(|facts| facts.is_directory());
+        if !keep && there.is_some() {
+            self.remove(&above.target, &name, &path)?;
+        }
+        let target = if keep {
+            disk::open_directory(&above.target, &name)
+                .map_err(|errno| Error::io("cannot open directory", &path, errno))?
+        } else {
+            copy::make_directory(&above.target, &name, &path)?
+        };
+        let place = Arc::new(Place::new(node, target, path, Some(above), keep));
+        self.entries(queue, &place)?;
+        self.finish(place)
+    }
+
+    /// Makes what is in a directory, but for directories.
+    fn entries(&self, queue: &Queue, place: &Arc<Place>) -> Result<()> {
+        let Place { node, target, path, keep, .. } = place.as_ref();
         let entries = node.entries(path)?;
-        if !fresh {
+        if *keep {
             self.clean(target, &entries, path)?;
         }
+        let mut found = Vec::new();
         for (name, entry) in entries {
             self.watch.poll()?;
-            let full = disk::join(path, &name);
-            let there = disk::facts(target, &name)
-                .map_err(|errno| Error::io("cannot examine", &full, errno))?;
             match entry {
                 Entry::Directory(inner) => {
-                    let inner = node.open(inner, &name, &full)?;
-                    self.inner_directory(&inner, target, &name, there, &full)?;
+                    found.push(Waiting { above: Arc::clone(place), name, inner });
                 }
-                Entry::Leaf(found) => self.leaf(&found, target, &name, there, &full)?,
+                Entry::Leaf(leaf) => {
+                    let full = disk::join(path, &name);
+                    let there = if *keep {
+                        disk::facts(target, &name)
+                            .map_err(|errno| Error::io("cannot examine", &full, errno))?
+                    } else {
+                        None
+                    };
+                    self.leaf(&leaf, target, &name, there, &full)?;
+                }
             }
+        }
+        place.pending.fetch_add(found.len(), Ordering::Relaxed);
+        queue.add(found);
+        Ok(())
+    }
+
+    /// Ends a directory, and those that only waited for it. The target itself is the caller's.
+    fn finish(&self, place: Arc<Place>) -> Result<()> {
+        let mut current = Some(place);
+        while let Some(place) = current {
+            if place.pending.fetch_sub(1, Ordering::AcqRel) > 1 || place.above.is_none() {
+                return Ok(());
+            }
+            let Place { node, target, path, keep, .. } = place.as_ref();
+            match node.metadata(path)? {
+                // After its children, which need to be made in it, and whose making changes its time.
+                Some(metadata) => self.settle(target, &metadata, path)?,
+                None if *keep => {}
+                None => rustix::fs::fchmod(target, Mode::from_raw_mode(0o755))
+                    .map_err(|errno| Error::io("cannot set the mode of", path, errno))?,
+            }
+            current = place.above.clone();
         }
         Ok(())
     }
 
     /// Removes what a dead export left, and with `delete` whatever is in no tree.
     fn clean(
-        &mut self,
+        &self,
         target: &OwnedFd,
         entries: &BTreeMap<Vec<u8>, Entry>,
         path: &[u8],
@@ -270,42 +468,16 @@ impl Export<'_> {
             let left = name.starts_with(TEMPORARY_PREFIX) && !entries.contains_key(&name);
             if left || (self.options.delete && !entries.contains_key(&name)) {
                 self.remove(target, &name, &disk::join(path, &name))?;
-                self.done.removed += u64::from(!left);
+                if !left {
+                    count(&self.done.removed);
+                }
             }
         }
         Ok(())
     }
 
-    fn inner_directory(
-        &mut self,
-        node: &Node,
-        target: &OwnedFd,
-        name: &[u8],
-        there: Option<Facts>,
-        path: &[u8],
-    ) -> Result<()> {
-        let keep = there.is_some_and(|facts| facts.is_directory());
-        if !keep && there.is_some() {
-            self.remove(target, name, path)?;
-        }
-        let fd = if keep {
-            disk::open_directory(target, name)
-                .map_err(|errno| Error::io("cannot open directory", path, errno))?
-        } else {
-            copy::make_directory(target, name, path)?
-        };
-        self.directory(node, &fd, path, !keep)?;
-        match node.metadata(path)? {
-            // After its children, which need to be made in it, and whose making changes its time.
-            Some(metadata) => self.settle(&fd, &metadata, path),
-            None if keep => Ok(()),
-            None => rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o755))
-                .map_err(|errno| Error::io("cannot set the mode of", path, errno)),
-        }
-    }
-
     fn leaf(
-        &mut self,
+        &self,
         found: &Found,
         target: &OwnedFd,
         name: &[u8],
@@ -313,23 +485,37 @@ impl Export<'_> {
         path: &[u8],
     ) -> Result<()> {
         let facts = self.as_wanted(&found.facts);
-        let key = (facts.dev, facts.ino);
-        if facts.links > 1 {
-            if let Some(first) = self.links.get(&key).cloned() {
-                return self.link(&first, target, name, there, path);
-            }
-            self.links.insert(key, path.to_vec());
+        if facts.links < 2 {
+            return self.only_name(found, &facts, target, name, there, path);
         }
+        let key = (facts.dev, facts.ino);
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(first) = links.get(&key) {
+            return self.link(first, target, name, there, path);
+        }
+        self.only_name(found, &facts, target, name, there, path)?;
+        links.insert(key, path.to_vec());
+        Ok(())
+    }
+
+    fn only_name(
+        &self,
+        found: &Found,
+        facts: &Facts,
+        target: &OwnedFd,
+        name: &[u8],
+        there: Option<Facts>,
+        path: &[u8],
+    ) -> Result<()> {
         if facts.is_file() {
-            self.done.size_bytes += facts.size;
+            self.done.size_bytes.fetch_add(facts.size, Ordering::Relaxed);
         }
         let attributes = xattr::read(&found.directory, name, path)?;
-        let leaf =
-            Leaf { from: &found.directory, name, facts: &facts, attributes: &attributes, path };
+        let leaf = Leaf { from: &found.directory, name, facts, attributes: &attributes, path };
         if let Some(there) = there
             && is_same(&leaf, target, &there)?
         {
-            self.done.unchanged += 1;
+            count(&self.done.unchanged);
             return Ok(());
         }
         let temporary = self.temporary(target, path)?;
@@ -342,7 +528,7 @@ impl Export<'_> {
 
     /// A further name of the file that is at `first` now.
     fn link(
-        &mut self,
+        &self,
         first: &[u8],
         target: &OwnedFd,
         name: &[u8],
@@ -356,7 +542,7 @@ impl Export<'_> {
             .map_err(|errno| Error::io("cannot examine", first, errno))?;
         let same = |one: &Facts, other: &Facts| (one.dev, one.ino) == (other.dev, other.ino);
         if there.zip(original).is_some_and(|(there, original)| same(&there, &original)) {
-            self.done.unchanged += 1;
+            count(&self.done.unchanged);
             return Ok(());
         }
         let temporary = self.temporary(target, path)?;
@@ -367,7 +553,7 @@ impl Export<'_> {
 
     /// What was made under a temporary name gets its own.
     fn replace(
-        &mut self,
+        &self,
         target: &OwnedFd,
         temporary: &[u8],
         name: &[u8],
@@ -385,7 +571,7 @@ impl Export<'_> {
         if renamed.is_err() {
             let _ = unlinkat(target, temporary, AtFlags::empty());
         }
-        self.done.written += 1;
+        count(&self.done.written);
         renamed
     }
 
@@ -451,10 +637,10 @@ impl Export<'_> {
     }
 
     /// A name that neither the user nor the image has there.
-    fn temporary(&mut self, target: &OwnedFd, path: &[u8]) -> Result<Vec<u8>> {
+    fn temporary(&self, target: &OwnedFd, path: &[u8]) -> Result<Vec<u8>> {
         loop {
-            self.temporaries += 1;
-            let number = format!("{}-{}", process::id(), self.temporaries);
+            let count = self.temporaries.fetch_add(1, Ordering::Relaxed);
+            let number = format!("{}-{count}", process::id());
             let name = [TEMPORARY_PREFIX, number.as_bytes()].concat();
             if disk::facts(target, &name)
                 .map_err(|errno| Error::io("cannot examine", path, errno))?
