@@ -396,6 +396,10 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
         platforms.length > 0 ? annotations : annotations.filter(({ platform }) => platform === undefined);
       checkAnnotations(known, platforms);
       const context = this.#context(options);
+      // The worker writes them. It starts while definitions are read and files are looked at.
+      if (outputs.some(({ type }) => type === 'local' || type === 'tar')) {
+        parts.worker().catch(() => undefined);
+      }
       const stop = new AbortController();
       const imported =
         cacheFrom.length === 0

@@ -264,7 +264,11 @@ export const ROWS: readonly Row[] = [
       writeTreeContext(at);
       await at.build({ context: context(at) });
     },
-    round: async (at) => ({ context: context(at), output: { kind: 'local', directory: output(at) } }),
+    // Each into a directory of its own: ext4 passes over inodes that were just freed, one by one.
+    round: async (at, round) => ({
+      context: context(at),
+      output: { kind: 'local', directory: join(at.directory, `output-${round}`) },
+    }),
     image: (at) => ({ context: context(at) }),
   },
   {

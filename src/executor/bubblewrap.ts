@@ -1,5 +1,5 @@
 /** The sandbox that bubblewrap makes. It can neither map ids nor mount overlays: the worker lives where that is done. */
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { HostError } from '../errors.ts';
 import { DEFAULT_CAPABILITIES } from './capabilities.ts';
@@ -54,9 +54,14 @@ export const PROBE_ARGUMENTS: readonly string[] = [
 ];
 
 /** Undefined: it makes sandboxes here, or is missing. */
-export function complaintOfBubblewrap(): string | undefined {
-  const { status, stderr, error } = spawnSync('bwrap', [...PROBE_ARGUMENTS, 'true'], { encoding: 'utf8' });
-  return status === 0 || error !== undefined ? undefined : stderr.trim().slice(-MAX_COMPLAINT_LENGTH);
+export async function complaintOfBubblewrap(): Promise<string | undefined> {
+  return await new Promise((resolve) => {
+    execFile('bwrap', [...PROBE_ARGUMENTS, 'true'], { encoding: 'utf8' }, (error, _, stderr) => {
+      // A number is how it ended, a text why it could not be started.
+      const ran = error === null || typeof error.code !== 'string';
+      resolve(error === null || !ran ? undefined : stderr.trim().slice(-MAX_COMPLAINT_LENGTH));
+    });
+  });
 }
 
 /** Of the container that we are in. */

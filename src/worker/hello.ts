@@ -1,7 +1,7 @@
 /** The worker's first request: the store is opened, its id map checked, the snapshot driver chosen by trying. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Isolation, IsolationChoice } from '../base/isolation.ts';
+import type { Isolation } from '../base/isolation.ts';
 import { HostError, InternalError } from '../errors.ts';
 import { complaintOfBubblewrap, hasSystemCallFilter } from '../executor/bubblewrap.ts';
 import { Sandboxes } from '../executor/choose-sandbox.ts';
@@ -36,7 +36,11 @@ export async function sayHello(
   // A container around us may have a user namespace of its own, in which its root is ours.
   const idMode = mode === 'root' && overlayXattrs === 'user' ? 'multi' : mode;
   const pidNamespace = environment.TSBUILD_LAUNCHER_PID_NAMESPACE !== '0';
-  const isolation = chooseIsolation(params.isolation, mode, pidNamespace, notes);
+  // Docker's filter lets whoever may mount make all namespaces, and forbids what sandboxes do in them. Tried while the store is opened.
+  const complaint =
+    pidNamespace && params.isolation === 'auto' && hasSystemCallFilter()
+      ? complaintOfBubblewrap()
+      : Promise.resolve(undefined);
   const snapshots = SnapshotStore.open(params.storeDir);
   try {
     await snapshots.sweep();
@@ -54,6 +58,7 @@ export async function sayHello(
       withoutOtherUsers: ownerKeeping === 'pretended',
     });
     const seccomp = seccompFor(params.seccomp, notes);
+    const isolation = chooseIsolation(mode, pidNamespace, await complaint, notes);
     // In a user namespace the host's nodes belong to nobody.
     const devices = overlayXattrs === 'user' ? undefined : ownDevices(memoryDir, notes);
     const context: WorkerContext = {
@@ -141,16 +146,14 @@ function seccompFor(choice: HelloParams['seccomp'], notes: string[]): StepSeccom
 const ISOLATIONS = { root: 'privileged', multi: 'subordinate-ids', single: 'single-id' } as const;
 
 function chooseIsolation(
-  wanted: IsolationChoice,
   mode: HelloResult['idMode'],
   pidNamespace: boolean,
+  complaint: string | undefined,
   notes: string[],
 ): Isolation {
   if (!pidNamespace) {
     return 'chroot';
   }
-  // Docker's filter lets whoever may mount make all namespaces, and forbids what sandboxes do in them.
-  const complaint = wanted === 'auto' && hasSystemCallFilter() ? complaintOfBubblewrap() : undefined;
   if (complaint !== undefined) {
     notes.push(`bubblewrap does not work here: ${complaint}`);
     return 'chroot';
