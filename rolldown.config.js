@@ -1,8 +1,10 @@
+import { lazyBuiltins } from './scripts/lazy-builtins.js';
+
 /** What both the command line and the engine are made of. */
 const BASE = {
   name: 'base',
   priority: 2,
-  test: /src\/(errors|settings|(base|native|oci|secret)\/[^/]+|frontend\/fluent\/(arguments|gpu-request|image-name|options|recipe-directory)|executor\/cdi(-spec)?)\.ts$/,
+  test: /^\0builtin:|src\/(errors|settings|(base|native|oci|secret)\/[^/]+|frontend\/fluent\/(arguments|gpu-request|image-name|options|recipe-directory)|executor\/cdi(-spec)?)\.ts$/,
 };
 
 /** What every command needs before the engine is loaded. Nothing of it may be in the library: what both have belongs to BASE. */
@@ -19,9 +21,10 @@ const COMMAND = {
 const compiled = {
   input: { 'cli/main': 'src/cli/main.ts', index: 'src/index.ts', 'worker/main': 'src/worker/main.ts' },
   platform: 'node',
+  plugins: [lazyBuiltins()],
   // The oldest Node that package.json allows knows no `using`.
   transform: { target: 'node22.18' },
-  external: [/^node:/, /^(?!@oxc-project\/runtime)[a-z@][^:]*$/],
+  external: [/^(?!@oxc-project\/runtime)[a-z@][^:]*$/],
   output: {
     dir: 'dist',
     format: 'esm',

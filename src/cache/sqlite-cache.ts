@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { StatementSync } from 'node:sqlite';
 import type { LayerRecords } from '../content/layer-records.ts';
 import type { MetaDb } from '../content/meta-db.ts';
+import { UsedRows } from '../content/used-rows.ts';
 import { lockFile } from '../native/call-native.ts';
 import type {
   CacheLock,
@@ -43,20 +44,18 @@ export interface SqliteCacheOptions {
 
 export class SqliteCache implements CacheStore {
   readonly #options: SqliteCacheOptions;
-  readonly #lookup: StatementSync;
-  readonly #put: StatementSync;
+  readonly #lookup: UsedRows;
+  #put: StatementSync | undefined;
   /** Of stacks and paths, which never change. */
   readonly #reads = new Map<string, Promise<string | undefined>>();
 
   constructor(options: SqliteCacheOptions) {
     this.#options = options;
-    const { db } = options.meta;
-    this.#lookup = db.prepare('UPDATE cache SET used_ms = ? WHERE key = ? AND gone = 0 RETURNING *');
-    this.#put = db.prepare('INSERT OR REPLACE INTO cache VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
+    this.#lookup = new UsedRows(options.meta, 'cache', 'key = ? AND gone = 0');
   }
 
   lookup(key: string): CacheRecord | undefined {
-    const row = this.#lookup.get(this.#options.meta.now(), key);
+    const row = this.#lookup.get(key);
     return row === undefined ? undefined : this.#present(fromRow(row));
   }
 
@@ -84,6 +83,9 @@ export class SqliteCache implements CacheStore {
   }
 
   #insert(record: CacheRecord, createdMs: number): void {
+    this.#put ??= this.#options.meta.db.prepare(
+      'INSERT OR REPLACE INTO cache VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+    );
     this.#put.run(
       record.key,
       record.resultId,

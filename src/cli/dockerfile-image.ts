@@ -57,20 +57,20 @@ export async function dockerfileImage(
   module: Pick<EngineModule, 'Image'>,
   context: CliContext,
 ): Promise<LoadedImage> {
-  const { cwd, env, stdin } = context;
+  const { cwd, env } = context;
   if (operand === STDIN && typed.file === STDIN) {
     throw new UsageError('the context and the Dockerfile cannot both come from standard input', {
       code: 'E_USAGE',
     });
   }
-  const remote = operand === STDIN ? bytesOf(stdin) : isRemoteContext(operand) ? operand : undefined;
+  const remote = operand === STDIN ? bytesOf(context.stdin) : isRemoteContext(operand) ? operand : undefined;
   const directory = resolve(cwd, operand);
   if (remote === undefined && statSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true) {
     throw new UsageError(`the build context '${operand}' is not a directory`, { code: 'E_USAGE' });
   }
   const path: string | DockerfileText | undefined =
     typed.file === STDIN
-      ? { text: await readText(stdin), name: 'Dockerfile' }
+      ? { text: await readText(context.stdin), name: 'Dockerfile' }
       : remote !== undefined || typed.file === undefined
         ? typed.file
         : resolve(cwd, typed.file);

@@ -8,6 +8,7 @@ import type { CliContext } from './context.ts';
 import type { EngineModule } from './engine-api.ts';
 import { exitStatus, Interrupted } from './exit-status.ts';
 import { chooseCommand, parseWords, unknownCommand } from './parse.ts';
+import { standardOutput } from './standard-output.ts';
 
 /** @returns The exit status. Never throws: errors are printed on `context.stderr`. */
 export async function main(argv: readonly string[], context: CliContext): Promise<number> {
@@ -74,13 +75,15 @@ export async function runProcess(
   loadEngine: () => Promise<EngineModule> = () => import('./engine-module.ts'),
 ): Promise<never> {
   dropNodeWarnings();
-  surviveClosedPipes();
   const controller = new AbortController();
   listenToSignals(controller);
   const status = await main(process.argv.slice(2), {
-    stdin: process.stdin,
-    stdout: process.stdout,
-    stderr: process.stderr,
+    // Made when somebody reads.
+    get stdin() {
+      return process.stdin;
+    },
+    stdout: standardOutput(1, () => process.stdout),
+    stderr: standardOutput(2, () => process.stderr),
     env: process.env,
     cwd: process.cwd(),
     signal: controller.signal,
@@ -100,17 +103,6 @@ function listenToSignals(controller: AbortController): void {
         process.exit(exitStatus(interrupted));
       }
       controller.abort(interrupted);
-    });
-  }
-}
-
-/** A reader that closes our output (`| head`) does not fail the build; what is written later is dropped. */
-function surviveClosedPipes(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE' && error.code !== 'EIO') {
-        throw error;
-      }
     });
   }
 }

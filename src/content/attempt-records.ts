@@ -1,5 +1,6 @@
 /** The last attempt to build each image: which layers it had, and where their logs are. */
 import type { MetaDb } from './meta-db.ts';
+import { USED_PRECISION_MS } from './used-rows.ts';
 
 export interface AttemptedLayer {
   /** `im-` and 22 base-62 characters. */
@@ -22,11 +23,16 @@ export class AttemptRecords {
     this.#meta = meta;
   }
 
-  /** Takes the place of what was known of `image`. */
+  /** Takes the place of what was known of `image`. The same success again says nothing new. */
   put(image: string, { layers, failed }: AttemptRecord): void {
-    this.#meta.db
-      .prepare('INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?)')
-      .run(image, JSON.stringify(layers), failed ? 1 : 0, this.#meta.now());
+    const text = JSON.stringify(layers);
+    const { db, now } = this.#meta;
+    const before = db.prepare('SELECT * FROM attempts WHERE image = ?').get(image);
+    const isRecent = Number(before?.ended_ms ?? 0) > now() - USED_PRECISION_MS;
+    if (before?.layers === text && before.failed === 0 && !failed && isRecent) {
+      return;
+    }
+    db.prepare('INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?)').run(image, text, failed ? 1 : 0, now());
   }
 
   /** By the id of an image, or of a layer of one: then the attempt ends with that layer. */

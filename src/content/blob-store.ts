@@ -6,9 +6,10 @@
  * replaces equal bytes. A partial download belongs to one process at a time: it is claimed by renaming it.
  */
 import { createHash, type Hash, randomBytes } from 'node:crypto';
-import { constants, createReadStream, type ReadStream, readlinkSync } from 'node:fs';
+import { constants, createReadStream, type ReadStream, readlinkSync, statSync } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { sha256Hex } from '../base/sha256.ts';
 import { HostError, IntegrityError } from '../errors.ts';
 import { type Digest, encodedPart, isDigest, sha256Digest } from '../oci/digest.ts';
 import { BLOB_MODE, BlobWriter } from './blob-writer.ts';
@@ -49,7 +50,8 @@ export class BlobStore {
 
   /** The size of the blob; undefined when it is not there. Says nothing about its content. */
   async stat(digest: Digest): Promise<{ readonly size: number } | undefined> {
-    const found = await statOrUndefined(this.path(digest));
+    // Not off the thread: that takes longer than the call, and whoever asks has as many as an image has layers.
+    const found = statOrUndefined(this.path(digest));
     return found?.isFile() ? { size: found.size } : undefined;
   }
 
@@ -70,7 +72,7 @@ export class BlobStore {
       });
     }
     const bytes = await file.readFile();
-    const actual = sha256Digest(createHash('sha256').update(bytes).digest('hex'));
+    const actual = sha256Digest(sha256Hex(bytes));
     if (actual !== digest) {
       throw damaged(digest, actual, path);
     }
@@ -125,7 +127,7 @@ export class BlobStore {
 
   /** Small blobs in one call. */
   async put(bytes: Uint8Array): Promise<StoredBlob> {
-    const digest = sha256Digest(createHash('sha256').update(bytes).digest('hex'));
+    const digest = sha256Digest(sha256Hex(bytes));
     const present = await this.stat(digest);
     if (present?.size === bytes.byteLength) {
       return { digest, size: bytes.byteLength };
@@ -345,9 +347,9 @@ async function hashFileInto(hash: Hash, path: string): Promise<number> {
   return size;
 }
 
-async function statOrUndefined(path: string) {
+function statOrUndefined(path: string) {
   try {
-    return await fs.stat(path);
+    return statSync(path);
   } catch (error) {
     if (isMissing(error)) {
       return undefined;

@@ -4,6 +4,7 @@ import { type Digest, isDigest, parseDigest } from '../oci/digest.ts';
 import type { ImageConfig } from '../oci/image-config.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { MetaDb } from './meta-db.ts';
+import { UsedRows } from './used-rows.ts';
 
 export interface ImageRecord {
   /** `im-` and 22 base-62 characters for what we built, the manifest digest for what was pulled. */
@@ -50,12 +51,32 @@ export function isIndexRecord(record: ImageRecord | IndexRecord): record is Inde
 
 export class ImageRecords {
   readonly #meta: MetaDb;
+  readonly #images: UsedRows;
+  readonly #indexes: UsedRows;
 
   constructor(meta: MetaDb) {
     this.#meta = meta;
+    this.#images = new UsedRows(meta, 'images', 'id = ?');
+    this.#indexes = new UsedRows(meta, 'indexes', 'id = ?');
   }
 
+  /** What is there already is not written again. */
   put(record: Omit<ImageRecord, 'createdMs'>): void {
+    const { id, manifestDigest, configDigest, platform } = record;
+    const layers = JSON.stringify(record.layers);
+    const config = JSON.stringify(record.config);
+    const build = JSON.stringify(record.build);
+    const row = this.#images.get(id);
+    if (
+      row?.manifest_digest === manifestDigest &&
+      row.config_digest === configDigest &&
+      row.platform === platform &&
+      row.layers === layers &&
+      row.config === config &&
+      row.build === build
+    ) {
+      return;
+    }
     const now = this.#meta.now();
     this.#meta.db
       .prepare(
@@ -63,23 +84,11 @@ export class ImageRecords {
          manifest_digest = excluded.manifest_digest, config_digest = excluded.config_digest, platform = excluded.platform,
          layers = excluded.layers, config = excluded.config, build = excluded.build, used_ms = excluded.used_ms`,
       )
-      .run(
-        record.id,
-        record.manifestDigest,
-        record.configDigest,
-        record.platform,
-        JSON.stringify(record.layers),
-        JSON.stringify(record.config),
-        JSON.stringify(record.build),
-        now,
-        now,
-      );
+      .run(id, manifestDigest, configDigest, platform, layers, config, build, now, now);
   }
 
   get(id: string): ImageRecord | undefined {
-    const row = this.#meta.db
-      .prepare('UPDATE images SET used_ms = ? WHERE id = ? RETURNING *')
-      .get(this.#meta.now(), id);
+    const row = this.#images.get(id);
     return row === undefined ? undefined : fromRow(row);
   }
 
@@ -111,9 +120,7 @@ export class ImageRecords {
 
   /** @param id - The digest of the index. */
   getIndex(id: string): IndexRecord | undefined {
-    const row = this.#meta.db
-      .prepare('UPDATE indexes SET used_ms = ? WHERE id = ? RETURNING *')
-      .get(this.#meta.now(), id);
+    const row = this.#indexes.get(id);
     return row === undefined ? undefined : this.#indexOf(row);
   }
 

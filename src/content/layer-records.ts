@@ -3,6 +3,7 @@ import type { StatementSync } from 'node:sqlite';
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { MetaDb } from './meta-db.ts';
+import { UsedRows } from './used-rows.ts';
 
 /** How a blob was made: `source` came with an image, others are `zstd:3`, `gzip:6@1700000000` (clamped), `none:0`. */
 export type BlobForm = string;
@@ -23,38 +24,21 @@ export interface LayerRecord {
   readonly contentDigest: string | undefined;
 }
 
-/**
- * What was marked as used is not marked again for so long: a stack is looked up for every step on it, and each mark is a transaction.
- * Far less than what anybody calls unused.
- */
-const MARK_AGAIN_MS = 60_000;
-
 export class LayerRecords {
   readonly #meta: MetaDb;
-  /** When we marked a layer as used. */
-  readonly #marked = new Map<LayerId, number>();
-  readonly #look: StatementSync;
-  readonly #touch: StatementSync;
-  readonly #put: StatementSync;
-  readonly #blobs: StatementSync;
-  readonly #putBlob: StatementSync;
+  readonly #rows: UsedRows;
+  #put: StatementSync | undefined;
+  #blobs: StatementSync | undefined;
+  #putBlob: StatementSync | undefined;
 
   constructor(meta: MetaDb) {
     this.#meta = meta;
-    const { db } = meta;
-    this.#look = db.prepare('SELECT * FROM layers WHERE id = ?');
-    this.#touch = db.prepare('UPDATE layers SET used_ms = ? WHERE id = ? RETURNING *');
-    this.#put = db.prepare(
-      `INSERT INTO layers (id, snapshot, parents, created_ms, used_ms) VALUES (?, ?, ?, ?, ?)
-       ON CONFLICT (id) DO UPDATE SET snapshot = max(snapshot, excluded.snapshot), used_ms = excluded.used_ms`,
-    );
-    this.#blobs = db.prepare('SELECT * FROM layer_blobs WHERE layer = ? ORDER BY form');
-    this.#putBlob = db.prepare('INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, ?, ?)');
+    this.#rows = new UsedRows(meta, 'layers', 'id = ?');
   }
 
   /** Looks a layer up and marks it as used now, so that garbage collection leaves it to whoever asked. */
   get(id: LayerId): LayerRecord | undefined {
-    const row = this.#row(id);
+    const row = this.#rows.get(id);
     if (row === undefined) {
       return undefined;
     }
@@ -66,25 +50,17 @@ export class LayerRecords {
     };
   }
 
-  #row(id: LayerId): Record<string, unknown> | undefined {
-    const now = this.#meta.now();
-    const marked = this.#marked.get(id);
-    if (marked !== undefined && now - marked < MARK_AGAIN_MS) {
-      return this.#look.get(id);
-    }
-    const row = this.#touch.get(now, id);
-    if (row !== undefined) {
-      this.#marked.set(id, now);
-    }
-    return row;
-  }
-
   put(id: LayerId, parents: readonly LayerId[], hasSnapshot: boolean): void {
     const now = this.#meta.now();
+    this.#put ??= this.#meta.db.prepare(
+      `INSERT INTO layers (id, snapshot, parents, created_ms, used_ms) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET snapshot = max(snapshot, excluded.snapshot), used_ms = excluded.used_ms`,
+    );
     this.#put.run(id, hasSnapshot ? 1 : 0, JSON.stringify(parents), now, now);
   }
 
   blobs(id: LayerId): readonly LayerBlob[] {
+    this.#blobs ??= this.#meta.db.prepare('SELECT * FROM layer_blobs WHERE layer = ? ORDER BY form');
     return this.#blobs.all(id).map((row) => ({
       form: String(row.form),
       mediaType: String(row.media_type),
@@ -95,6 +71,7 @@ export class LayerRecords {
   }
 
   putBlob(id: LayerId, blob: LayerBlob): void {
+    this.#putBlob ??= this.#meta.db.prepare('INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, ?, ?)');
     this.#putBlob.run(id, blob.form, blob.mediaType, blob.digest, blob.sizeBytes, blob.diffId);
   }
 

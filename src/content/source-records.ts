@@ -2,6 +2,7 @@
 import { sha256Hex } from '../base/sha256.ts';
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import type { MetaDb } from './meta-db.ts';
+import { UsedRows } from './used-rows.ts';
 
 export interface HttpFileRecord {
   /** What the server said about the body: sent back to ask whether it changed. */
@@ -22,16 +23,16 @@ export interface GitRefRecord {
 
 export class SourceRecords {
   readonly #meta: MetaDb;
+  readonly #httpFiles: UsedRows;
 
   constructor(meta: MetaDb) {
     this.#meta = meta;
+    this.#httpFiles = new UsedRows(meta, 'http_files', 'url_sha256 = ?');
   }
 
   /** What the URL gave when it was last fetched; it counts as used now. The body need not be in the store. */
   httpFile(url: string): HttpFileRecord | undefined {
-    const row = this.#meta.db
-      .prepare('UPDATE http_files SET used_ms = ? WHERE url_sha256 = ? RETURNING *')
-      .get(this.#meta.now(), sha256Hex(url));
+    const row = this.#httpFiles.get(sha256Hex(url));
     return row === undefined
       ? undefined
       : {

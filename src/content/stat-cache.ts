@@ -15,20 +15,20 @@ interface Facts {
 
 export class SqliteStatCache {
   readonly #meta: MetaDb;
-  readonly #lookup: StatementSync;
-  readonly #store: StatementSync;
+  #lookup: StatementSync | undefined;
+  #store: StatementSync | undefined;
 
   constructor(meta: MetaDb) {
     this.#meta = meta;
-    this.#lookup = meta.db.prepare(
-      'SELECT sha256 FROM stat_cache WHERE dev = ? AND ino = ? AND size_bytes = ? AND mtime_ns = ? AND ctime_ns = ?',
-    );
-    this.#store = meta.db.prepare('INSERT OR REPLACE INTO stat_cache VALUES (?, ?, ?, ?, ?, ?, ?)');
   }
 
   lookup(facts: readonly Facts[]): readonly (string | undefined)[] {
+    this.#lookup ??= this.#meta.db.prepare(
+      'SELECT sha256 FROM stat_cache WHERE dev = ? AND ino = ? AND size_bytes = ? AND mtime_ns = ? AND ctime_ns = ?',
+    );
+    const lookup = this.#lookup;
     return facts.map(({ dev, ino, sizeBytes, mtimeNs, ctimeNs }) => {
-      const row = this.#lookup.get(dev, ino, sizeBytes, mtimeNs, ctimeNs);
+      const row = lookup.get(dev, ino, sizeBytes, mtimeNs, ctimeNs);
       return row === undefined ? undefined : String(row.sha256);
     });
   }
@@ -38,10 +38,12 @@ export class SqliteStatCache {
       return;
     }
     const now = this.#meta.now();
+    this.#store ??= this.#meta.db.prepare('INSERT OR REPLACE INTO stat_cache VALUES (?, ?, ?, ?, ?, ?, ?)');
+    const store = this.#store;
     this.#meta.transaction(() => {
       for (const { facts, sha256 } of entries) {
         const { dev, ino, sizeBytes, mtimeNs, ctimeNs } = facts;
-        this.#store.run(dev, ino, sizeBytes, mtimeNs, ctimeNs, sha256, now);
+        store.run(dev, ino, sizeBytes, mtimeNs, ctimeNs, sha256, now);
       }
     });
   }

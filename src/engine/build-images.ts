@@ -4,7 +4,6 @@
  * Layers are written as blobs while later steps still run. A build of which everything is known starts no worker and asks
  * nobody.
  */
-import { randomUUID } from 'node:crypto';
 import { rfc3339 } from '../base/rfc3339.ts';
 import { inlineMember } from '../cache/portable-cache.ts';
 import type { LayerBlob } from '../content/layer-records.ts';
@@ -20,6 +19,7 @@ import { buildManifest, type ImageLayer } from '../image/manifest.ts';
 import type { BlobWish, LayerContext, LayerStore } from '../layer/layer-store.ts';
 import { hostPythonSeries } from '../local/host-python.ts';
 import { FunctionReader } from '../local/read-function.ts';
+import { randomName } from '../native/random-name.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { parseImageConfig } from '../oci/image-config.ts';
@@ -193,7 +193,7 @@ export async function solveImages(
     signal,
     onEvent,
     now: parts.now,
-    generation: randomUUID,
+    generation: randomName,
     cacheMode: mode,
     onKeys: (resultIds) => {
       // A failed attempt has ids too: logs are found by them.

@@ -48,11 +48,11 @@ export async function cleanStore(
     .map(({ kind, count, sizeBytes }) => ({ kind, count, sizeBytes }));
   const result = { freedBytes: removed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0), removed };
   if (dryRun) {
-    store.meta.transaction(() => refuseOthers(store));
+    store.collect(() => refuseOthers(store));
     return result;
   }
   const name = `${WORK_PREFIX}${randomUUID()}`;
-  store.meta.transaction(() => {
+  store.collect(() => {
     refuseOthers(store);
     forgetEverything(store);
     moveAway(store.dir, join(store.dir, 'tmp', name), volumes);

@@ -2,7 +2,6 @@
  * Dockerfiles of one build: reads them and their contexts, and answers what the frontend asks of the outside. What came from
  * elsewhere lies below the engine's scratch directory until the build is over.
  */
-import { randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DefinitionError } from '../errors.ts';
@@ -23,6 +22,7 @@ import type {
 } from '../frontend/dockerfile/request.ts';
 import type { ConvertDockerfile } from '../frontend/fluent/to-graph.ts';
 import { findIgnoreFile } from '../local/find-ignore-file.ts';
+import { randomName } from '../native/random-name.ts';
 import { hostPlatform } from '../oci/platform.ts';
 import { ignoringPattern, parseIgnoreFile } from '../patterns/ignore-file.ts';
 import type { BuildSecretValue } from '../secret/build-secret.ts';
@@ -242,7 +242,7 @@ export class Dockerfiles implements AsyncDisposable {
     const { store, environment } = this.#parts;
     const opened = await openRemoteContext(argument, {
       sources: await this.openSources(),
-      scratchDir: store.scratchDir(`context-${randomUUID()}`),
+      scratchDir: store.scratchDir(`context-${randomName()}`),
       environment,
       keepGitDir: /^(1|t|true)$/i.test(buildArgs.BUILDKIT_CONTEXT_KEEP_GIT_DIR ?? ''),
       commitTimes: (buildArgs.SOURCE_DATE_EPOCH ?? '') !== '',

@@ -2,11 +2,11 @@
  * Volumes without a name: directories below `tmp/ephemeral-ID` of a store, one ID for a process and a store. A lock file beside
  * it is held as long as an engine of the process has the store open; whoever finds it free may sweep the directory.
  */
-import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { InternalError } from '../errors.ts';
 import { type NativeLock, native } from '../native/addon.ts';
+import { randomName } from '../native/random-name.ts';
 import { EPHEMERAL_PREFIX } from '../snapshot/snapshot-store.ts';
 
 const byStore = new Map<string, EphemeralVolumes>();
@@ -18,7 +18,7 @@ export class EphemeralVolumes {
   #lock: NativeLock | undefined;
 
   private constructor(storeDir: string) {
-    this.#dir = join(storeDir, 'tmp', `${EPHEMERAL_PREFIX}${randomUUID()}`);
+    this.#dir = join(storeDir, 'tmp', `${EPHEMERAL_PREFIX}${randomName()}`);
   }
 
   /** The same for every engine of this process on that store. */

@@ -1,11 +1,11 @@
 /** Introduces the ops to one build. */
-import { randomUUID } from 'node:crypto';
 import { InternalError } from '../errors.ts';
 import type { ImageGraph } from '../frontend/fluent/to-graph.ts';
 import type { Volume } from '../frontend/fluent/volume.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import { FunctionReader } from '../local/read-function.ts';
+import { randomName } from '../native/random-name.ts';
 import { type BuildOpOptions, buildOp } from '../ops/build.ts';
 import type { StepFailures } from '../ops/failing-step.ts';
 import { mergeOp } from '../ops/merge.ts';
@@ -62,7 +62,7 @@ export function makeOps(
     'source-http': sourceHttpOp,
     'source-git': sourceGitOp({
       ...tools,
-      scratchDir: store.scratchDir(randomUUID()),
+      scratchDir: store.scratchDir(randomName()),
       checkout: async (source, directory, context) =>
         (await (await openSources()).git.checkout(source, directory, context)).path,
     }),
@@ -97,13 +97,13 @@ export function makeOps(
     }),
     'source-python': sourcePythonOp({
       ...tools,
-      scratchDir: store.scratchDir(randomUUID()),
+      scratchDir: store.scratchDir(randomName()),
       archive: (source, context) =>
         standalonePythonArchive(parts, async () => (await openSources()).http, source, context),
     }),
     'source-tool': sourceToolOp({
       ...tools,
-      scratchDir: store.scratchDir(randomUUID()),
+      scratchDir: store.scratchDir(randomName()),
       fetch: (tool, directory, context) => fetchTool(parts, tool, directory, context),
       ...(settings.uvSource === 'registry'
         ? { image: (vertex: Vertex, signal: AbortSignal) => toolImage(parts, vertex, signal) }

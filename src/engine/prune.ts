@@ -107,7 +107,7 @@ export async function prune(
 ): Promise<PruneResult> {
   const { store } = parts;
   const inventory = await takeInventory(parts, signal);
-  const removed = store.meta.transaction(() => {
+  const removed = store.collect(() => {
     const collection = new Collection(store, inventory, options);
     const items = collection.collect();
     if (options.dryRun !== true) {

@@ -1,12 +1,11 @@
 /**
  * One directory per user, shared by all engines of that user. What is in it is described in docs/reference/store.md.
  *
- * Every engine is registered with the time of its start and a lock file that it holds. Look-ups mark what they find as
- * used, so whoever collects garbage can leave alone what was used since the oldest living engine began.
+ * Every engine holds a lock file whose name tells when it began. Look-ups mark what they find as used, so whoever collects
+ * garbage can leave alone what was used since the oldest living engine began.
  */
-import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { AttemptRecords } from '../content/attempt-records.ts';
 import { BlobStore } from '../content/blob-store.ts';
@@ -16,9 +15,11 @@ import { MetaDb } from '../content/meta-db.ts';
 import { PublishedNames } from '../content/published-names.ts';
 import { SourceRecords } from '../content/source-records.ts';
 import { SqliteStatCache } from '../content/stat-cache.ts';
-import { HostError, InternalError } from '../errors.ts';
-import { type NativeLock, native } from '../native/addon.ts';
+import { USED_PRECISION_MS } from '../content/used-rows.ts';
+import { HostError } from '../errors.ts';
+import { native } from '../native/addon.ts';
 import { EPHEMERAL_PREFIX, WORK_PREFIX } from '../snapshot/snapshot-store.ts';
+import { EngineLease } from './engine-leases.ts';
 
 export class Store {
   readonly dir: string;
@@ -30,10 +31,9 @@ export class Store {
   readonly attempts: AttemptRecords;
   readonly stats: SqliteStatCache;
   readonly sources: SourceRecords;
-  readonly #engineId: string;
-  readonly #lock: NativeLock;
+  readonly #lease: EngineLease;
 
-  private constructor(dir: string, meta: MetaDb, engineId: string, lock: NativeLock) {
+  private constructor(dir: string, meta: MetaDb, lease: EngineLease) {
     this.dir = dir;
     this.meta = meta;
     this.blobs = new BlobStore(dir);
@@ -43,8 +43,7 @@ export class Store {
     this.attempts = new AttemptRecords(meta);
     this.stats = new SqliteStatCache(meta);
     this.sources = new SourceRecords(meta);
-    this.#engineId = engineId;
-    this.#lock = lock;
+    this.#lease = lease;
   }
 
   /**
@@ -58,7 +57,7 @@ export class Store {
     const dir = resolve(path);
     try {
       makePath(dir);
-      for (const part of ['tmp', 'locks', 'logs']) {
+      for (const part of ['tmp', 'locks', 'engines', 'logs']) {
         mkdirSync(join(dir, part), { recursive: true, mode: 0o700 });
       }
     } catch (cause) {
@@ -70,41 +69,28 @@ export class Store {
       });
     }
     const meta = MetaDb.open(dir, now);
-    const engineId = randomUUID();
-    const lock = native().tryLock(engineLockPath(dir, engineId), false);
-    if (lock === undefined) {
-      throw new InternalError('a fresh lock file is held by somebody else');
+    try {
+      return new Store(dir, meta, EngineLease.take(dir, now()));
+    } catch (error) {
+      meta.close();
+      throw error;
     }
-    meta.db.prepare('INSERT INTO engines VALUES (?, ?)').run(engineId, now());
-    return new Store(dir, meta, engineId, lock);
   }
 
   /**
-   * The time at which the oldest other engine that lives began; infinity when there is none. Records of dead ones are removed.
-   * Call it within the transaction that removes what was last used before.
+   * Decides what to remove, all or nothing: nobody else writes meanwhile, and no engine begins. Look-ups of those that live are
+   * held by {@link oldestOtherEngineMs}.
    */
-  oldestOtherEngineMs(): number {
-    this.#forgetDeadEngines();
-    const row = this.meta.db
-      .prepare('SELECT min(started_ms) AS oldest FROM engines WHERE id <> ?')
-      .get(this.#engineId);
-    return row?.oldest === null || row === undefined ? Number.POSITIVE_INFINITY : Number(row.oldest);
+  collect<T>(work: () => T): T {
+    return this.#lease.whileNobodyBegins(() => this.meta.transaction(work));
   }
 
-  #forgetDeadEngines(): string[] {
-    const dead: string[] = [];
-    for (const row of this.meta.db.prepare('SELECT id FROM engines WHERE id <> ?').all(this.#engineId)) {
-      const id = String(row.id);
-      const path = engineLockPath(this.dir, id);
-      const free = native().tryLock(path, false);
-      if (free !== undefined) {
-        this.meta.db.prepare('DELETE FROM engines WHERE id = ?').run(id);
-        rmSync(path, { force: true });
-        free.release();
-        dead.push(id);
-      }
-    }
-    return dead;
+  /**
+   * What was used at that time or later may be in use by another engine; infinity when there is none. Only within {@link collect}.
+   */
+  oldestOtherEngineMs(): number {
+    const started = this.#lease.others(() => undefined).map(({ startedMs }) => startedMs);
+    return Math.min(...started) - USED_PRECISION_MS;
   }
 
   /**
@@ -113,7 +99,8 @@ export class Store {
    * @returns Whether something is left that only a worker can remove.
    */
   async sweep(): Promise<boolean> {
-    const dead = this.meta.transaction(() => this.#forgetDeadEngines());
+    const dead: string[] = [];
+    this.#lease.others((id) => dead.push(id));
     const tmp = join(this.dir, 'tmp');
     for (const id of dead) {
       await rm(join(tmp, `engine-${id}`), { recursive: true, force: true });
@@ -122,7 +109,7 @@ export class Store {
       await this.blobs.sweep();
     }
     // A worker may be killed without its engine. Those that live have locked theirs before it was there.
-    return (await readdir(tmp)).some(
+    return readdirSync(tmp).some(
       (name) =>
         [WORK_PREFIX, EPHEMERAL_PREFIX].some((prefix) => name.startsWith(prefix)) &&
         !name.endsWith('.lock') &&
@@ -132,7 +119,7 @@ export class Store {
 
   /** A directory below `tmp/` for unfinished things of this engine, not made yet. */
   scratchDir(name: string): string {
-    return join(this.dir, 'tmp', `engine-${this.#engineId}`, name);
+    return join(this.dir, 'tmp', `engine-${this.#lease.id}`, name);
   }
 
   /** The path of a file in a directory for unfinished things, which is made. */
@@ -143,10 +130,8 @@ export class Store {
   }
 
   close(): void {
-    rmSync(join(this.dir, 'tmp', `engine-${this.#engineId}`), { recursive: true, force: true });
-    this.meta.db.prepare('DELETE FROM engines WHERE id = ?').run(this.#engineId);
-    rmSync(engineLockPath(this.dir, this.#engineId), { force: true });
-    this.#lock.release();
+    rmSync(join(this.dir, 'tmp', `engine-${this.#lease.id}`), { recursive: true, force: true });
+    this.#lease.release();
     this.meta.close();
   }
 }
@@ -185,8 +170,4 @@ function makePath(path: string): void {
     makePath(parent);
     mkdirSync(path, { mode: 0o700 });
   }
-}
-
-function engineLockPath(dir: string, engineId: string): string {
-  return join(dir, 'locks', `engine-${engineId}`);
 }

@@ -1,6 +1,6 @@
 /** Layers and a container config → image config and manifest. Nothing here depends on the clock or the host. */
-import { createHash } from 'node:crypto';
 import { canonicalJson } from '../base/canonical-json.ts';
+import { sha256Hex } from '../base/sha256.ts';
 import { IntegrityError } from '../errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, sha256Digest } from '../oci/digest.ts';
@@ -123,7 +123,7 @@ export function buildIndex(
 export function describe(bytes: Uint8Array, mediaType: string): Descriptor {
   return {
     mediaType,
-    digest: sha256Digest(createHash('sha256').update(bytes).digest('hex')),
+    digest: sha256Digest(sha256Hex(bytes)),
     size: bytes.byteLength,
   };
 }

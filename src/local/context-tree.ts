@@ -2,7 +2,7 @@
  * The tree of files that a build context is: a directory without what is ignored, or what a definition put together, and
  * single files over it. Contents are not opened.
  */
-import { lstat, realpath, stat } from 'node:fs/promises';
+import { lstatSync, realpathSync, statSync } from 'node:fs';
 import { pathBytes } from '../base/path-bytes.ts';
 import { DefinitionError, HostError } from '../errors.ts';
 import type { ContextInput, ContextPart } from '../frontend/dockerfile/context-input.ts';
@@ -55,7 +55,7 @@ export async function contextTree(
   let matcher: FilePatternMatcher | undefined;
   const names = { top: [] as string[], below: new Set<string>() };
   if (parts === undefined) {
-    root = await directoryRoot(directory, 'context');
+    root = directoryRoot(directory, 'context');
     const seen = noting(diskTree(root, top, denied, tools, cancel), names);
     if (given === undefined || 'text' in given) {
       if (given !== undefined) {
@@ -76,7 +76,7 @@ export async function contextTree(
     await placePart(placed, part, denied, tools, cancel);
   }
   for (const [at, hostPath] of Object.entries(files)) {
-    placed.over(at, await fileEntry(hostPath));
+    placed.over(at, fileEntry(hostPath));
   }
   return {
     root,
@@ -123,11 +123,11 @@ async function placePart(
   cancel: CancelToken,
 ): Promise<void> {
   if (kind === 'file') {
-    placed.over(at, await fileEntry(hostPath));
+    placed.over(at, fileEntry(hostPath));
     return;
   }
-  const root = await directoryRoot(hostPath, 'directory of a Mount');
-  const top = await entryOf(root);
+  const root = directoryRoot(hostPath, 'directory of a Mount');
+  const top = entryOf(root);
   const deniedHere = new Set<string>();
   if (at !== '/') {
     placed.over(at, top);
@@ -143,17 +143,17 @@ async function placePart(
 }
 
 /** What the user named may be a link to the file: the content is meant. */
-async function fileEntry(path: string): Promise<ContextEntry> {
-  const hostPath = await existing(path, 'E_LOCAL_FILE_MISSING', `there is no file at '${path}'`);
-  const found = await lstat(hostPath);
+function fileEntry(path: string): ContextEntry {
+  const hostPath = existing(path, 'E_LOCAL_FILE_MISSING', `there is no file at '${path}'`);
+  const found = lstatSync(hostPath);
   if (!found.isFile()) {
     throw new DefinitionError(`'${path}' is not a file`, { code: 'E_LOCAL_FILE_MISSING' });
   }
-  return await entryOf(hostPath);
+  return entryOf(hostPath);
 }
 
-async function entryOf(hostPath: string): Promise<ContextEntry> {
-  const found = await lstat(hostPath, { bigint: true });
+function entryOf(hostPath: string): ContextEntry {
+  const found = lstatSync(hostPath, { bigint: true });
   return {
     kind: found.isDirectory() ? 'directory' : 'file',
     mode: Number(found.mode) & 0o7777,
@@ -163,21 +163,21 @@ async function entryOf(hostPath: string): Promise<ContextEntry> {
 }
 
 /** What the user named may be a link to the directory. */
-async function directoryRoot(directory: string, what: string): Promise<string> {
-  const root = await existing(directory, 'E_LOCAL_DIR_MISSING', `there is no ${what} at '${directory}'`);
-  if (!(await stat(root)).isDirectory()) {
+function directoryRoot(directory: string, what: string): string {
+  const root = existing(directory, 'E_LOCAL_DIR_MISSING', `there is no ${what} at '${directory}'`);
+  if (!statSync(root).isDirectory()) {
     throw new DefinitionError(`the ${what} '${directory}' is not a directory`, { code: 'E_LOCAL_NOT_DIR' });
   }
   return root;
 }
 
-async function existing(
+function existing(
   path: string,
   code: 'E_LOCAL_DIR_MISSING' | 'E_LOCAL_FILE_MISSING',
   message: string,
-): Promise<string> {
+): string {
   try {
-    return await realpath(path);
+    return realpathSync(path);
   } catch (cause) {
     const errno = (cause as NodeJS.ErrnoException).code;
     if (errno === 'ENOENT' || errno === 'ENOTDIR') {

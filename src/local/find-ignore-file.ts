@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DefinitionError, HostError } from '../errors.ts';
 import type { ContextIgnore } from '../frontend/dockerfile/context-input.ts';
@@ -27,7 +27,7 @@ export async function findIgnoreFile(
     join(directory, IGNORE_FILE),
   ].filter((path) => order === 'docker' || path.startsWith(directory === '/' ? '/' : `${directory}/`));
   for (const path of candidates) {
-    const text = await textOf(path);
+    const text = textOf(path);
     if (text !== undefined) {
       return { name: path, text };
     }
@@ -35,9 +35,9 @@ export async function findIgnoreFile(
   return undefined;
 }
 
-async function textOf(path: string): Promise<string | undefined> {
+function textOf(path: string): string | undefined {
   try {
-    const found = await stat(path);
+    const found = statSync(path);
     if (!found.isFile()) {
       throw new DefinitionError(`the ignore file '${path}' is not a file`, { code: 'E_LOCAL_FILE_MISSING' });
     }
@@ -47,7 +47,7 @@ async function textOf(path: string): Promise<string | undefined> {
         hint: `at most ${MAX_IGNORE_FILE_BYTES} bytes are read`,
       });
     }
-    return await readFile(path, 'utf8');
+    return readFileSync(path, 'utf8');
   } catch (cause) {
     if (cause instanceof DefinitionError) {
       throw cause;

@@ -6,7 +6,7 @@ import { lstat } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { nearName } from '../base/near-name.ts';
 import { pathBytes } from '../base/path-bytes.ts';
-import { sha256Hex } from '../base/sha256.ts';
+import { EMPTY_SHA256, sha256Hex } from '../base/sha256.ts';
 import { DefinitionError, type HostError } from '../errors.ts';
 import type { ContextIgnore, ContextInput, ContextSelection } from '../frontend/dockerfile/context-input.ts';
 import type { CancelToken, FileFacts, NativeAddon } from '../native/addon.ts';
@@ -39,7 +39,6 @@ export interface ContextFiles {
 }
 
 const LITERAL = { wildcards: false, parents: false, exclude: [] };
-const EMPTY_SHA256 = sha256Hex('');
 const LINK_MODE = 0o777;
 
 /** What all declarations of a build about one directory with one ignore file share. */

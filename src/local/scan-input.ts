@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer';
 import { readFile, realpath, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
-import { sha256Hex } from '../base/sha256.ts';
+import { EMPTY_SHA256, sha256Hex } from '../base/sha256.ts';
 import { DefinitionError, HostError } from '../errors.ts';
 import {
   type InputEntry,
@@ -34,7 +34,6 @@ export interface ScanTools extends HashTools {
   readonly signal?: AbortSignal;
 }
 
-const EMPTY_SHA256 = sha256Hex('');
 const FILE_MODE = 0o644;
 const EXECUTABLE_MODE = 0o755;
 

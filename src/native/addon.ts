@@ -7,6 +7,7 @@
  * `path` and a message; `native/error.ts` turns them into our classes.
  */
 import { createRequire } from 'node:module';
+import { provideSha256, type Sha256 } from '../base/sha256.ts';
 import { HostError } from '../errors.ts';
 import { nativeFile } from './native-file.ts';
 
@@ -264,7 +265,7 @@ export interface SeccompFilter {
   }[];
 }
 
-export interface NativeAddon {
+export interface NativeAddon extends Sha256 {
   CancelToken: new () => CancelToken;
 
   // crates/layer
@@ -437,9 +438,16 @@ export interface NativeAddon {
   probeRecorder(): string | null;
 
   // crates/sys
+  /** Hex, of that many random bytes, at most 256. */
+  randomHex(bytes: number): string;
   hashFile(path: string, cancel?: CancelToken): Promise<FileFacts>;
   /** In parallel; the result has the order of `paths`. A missing file rejects with its path. */
   hashFiles(paths: readonly (string | Buffer)[], cancel?: CancelToken): Promise<readonly FileFacts[]>;
+  /**
+   * One digest of all that a walk of `root` sees, as docs/reference/store.md describes it; equal ones mean that no file changed. `skip` are
+   * paths relative to `root` that only count with their kinds and names, each followed by NUL.
+   */
+  fingerprintTree(root: string, skip: string, cancel?: CancelToken): Promise<string>;
   /** Every entry below `root` (not itself), sorted by path bytes; never follows links. */
   scanTree(root: string, cancel?: CancelToken): Promise<readonly ScanEntry[]>;
   /**
@@ -563,3 +571,12 @@ export function native(): NativeAddon {
   }
   return loaded;
 }
+
+provideSha256(() => {
+  try {
+    return native();
+  } catch {
+    // Whoever needs the addon for more is told why it is not there.
+    return undefined;
+  }
+});

@@ -254,8 +254,6 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('the build service', () => {
     expect(await ended).toBe(0);
     expect(stderr).toBe('');
     expect(readdirSync(join(directory, 'tmp'))).toEqual([]);
-    expect(readdirSync(join(directory, 'store/locks')).filter((name) => name.startsWith('engine-'))).toEqual(
-      [],
-    );
+    expect(readdirSync(join(directory, 'store/engines'))).toEqual([]);
   });
 });

@@ -96,8 +96,7 @@ async function gone(text: string): Promise<void> {
 }
 
 /** What is left of engines that did not close. */
-const engineLocks = (store: string) =>
-  readdirSync(join(store, 'locks')).filter((name) => name.startsWith('engine-'));
+const engineLocks = (store: string) => readdirSync(join(store, 'engines'));
 
 const IMPORT = "import { Engine, EventStream, Image, StepError } from 'tsbuild';\n";
 const IMAGE = `const busybox = (shell) => Image.fromScratch().addLocalFile(shell, '/bin/sh', { copy: true }).env({ PATH: '/bin' });\n`;
@@ -307,7 +306,7 @@ describe.skipIf(lacks('bwrap', 'busybox', 'root'))('a worker thread', () => {
       const store = process.env.TSBUILD_HOME;
       const engine = await Engine.open();
       const [built] = await engine.build([busybox(process.argv[2]).runCommands('echo next')]);
-      const engines = readdirSync(store + '/locks').filter((name) => name.startsWith('engine-')).length;
+      const engines = readdirSync(store + '/engines').length;
       await engine.close();
       console.log(JSON.stringify({
         survivors, engines, built: built.digest.startsWith('sha256:'), tmp: readdirSync(store + '/tmp'),

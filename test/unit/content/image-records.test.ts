@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { type ImageRecord, ImageRecords } from '../../../src/content/image-records.ts';
+import { USED_PRECISION_MS } from '../../../src/content/used-rows.ts';
 import { sha256Digest } from '../../../src/oci/digest.ts';
 import { parsePlatform } from '../../../src/oci/platform.ts';
 import type { LayerId } from '../../../src/solver/op.ts';
@@ -108,9 +109,9 @@ describe('ImageRecords', () => {
       const others = [used(b.id), used(pulled.id)];
       for (const text of ['app:latest', a.id, 'im-abcdefA', digest('aaaa1111')]) {
         const before = used(a.id);
-        temporary.clock.advance(100);
+        temporary.clock.advance(USED_PRECISION_MS);
         records.find(text);
-        expect(used(a.id)).toBeGreaterThanOrEqual(before + 100);
+        expect(used(a.id)).toBeGreaterThanOrEqual(before + USED_PRECISION_MS);
       }
       expect([used(b.id), used(pulled.id)]).toEqual(others);
     });

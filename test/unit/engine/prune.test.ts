@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { SqliteCache } from '../../../src/cache/sqlite-cache.ts';
+import { USED_PRECISION_MS } from '../../../src/content/used-rows.ts';
 import type { EngineParts } from '../../../src/engine/parts.ts';
 import { archivesDir, type PruneOptions, prune, usage } from '../../../src/engine/prune.ts';
 import { gitDir, gitLockPath } from '../../../src/engine/store.ts';
@@ -197,6 +198,7 @@ describe('prune', () => {
       await layer(id);
       temporary.clock.advance(10);
     }
+    temporary.clock.advance(USED_PRECISION_MS);
     // Used again: now it is the newest.
     temporary.store.layers.get('a' as LayerId);
     const { removed } = await run({ keepBytes: 4 * KIB, kinds: ['layers'] });
@@ -256,7 +258,7 @@ describe('prune', () => {
       return digest;
     };
     const [old, again] = [await fetch('https://h/old'), await fetch('https://h/again')];
-    temporary.clock.advance(1000);
+    temporary.clock.advance(USED_PRECISION_MS);
     sources.httpFile('https://h/again');
     expect(ids((await run({ olderThanMs: 500 })).removed, 'blobs')).toEqual([old]);
     expect(ids((await run()).removed, 'blobs')).toEqual([again]);
@@ -305,7 +307,8 @@ describe('prune beside another engine that lives', () => {
     await layer('before');
     await layer('again');
     await image('im-before', ['before']);
-    temporary.clock.advance(1000);
+    // What was used shortly before may be in use although it was not marked.
+    temporary.clock.advance(USED_PRECISION_MS);
     const other = temporary.openOther();
     temporary.clock.advance(1000);
     other.layers.get('again' as LayerId);

@@ -224,6 +224,40 @@ pub fn scan_tree<'env>(
     )
 }
 
+/// `skip` holds paths that end in NUL, so that a thousand of them are one argument.
+#[napi(ts_return_type = "Promise<string>")]
+pub fn fingerprint_tree<'env>(
+    env: &'env Env,
+    root: String,
+    skip: String,
+    cancel: Option<&CancelToken>,
+) -> Result<Object<'env>> {
+    let cancel = flag(cancel);
+    promise(
+        env,
+        move || {
+            let skip = skip.split_terminator('\0').map(|path| path.as_bytes().to_vec()).collect();
+            Ok(sys::fingerprint::fingerprint(Path::new(&root), &skip, &cancel)?)
+        },
+        |digest| digest,
+    )
+}
+
+#[napi]
+pub fn sha256_of_text(text: String) -> String {
+    sys::hash::sha256_hex(text.as_bytes())
+}
+
+#[napi]
+pub fn sha256_of_bytes(bytes: &[u8]) -> String {
+    sys::hash::sha256_hex(bytes)
+}
+
+#[napi]
+pub fn random_hex(bytes: u32) -> String {
+    sys::random::random_hex(bytes as usize)
+}
+
 /// JSON, because V8 parses twenty thousand rows several times faster than Node-API makes that many objects.
 #[napi(ts_return_type = "Promise<string>")]
 pub fn scan_directories<'env>(

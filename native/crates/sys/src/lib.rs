@@ -3,12 +3,14 @@
 
 pub mod copy;
 pub mod error;
+pub mod fingerprint;
 pub mod hash;
 pub mod landlock;
 pub mod lock;
 pub mod mount;
 pub mod network;
 pub mod process;
+pub mod random;
 pub mod remove;
 pub mod root;
 pub mod scan;

@@ -101,7 +101,7 @@ pub struct Listing {
 }
 
 /// More do not help: the kernel serialises most of a walk.
-const MAX_SCAN_THREADS: usize = 4;
+pub(crate) const MAX_SCAN_THREADS: usize = 4;
 /// Fewer are not worth a thread.
 const DIRECTORIES_A_THREAD: usize = 16;
 
