@@ -4,7 +4,7 @@ import { lazyBuiltins } from './scripts/lazy-builtins.js';
 const BASE = {
   name: 'base',
   priority: 2,
-  test: /^\0builtin:|src\/(errors|settings|(base|native|oci|secret)\/[^/]+|frontend\/fluent\/(arguments|gpu-request|image-name|options|recipe-directory)|executor\/cdi(-spec)?)\.ts$/,
+  test: /^\0builtin:node:(?!tls|sqlite)|src\/(errors|settings|(base|native|oci|secret)\/[^/]+|frontend\/fluent\/(arguments|gpu-request|image-name|options|recipe-directory)|executor\/cdi(-spec)?)\.ts$/,
 };
 
 /** What every command needs before the engine is loaded. Nothing of it may be in the library: what both have belongs to BASE. */

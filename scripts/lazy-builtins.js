@@ -35,12 +35,16 @@ function moduleText(id) {
 
 function exportText(id, key, builtin) {
   // Reading some of them would load more, here too.
-  const { value } = Object.getOwnPropertyDescriptor(builtin, key) ?? {};
-  if (typeof value !== 'function' || ALWAYS_THERE.has(id)) {
+  const { value, get } = Object.getOwnPropertyDescriptor(builtin, key) ?? {};
+  // Names of classes begin with a capital.
+  const isClass = /^[A-Z][a-z]/.test(key) && (typeof value === 'function' || get !== undefined);
+  if (key === 'constants' && !ALWAYS_THERE.has(id)) {
+    return '/* @__PURE__ */ new Proxy({}, { get: (_, name) => load().constants[name] })';
+  }
+  if (!(isClass || typeof value === 'function') || ALWAYS_THERE.has(id)) {
     return `/* @__PURE__ */ (() => load().${key})()`;
   }
-  // Names of classes begin with a capital.
-  if (/^[A-Z]/.test(key)) {
+  if (isClass) {
     return `/* @__PURE__ */ new Proxy(function () {}, {
   get: (_, name) => Reflect.get(load().${key}, name),
   construct: (_, args, target) => Reflect.construct(load().${key}, args, target === ${key}_ ? load().${key} : target),

@@ -46,6 +46,7 @@ export class SqliteCache implements CacheStore {
   readonly #options: SqliteCacheOptions;
   readonly #lookup: UsedRows;
   #put: StatementSync | undefined;
+  #putFields: StatementSync | undefined;
   /** Of stacks and paths, which never change. */
   readonly #reads = new Map<string, Promise<string | undefined>>();
 
@@ -56,14 +57,14 @@ export class SqliteCache implements CacheStore {
 
   lookup(key: string): CacheRecord | undefined {
     const row = this.#lookup.get(key);
-    return row === undefined ? undefined : this.#present(fromRow(row));
+    return row === undefined ? undefined : this.#present(this.#fromRow(row));
   }
 
   lookupByFields(fieldsDigest: string): readonly CacheRecord[] {
     return this.#options.meta.db
       .prepare('SELECT * FROM cache WHERE fields_digest = ? AND gone = 0 ORDER BY created_ms DESC LIMIT ?')
       .all(fieldsDigest, CONTENT_CANDIDATES)
-      .map(fromRow)
+      .map((row) => this.#fromRow(row))
       .filter((record) => this.#present(record) !== undefined);
   }
 
@@ -71,7 +72,7 @@ export class SqliteCache implements CacheStore {
     const row = this.#options.meta.db
       .prepare('SELECT * FROM cache WHERE site = ? ORDER BY created_ms DESC LIMIT 1')
       .get(site);
-    return row === undefined ? undefined : fromRow(row);
+    return row === undefined ? undefined : this.#fromRow(row);
   }
 
   everHad(key: string): boolean {
@@ -84,24 +85,25 @@ export class SqliteCache implements CacheStore {
 
   #insert(record: CacheRecord, createdMs: number): void {
     this.#put ??= this.#options.meta.db.prepare(
-      'INSERT OR REPLACE INTO cache VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT OR REPLACE INTO cache VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?)',
     );
     this.#put.run(
       record.key,
       record.resultId,
       JSON.stringify(record.result),
       record.fieldsDigest,
-      JSON.stringify(record.fields),
       JSON.stringify(record.inputs),
       record.site ?? null,
       record.durationMs,
       createdMs,
       this.#options.meta.now(),
     );
+    this.#putFields ??= this.#options.meta.db.prepare('INSERT OR REPLACE INTO cache_fields VALUES (?, ?)');
+    this.#putFields.run(record.key, JSON.stringify(record.fields));
   }
 
   holds(result: Result): boolean {
-    return result.kind === 'files' || result.layers.every((id) => this.#options.layers.get(id) !== undefined);
+    return result.kind === 'files' || this.#options.layers.hasAll(result.layers);
   }
 
   /**
@@ -126,7 +128,7 @@ export class SqliteCache implements CacheStore {
     const row = this.#options.meta.db
       .prepare('SELECT * FROM cache WHERE result_id = ? AND gone = 0 LIMIT 1')
       .get(resultId);
-    return row === undefined ? undefined : this.#present(fromRow(row))?.result;
+    return row === undefined ? undefined : this.#present(this.#fromRow(row))?.result;
   }
 
   async sameContent(
@@ -199,17 +201,23 @@ export class SqliteCache implements CacheStore {
   #present(record: CacheRecord): CacheRecord | undefined {
     return this.holds(record.result) ? record : undefined;
   }
-}
 
-function fromRow(row: Record<string, unknown>): CacheRecord {
-  return {
-    key: String(row.key),
-    resultId: String(row.result_id),
-    result: JSON.parse(String(row.result)) as Result,
-    fieldsDigest: String(row.fields_digest),
-    fields: JSON.parse(String(row.fields)) as KeyField[],
-    inputs: JSON.parse(String(row.inputs)) as string[],
-    ...(row.site === null ? {} : { site: String(row.site) }),
-    durationMs: Number(row.duration_ms),
-  };
+  #fromRow(row: Record<string, unknown>): CacheRecord {
+    const { db } = this.#options.meta;
+    const key = String(row.key);
+    return {
+      key,
+      resultId: String(row.result_id),
+      result: JSON.parse(String(row.result)) as Result,
+      fieldsDigest: String(row.fields_digest),
+      // Only explanations and exports read them.
+      get fields() {
+        const found = db.prepare('SELECT fields FROM cache_fields WHERE key = ?').get(key);
+        return found === undefined ? [] : (JSON.parse(String(found.fields)) as KeyField[]);
+      },
+      inputs: JSON.parse(String(row.inputs)) as string[],
+      ...(row.site === null ? {} : { site: String(row.site) }),
+      durationMs: Number(row.duration_ms),
+    };
+  }
 }

@@ -12,12 +12,12 @@ const NULL_DEVICE = 0x103;
 const CLOSED = ['EPIPE', 'EIO'];
 
 /**
- * @param stream - Makes Node's stream. It is asked for terminals and whatever else is no file and no pipe.
+ * @param stream - Makes Node's stream. It is asked for terminals, and where a reader is too slow.
  */
 export function standardOutput(fd: 1 | 2, stream: () => NodeJS.WriteStream): OutputStream {
   let plain: boolean | undefined;
   let made: NodeJS.WriteStream | undefined;
-  const isPlain = () => (plain ??= isFileOrPipe(fd));
+  const isPlain = () => (plain ??= isPlainOutput(fd));
   const real = () => {
     if (made === undefined) {
       plain = false;
@@ -49,10 +49,12 @@ export function standardOutput(fd: 1 | 2, stream: () => NodeJS.WriteStream): Out
   };
 }
 
-function isFileOrPipe(fd: number): boolean {
+function isPlainOutput(fd: number): boolean {
   try {
     const found = fstatSync(fd);
-    return found.isFile() || found.isFIFO() || (found.isCharacterDevice() && found.rdev === NULL_DEVICE);
+    // What other programs give us as a pipe may be a pair of sockets.
+    const isPipe = found.isFIFO() || found.isSocket();
+    return found.isFile() || isPipe || (found.isCharacterDevice() && found.rdev === NULL_DEVICE);
   } catch {
     // Closed before we began: Node's stream knows what to do.
     return false;

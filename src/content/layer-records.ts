@@ -3,7 +3,7 @@ import type { StatementSync } from 'node:sqlite';
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { MetaDb } from './meta-db.ts';
-import { UsedRows } from './used-rows.ts';
+import { USED_PRECISION_MS, UsedRows } from './used-rows.ts';
 
 /** How a blob was made: `source` came with an image, others are `zstd:3`, `gzip:6@1700000000` (clamped), `none:0`. */
 export type BlobForm = string;
@@ -24,9 +24,15 @@ export interface LayerRecord {
   readonly contentDigest: string | undefined;
 }
 
+/** Much less than {@link USED_PRECISION_MS}, so that they are marked as used in time. */
+const SEEN_MS = USED_PRECISION_MS / 10;
+
 export class LayerRecords {
   readonly #meta: MetaDb;
   readonly #rows: UsedRows;
+  readonly #seen = new Set<LayerId>();
+  #seenAt = { version: '', ms: 0 };
+  #changes: StatementSync | undefined;
   #put: StatementSync | undefined;
   #blobs: StatementSync | undefined;
   #putBlob: StatementSync | undefined;
@@ -48,6 +54,28 @@ export class LayerRecords {
       parents: JSON.parse(String(row.parents)) as LayerId[],
       contentDigest: row.content_digest === null ? undefined : String(row.content_digest),
     };
+  }
+
+  /**
+   * Whether all are known; they count as used. Stacks share most of their layers, and a build asks for each of its stacks: what was
+   * there is not looked for again until something was written, by whomever.
+   */
+  hasAll(ids: readonly LayerId[]): boolean {
+    const { db, now } = this.#meta;
+    this.#changes ??= db.prepare('SELECT data_version, total_changes() AS own FROM pragma_data_version');
+    const { data_version, own } = this.#changes.get() ?? {};
+    const version = `${data_version} ${own}`;
+    if (version !== this.#seenAt.version || now() > this.#seenAt.ms + SEEN_MS) {
+      this.#seen.clear();
+      this.#seenAt = { version, ms: now() };
+    }
+    return ids.every((id) => {
+      const isThere = this.#seen.has(id) || this.#rows.get(id) !== undefined;
+      if (isThere) {
+        this.#seen.add(id);
+      }
+      return isThere;
+    });
   }
 
   put(id: LayerId, parents: readonly LayerId[], hasSnapshot: boolean): void {

@@ -180,6 +180,20 @@ const MIGRATIONS: readonly string[] = [
   `,
   // Layers may have `owners` beside their files. Who does not know of it would take them for root's.
   '',
+  // Fields are long where they list files, and whoever looks for a key would read those of others on the way.
+  `
+  CREATE TABLE cache_fields (
+    key TEXT PRIMARY KEY REFERENCES cache(key) ON DELETE CASCADE,
+    fields TEXT NOT NULL
+  );
+  INSERT INTO cache_fields SELECT key, fields FROM cache;
+  ALTER TABLE cache DROP COLUMN fields;
+  CREATE TABLE context_scans (
+    context TEXT PRIMARY KEY,
+    scan TEXT NOT NULL,
+    used_ms INTEGER NOT NULL
+  );
+  `,
 ];
 
 export class MetaDb {

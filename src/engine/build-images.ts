@@ -6,6 +6,7 @@
  */
 import { rfc3339 } from '../base/rfc3339.ts';
 import { inlineMember } from '../cache/portable-cache.ts';
+import type { BuildFacts } from '../content/image-records.ts';
 import type { LayerBlob } from '../content/layer-records.ts';
 import { DefinitionError, InternalError } from '../errors.ts';
 import { BuiltImage, type BuiltLayer } from '../frontend/fluent/built-image.ts';
@@ -136,7 +137,7 @@ export async function solveImages(
   const emit: Emit = (event) => onEvent({ timeMs: parts.now(), ...event } as BuildEvent);
   const { settings, store, now } = parts;
   const validation = new BuildValidation(settings.buildValidation, now(), store.dir);
-  const inputs = new BuildInputs(store.stats, now, validation.check);
+  const inputs = new BuildInputs(store.stats, now, validation.check, store.scans);
   const mode = options.ignoreCache === true ? 'ignore' : options.forceBuild === true ? 'force' : 'use';
   await using dockerfiles = new Dockerfiles(parts, {
     signal,
@@ -413,7 +414,8 @@ async function finish(
   }
   const { source, graph, id, layers, builtLayers, known, diagnostics } = solved;
   const portableId = layerIds(graph, portableIds(known)).at(-1) ?? '';
-  const before = store.images.get(id)?.config.created ?? importedTimes?.get(id);
+  const stored = store.images.get(id);
+  const before = stored?.config.created ?? importedTimes?.get(id);
   const created = createdAt(parts, graph.sourceDateEpoch, before);
   const portable = { id: portableId, created, known };
   const manifest = buildManifest({
@@ -450,10 +452,7 @@ async function finish(
     platform,
     layers,
     config,
-    build: {
-      recipe: source.recipeHash,
-      layers: builtLayers.map(({ id: layerId, method, durationMs }) => ({ id: layerId, method, durationMs })),
-    },
+    build: factsOf(source, builtLayers, stored?.build),
   });
   return {
     image: BuiltImage.of(source, {
@@ -471,6 +470,24 @@ async function finish(
     configDigest: manifest.configDescriptor.digest,
     portable,
   };
+}
+
+/** What was there before says how long it took; a build that ran nothing does not know. */
+function factsOf(
+  { recipeHash: recipe }: Image,
+  builtLayers: readonly BuiltLayer[],
+  before: BuildFacts | undefined,
+): BuildFacts {
+  const ranNothing = builtLayers.every(({ cached }) => cached);
+  const isSame =
+    before?.recipe === recipe &&
+    before.layers.length === builtLayers.length &&
+    before.layers.every(
+      ({ id, method }, index) => id === builtLayers[index]?.id && method === builtLayers[index].method,
+    );
+  return before !== undefined && isSame && ranNothing
+    ? before
+    : { recipe, layers: builtLayers.map(({ id, method, durationMs }) => ({ id, method, durationMs })) };
 }
 
 /** Nothing was added to an image of the store: it stays what it is, to the byte. */

@@ -9,8 +9,9 @@ import {
 } from '../frontend/dockerfile/context-input.ts';
 import { withPlace } from '../frontend/dockerfile/definition-place.ts';
 import { inputName, type LocalInput } from '../frontend/fluent/local-input.ts';
-import { type ContextFiles, ScannedContext } from '../local/scan-context.ts';
+import { type ContextContent, type ContextFiles, ScannedContext } from '../local/scan-context.ts';
 import { type ScannedInput as Scan, scanInput } from '../local/scan-input.ts';
+import type { ScanStore } from '../local/scan-memory.ts';
 import type { StatCache } from '../local/stat-cache.ts';
 import { native } from '../native/addon.ts';
 import type { LocalInputs, ScannedInput } from '../ops/op-context.ts';
@@ -24,7 +25,8 @@ export class BuildInputs implements LocalInputs {
   readonly #scans = new Map<string, Promise<Scan>>();
   /** By directory and ignore file; many declarations share one. */
   readonly #contexts = new Map<string, Promise<ScannedContext>>();
-  readonly #contextFiles = new Map<string, Promise<ContextFiles>>();
+  readonly #contextFiles = new Map<string, Promise<ContextContent>>();
+  readonly #scanStore: ScanStore | undefined;
 
   /**
    * @param check - Told of the files of every input of the build, when they are known. Not of what containers get when they start.
@@ -33,7 +35,9 @@ export class BuildInputs implements LocalInputs {
     statCache: StatCache,
     now: () => number,
     check: (files: readonly InputFile[]) => void = () => undefined,
+    scans?: ScanStore,
   ) {
+    this.#scanStore = scans;
     this.#check = check;
     this.#statCache = statCache;
     this.#now = now;
@@ -54,7 +58,11 @@ export class BuildInputs implements LocalInputs {
   }
 
   /** The files that a declaration selects of its context. */
-  contextFiles(input: ContextInput, signal: AbortSignal): Promise<ContextFiles> {
+  async contextFiles(input: ContextInput, signal: AbortSignal): Promise<ContextFiles> {
+    return await (await this.#contextContent(input, signal)).list();
+  }
+
+  #contextContent(input: ContextInput, signal: AbortSignal): Promise<ContextContent> {
     const name = this.add(input);
     return once(this.#contextFiles, name, async () => {
       const whole = usesOnlyGivenFiles(input) ? { ...input, parts: [] } : input;
@@ -62,9 +70,16 @@ export class BuildInputs implements LocalInputs {
         ScannedContext.scan(whole, this.#tools(signal)),
       );
       try {
-        const found = await context.files(input.selections, this.#tools(signal));
-        this.#check(found.files);
-        return found;
+        const content = await context.content(input.selections, this.#tools(signal));
+        const list = async () => {
+          const found = await content.list();
+          this.#check(found.files);
+          return found;
+        };
+        if (!content.isRemembered) {
+          await list();
+        }
+        return { ...content, list };
       } catch (error) {
         throw error instanceof DefinitionError && error.line === undefined && input.place !== undefined
           ? withPlace(error, input.place.text, input.place.location)
@@ -90,18 +105,24 @@ export class BuildInputs implements LocalInputs {
       throw new InternalError(`the graph names a local input that the build does not have: '${name}'`);
     }
     if ('kind' in input) {
-      return this.contextFiles(input, signal);
+      const { contentDigest, list } = await this.#contextContent(input, signal);
+      return {
+        contentDigest,
+        files: async () => (await list()).files,
+        summary: async () => (await list()).summary,
+      };
     }
     const { files, contentDigest, entries } = await this.scan(input, signal);
     return {
-      files,
+      files: async () => files,
       contentDigest,
-      summary: Object.fromEntries(
-        [...entries].map(([path, { mode, sha256, link }]) => [
-          path,
-          link === undefined ? `${mode.toString(8).padStart(4, '0')} ${sha256}` : `-> ${link}`,
-        ]),
-      ),
+      summary: async () =>
+        Object.fromEntries(
+          [...entries].map(([path, { mode, sha256, link }]) => [
+            path,
+            link === undefined ? `${mode.toString(8).padStart(4, '0')} ${sha256}` : `-> ${link}`,
+          ]),
+        ),
     };
   }
 
@@ -109,6 +130,7 @@ export class BuildInputs implements LocalInputs {
     return {
       native: native(),
       statCache: this.#statCache,
+      ...(this.#scanStore === undefined ? {} : { scans: this.#scanStore }),
       now: () => BigInt(this.#now()) * 1_000_000n,
       signal,
     };

@@ -13,6 +13,7 @@ import { ImageRecords } from '../content/image-records.ts';
 import { LayerRecords } from '../content/layer-records.ts';
 import { MetaDb } from '../content/meta-db.ts';
 import { PublishedNames } from '../content/published-names.ts';
+import { ScanRecords } from '../content/scan-records.ts';
 import { SourceRecords } from '../content/source-records.ts';
 import { SqliteStatCache } from '../content/stat-cache.ts';
 import { USED_PRECISION_MS } from '../content/used-rows.ts';
@@ -30,6 +31,7 @@ export class Store {
   readonly published: PublishedNames;
   readonly attempts: AttemptRecords;
   readonly stats: SqliteStatCache;
+  readonly scans: ScanRecords;
   readonly sources: SourceRecords;
   readonly #lease: EngineLease;
 
@@ -42,6 +44,7 @@ export class Store {
     this.published = new PublishedNames(meta);
     this.attempts = new AttemptRecords(meta);
     this.stats = new SqliteStatCache(meta);
+    this.scans = new ScanRecords(meta);
     this.sources = new SourceRecords(meta);
     this.#lease = lease;
   }

@@ -13,6 +13,7 @@ import { rootOnlyPatterns } from '../patterns/root-only.ts';
 import { MapTree, type SourceTree, type TreeEntry, walk, walkTop } from '../patterns/source-tree.ts';
 import type { ToHash } from './hash-files.ts';
 import type { ContextTools } from './scan-context.ts';
+import type { Listed } from './scan-memory.ts';
 import { factsOf } from './stat-facts.ts';
 import { walkFiltered } from './walk-filtered.ts';
 
@@ -33,6 +34,10 @@ export interface ContextTree {
   readonly denied: ReadonlySet<string>;
   /** For `W_IGNORE_ROOT_ONLY`. */
   readonly rootOnlyPatterns: readonly string[];
+  /** Of the directory; empty where the context was put together from parts. */
+  readonly listed: readonly Listed[];
+  /** The clock before anything was looked at. */
+  readonly startedNs: bigint;
 }
 
 const TOP_MODE = 0o755;
@@ -50,13 +55,15 @@ export async function contextTree(
   const top: ContextEntry = { kind: 'directory', mode: TOP_MODE };
   const placed = new PlacedEntries();
   const denied = new Set<string>();
+  const listed: Listed[] = [];
+  const startedNs = tools.now();
   let root = directory;
   let ignore: IgnoreFile | undefined;
   let matcher: FilePatternMatcher | undefined;
   const names = { top: [] as string[], below: new Set<string>() };
   if (parts === undefined) {
     root = directoryRoot(directory, 'context');
-    const seen = noting(diskTree(root, top, denied, tools, cancel), names);
+    const seen = noting(diskTree(root, top, { denied, listed }, tools, cancel), names);
     if (given === undefined || 'text' in given) {
       if (given !== undefined) {
         ignore = parseIgnoreFile(given.text, given.name);
@@ -83,6 +90,8 @@ export async function contextTree(
     ignore,
     tree: new MapTree<ContextEntry>(placed.entries, top),
     denied,
+    listed,
+    startedNs,
     rootOnlyPatterns: matcher === undefined ? [] : rootOnlyPatterns(matcher, names.top, names.below),
   };
 }
@@ -133,7 +142,7 @@ async function placePart(
     placed.over(at, top);
   }
   const prefix = at === '/' ? '' : at;
-  const disk = diskTree(root, top, deniedHere, tools, cancel);
+  const disk = diskTree(root, top, { denied: deniedHere, listed: [] }, tools, cancel);
   await walkFiltered(disk, '/', top, { filter, recursive }, (path, entry) =>
     placed.over(`${prefix}${path}`, { ...entry, hostPath: `${root}${path}` }),
   );
@@ -163,7 +172,7 @@ function entryOf(hostPath: string): ContextEntry {
 }
 
 /** What the user named may be a link to the directory. */
-function directoryRoot(directory: string, what: string): string {
+export function directoryRoot(directory: string, what: string): string {
   const root = existing(directory, 'E_LOCAL_DIR_MISSING', `there is no ${what} at '${directory}'`);
   if (!statSync(root).isDirectory()) {
     throw new DefinitionError(`the ${what} '${directory}' is not a directory`, { code: 'E_LOCAL_NOT_DIR' });
@@ -222,7 +231,7 @@ function noting(
 function diskTree(
   root: string,
   top: ContextEntry,
-  denied: Set<string>,
+  { denied, listed }: { readonly denied: Set<string>; readonly listed: Listed[] },
   { native, signal }: ContextTools,
   cancel: CancelToken,
 ): SourceTree<ContextEntry> {
@@ -236,6 +245,7 @@ function diskTree(
         | null
       )[];
       return listings.map((rows, index) => {
+        listed.push({ path: directories[index] as string, rows });
         if (rows === null) {
           denied.add(directories[index] as string);
           return [];

@@ -16,11 +16,20 @@ import { decidingPattern } from '../patterns/ignore-file.ts';
 import { selectSources } from '../patterns/select.ts';
 import type { SourceTree } from '../patterns/source-tree.ts';
 import type { InputFile } from '../worker/protocol.ts';
-import { type ContextEntry, type ContextTree, contextTree, permissionDenied } from './context-tree.ts';
+import {
+  type ContextEntry,
+  type ContextTree,
+  contextTree,
+  directoryRoot,
+  permissionDenied,
+} from './context-tree.ts';
 import { type HashTools, hashFiles } from './hash-files.ts';
+import { ScanMemory, type ScanStore, type Walked } from './scan-memory.ts';
 
 export interface ContextTools extends HashTools {
-  readonly native: Pick<NativeAddon, 'scanDirectories' | 'hashFiles' | 'CancelToken'>;
+  readonly native: Pick<NativeAddon, 'scanDirectories' | 'fingerprintTree' | 'hashFiles' | 'CancelToken'>;
+  /** Of what earlier scans found. @defaultValue none */
+  readonly scans?: ScanStore;
   readonly signal?: AbortSignal;
 }
 
@@ -38,24 +47,41 @@ export interface ContextFiles {
   readonly rootOnlyPatterns: readonly string[];
 }
 
+/** What the key sees of {@link ContextFiles}. The list is made when somebody asks. */
+export interface ContextContent {
+  readonly contentDigest: Digest;
+  readonly leftOut: readonly string[];
+  readonly rootOnlyPatterns: readonly string[];
+  /** Then its files were older than the scan that it is remembered from. */
+  readonly isRemembered: boolean;
+  /** @throws as `ScannedContext.files`; {DefinitionError} `E_FILE_CHANGED_DURING_BUILD` when they are not those any more. */
+  list(): Promise<ContextFiles>;
+}
+
 const LITERAL = { wildcards: false, parents: false, exclude: [] };
 const LINK_MODE = 0o777;
 
 /** What all declarations of a build about one directory with one ignore file share. */
 export class ScannedContext {
-  readonly #root: string;
+  readonly #input: Omit<ContextInput, 'kind' | 'selections'>;
+  readonly #memory: ScanMemory | undefined;
   readonly #name: string;
   readonly #ignore: ContextIgnore | undefined;
-  readonly #found: ContextTree;
+  #tree: Promise<ContextTree> | undefined;
   /** By path, so that instructions that share files hash them once. */
   readonly #hashed = new Map<string, FileFacts>();
   #hashing: Promise<unknown> = Promise.resolve();
 
-  private constructor(name: string, ignore: ContextIgnore | undefined, found: ContextTree) {
-    this.#root = found.root;
-    this.#name = name;
-    this.#ignore = ignore;
-    this.#found = found;
+  private constructor(
+    input: Omit<ContextInput, 'kind' | 'selections'>,
+    memory: ScanMemory | undefined,
+    tree: ContextTree | undefined,
+  ) {
+    this.#input = input;
+    this.#memory = memory;
+    this.#name = input.name;
+    this.#ignore = input.ignore;
+    this.#tree = tree === undefined ? undefined : Promise.resolve(tree);
   }
 
   /** @throws as {@link contextTree}. */
@@ -64,8 +90,41 @@ export class ScannedContext {
     tools: ContextTools,
   ): Promise<ScannedContext> {
     return cancellable(tools, `cannot list the context '${input.directory}'`, async (cancel) => {
-      return new ScannedContext(input.name, input.ignore, await contextTree(input, tools, cancel));
+      const memory = await memoryOf(input, tools, cancel);
+      const tree = memory?.isKnown === true ? undefined : await contextTree(input, tools, cancel);
+      return new ScannedContext(input, memory, tree);
     });
+  }
+
+  /**
+   * As {@link files}, without making a list of what is remembered.
+   *
+   * @throws as {@link files}
+   */
+  async content(selections: readonly ContextSelection[], tools: ContextTools): Promise<ContextContent> {
+    const known = this.#memory?.recall(selections);
+    if (known === undefined) {
+      const files = await this.files(selections, tools);
+      const { contentDigest, leftOut, rootOnlyPatterns } = files;
+      return { contentDigest, leftOut, rootOnlyPatterns, isRemembered: false, list: async () => files };
+    }
+    return {
+      ...known,
+      isRemembered: true,
+      list: async () => {
+        const files = await this.files(selections, tools);
+        if (files.contentDigest !== known.contentDigest) {
+          throw new DefinitionError(
+            `files of the context '${this.#input.directory}' changed after the build looked at them`,
+            {
+              code: 'E_FILE_CHANGED_DURING_BUILD',
+              hint: 'build again when nothing writes them',
+            },
+          );
+        }
+        return files;
+      },
+    };
   }
 
   /**
@@ -75,9 +134,10 @@ export class ScannedContext {
    * @throws the signal's reason when it is aborted.
    */
   async files(selections: readonly ContextSelection[], tools: ContextTools): Promise<ContextFiles> {
+    const found = await this.#found(tools);
     const selected = new Map<string, ContextEntry>();
     for (const selection of selections) {
-      await this.#select(selection, selected);
+      await this.#select(found, selection, selected);
     }
     const leftOut: string[] = [];
     const paths: string[] = [];
@@ -90,33 +150,53 @@ export class ScannedContext {
     }
     paths.sort();
     for (const path of paths) {
-      this.#requireUtf8(path, selected.get(path)?.link);
+      this.#requireUtf8(found, path, selected.get(path)?.link);
     }
     const files = paths.filter((path) => selected.get(path)?.kind === 'file');
-    await this.#hash(files, selected, tools);
-    const { rootOnlyPatterns } = this.#found;
-    return { ...this.#assemble(paths, selected), leftOut: leftOut.sort(), rootOnlyPatterns };
+    await this.#hash(found, files, selected, tools);
+    const { rootOnlyPatterns } = found;
+    leftOut.sort();
+    const assembled = this.#assemble(found, paths, selected);
+    this.#memory?.remember(
+      selections,
+      { contentDigest: assembled.contentDigest, leftOut },
+      walkedOf(found),
+      files.map((path) => [selected.get(path)?.facts as FileFacts, this.#hashed.get(path) as FileFacts]),
+    );
+    return { ...assembled, leftOut, rootOnlyPatterns };
   }
 
-  async #select({ source, select }: ContextSelection, into: Map<string, ContextEntry>): Promise<void> {
-    const { denied } = this.#found;
+  /** Looked at when the first asks whose selection is not remembered. */
+  #found(tools: ContextTools): Promise<ContextTree> {
+    this.#tree ??= cancellable(tools, `cannot list the context '${this.#input.directory}'`, (cancel) =>
+      contextTree(this.#input, tools, cancel),
+    );
+    return this.#tree;
+  }
+
+  async #select(
+    found: ContextTree,
+    { source, select }: ContextSelection,
+    into: Map<string, ContextEntry>,
+  ): Promise<void> {
+    const { denied } = found;
     const tree: SourceTree<ContextEntry> = {
-      stat: (path) => this.#found.tree.stat(path),
+      stat: (path) => found.tree.stat(path),
       list: (directories) => {
         for (const directory of directories) {
           if (denied.has(directory)) {
-            throw this.#permissionDenied(directory);
+            throw permissionDenied(hostPath(found, directory));
           }
         }
-        return this.#found.tree.list(directories);
+        return found.tree.list(directories);
       },
     };
-    const found = await selectSources(tree, source, select ?? LITERAL);
-    if (found.kind === 'missing') {
-      throw await this.#missing(source, found.at);
+    const chosen = await selectSources(tree, source, select ?? LITERAL);
+    if (chosen.kind === 'missing') {
+      throw await this.#missing(found, source, chosen.at);
     }
-    if (found.kind === 'loop') {
-      throw new DefinitionError(`links lead in a circle from '${source}' in ${this.#shown()}`, {
+    if (chosen.kind === 'loop') {
+      throw new DefinitionError(`links lead in a circle from '${source}' in ${this.#shown(found)}`, {
         code: 'E_COPY_SOURCE_MISSING',
       });
     }
@@ -125,31 +205,31 @@ export class ScannedContext {
         into.set(at, entry);
       }
     };
-    for (const match of found.matches) {
+    for (const match of chosen.matches) {
       if (!['file', 'directory', 'socket'].includes(match.entry.kind)) {
         throw new DefinitionError(
-          `'${source}' in ${this.#shown()} is neither a file nor a directory: '${match.at.slice(1)}'`,
+          `'${source}' in ${this.#shown(found)} is neither a file nor a directory: '${match.at.slice(1)}'`,
           { code: 'E_LOCAL_FILE_MISSING' },
         );
       }
       add(match);
       match.below.forEach(add);
     }
-    found.links.forEach(add);
+    chosen.links.forEach(add);
   }
 
-  async #missing(source: string, at: string): Promise<DefinitionError | HostError> {
+  async #missing(found: ContextTree, source: string, at: string): Promise<DefinitionError | HostError> {
     const path = at.slice(1);
-    const denied = [...this.#found.denied].find((directory) =>
+    const denied = [...found.denied].find((directory) =>
       at.startsWith(`${directory === '/' ? '' : directory}/`),
     );
     if (denied !== undefined) {
-      return this.#permissionDenied(denied);
+      return permissionDenied(hostPath(found, denied));
     }
-    const message = `there is no '${source}' in ${this.#shown()}`;
-    const { ignore } = this.#found;
+    const message = `there is no '${source}' in ${this.#shown(found)}`;
+    const { ignore } = found;
     const pattern = ignore === undefined ? undefined : decidingPattern(ignore.matcher, path);
-    const exists = await lstat(this.#hostPath(at)).then(
+    const exists = await lstat(hostPath(found, at)).then(
       () => true,
       () => false,
     );
@@ -169,7 +249,7 @@ export class ScannedContext {
       );
     }
     const directory = posix.dirname(at);
-    const names = (this.#found.tree.list([directory])[0] ?? []).map(({ name }) => name);
+    const names = (found.tree.list([directory])[0] ?? []).map(({ name }) => name);
     const near = nearName(posix.basename(at), names);
     return new DefinitionError(message, {
       code: 'E_COPY_SOURCE_MISSING',
@@ -180,32 +260,23 @@ export class ScannedContext {
     });
   }
 
-  #permissionDenied(directory: string): HostError {
-    return permissionDenied(this.#hostPath(directory));
-  }
-
-  #shown(): string {
+  #shown({ root }: ContextTree): string {
     if (this.#name === 'contextMount') {
       return 'the contextMount';
     }
     return this.#name === 'context'
-      ? `the build context '${this.#root}'`
-      : `the context '${this.#name}' ('${this.#root}')`;
-  }
-
-  #hostPath(path: string): string {
-    const { hostPath } = this.#found.tree.stat(path) ?? {};
-    return hostPath ?? (path === '/' ? this.#root : `${this.#root}${path}`);
+      ? `the build context '${root}'`
+      : `the context '${this.#name}' ('${root}')`;
   }
 
   /** Plans and messages to the worker are JSON; a name that is not text would silently become another. */
-  #requireUtf8(path: string, link = ''): void {
+  #requireUtf8(found: ContextTree, path: string, link = ''): void {
     if (!path.isWellFormed() || !link.isWellFormed()) {
       const shown = pathBytes(path).toString('utf8').slice(1);
       throw new DefinitionError(
         path.isWellFormed()
-          ? `the target of the link '${shown}' in ${this.#shown()} is not UTF-8`
-          : `a name in ${this.#shown()} is not UTF-8: '${shown}'`,
+          ? `the target of the link '${shown}' in ${this.#shown(found)} is not UTF-8`
+          : `a name in ${this.#shown(found)} is not UTF-8: '${shown}'`,
         { code: 'E_LAYER_UNREPRESENTABLE', hint: 'leave it out with an ignore file, or rename it' },
       );
     }
@@ -213,6 +284,7 @@ export class ScannedContext {
 
   /** One after the other: what two instructions share is hashed by the first. */
   async #hash(
+    found: ContextTree,
     paths: readonly string[],
     selected: ReadonlyMap<string, ContextEntry>,
     tools: ContextTools,
@@ -222,9 +294,9 @@ export class ScannedContext {
       const wanted = paths.filter((path) => !this.#hashed.has(path));
       const toHash = wanted.map((path) => {
         const { mode, facts } = selected.get(path) as Required<ContextEntry>;
-        return { hostPath: this.#hostPath(path), mode, facts };
+        return { hostPath: hostPath(found, path), mode, facts };
       });
-      const hashed = await cancellable(tools, `cannot read the context '${this.#root}'`, (cancel) =>
+      const hashed = await cancellable(tools, `cannot read the context '${found.root}'`, (cancel) =>
         hashFiles(toHash, tools, cancel),
       );
       for (const [index, path] of wanted.entries()) {
@@ -236,6 +308,7 @@ export class ScannedContext {
   }
 
   #assemble(
+    found: ContextTree,
     paths: readonly string[],
     selected: ReadonlyMap<string, ContextEntry>,
   ): Omit<ContextFiles, 'leftOut' | 'rootOnlyPatterns'> {
@@ -246,7 +319,7 @@ export class ScannedContext {
       const { mtimeNs } = seen;
       const octal = mode.toString(8).padStart(4, '0');
       if (kind === 'directory') {
-        files.push({ path, kind, hostPath: this.#hostPath(path), mode, mtimeNs });
+        files.push({ path, kind, hostPath: hostPath(found, path), mode, mtimeNs });
         summary.push([`${path}/`, octal]);
       } else if (kind === 'symlink') {
         files.push({ path, kind, link, mode: LINK_MODE, mtimeNs });
@@ -260,7 +333,7 @@ export class ScannedContext {
             : {
                 path,
                 kind: 'file',
-                hostPath: this.#hostPath(path),
+                hostPath: hostPath(found, path),
                 mode,
                 mtimeNs: facts.mtimeNs,
                 expect: expectOf(facts),
@@ -276,6 +349,35 @@ export class ScannedContext {
       summary: Object.fromEntries(summary),
     };
   }
+}
+
+function hostPath({ root, tree }: ContextTree, path: string): string {
+  return tree.stat(path)?.hostPath ?? (path === '/' ? root : `${root}${path}`);
+}
+
+/** Only of one directory with an ignore file: what a definition puts together may hang on its functions. */
+async function memoryOf(
+  { directory, ignore, parts, files = {} }: Omit<ContextInput, 'kind' | 'selections'>,
+  { scans, native }: ContextTools,
+  cancel: CancelToken,
+): Promise<ScanMemory | undefined> {
+  const isPlain = parts === undefined && (ignore === undefined || 'text' in ignore);
+  if (scans === undefined || !isPlain || Object.keys(files).length > 0) {
+    return undefined;
+  }
+  return await ScanMemory.of(scans, directoryRoot(directory, 'context'), ignore?.text, native, cancel);
+}
+
+const walks = new WeakMap<ContextTree, Walked>();
+
+function walkedOf(found: ContextTree): Walked {
+  let walked = walks.get(found);
+  if (walked === undefined) {
+    const { startedNs, listed, rootOnlyPatterns, tree } = found;
+    walked = { startedNs, listed, rootOnlyPatterns, isKept: (path) => tree.stat(path) !== undefined };
+    walks.set(found, walked);
+  }
+  return walked;
 }
 
 function expectOf({ sizeBytes, mtimeNs, ctimeNs }: FileFacts): NonNullable<InputFile['expect']> {

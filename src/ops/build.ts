@@ -362,7 +362,8 @@ async function stepInput(
   if (source.operation.kind === 'source-http') {
     return { kind: 'files', files: [await httpInput(httpFiles, source.operation, context)], name };
   }
-  const { files } = await inputs.scanned(operationOf(source, 'source-local').input, context.signal);
+  const scanned = await inputs.scanned(operationOf(source, 'source-local').input, context.signal);
+  const files = await scanned.files();
   return { kind: 'files', files, name };
 }
 

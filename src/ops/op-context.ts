@@ -33,11 +33,12 @@ export interface LocalInputs {
 }
 
 export interface ScannedInput {
-  readonly files: readonly InputFile[];
+  /** The list is made when somebody asks: a step that is known needs none. */
+  files(): Promise<readonly InputFile[]>;
   /** Covers paths, kinds, modes, link targets and contents; no times, owners or host paths. */
   readonly contentDigest: string;
-  /** What the key sees, by path: `0644 sha256hex`, or `-> target`. */
-  readonly summary: Readonly<Record<string, string>>;
+  /** What the digest covers, for explanations, by path: `0644 sha256hex`, or `-> target`. */
+  summary(): Promise<Readonly<Record<string, string>>>;
 }
 
 /** What a secret of the build holds: named variables, one value of bytes, or nothing, and why. */

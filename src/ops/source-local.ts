@@ -5,10 +5,14 @@ import { operationOf } from './operation-of.ts';
 /** Files of the user's machine. They are not copied into the store: whoever copies them reads them from where they are. */
 export function sourceLocalOp(inputs: LocalInputs): Op {
   return {
-    version: 1,
+    // 1: the key held what the digest is of.
+    version: 2,
     async cacheKeyFields(vertex, signal) {
-      const { summary } = await inputs.scanned(operationOf(vertex, 'source-local').input, signal);
-      return [{ name: 'files', value: summary }];
+      const { contentDigest, summary } = await inputs.scanned(
+        operationOf(vertex, 'source-local').input,
+        signal,
+      );
+      return [{ name: 'files', value: contentDigest, explained: summary }];
     },
     async execute(vertex, _inputs, { signal }) {
       const { contentDigest } = await inputs.scanned(operationOf(vertex, 'source-local').input, signal);

@@ -23,6 +23,8 @@ export type LayerId = string & { readonly [layerIdBrand]: true };
 export interface KeyField {
   readonly name: string;
   readonly value: Json;
+  /** What is recorded instead of a value that is only a digest. Asked for when a step runs. */
+  readonly explained?: () => Promise<Json>;
 }
 
 /** A path that a step reads, with all that is below it; or with `select` what that selects. */

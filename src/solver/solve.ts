@@ -330,13 +330,14 @@ class Solver {
         return this.#reuse(vertex, meanwhile, 'cached');
       }
       const inputIds = inputs.map((input) => input.resultId);
+      const fields = await explainedFields(keyed.fields);
       const site = siteOf(vertex);
       const last = cache.lastAtSite(site);
       const miss = explainMiss({
         forced: keyed.forced,
         everHad: cache.everHad(key),
         last,
-        fields: keyed.fields,
+        fields,
         inputs: inputIds,
         inputLabels: vertex.inputs.map((edge) => edge.vertex.label),
       });
@@ -351,7 +352,7 @@ class Solver {
         resultId,
         result,
         fieldsDigest: keyed.fieldsDigest,
-        fields: keyed.fields,
+        fields,
         inputs: inputIds,
         site,
         durationMs,
@@ -429,6 +430,15 @@ class Solver {
   #send(event: EventDraft): void {
     this.#options.onEvent({ timeMs: this.#options.now(), ...event } as BuildEvent);
   }
+}
+
+function explainedFields(fields: readonly KeyField[]): Promise<readonly KeyField[]> {
+  return Promise.all(
+    fields.map(async ({ name, value, explained }) => ({
+      name,
+      value: explained === undefined ? value : await explained(),
+    })),
+  );
 }
 
 /** A layer of an input cannot be had any more. Whoever says so has made the cache forget it. */

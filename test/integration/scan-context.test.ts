@@ -30,6 +30,7 @@ class Watched {
       now: later,
       native: {
         CancelToken: real.CancelToken,
+        fingerprintTree: real.fingerprintTree,
         scanDirectories: (root, directories, cancel) => {
           this.listed.push(...directories.map((path) => path.toString()));
           return real.scanDirectories(root, directories, cancel);

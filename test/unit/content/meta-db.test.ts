@@ -12,6 +12,8 @@ const TABLES = [
   'attempts',
   'blob_sources',
   'cache',
+  'cache_fields',
+  'context_scans',
   'engines',
   'git_refs',
   'http_files',
@@ -76,6 +78,8 @@ describe('MetaDb', () => {
     // What version 1 had in the place of what later ones made.
     meta.db.exec(`
       INSERT INTO images VALUES ('im-1', 'm', 'c', 'linux/amd64', '[]', '{}', '{}', 1, 1);
+      DROP TABLE cache_fields; DROP TABLE context_scans; ALTER TABLE cache ADD COLUMN fields TEXT NOT NULL DEFAULT '[]';
+      INSERT INTO cache VALUES ('k', 0, 'r', '{}', 'd', '[]', NULL, 1, 1, 1, '[{}]');
       DROP TABLE http_files; DROP TABLE git_refs;
       DROP TABLE published; DROP TABLE published_history; DROP TABLE attempts;
       DROP TABLE names; DROP TABLE index_images; DROP TABLE indexes;
@@ -95,6 +99,7 @@ describe('MetaDb', () => {
       image_index: null,
       updated_ms: 7,
     });
+    expect({ ...again.db.prepare('SELECT * FROM cache_fields').get() }).toEqual({ key: 'k', fields: '[{}]' });
     // The reference is to the new table.
     again.db.exec("DELETE FROM images WHERE id = 'im-1'");
     expect(again.db.prepare('SELECT * FROM names').get()).toBeUndefined();

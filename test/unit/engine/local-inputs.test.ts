@@ -29,7 +29,9 @@ describe('BuildInputs', () => {
     const input = directory(tree.path);
     const build = inputs();
     build.add(input);
-    const { summary, contentDigest, files } = await build.scanned(inputName(input), signal);
+    const scanned = await build.scanned(inputName(input), signal);
+    const { contentDigest } = scanned;
+    const [summary, files] = await Promise.all([scanned.summary(), scanned.files()]);
     expect(summary).toMatchObject({ '/a/run': `0755 ${sha256Hex('x')}`, '/b': `0644 ${sha256Hex('bee')}` });
     expect(contentDigest).toMatch(/^sha256:[a-f0-9]{64}$/);
     expect(files.map(({ path }) => path)).toContain('/a/run');
@@ -88,7 +90,9 @@ describe('contexts', () => {
     const build = inputs();
     const name = build.add(context(tree.path, 'a', 'b'));
     expect(name).toBe(contextInputName(context(tree.path, 'a', 'b')));
-    const { summary, files, contentDigest } = await build.scanned(name, signal);
+    const scanned = await build.scanned(name, signal);
+    const { contentDigest } = scanned;
+    const [summary, files] = await Promise.all([scanned.summary(), scanned.files()]);
     expect(summary).toEqual({
       '/a/': '0755',
       '/a/x': `0644 ${sha256Hex('one')}`,
