@@ -1,17 +1,32 @@
+import { fileURLToPath } from 'node:url';
 import { lazyBuiltins } from './scripts/lazy-builtins.js';
+import { staticImports } from './scripts/static-imports.js';
 
-/** What both the command line and the engine are made of. */
+const sources = (...names) => staticImports(names.map((name) => fileURLToPath(new URL(`src/${name}`, import.meta.url))));
+const engine = sources('index.ts', 'cli/engine-module.ts');
+const build = sources('cli/main.ts', 'cli/commands/build.ts');
+const shared = engine.intersection(sources('worker/main.ts').union(build));
+
+/** What both the command line, or the worker, and the engine are made of; and what stands for Node's own modules. */
 const BASE = {
   name: 'base',
-  priority: 2,
-  test: /^\0builtin:node:(?!tls|sqlite)|src\/(errors|settings|(base|native|oci|secret)\/[^/]+|frontend\/fluent\/(arguments|gpu-request|image-name|options|recipe-directory)|executor\/cdi(-spec)?)\.ts$/,
+  priority: 3,
+  test: (id) =>
+    shared.has(id) ||
+    /^\0(builtin:node:(?!tls|sqlite)|rolldown\/runtime)/.test(id) ||
+    /src\/(errors|settings|(base|native|oci|secret)\/[^/]+|frontend\/fluent\/(arguments|gpu-request|image-name|options|recipe-directory)|executor\/cdi(-spec)?)\.ts$/.test(id),
 };
 
-/** What every command needs before the engine is loaded. Nothing of it may be in the library: what both have belongs to BASE. */
+/** Everything that loads with the library. */
+const ENGINE = { name: 'engine', priority: 2, test: (id) => engine.has(id) };
+
+/** What `build` needs before the engine is loaded, and most of it every command. Nothing of it may be in the library. */
 const COMMAND = {
   name: 'command',
   priority: 1,
-  test: /src\/cli\/(command|exit-status|load-definition|option|output-option|quantity|render-error|session|shared-options|source-excerpt|terminal-text|progress\/(open|plain|held-output))\.ts$/,
+  test: (id) =>
+    build.has(id) ||
+    /src\/cli\/(command|exit-status|load-definition|option|output-option|quantity|render-error|session|shared-options|source-excerpt|terminal-text|progress\/(open|plain|held-output))\.ts$/.test(id),
 };
 
 /**
@@ -33,8 +48,8 @@ const compiled = {
     chunkFileNames: 'chunks/[name]-[hash].js',
     // Whoever reads doc comments has them in the declarations; here they are a fifth of what every start reads.
     comments: { jsdoc: false },
-    // What every command loads anyway is two files instead of 14: a module costs more than the code in it.
-    codeSplitting: { groups: [BASE, COMMAND] },
+    // A build loads five files instead of 13: a module costs more than the code in it.
+    codeSplitting: { groups: [BASE, ENGINE, COMMAND] },
   },
 };
 
