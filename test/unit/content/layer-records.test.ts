@@ -72,26 +72,6 @@ describe('LayerRecords', () => {
     expect(row?.created_ms).toBe(other);
   });
 
-  it('marks what is looked up again and again once a minute', () => {
-    using temporary = temporaryMeta();
-    const records = new LayerRecords(temporary.meta);
-    const used = () =>
-      Number(temporary.meta.db.prepare('SELECT used_ms FROM layers WHERE id = ?').get('a')?.used_ms);
-    records.put(id('a'), [], false);
-    const changes = () => Number(temporary.meta.db.prepare('SELECT total_changes() AS n').get()?.n);
-    records.get(id('a'));
-    const [before, written] = [used(), changes()];
-    temporary.clock.advance(59_000);
-    expect(records.get(id('a'))).toMatchObject({ id: 'a' });
-    expect([used(), changes()]).toEqual([before, written]);
-    temporary.clock.advance(2_000);
-    records.get(id('a'));
-    expect(used()).toBeGreaterThanOrEqual(before + 61_000);
-    // Another engine's records mark it for that engine, however lately ours did.
-    new LayerRecords(temporary.meta).get(id('a'));
-    expect(changes()).toBe(written + 2);
-  });
-
   it('keeps one blob of each form', () => {
     using temporary = temporaryMeta();
     const records = new LayerRecords(temporary.meta);
