@@ -13,6 +13,7 @@ interface Facts {
   readonly ctimeNs: string;
 }
 
+/** One statement for all files, as lists of JSON: a statement for each file costs several times more. */
 export class SqliteStatCache {
   readonly #meta: MetaDb;
   #lookup: StatementSync | undefined;
@@ -23,28 +24,62 @@ export class SqliteStatCache {
   }
 
   lookup(facts: readonly Facts[]): readonly (string | undefined)[] {
+    const found: (string | undefined)[] = new Array(facts.length);
+    const byDevice = Map.groupBy(facts.keys(), (index) => facts[index]?.dev ?? '');
+    for (const [dev, indexes] of byDevice) {
+      for (const [position, row] of this.#rowsOf(
+        dev,
+        indexes.map((index) => facts[index]?.ino),
+      ).entries()) {
+        const index = indexes[position] as number;
+        const { sizeBytes, mtimeNs, ctimeNs } = facts[index] as Facts;
+        const [storedBytes, storedMtimeNs, storedCtimeNs, sha256] = row;
+        if (
+          sha256 !== null &&
+          storedBytes === sizeBytes &&
+          storedMtimeNs === mtimeNs &&
+          storedCtimeNs === ctimeNs
+        ) {
+          found[index] = sha256;
+        }
+      }
+    }
+    return found;
+  }
+
+  /** In the order of `inodes`. */
+  #rowsOf(dev: string, inodes: readonly (string | undefined)[]): readonly StoredRow[] {
     this.#lookup ??= this.#meta.db.prepare(
-      'SELECT sha256 FROM stat_cache WHERE dev = ? AND ino = ? AND size_bytes = ? AND mtime_ns = ? AND ctime_ns = ?',
+      `SELECT json_group_array(json_array(size_bytes, mtime_ns, ctime_ns, sha256)) AS rows
+       FROM json_each(?) AS wanted LEFT JOIN stat_cache ON dev = ? AND ino = wanted.value`,
     );
-    const lookup = this.#lookup;
-    return facts.map(({ dev, ino, sizeBytes, mtimeNs, ctimeNs }) => {
-      const row = lookup.get(dev, ino, sizeBytes, mtimeNs, ctimeNs);
-      return row === undefined ? undefined : String(row.sha256);
-    });
+    return JSON.parse(String(this.#lookup.get(JSON.stringify(inodes), dev)?.rows)) as StoredRow[];
   }
 
   store(entries: readonly { readonly facts: Facts; readonly sha256: string }[]): void {
     if (entries.length === 0) {
       return;
     }
-    const now = this.#meta.now();
-    this.#store ??= this.#meta.db.prepare('INSERT OR REPLACE INTO stat_cache VALUES (?, ?, ?, ?, ?, ?, ?)');
-    const store = this.#store;
-    this.#meta.transaction(() => {
-      for (const { facts, sha256 } of entries) {
-        const { dev, ino, sizeBytes, mtimeNs, ctimeNs } = facts;
-        store.run(dev, ino, sizeBytes, mtimeNs, ctimeNs, sha256, now);
-      }
-    });
+    this.#store ??= this.#meta.db.prepare(
+      `INSERT OR REPLACE INTO stat_cache
+       SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, ? FROM json_each(?)`,
+    );
+    const rows = entries.map(({ facts: { dev, ino, sizeBytes, mtimeNs, ctimeNs }, sha256 }) => [
+      dev,
+      ino,
+      sizeBytes,
+      mtimeNs,
+      ctimeNs,
+      sha256,
+    ]);
+    this.#store.run(this.#meta.now(), JSON.stringify(rows));
   }
 }
+
+/** Nulls where nothing is known. */
+type StoredRow = readonly [
+  sizeBytes: number | null,
+  mtimeNs: string | null,
+  ctimeNs: string | null,
+  sha256: string | null,
+];
