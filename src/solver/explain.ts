@@ -59,12 +59,15 @@ function collect(
   after: Json | undefined,
   into: FieldDifference[],
 ): void {
-  if (into.length >= SHOWN_DIFFERENCES || canonicalJson(before ?? null) === canonicalJson(after ?? null)) {
+  // Most of a tree with many files is the same: what can be told without writing it out is.
+  if (into.length >= SHOWN_DIFFERENCES || before === after) {
     return;
   }
   if (isRecord(before) && isRecord(after)) {
     for (const key of new Set([...Object.keys(before), ...Object.keys(after)])) {
-      collect(`${name} ${key}`, before[key], after[key], into);
+      if (before[key] !== after[key]) {
+        collect(`${name} ${key}`, before[key], after[key], into);
+      }
     }
     return;
   }
@@ -72,6 +75,9 @@ function collect(
     for (const [index, value] of after.entries()) {
       collect(`${name}[${index}]`, before[index], value, into);
     }
+    return;
+  }
+  if (canonicalJson(before ?? null) === canonicalJson(after ?? null)) {
     return;
   }
   into.push({
