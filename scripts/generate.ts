@@ -5,6 +5,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { performanceDocuments } from '../bench/report.ts';
 import { COMMANDS } from '../src/cli/command-table.ts';
 import { cliReference } from '../src/cli/reference.ts';
 import { ERROR_CODES, type ErrorCodeFacts } from '../src/error-codes.ts';
@@ -24,6 +25,7 @@ export async function generated(): Promise<ReadonlyMap<string, string>> {
     ['docs/reference/settings.md', settingsReference()],
     ['docs/reference/isolation.md', isolationReference()],
     ['docs/reference/seccomp.md', seccompReference()],
+    ...performanceDocuments(),
   ]);
 }
 

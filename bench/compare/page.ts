@@ -1,4 +1,5 @@
 /** docs/performance.md and its plots, from raw runs. */
+import type { MeasuredStage } from '../micro/measured-stage.ts';
 import { type MeasuredRow, median, type Results } from './results.ts';
 
 const OTHERS = ['buildkit', 'buildah'] as const;
@@ -19,7 +20,7 @@ export function comparisonTable(results: Results): string {
   const lines = results.rows.map((row) => [
     row.title,
     spread(row.seconds.tsbuild),
-    ...others.map((name) => row.lacking[name] ?? spread(row.seconds[name])),
+    ...others.map((name) => row.lacking[name] ?? `${spread(row.seconds[name])}${hungText(row, name)}`),
     ...others.map((name) => ratioText(row, name)),
     targetText(row),
     ['tsbuild', ...others].map((name) => mebibytes(row.peakBytes[name])).join(' / '),
@@ -27,6 +28,21 @@ export function comparisonTable(results: Results): string {
     row.unequal.length === 0 ? 'equal' : `${row.unequal.length} paths differ`,
   ]);
   return [header, header.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
+
+/** Rates, and how far each stage is from its limit: 1 is as fast. */
+export function stagesTable(stages: readonly MeasuredStage[]): string {
+  const rate = ({ amount, unit }: MeasuredStage, seconds: readonly number[]) =>
+    `${Math.round(amount / median(seconds)).toLocaleString('en')} ${unit}/s`;
+  const rows = stages.map((stage) => [
+    stage.name,
+    rate(stage, stage.seconds),
+    stage.limit,
+    rate(stage, stage.limitSeconds),
+    (median(stage.limitSeconds) / median(stage.seconds)).toFixed(2),
+  ]);
+  const header = ['stage', 'tsbuild', 'limit', 'its rate', 'ours ÷ limit'];
+  return [header, header.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }
 
 export function ratio(row: MeasuredRow, other: string): number | undefined {
@@ -37,6 +53,11 @@ export function ratio(row: MeasuredRow, other: string): number | undefined {
 function ratioText(row: MeasuredRow, other: string): string {
   const value = ratio(row, other);
   return value === undefined ? '–' : value.toFixed(value < 10 ? 1 : 0);
+}
+
+function hungText({ hung }: MeasuredRow, name: string): string {
+  const times = hung[name];
+  return times === undefined ? '' : `, and ${times} more that did not end`;
 }
 
 function targetText({ target, targetSeconds }: MeasuredRow): string {

@@ -13,6 +13,7 @@ import { native } from '../../src/native/addon.ts';
 import { makeGround } from '../compare/ground.ts';
 import { Content, writeTree } from '../compare/inputs.ts';
 import { median } from '../compare/results.ts';
+import type { MeasuredStage } from './measured-stage.ts';
 
 interface Stage {
   readonly name: string;
@@ -22,15 +23,6 @@ interface Stage {
   readonly run: () => Promise<unknown>;
   /** Gives seconds. */
   readonly limit: { readonly name: string; readonly run: () => number };
-}
-
-export interface MeasuredStage {
-  readonly name: string;
-  readonly unit: 'MB' | 'files';
-  readonly amount: number;
-  readonly seconds: readonly number[];
-  readonly limit: string;
-  readonly limitSeconds: readonly number[];
 }
 
 const { values } = parseArgs({
