@@ -3,8 +3,8 @@ import { annotationField } from './annotation.ts';
 import type { Annotation, OutputSpec } from './engine-api.ts';
 import { BadValue } from './option.ts';
 import {
-  COMPRESSIONS,
   checkLevel,
+  LAYER_FORMATS,
   nameAndValue,
   notEmpty,
   oneOf,
@@ -128,7 +128,7 @@ function checked(
     ...present('platformSplit', optional(given, 'platform-split', toSwitch)),
     ...present(
       'compression',
-      optional(given, 'compression', (name, text) => oneOf(name, text, COMPRESSIONS)),
+      optional(given, 'compression', (name, text) => oneOf(name, text, LAYER_FORMATS)),
     ),
     ...present('compressionLevel', optional(given, 'compression-level', toLevel)),
     ...present('forceCompression', optional(given, 'force-compression', toSwitch)),
@@ -184,6 +184,11 @@ function checkLayers(spec: OutputSpec): void {
   if (type === 'docker' && compression === 'zstd') {
     // Trap 34 of the design notes: podman refuses such an archive, and docker load never reads one.
     throw new BadValue('type=docker cannot be compressed with zstd: loaders do not read it');
+  }
+  const table = compression === 'estargz' || compression === 'zstd:chunked';
+  if (table && (type === 'docker' || mediaTypes === 'docker')) {
+    const place = type === 'docker' ? 'type=docker' : 'oci-mediatypes=false';
+    throw new BadValue(`compression=${compression} needs annotations, which ${place} has no place for`);
   }
   if (mediaTypes === 'docker' && type === 'oci') {
     throw new BadValue('oci-mediatypes=false makes no image of type=oci');

@@ -5,9 +5,11 @@ import { BadValue } from './option.ts';
 
 /** How layers can be compressed, in buildx's words. */
 export const COMPRESSIONS = ['zstd', 'gzip', 'uncompressed'] as const;
+/** Of outputs: also with a table of contents. */
+export const LAYER_FORMATS = [...COMPRESSIONS, 'estargz', 'zstd:chunked'] as const;
 
 /** zstd's range; gzip's is smaller. */
-const HIGHEST_LEVEL = { zstd: 22, gzip: 9, uncompressed: 0 } as const;
+const HIGHEST_LEVEL = { zstd: 22, 'zstd:chunked': 22, gzip: 9, estargz: 9, uncompressed: 0 } as const;
 
 /**
  * The values of fields by name.
@@ -99,7 +101,7 @@ export function notEmpty(name: string, text: string): string {
 }
 
 /** @throws {BadValue} */
-export function checkLevel(compression: (typeof COMPRESSIONS)[number], level: number): void {
+export function checkLevel(compression: (typeof LAYER_FORMATS)[number], level: number): void {
   const highest = HIGHEST_LEVEL[compression];
   if (level > highest) {
     throw new BadValue(`compression-level=${level} is above ${highest}, the highest of ${compression}`);

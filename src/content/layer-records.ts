@@ -1,11 +1,15 @@
 /** What the store knows of each layer: whether its snapshot is unpacked, which blobs it has, where a blob can be fetched. */
 import type { StatementSync } from 'node:sqlite';
+import { canonicalJson } from '../base/canonical-json.ts';
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { MetaDb } from './meta-db.ts';
 import { USED_PRECISION_MS, UsedRows } from './used-rows.ts';
 
-/** How a blob was made: `source` came with an image, others are `zstd:3`, `gzip:6@1700000000` (clamped), `none:0`. */
+/**
+ * How a blob was made: `source` came with an image, others are `zstd:3`, `gzip:6@1700000000` (clamped), `none:0`, `estargz:6`,
+ * `zstd:chunked:3`.
+ */
 export type BlobForm = string;
 
 export interface LayerBlob {
@@ -14,6 +18,8 @@ export interface LayerBlob {
   readonly digest: Digest;
   readonly sizeBytes: number;
   readonly diffId: Digest;
+  /** Of its descriptor: where the table of contents is, in blobs that have one. */
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 export interface LayerRecord {
@@ -95,12 +101,17 @@ export class LayerRecords {
       digest: parseDigest(row.digest),
       sizeBytes: Number(row.size_bytes),
       diffId: parseDigest(row.diff_id),
+      ...(row.annotations === null
+        ? {}
+        : { annotations: JSON.parse(String(row.annotations)) as Record<string, string> }),
     }));
   }
 
   putBlob(id: LayerId, blob: LayerBlob): void {
-    this.#putBlob ??= this.#meta.db.prepare('INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, ?, ?)');
-    this.#putBlob.run(id, blob.form, blob.mediaType, blob.digest, blob.sizeBytes, blob.diffId);
+    this.#putBlob ??= this.#meta.db.prepare('INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, ?, ?, ?)');
+    const { form, mediaType, digest, sizeBytes, diffId, annotations } = blob;
+    const described = annotations === undefined ? null : canonicalJson(annotations);
+    this.#putBlob.run(id, form, mediaType, digest, sizeBytes, diffId, described);
   }
 
   dropBlob(id: LayerId, form: BlobForm): void {

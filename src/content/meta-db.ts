@@ -194,6 +194,8 @@ const MIGRATIONS: readonly string[] = [
     used_ms INTEGER NOT NULL
   );
   `,
+  // Of a blob's descriptor: where its table of contents is. JSON.
+  'ALTER TABLE layer_blobs ADD COLUMN annotations TEXT;',
 ];
 
 export class MetaDb {

@@ -522,8 +522,13 @@ async function asStored({ store, now }: EngineParts, solved: SolvedImage): Promi
 
 /** Blobs of a stack as a manifest wants them. */
 export function imageLayers(blobs: readonly LayerBlob[]): readonly ImageLayer[] {
-  return blobs.map(({ mediaType, digest, sizeBytes, diffId }) => ({
-    descriptor: { mediaType, digest, size: sizeBytes },
+  return blobs.map(({ mediaType, digest, sizeBytes, diffId, annotations }) => ({
+    descriptor: {
+      mediaType,
+      digest,
+      size: sizeBytes,
+      ...(annotations === undefined ? {} : { annotations }),
+    },
     diffId,
   }));
 }

@@ -2,12 +2,19 @@
 import type { BlobWish } from '../layer/layer-store.ts';
 
 export type CompressionName = 'zstd' | 'gzip' | 'uncompressed';
+/** The same, or formats whose readers fetch single files: gzip and zstd with a table of contents. */
+export type LayerFormatName = CompressionName | 'estargz' | 'zstd:chunked';
 
-const DEFAULT_LEVELS = { zstd: 3, gzip: 6, none: 0 } as const;
+const DEFAULT_LEVELS = { zstd: 3, 'zstd:chunked': 3, gzip: 6, estargz: 6, none: 0 } as const;
 
-/** @param level - @defaultValue 3 for zstd, 6 for gzip */
+/** Whether images list where a blob's table of contents is, which takes annotations. */
+export function hasTable(name: LayerFormatName | undefined): boolean {
+  return name === 'estargz' || name === 'zstd:chunked';
+}
+
+/** @param level - @defaultValue 3 for zstd and zstd:chunked, 6 for gzip and estargz */
 export function compressedAs(
-  name: CompressionName,
+  name: LayerFormatName,
   level: number | undefined,
 ): Pick<BlobWish, 'compression' | 'level'> {
   const compression = name === 'uncompressed' ? 'none' : name;

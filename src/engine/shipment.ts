@@ -20,21 +20,25 @@ import { type Platform, parsePlatform } from '../oci/platform.ts';
 import type { LayerId } from '../solver/op.ts';
 import { type Annotation, annotationsOf } from './annotations.ts';
 import { DEFAULT_WISH, imageLayers, sourceDateEpoch } from './build-images.ts';
-import { type CompressionName, compressedAs } from './compression.ts';
+import { compressedAs, hasTable, type LayerFormatName } from './compression.ts';
 import { indexedImages } from './indexed-images.ts';
 import type { EngineParts } from './parts.ts';
 
 /** What an output may ask of layers and documents. */
 export interface ShipmentWish {
   /**
-   * Of all layers.
+   * Of all layers; `estargz` and `zstd:chunked` of those that tsbuild made.
    *
    * @defaultValue zstd, or gzip where zstd cannot be; layers of a base as they are, where they can be
    */
-  readonly compression?: CompressionName;
-  /** @defaultValue 3 for zstd, 6 for gzip */
+  readonly compression?: LayerFormatName;
+  /** @defaultValue 3 for zstd and zstd:chunked, 6 for gzip and estargz */
   readonly compressionLevel?: number;
-  /** Whether layers of a base are compressed anew. @defaultValue true when `compression` is given, else false */
+  /**
+   * Whether layers of a base are compressed anew.
+   *
+   * @defaultValue true when `compression` is `zstd`, `gzip` or `uncompressed`, else false
+   */
   readonly forceCompression?: boolean;
   /** Modification times in our layers are at most SOURCE_DATE_EPOCH. @defaultValue false */
   readonly rewriteTimestamp?: boolean;
@@ -242,8 +246,9 @@ function isSame(stored: readonly Descriptor[], blobs: readonly LayerBlob[]): boo
 function blobWish({ environment }: EngineParts, wish: ReaderWish): BlobWish {
   const gzipAtMost = wish.noZstd === true || wish.mediaTypes === 'docker';
   const named = wish.compression;
-  if (gzipAtMost && named === 'zstd') {
-    throw new UsageError("zstd has no media type among Docker's", {
+  if (gzipAtMost && (named === 'zstd' || hasTable(named))) {
+    const why = named === 'zstd' ? 'no media type' : 'no place for the annotations that it needs';
+    throw new UsageError(`${named} has ${why} in what Docker's tools load`, {
       code: 'E_USAGE',
       hint: 'use compression=gzip',
     });
@@ -251,7 +256,8 @@ function blobWish({ environment }: EngineParts, wish: ReaderWish): BlobWish {
   const blobs = {
     ...compressedAs(named ?? (gzipAtMost ? 'gzip' : 'zstd'), wish.compressionLevel),
     // What was asked for by name is what one gets, whatever the store has of an earlier build.
-    keepSource: !gzipAtMost && !(wish.forceCompression ?? named !== undefined),
+    // A table of contents is of use to readers of few files; nobody wants another base for it without saying so.
+    keepSource: !gzipAtMost && !(wish.forceCompression ?? (named !== undefined && !hasTable(named))),
   };
   if (wish.rewriteTimestamp !== true) {
     return blobs;

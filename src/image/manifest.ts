@@ -149,7 +149,10 @@ function layerDescriptor(descriptor: Descriptor, typeOf: (mediaType: string) => 
       actual: descriptor.mediaType,
     });
   }
-  return { ...descriptor, mediaType: typeOf(descriptor.mediaType) };
+  const { annotations, ...plain } = descriptor;
+  // Docker's descriptors have none.
+  const own = typeOf === toDockerLayerType || annotations === undefined ? {} : { annotations };
+  return { ...plain, ...own, mediaType: typeOf(descriptor.mediaType) };
 }
 
 function encode(document: unknown): Buffer {

@@ -10,7 +10,13 @@ import type { LayerBlob, LayerRecords } from '../content/layer-records.ts';
 import { DefinitionError, IntegrityError, InternalError, RemoteError } from '../errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, parseDigest } from '../oci/digest.ts';
-import { OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD } from '../oci/media-type.ts';
+import {
+  type BlobFormat,
+  layerCompression,
+  OCI_LAYER,
+  OCI_LAYER_GZIP,
+  OCI_LAYER_ZSTD,
+} from '../oci/media-type.ts';
 import type { Emit } from '../solver/event.ts';
 import type { LayerId } from '../solver/op.ts';
 import type { BlobParams, CompressResult, UnpackParams, Worker } from '../worker/protocol.ts';
@@ -18,7 +24,7 @@ import { workerEvents } from '../worker/worker-events.ts';
 
 /** How a layer is to be shipped. */
 export interface BlobWish {
-  readonly compression: 'zstd' | 'gzip' | 'none';
+  readonly compression: BlobFormat;
   readonly level: number;
   /** SOURCE_DATE_EPOCH: later modification times become it. Only in layers that we made. */
   readonly clampMtimeSeconds?: number;
@@ -99,6 +105,7 @@ export class LayerStore {
         digest: descriptor.digest,
         sizeBytes: descriptor.size,
         diffId,
+        ...tableOf(descriptor.annotations),
       });
       if (source !== undefined) {
         this.#options.records.addSource(descriptor.digest, source);
@@ -231,7 +238,10 @@ export class LayerStore {
   #known(layer: LayerId, wish: BlobWish): LayerBlob | undefined {
     const blobs = this.#options.records.blobs(layer);
     const source = blobs.find((blob) => blob.form === 'source');
-    if (source !== undefined && (wish.keepSource || compressionOf(source.mediaType) === wish.compression)) {
+    if (
+      source !== undefined &&
+      (wish.keepSource || layerCompression(source.mediaType) === wish.compression)
+    ) {
       return source;
     }
     return blobs.find((blob) => blob.form === formOf(source === undefined ? wish : unclamped(wish)));
@@ -310,7 +320,7 @@ export class LayerStore {
     const here = await Promise.all(
       candidates.map(async (blob) => ((await blobs.has(blob.digest)) ? blob : undefined)),
     );
-    const there = here.find((blob) => blob !== undefined && !blob.form.includes('@'));
+    const there = here.find((blob) => blob !== undefined && !isOfLayer(blob.form));
     if (there !== undefined) {
       return there;
     }
@@ -414,6 +424,7 @@ export class LayerStore {
       digest,
       sizeBytes: written.sizeBytes,
       diffId: parseDigest(written.diffId),
+      ...tableOf(written.annotations),
     };
     this.#options.records.putBlob(layer, blob);
     return blob;
@@ -453,7 +464,27 @@ function isGone(error: unknown): boolean {
   );
 }
 
-const MEDIA_TYPES = { zstd: OCI_LAYER_ZSTD, gzip: OCI_LAYER_GZIP, none: OCI_LAYER } as const;
+const MEDIA_TYPES = {
+  zstd: OCI_LAYER_ZSTD,
+  'zstd:chunked': OCI_LAYER_ZSTD,
+  gzip: OCI_LAYER_GZIP,
+  estargz: OCI_LAYER_GZIP,
+  none: OCI_LAYER,
+} as const;
+
+/** Whether blobs of the form hold what the snapshot does: neither other times, nor eStargz's own files. */
+function isOfLayer(form: string): boolean {
+  return !form.includes('@') && !form.startsWith('estargz');
+}
+
+/** Where the blob's table of contents is. Other annotations of a base's layers are not for the images that are built on it. */
+const TABLE_ANNOTATIONS =
+  /^(?:containerd\.io\/snapshot\/stargz\/|io\.containers\.estargz\.|io\.github\.containers\.zstd-chunked\.)/;
+
+function tableOf(annotations: Readonly<Record<string, string>> = {}): Pick<LayerBlob, 'annotations'> {
+  const own = Object.entries(annotations).filter(([name]) => TABLE_ANNOTATIONS.test(name));
+  return own.length === 0 ? {} : { annotations: Object.fromEntries(own) };
+}
 
 function formOf({ compression, level, clampMtimeSeconds }: Omit<BlobWish, 'keepSource'>): string {
   const clamp = clampMtimeSeconds === undefined ? '' : `@${clampMtimeSeconds}`;
@@ -463,8 +494,4 @@ function formOf({ compression, level, clampMtimeSeconds }: Omit<BlobWish, 'keepS
 /** A base's tar is never written anew, so its times are never clamped. */
 function unclamped({ compression, level, keepSource }: BlobWish): BlobWish {
   return { compression, level, keepSource };
-}
-
-function compressionOf(mediaType: string): 'zstd' | 'gzip' | 'none' {
-  return mediaType.endsWith('zstd') ? 'zstd' : mediaType.endsWith('gzip') ? 'gzip' : 'none';
 }

@@ -9,6 +9,7 @@
 import { createRequire } from 'node:module';
 import { provideSha256, type Sha256 } from '../base/sha256.ts';
 import { HostError } from '../errors.ts';
+import type { BlobFormat } from '../oci/media-type.ts';
 import { nativeFile } from './native-file.ts';
 
 /** Cancels native work that has begun. `new addon.CancelToken()`. */
@@ -38,7 +39,7 @@ export interface WriteLayerOptions {
   readonly lowers: readonly string[];
   /** The file to create; the caller renames it. Nothing is left there after an error. */
   readonly output: string;
-  readonly compression: 'zstd' | 'gzip' | 'none';
+  readonly compression: BlobFormat;
   /** zstd 1 to 19, gzip 1 to 9. */
   readonly level: number;
   /** Worker threads; the output does not depend on it. @defaultValue the number of cores */
@@ -59,6 +60,8 @@ export interface WrittenLayer {
   /** `sha256:…` of the uncompressed tar. */
   readonly diffId: string;
   readonly uncompressedSizeBytes: number;
+  /** That its descriptor must have, so that readers find the table of contents. Empty where there is none. */
+  readonly annotations: Readonly<Record<string, string>>;
   readonly entryCount: number;
   /** Sockets have no tar form; they are left out and counted. */
   readonly skippedSockets: number;
@@ -294,7 +297,7 @@ export interface NativeAddon extends Sha256 {
       readonly blob: string;
       readonly expectedDiffId: string;
       readonly output: string;
-      readonly compression: 'zstd' | 'gzip' | 'none';
+      readonly compression: BlobFormat;
       readonly level: number;
       readonly threads?: number;
     },

@@ -18,6 +18,8 @@ export const DOCKER_SCHEMA1 = 'application/vnd.docker.distribution.manifest.v1+j
 export const DOCKER_SCHEMA1_SIGNED = 'application/vnd.docker.distribution.manifest.v1+prettyjws';
 
 export type LayerCompression = 'none' | 'gzip' | 'zstd';
+/** How a blob is written: a compression, or one with a table of contents for readers that fetch single files. */
+export type BlobFormat = LayerCompression | 'estargz' | 'zstd:chunked';
 
 interface LayerFacts {
   readonly compression: LayerCompression;

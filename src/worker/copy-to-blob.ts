@@ -44,8 +44,8 @@ export async function copyToBlob(
     if (written === null) {
       return undefined;
     }
-    const { digest, sizeBytes, diffId, uncompressedSizeBytes } = written;
-    return { digest, sizeBytes, diffId, uncompressedSizeBytes };
+    const { digest, sizeBytes, diffId, uncompressedSizeBytes, annotations } = written;
+    return { digest, sizeBytes, diffId, uncompressedSizeBytes, annotations };
   } finally {
     await releaseAll(cleanUps);
   }

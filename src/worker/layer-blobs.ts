@@ -112,7 +112,7 @@ export async function compress(
   params: CompressParams,
   request: RequestContext,
 ): Promise<CompressResult> {
-  const { digest, sizeBytes, diffId, uncompressedSizeBytes } = await callNative(
+  const { digest, sizeBytes, diffId, uncompressedSizeBytes, annotations } = await callNative(
     request.signal,
     `cannot write layer ${params.layer}`,
     (cancel) =>
@@ -132,7 +132,7 @@ export async function compress(
       ),
   );
   compressing(params.layer, request, 'done')(uncompressedSizeBytes);
-  return { digest, sizeBytes, diffId, uncompressedSizeBytes };
+  return { digest, sizeBytes, diffId, uncompressedSizeBytes, annotations };
 }
 
 function compressing(

@@ -13,6 +13,7 @@ import type { CgroupPlace } from '../executor/cgroup-place.ts';
 import type { WantedSandbox } from '../executor/choose-sandbox.ts';
 import type { NetworkMode } from '../executor/sandbox.ts';
 import type { Action, ExecAction, GpuRequest, ResourceLimits } from '../graph/action.ts';
+import type { BlobFormat, LayerCompression } from '../oci/media-type.ts';
 import type { SshAgentSocket } from '../secret/ssh-agents.ts';
 import type { Activity } from '../solver/event.ts';
 import type { LayerId, PathRead } from '../solver/op.ts';
@@ -177,7 +178,7 @@ export interface WorkerMethods {
       readonly id: string;
       /** Absolute; a file outside of the store, which is made or replaced when all is written. */
       readonly output: string;
-      readonly compression: 'zstd' | 'gzip' | 'none';
+      readonly compression: LayerCompression;
     };
     result: { readonly sizeBytes: number };
   };
@@ -415,7 +416,7 @@ export interface CompressParams extends BlobParams {
 export interface BlobParams {
   /** Absolute, below the store's `tmp/`. */
   readonly output: string;
-  readonly compression: 'zstd' | 'gzip' | 'none';
+  readonly compression: BlobFormat;
   readonly level: number;
   readonly clampMtimeSeconds?: number;
   /** A blob of what the layer was before: what is the same in it need not be compressed again. */
@@ -433,6 +434,7 @@ export interface CompressResult {
   readonly sizeBytes: number;
   readonly diffId: string;
   readonly uncompressedSizeBytes: number;
+  readonly annotations: Readonly<Record<string, string>>;
 }
 
 export interface ExportTreeParams {

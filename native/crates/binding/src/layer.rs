@@ -1,6 +1,7 @@
 //! `crates/layer` for JavaScript.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
     thread,
@@ -88,6 +89,7 @@ pub struct WrittenLayer {
     pub uncompressed_size_bytes: f64,
     pub entry_count: f64,
     pub skipped_sockets: f64,
+    pub annotations: HashMap<String, String>,
 }
 
 #[napi]
@@ -131,6 +133,7 @@ impl From<Written> for WrittenLayer {
             uncompressed_size_bytes: written.uncompressed_size as f64,
             entry_count: written.entries as f64,
             skipped_sockets: written.skipped_sockets as f64,
+            annotations: written.annotations.into_iter().collect(),
         }
     }
 }
@@ -185,6 +188,10 @@ fn compression(name: &str, level: u32) -> napi::Result<Compression> {
     match name {
         "zstd" if (1..=19).contains(&level) => Ok(Compression::Zstd(level.cast_signed())),
         "gzip" if (1..=9).contains(&level) => Ok(Compression::Gzip(level)),
+        "zstd:chunked" if (1..=19).contains(&level) => {
+            Ok(Compression::ZstdChunked(level.cast_signed()))
+        }
+        "estargz" if (1..=9).contains(&level) => Ok(Compression::Estargz(level)),
         "none" => Ok(Compression::None),
         other => Err(bad_argument(format!("no compression '{other}' of level {level}"))),
     }
@@ -238,6 +245,7 @@ pub fn recompress_layer<'env>(
             size_bytes: written.size as f64,
             diff_id: written.diff_id,
             uncompressed_size_bytes: written.uncompressed_size as f64,
+            annotations: written.annotations.into_iter().collect(),
         },
     )
 }
@@ -248,6 +256,7 @@ pub struct RecompressedBlob {
     pub size_bytes: f64,
     pub diff_id: String,
     pub uncompressed_size_bytes: f64,
+    pub annotations: HashMap<String, String>,
 }
 
 #[napi(object)]

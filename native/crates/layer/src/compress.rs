@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! producer ─► frame ─┬─► hasher (diffID)
-//!    ▲               └─► compressors ─► writer (blob digest, file)
-//!    └────────── buffers come back ◄───────┘
+//!    ▲               └─► compressors ─► writer (file) ─► hasher (blob digest)
+//!    └────────── buffers come back ◄────────────────────────────────┘
 //! ```
 //!
 //! Every frame is compressed by itself, so neither the number of threads nor their timing can show in the bytes, and a
@@ -19,7 +19,7 @@ use std::{
     fs::File,
     io::{self, Write},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread,
 };
 
@@ -30,7 +30,9 @@ use crate::{
     error::{Code, Error, Result},
     gzip::{self, Gzip},
     hex::digest_text,
+    outline::{self, Mark, Piece},
     reuse::{EarlierFrames, Search},
+    table::{Table, TableKind, Tail},
 };
 
 /// How a layer blob is compressed.
@@ -40,8 +42,32 @@ pub enum Compression {
     Zstd(i32),
     /// `gzip`, level 1 to 9.
     Gzip(u32),
+    /// zstd, with a table of contents behind it. Level 1 to 19.
+    ZstdChunked(i32),
+    /// gzip, with a table of contents as its last file. Level 1 to 9.
+    Estargz(u32),
     /// Not at all.
     None,
+}
+
+impl Compression {
+    pub(crate) fn table(self) -> Option<TableKind> {
+        match self {
+            Self::ZstdChunked(_) => Some(TableKind::ZstdChunked),
+            Self::Estargz(_) => Some(TableKind::Estargz),
+            _ => None,
+        }
+    }
+
+    fn new_table(self) -> io::Result<Option<Table>> {
+        match self {
+            Self::ZstdChunked(level) => {
+                Table::new(TableKind::ZstdChunked, level.cast_unsigned()).map(Some)
+            }
+            Self::Estargz(level) => Table::new(TableKind::Estargz, level).map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// Input and output of one frame. Both grow as they are needed, and keep what they have grown to.
@@ -55,7 +81,9 @@ pub(crate) struct Buffers {
 struct Frame {
     input: Vec<u8>,
     length: usize,
-    output: Mutex<Vec<u8>>,
+    /// Of formats with a table.
+    marks: Vec<Mark>,
+    output: RwLock<Vec<u8>>,
     home: Sender<Buffers>,
 }
 
@@ -64,8 +92,8 @@ impl Frame {
         &self.input[..self.length]
     }
 
-    fn output(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    fn output(&self) -> RwLockReadGuard<'_, Vec<u8>> {
+        self.output.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,7 +101,7 @@ impl Drop for Frame {
     fn drop(&mut self) {
         let buffers = Buffers {
             input: std::mem::take(&mut self.input),
-            output: std::mem::take(&mut *self.output()),
+            output: std::mem::take(self.output.get_mut().unwrap_or_else(PoisonError::into_inner)),
         };
         // Fails when the producer has gone; then nobody needs them.
         let _ = self.home.try_send(buffers);
@@ -85,6 +113,22 @@ struct Compressed {
     frame: Arc<Frame>,
     /// Bytes of the frame's output that count.
     length: usize,
+    /// What they are made of, where there is a table.
+    pieces: Vec<Piece>,
+}
+
+impl Compressed {
+    /// What the blob has of it.
+    fn bytes<'a>(&'a self, output: &'a [u8]) -> &'a [u8] {
+        // What is not compressed is still where it came from.
+        if output.is_empty() { self.frame.bytes() } else { &output[..self.length] }
+    }
+}
+
+/// What the blob's hasher takes, in order.
+enum Put {
+    Frame(Compressed),
+    Bytes(Vec<u8>),
 }
 
 /// What came out.
@@ -93,6 +137,7 @@ pub(crate) struct Written {
     pub size: u64,
     pub diff_id: String,
     pub uncompressed_size: u64,
+    pub annotations: Vec<(String, String)>,
 }
 
 /// Where the producer gets buffers and hands in frames.
@@ -122,12 +167,18 @@ impl Feed {
         self.free.recv().map_err(|_| Stopped)
     }
 
-    /// Hands in a frame: the first `length` bytes of the input.
-    pub fn submit(&mut self, buffers: Buffers, length: usize) -> std::result::Result<(), Stopped> {
+    /// Hands in a frame: the first `length` bytes of the input, and what is in them.
+    pub fn submit(
+        &mut self,
+        buffers: Buffers,
+        length: usize,
+        marks: Vec<Mark>,
+    ) -> std::result::Result<(), Stopped> {
         let frame = Arc::new(Frame {
             input: buffers.input,
             length,
-            output: Mutex::new(buffers.output),
+            marks,
+            output: RwLock::new(buffers.output),
             home: self.home.clone(),
         });
         self.hasher.send(Arc::clone(&frame)).map_err(|_| Stopped)?;
@@ -153,12 +204,13 @@ pub(crate) fn run(
     };
     let earlier = earlier.as_ref();
     let threads = threads.clamp(1, max_threads(compression));
-    // Each thread has one in work and one waiting; producer, hasher and writer hold one each.
-    let circulating = threads * 2 + 3;
+    // Each thread has one in work and one waiting; producer, writer and both hashers hold one each.
+    let circulating = threads * 2 + 4;
     let (home, free) = bounded(circulating);
     let (to_hasher, hasher_input) = bounded::<Arc<Frame>>(circulating);
     let (to_compressors, compressor_input) = bounded::<(u64, Arc<Frame>)>(circulating);
     let (to_writer, writer_input) = bounded::<Compressed>(circulating);
+    let (to_blob_hasher, blob_hasher_input) = bounded::<Put>(circulating);
     let feed = Feed {
         free,
         home,
@@ -176,7 +228,17 @@ pub(crate) fn run(
                 hash.update(frame.bytes());
                 size += frame.bytes().len() as u64;
             }
-            (digest_text(hash), size)
+            (hash, size)
+        });
+        let blob_hasher = scope.spawn(move || {
+            let mut hash = Sha256::new();
+            for put in blob_hasher_input {
+                match put {
+                    Put::Frame(ready) => hash.update(ready.bytes(&ready.frame.output())),
+                    Put::Bytes(bytes) => hash.update(bytes),
+                }
+            }
+            digest_text(hash)
         });
         let mut workers = Vec::new();
         for _ in 0..threads {
@@ -185,7 +247,10 @@ pub(crate) fn run(
                 .push(scope.spawn(move || compress_frames(compression, earlier, &input, &output)));
         }
         drop((compressor_input, to_writer));
-        let writer = scope.spawn(move || write_frames(file, path, compression, writer_input));
+        let writer = scope.spawn(move || {
+            let output = Output { file, path, compression, hasher: to_blob_hasher, size: 0 };
+            output.write(writer_input)
+        });
         // Directories nest as deep as they like, and the walk is recursive.
         let producer = thread::Builder::new()
             .stack_size(PRODUCER_STACK)
@@ -198,11 +263,22 @@ pub(crate) fn run(
                 .map_err(|error| Error::std_io("cannot compress to", path, &error))?;
         }
         let written = join(writer.join())?;
-        let (diff_id, uncompressed_size) = join(hasher.join())?;
+        let (mut hash, uncompressed_size) = join(hasher.join())?;
+        let digest = join(blob_hasher.join())?;
         // When the writer failed the producer only knows that it was stopped.
-        let (digest, size) = written?;
+        let (size, tail) = written?;
         produced?;
-        Ok(Written { digest, size, diff_id, uncompressed_size })
+        hash.update(&tail.tar);
+        let diff_id = digest_text(hash);
+        let uncompressed_size = uncompressed_size + tail.tar.len() as u64;
+        // A tar is its own blob, and was hashed once.
+        let digest = if compression == Compression::None { diff_id.clone() } else { digest };
+        let mut annotations = tail.annotations;
+        if compression.table() == Some(TableKind::Estargz) {
+            let name = "io.containers.estargz.uncompressed-size".to_owned();
+            annotations.push((name, uncompressed_size.to_string()));
+        }
+        Ok(Written { digest, size, diff_id, uncompressed_size, annotations })
     })
 }
 
@@ -218,20 +294,26 @@ fn join<T>(result: thread::Result<T>) -> Result<T> {
 /// up to 80 MiB each at high ones.
 fn max_threads(compression: Compression) -> usize {
     match compression {
-        Compression::Zstd(level) if level > 12 => 2,
+        Compression::Zstd(level) | Compression::ZstdChunked(level) if level > 12 => 2,
         _ => 8,
     }
 }
 
-/// What a frame of `length` bytes can become at worst.
-fn output_capacity(length: usize) -> usize {
-    zstd::zstd_safe::compress_bound(length).max(gzip::bound(length))
+/// What a frame of `length` bytes can become at worst. Of formats with a table there is a piece for each header and each content, and no
+/// header is shorter than 512 bytes.
+fn output_capacity(compression: Compression, length: usize) -> usize {
+    let bound = zstd::zstd_safe::compress_bound(length).max(gzip::bound(length));
+    match compression {
+        Compression::None => 0,
+        _ if compression.table().is_some() => bound + length / 4 + 1024,
+        _ => bound,
+    }
 }
 
-/// The frame's output, long enough for whatever its input becomes.
-fn room_for(frame: &Frame, compression: Compression) -> MutexGuard<'_, Vec<u8>> {
-    let mut output = frame.output();
-    let capacity = if compression == Compression::None { 0 } else { output_capacity(frame.length) };
+/// The frame's output, long enough for whatever its input becomes. Nobody else looks at it before it is compressed.
+fn room_for(frame: &Frame, compression: Compression) -> RwLockWriteGuard<'_, Vec<u8>> {
+    let mut output = frame.output.write().unwrap_or_else(PoisonError::into_inner);
+    let capacity = output_capacity(compression, frame.length);
     if output.len() < capacity {
         output.resize(capacity, 0);
     }
@@ -246,8 +328,22 @@ fn compress_frames(
 ) -> io::Result<()> {
     let mut compressor = FrameCompressor::new(compression, earlier)?;
     for (index, frame) in input {
-        let length = compressor.compress(frame.bytes(), &mut room_for(&frame, compression))?;
-        if output.send(Compressed { index, frame, length }).is_err() {
+        let mut pieces = Vec::new();
+        let mut length = 0;
+        let mut room = room_for(&frame, compression);
+        if compression.table().is_none() {
+            length = compressor.compress(frame.bytes(), &mut room)?;
+        } else {
+            for (range, is_content) in outline::pieces(&frame.marks, frame.length) {
+                let bytes = &frame.bytes()[range];
+                let written = compressor.compress(bytes, &mut room[length..])?;
+                let sums = is_content.then(|| outline::sums_of(bytes));
+                pieces.push(Piece { length: written, sums });
+                length += written;
+            }
+        }
+        drop(room);
+        if output.send(Compressed { index, frame, length, pieces }).is_err() {
             break;
         }
     }
@@ -255,15 +351,20 @@ fn compress_frames(
 }
 
 enum FrameCompressor<'a> {
-    Zstd { compressor: zstd::bulk::Compressor<'static>, earlier: Option<Search<'a>> },
+    Zstd {
+        compressor: zstd::bulk::Compressor<'static>,
+        earlier: Option<Search<'a>>,
+    },
     Gzip(Gzip),
+    /// One member at a time.
+    Estargz(Gzip),
     None,
 }
 
 impl<'a> FrameCompressor<'a> {
     fn new(compression: Compression, earlier: Option<&'a EarlierFrames>) -> io::Result<Self> {
         Ok(match compression {
-            Compression::Zstd(level) => {
+            Compression::Zstd(level) | Compression::ZstdChunked(level) => {
                 let mut compressor = zstd::bulk::Compressor::new(level)?;
                 compressor.include_checksum(true)?;
                 compressor.include_contentsize(true)?;
@@ -271,6 +372,7 @@ impl<'a> FrameCompressor<'a> {
                 Self::Zstd { compressor, earlier }
             }
             Compression::Gzip(level) => Self::Gzip(Gzip::new(level)?),
+            Compression::Estargz(level) => Self::Estargz(Gzip::new(level)?),
             Compression::None => Self::None,
         })
     }
@@ -284,48 +386,75 @@ impl<'a> FrameCompressor<'a> {
                 }
             }
             Self::Gzip(gzip) => gzip.compress(input, output),
+            Self::Estargz(gzip) => gzip.member(input, output),
             Self::None => Ok(input.len()),
         }
     }
 }
 
-fn write_frames(
-    file: &File,
-    path: &[u8],
+/// The blob. What is written is hashed beside it, by another thread.
+struct Output<'a> {
+    file: &'a File,
+    path: &'a [u8],
     compression: Compression,
-    input: Receiver<Compressed>,
-) -> Result<(String, u64)> {
-    let mut hash = Sha256::new();
-    let mut size = 0_u64;
-    let mut put = |bytes: &[u8]| -> Result<()> {
-        let mut file = file;
-        file.write_all(bytes).map_err(|error| Error::std_io("cannot write", path, &error))?;
-        hash.update(bytes);
-        size += bytes.len() as u64;
-        Ok(())
-    };
-    let mut waiting = BTreeMap::new();
-    let mut next = 0_u64;
-    for compressed in input {
-        waiting.insert(compressed.index, compressed);
-        while let Some(ready) = waiting.remove(&next) {
-            if compression == Compression::None {
-                put(ready.frame.bytes())?;
-            } else {
-                put(&ready.frame.output()[..ready.length])?;
+    hasher: Sender<Put>,
+    size: u64,
+}
+
+impl Output<'_> {
+    /// Writes the frames in order, and what comes behind them.
+    fn write(mut self, input: Receiver<Compressed>) -> Result<(u64, Tail)> {
+        let path = self.path;
+        let failed = |error: io::Error| Error::std_io("cannot compress to", path, &error);
+        let mut table = self.compression.new_table().map_err(failed)?;
+        let mut waiting = BTreeMap::new();
+        let mut next = 0_u64;
+        for compressed in input {
+            waiting.insert(compressed.index, compressed);
+            while let Some(ready) = waiting.remove(&next) {
+                if let Some(table) = &mut table {
+                    let frame = &ready.frame;
+                    table.add(frame.bytes(), &frame.marks, &ready.pieces, self.size)?;
+                }
+                self.put_frame(ready)?;
+                next += 1;
             }
-            next += 1;
         }
+        if !waiting.is_empty() {
+            return Err(Error::new(Code::Cancelled, path, "a compressor stopped early"));
+        }
+        if next == 0 {
+            let mut empty = [0; 256];
+            let length = FrameCompressor::new(self.compression, None)
+                .and_then(|mut compressor| compressor.compress(&[], &mut empty))
+                .map_err(failed)?;
+            self.put(empty[..length].to_vec())?;
+        }
+        let size = self.size;
+        let mut tail = table.map(|table| table.finish(size)).transpose()?.unwrap_or_default();
+        self.put(std::mem::take(&mut tail.blob))?;
+        Ok((self.size, tail))
     }
-    if !waiting.is_empty() {
-        return Err(Error::new(Code::Cancelled, path, "a compressor stopped early"));
+
+    fn put_frame(&mut self, ready: Compressed) -> Result<()> {
+        self.put_bytes(ready.bytes(&ready.frame.output()))?;
+        if self.compression != Compression::None {
+            // Fails when the hasher panicked, which shows when it is joined.
+            let _ = self.hasher.send(Put::Frame(ready));
+        }
+        Ok(())
     }
-    if next == 0 {
-        let mut empty = [0; 256];
-        let length = FrameCompressor::new(compression, None)
-            .and_then(|mut compressor| compressor.compress(&[], &mut empty))
-            .map_err(|error| Error::std_io("cannot compress to", path, &error))?;
-        put(&empty[..length])?;
+
+    fn put(&mut self, bytes: Vec<u8>) -> Result<()> {
+        self.put_bytes(&bytes)?;
+        let _ = self.hasher.send(Put::Bytes(bytes));
+        Ok(())
     }
-    Ok((digest_text(hash), size))
+
+    fn put_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut file = self.file;
+        file.write_all(bytes).map_err(|error| Error::std_io("cannot write", self.path, &error))?;
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
 }

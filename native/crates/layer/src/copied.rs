@@ -75,7 +75,8 @@ pub fn write_copied_layer(
         options.threads,
         options.previous.as_deref(),
         |feed| {
-            let mut tar = LayerTar::new(feed, options.clamp_mtime_seconds, watch);
+            let table = options.compression.table();
+            let mut tar = LayerTar::new(feed, table, options.clamp_mtime_seconds, watch)?;
             let now = (options.now_seconds, 0);
             let mut walk = Walk { now, watch, links: HashMap::new(), unusual: false };
             let walked = walk.directory(&tree, b"", &below, &mut tar);
@@ -100,6 +101,7 @@ pub fn write_copied_layer(
         uncompressed_size: written.uncompressed_size,
         entries,
         skipped_sockets: 0,
+        annotations: written.annotations,
     }))
 }
 

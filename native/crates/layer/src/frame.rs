@@ -15,8 +15,12 @@
 
 use crate::{
     compress::{Buffers, Feed, Stopped},
-    error::{Error, Result},
+    error::{Code, Error, Result},
+    outline::Mark,
+    table,
 };
+
+use tsbuild_tar::{Entry, encode_header, padding};
 
 pub(crate) const LARGE_FILE: u64 = 1 << 20;
 pub(crate) const LARGE_CUT: u64 = 4 << 20;
@@ -30,17 +34,22 @@ const FIRST_LENGTH: usize = 64 << 10;
 /// data. A large file's frames stay below that too.
 const FRAME_CAPACITY: usize = MAX_FRAME + 2 * (1 << 20) + LARGE_FILE as usize + 8 * 512;
 
+const LONG_HEADER: usize = 2 << 20;
+
 /// Fills frames and hands them on.
 pub(crate) struct Framer {
     feed: Feed,
     current: Option<Buffers>,
     length: usize,
     total: u64,
+    /// Of the current frame, where there is to be a table of contents.
+    marks: Option<Vec<Mark>>,
 }
 
 impl Framer {
-    pub fn new(feed: Feed) -> Self {
-        Self { feed, current: None, length: 0, total: 0 }
+    /// With `marked` it is noted where entries and their contents are.
+    pub fn new(feed: Feed, marked: bool) -> Self {
+        Self { feed, current: None, length: 0, total: 0, marks: marked.then(Vec::new) }
     }
 
     /// Bytes of the tar so far.
@@ -48,15 +57,48 @@ impl Framer {
         self.total
     }
 
-    /// Begins an entry with `size` bytes of data behind its header.
-    pub fn begin(&mut self, path: &[u8], size: u64, header: &[u8]) -> Result<()> {
-        let cut = size >= LARGE_FILE
+    /// Begins an entry.
+    pub fn begin(&mut self, entry: &Entry, header: &[u8]) -> Result<()> {
+        let cut = entry.size >= LARGE_FILE
             || self.length >= MAX_FRAME
-            || (self.length >= MIN_FRAME && path_hash(path).is_multiple_of(CUT_ONE_IN));
+            || (self.length >= MIN_FRAME && path_hash(&entry.path).is_multiple_of(CUT_ONE_IN));
         if cut {
             self.cut()?;
         }
-        self.put(header)
+        self.put(header)?;
+        if let Some(marks) = &mut self.marks {
+            marks.push(Mark::Header { end: self.length, entry: Box::new(entry.clone()) });
+        }
+        // Somebody else's: ours are never that long, and what follows must have room.
+        if header.len() > LONG_HEADER { self.cut() } else { Ok(()) }
+    }
+
+    /// How much of a file's content goes in before [`content`](Self::content) may cut: up to the next cut, or to the end where what would
+    /// remain is not worth a frame.
+    pub fn until_cut(size: u64, done: u64) -> u64 {
+        let wanted = size - done;
+        let to_cut = LARGE_CUT - done % LARGE_CUT;
+        if size >= LARGE_FILE && wanted - to_cut.min(wanted) >= LARGE_FILE {
+            to_cut
+        } else {
+            wanted
+        }
+    }
+
+    /// [`advance`](Self::advance) with content of a file of `size`, which has `done` bytes with these.
+    pub fn content(&mut self, count: usize, size: u64, done: u64) -> Result<()> {
+        let begin = self.length;
+        self.advance(count);
+        if let Some(marks) = &mut self.marks {
+            match marks.last_mut() {
+                Some(Mark::Content(content)) if content.end == begin => content.end = self.length,
+                _ => marks.push(Mark::Content(begin..self.length)),
+            }
+        }
+        if size >= LARGE_FILE && done.is_multiple_of(LARGE_CUT) && size - done >= LARGE_FILE {
+            self.cut()?;
+        }
+        Ok(())
     }
 
     /// A place for up to `wanted` bytes; [`advance`](Self::advance) says how many were written.
@@ -78,11 +120,34 @@ impl Framer {
         self.total += count as u64;
     }
 
-    pub fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        let space = self.space(bytes.len())?;
-        space.copy_from_slice(bytes);
-        self.advance(bytes.len());
+    /// Cuts where there is no more room, which is only so with what others wrote.
+    pub fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let space = self.space(bytes.len())?;
+            let count = space.len();
+            if count == 0 {
+                self.cut()?;
+                continue;
+            }
+            space.copy_from_slice(&bytes[..count]);
+            self.advance(count);
+            bytes = &bytes[count..];
+        }
         Ok(())
+    }
+
+    /// How an eStargz layer begins.
+    pub fn put_landmark(&mut self) -> Result<()> {
+        let (entry, content) = table::landmark();
+        let mut header = Vec::new();
+        encode_header(&entry, &mut header).map_err(|error| {
+            Error::new(Code::LayerUnrepresentable, &entry.path, error.to_string())
+        })?;
+        self.begin(&entry, &header)?;
+        let space = self.space(content.len())?;
+        space.copy_from_slice(content);
+        self.content(content.len(), entry.size, entry.size)?;
+        self.put_zeros(padding(entry.size))
     }
 
     pub fn put_zeros(&mut self, count: usize) -> Result<()> {
@@ -97,7 +162,8 @@ impl Framer {
             && let Some(buffers) = self.current.take()
         {
             let length = std::mem::take(&mut self.length);
-            self.feed.submit(buffers, length).map_err(|Stopped| Error::cancelled())?;
+            let marks = self.marks.as_mut().map(std::mem::take).unwrap_or_default();
+            self.feed.submit(buffers, length, marks).map_err(|Stopped| Error::cancelled())?;
         }
         Ok(())
     }

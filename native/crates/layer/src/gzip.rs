@@ -61,6 +61,27 @@ impl Gzip {
             (begin, noise) = (end, next);
         }
     }
+
+    /// Writes one member, whatever is in the frame, for readers that look for it where a table says.
+    pub fn member(&mut self, input: &[u8], output: &mut [u8]) -> io::Result<usize> {
+        let mut stretches = input.chunks_exact(STRETCH).peekable();
+        let mut noise = stretches.peek().is_some();
+        while noise && let Some(stretch) = stretches.next() {
+            noise = self.probe.is_noise(stretch)?;
+        }
+        if noise {
+            return Ok(store(input, output));
+        }
+        self.deflate.gzip_compress(input, output).map_err(io::Error::other)
+    }
+
+    /// One member, of its own length.
+    pub fn single(&mut self, input: &[u8]) -> io::Result<Vec<u8>> {
+        let mut output = vec![0; bound(input.len())];
+        let length = self.member(input, &mut output)?;
+        output.truncate(length);
+        Ok(output)
+    }
 }
 
 /// A member of stored blocks.

@@ -8,13 +8,15 @@ use crate::{
     compress::Feed,
     disk::{self, Facts},
     error::{Code, Error, Result, show},
-    frame::{Framer, LARGE_CUT, LARGE_FILE},
+    frame::{Framer, LARGE_FILE},
+    table::{ESTARGZ_NAMES, TableKind},
     watch::Watch,
     xattr::Xattrs,
 };
 
 pub(crate) struct LayerTar<'a> {
     framer: Framer,
+    table: Option<TableKind>,
     watch: Watch<'a>,
     clamp: Option<i64>,
     /// Unchanged directories on the way to where we are, not written yet.
@@ -25,15 +27,23 @@ pub(crate) struct LayerTar<'a> {
 }
 
 impl<'a> LayerTar<'a> {
-    pub fn new(feed: Feed, clamp: Option<i64>, watch: Watch<'a>) -> Self {
-        Self {
-            framer: Framer::new(feed),
-            watch,
-            clamp,
-            pending: Vec::new(),
-            header: Vec::new(),
-            entries: 0,
+    pub fn new(
+        feed: Feed,
+        table: Option<TableKind>,
+        clamp: Option<i64>,
+        watch: Watch<'a>,
+    ) -> Result<Self> {
+        let mut framer = Framer::new(feed, table.is_some());
+        if table == Some(TableKind::Estargz) {
+            framer.put_landmark()?;
         }
+        let (pending, header) = (Vec::new(), Vec::new());
+        Ok(Self { framer, table, watch, clamp, pending, header, entries: 0 })
+    }
+
+    /// eStargz has files of its own. They come into a tree with layers that are unpacked by who does not know them.
+    fn is_reserved(&self, path: &[u8]) -> bool {
+        self.table == Some(TableKind::Estargz) && ESTARGZ_NAMES.contains(&path)
     }
 
     pub fn entry(&self, path: &[u8], kind: EntryKind, facts: &Facts, xattrs: Xattrs) -> Entry {
@@ -77,6 +87,9 @@ impl<'a> LayerTar<'a> {
     }
 
     pub fn emit(&mut self, entry: &Entry) -> Result<()> {
+        if self.is_reserved(&entry.path) {
+            return Ok(());
+        }
         for parent in std::mem::take(&mut self.pending) {
             self.emit_one(&parent)?;
         }
@@ -88,7 +101,7 @@ impl<'a> LayerTar<'a> {
         encode_header(entry, &mut self.header).map_err(|error| {
             Error::new(Code::LayerUnrepresentable, &entry.path, error.to_string())
         })?;
-        self.framer.begin(&entry.path, entry.size, &self.header)?;
+        self.framer.begin(entry, &self.header)?;
         self.entries += 1;
         if self.entries.is_multiple_of(256) {
             self.watch.report(self.framer.total());
@@ -104,21 +117,14 @@ impl<'a> LayerTar<'a> {
         open: impl FnOnce() -> Result<OwnedFd>,
     ) -> Result<()> {
         self.emit(entry)?;
-        if facts.size == 0 {
+        if facts.size == 0 || self.is_reserved(&entry.path) {
             return Ok(());
         }
         let path = &entry.path;
         let file = open()?;
         let mut done = 0_u64;
         while done < facts.size {
-            let mut wanted = facts.size - done;
-            if facts.size >= LARGE_FILE {
-                // Up to the next cut, or to the end where what would remain is not worth a frame.
-                let to_cut = LARGE_CUT - done % LARGE_CUT;
-                if wanted - to_cut.min(wanted) >= LARGE_FILE {
-                    wanted = to_cut;
-                }
-            }
+            let wanted = Framer::until_cut(facts.size, done);
             let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
             let space = self.framer.space(wanted.min(READ_AT_ONCE))?;
             let count = disk::read_some(&file, space)
@@ -126,14 +132,8 @@ impl<'a> LayerTar<'a> {
             if count == 0 {
                 return Err(changed(path, "became shorter"));
             }
-            self.framer.advance(count);
             done += count as u64;
-            if facts.size >= LARGE_FILE
-                && done.is_multiple_of(LARGE_CUT)
-                && facts.size - done >= LARGE_FILE
-            {
-                self.framer.cut()?;
-            }
+            self.framer.content(count, facts.size, done)?;
             if count >= READ_AT_ONCE {
                 self.watch.poll()?;
                 self.watch.report(self.framer.total());
@@ -153,7 +153,9 @@ impl<'a> LayerTar<'a> {
 
     pub fn end(&mut self) -> Result<()> {
         self.pending.clear();
-        self.framer.put(&END_OF_ARCHIVE)?;
+        if self.table != Some(TableKind::Estargz) {
+            self.framer.put(&END_OF_ARCHIVE)?;
+        }
         self.framer.cut()
     }
 }

@@ -1,16 +1,22 @@
-//! A blob to a blob of another compression. The tar between them stays byte for byte: its digest names the layer.
+//! A blob to a blob of another compression. The tar between them stays byte for byte: its digest names the layer. eStargz alone has
+//! more entries, and so another tar.
 
 use std::{
+    cell::RefCell,
     fs::{self, File},
-    io::Read,
+    io::{self, Read},
     path::PathBuf,
+    rc::Rc,
 };
+
+use tsbuild_tar::{Reader, padding};
 
 use crate::{
     compress::{self, Compression},
     decompress::{self, Encoding, ExpandLimits, TarStream, check_digest},
-    error::{Error, Result},
+    error::{Code, Error, Result, show},
     frame::{Framer, LARGE_CUT},
+    table::{ESTARGZ_NAMES, TableKind},
     watch::Watch,
 };
 
@@ -38,10 +44,12 @@ pub struct RecompressedLayer {
     pub digest: String,
     /// Of the file.
     pub size: u64,
-    /// Digest of the tar, as it was expected.
+    /// Digest of the tar, as it was expected; of eStargz that of the new one.
     pub diff_id: String,
     /// Of the tar.
     pub uncompressed_size: u64,
+    /// That the blob's descriptor is to have.
+    pub annotations: Vec<(String, String)>,
 }
 
 /// Writes the blob again. Entries are not looked at, so frames are cut by length alone. Reports the bytes read.
@@ -78,7 +86,12 @@ fn recompress(
         None,
         |stream| {
             compress::run(file, output, options.compression, options.threads, None, |feed| {
-                pour(stream, Framer::new(feed), blob)
+                let kind = options.compression.table();
+                let framer = Framer::new(feed, kind.is_some());
+                match kind {
+                    Some(kind) => pour_entries(stream, framer, kind, blob, watch),
+                    None => pour(stream, framer, blob),
+                }
             })
         },
     )?;
@@ -88,6 +101,7 @@ fn recompress(
         size: written.size,
         diff_id: written.diff_id,
         uncompressed_size: written.uncompressed_size,
+        annotations: written.annotations,
     })
 }
 
@@ -95,8 +109,7 @@ fn pour(stream: &mut TarStream, mut framer: Framer, blob: &[u8]) -> Result<()> {
     loop {
         let left = LARGE_CUT - framer.total() % LARGE_CUT;
         let space = framer.space(usize::try_from(left).unwrap_or(usize::MAX))?;
-        let count =
-            stream.read(space).map_err(|error| Error::std_io("cannot decompress", blob, &error))?;
+        let count = stream.read(space).map_err(|error| cannot_read(&error, blob))?;
         framer.advance(count);
         if count == 0 || framer.total().is_multiple_of(LARGE_CUT) {
             framer.cut()?;
@@ -104,5 +117,89 @@ fn pour(stream: &mut TarStream, mut framer: Framer, blob: &[u8]) -> Result<()> {
         if count == 0 {
             return Ok(());
         }
+    }
+}
+
+fn cannot_read(error: &io::Error, blob: &[u8]) -> Error {
+    Error::std_io("cannot decompress", blob, error)
+}
+
+/// The same, by entries, for a table of contents. Everything but contents goes on as it was read.
+fn pour_entries(
+    stream: &mut TarStream,
+    mut framer: Framer,
+    kind: TableKind,
+    blob: &[u8],
+    watch: Watch<'_>,
+) -> Result<()> {
+    let bad = |error: tsbuild_tar::Error| {
+        let message = format!("cannot read the layer '{}': {error}", show(blob));
+        Error::new(Code::BadArchive, blob, message)
+    };
+    let read = Rc::new(RefCell::new(Vec::new()));
+    let mut reader = Reader::new(Copying { inner: stream, copy: Rc::clone(&read) });
+    let estargz = kind == TableKind::Estargz;
+    if estargz {
+        framer.put_landmark()?;
+    }
+    // Behind a content, and in front of the next header.
+    let mut pad = 0;
+    loop {
+        watch.poll()?;
+        let entry = reader.next_entry().map_err(bad)?;
+        let mut before = read.take();
+        if estargz {
+            // Whatever it was: an entry may be left out, and the tar goes on behind the last one.
+            before.drain(..pad.min(before.len()));
+            framer.put_zeros(padding(framer.total()))?;
+        }
+        let Some(entry) = entry else {
+            if !estargz {
+                framer.put(&before)?;
+            }
+            break;
+        };
+        pad = padding(entry.size);
+        let name = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
+        if estargz && ESTARGZ_NAMES.contains(&name) {
+            io::copy(&mut reader, &mut io::sink()).map_err(|error| cannot_read(&error, blob))?;
+            read.take();
+            continue;
+        }
+        framer.begin(&entry, &before)?;
+        let mut done = 0;
+        while done < entry.size {
+            let wanted = Framer::until_cut(entry.size, done).min(READ_AT_ONCE);
+            let space = framer.space(usize::try_from(wanted).unwrap_or(usize::MAX))?;
+            let segment = reader.read_segment(space).map_err(|error| cannot_read(&error, blob))?;
+            read.take();
+            let Some((_, count)) = segment.filter(|(offset, _)| *offset == done) else {
+                let message = format!(
+                    "'{}' is stored with holes, which a table of contents has no words for",
+                    show(&entry.path)
+                );
+                return Err(Error::new(Code::LayerUnrepresentable, &entry.path, message));
+            };
+            done += count as u64;
+            framer.content(count, entry.size, done)?;
+        }
+    }
+    let stream = reader.into_inner().inner;
+    if estargz { framer.cut() } else { pour(stream, framer, blob) }
+}
+
+const READ_AT_ONCE: u64 = 1 << 20;
+
+/// Keeps what is read.
+struct Copying<R> {
+    inner: R,
+    copy: Rc<RefCell<Vec<u8>>>,
+}
+
+impl<R: Read> Read for Copying<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.copy.borrow_mut().extend_from_slice(&buffer[..count]);
+        Ok(count)
     }
 }

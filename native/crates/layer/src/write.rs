@@ -63,6 +63,8 @@ pub struct WrittenLayer {
     pub entries: u64,
     /// Sockets have no tar form.
     pub skipped_sockets: u64,
+    /// That the blob's descriptor is to have, for readers of its table of contents.
+    pub annotations: Vec<(String, String)>,
 }
 
 /// Writes the layer. Reports the bytes of tar made so far.
@@ -87,6 +89,7 @@ fn write_to(
     watch: Watch<'_>,
 ) -> Result<WrittenLayer> {
     let mut counts = (0, 0);
+    let table = options.compression.table();
     let owners = options.owners.as_deref().map(Owners::read).transpose()?.unwrap_or_default();
     let written = compress::run(
         file,
@@ -97,7 +100,7 @@ fn write_to(
         |feed| {
             let mut walk =
                 Walk { owners: &owners, watch, links: HashMap::new(), skipped_sockets: 0 };
-            let mut tar = LayerTar::new(feed, options.clamp_mtime_seconds, watch);
+            let mut tar = LayerTar::new(feed, table, options.clamp_mtime_seconds, watch)?;
             walk.root(options, &mut tar)?;
             counts = (tar.entries, walk.skipped_sockets);
             Ok(())
@@ -111,6 +114,7 @@ fn write_to(
         uncompressed_size: written.uncompressed_size,
         entries: counts.0,
         skipped_sockets: counts.1,
+        annotations: written.annotations,
     })
 }
 
