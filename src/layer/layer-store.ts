@@ -320,7 +320,7 @@ export class LayerStore {
     const here = await Promise.all(
       candidates.map(async (blob) => ((await blobs.has(blob.digest)) ? blob : undefined)),
     );
-    const there = here.find((blob) => blob !== undefined && !isOfLayer(blob.form));
+    const there = here.find((blob) => blob !== undefined && isOfLayer(blob.form));
     if (there !== undefined) {
       return there;
     }

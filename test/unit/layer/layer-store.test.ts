@@ -427,7 +427,8 @@ describe('ensureBlobs', () => {
       digest: digestOf('blob'),
       diffId: digestOf('tar'),
       sizeBytes: 4,
-      uncompressedSizeBytes: 4, annotations: {},
+      uncompressedSizeBytes: 4,
+      annotations: {},
     });
     await self.store.ensureBlobs([own], zstd, context);
     expect(self.calls).toEqual([]);

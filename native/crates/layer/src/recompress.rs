@@ -15,7 +15,7 @@ use crate::{
     compress::{self, Compression},
     decompress::{self, Encoding, ExpandLimits, TarStream, check_digest},
     error::{Code, Error, Result, show},
-    frame::{Framer, LARGE_CUT},
+    frame::{Framer, LARGE_CUT, LARGE_FILE},
     table::{ESTARGZ_NAMES, TableKind},
     watch::Watch,
 };
@@ -142,31 +142,36 @@ fn pour_entries(
     if estargz {
         framer.put_landmark()?;
     }
-    // Behind a content, and in front of the next header.
-    let mut pad = 0;
+    // Of the content in front of the next header.
+    let mut size = 0;
     loop {
         watch.poll()?;
         let entry = reader.next_entry().map_err(bad)?;
-        let mut before = read.take();
+        let before = read.take();
+        let (pad, header) = before.split_at(padding(size).min(before.len()));
         if estargz {
             // Whatever it was: an entry may be left out, and the tar goes on behind the last one.
-            before.drain(..pad.min(before.len()));
             framer.put_zeros(padding(framer.total()))?;
+        } else {
+            framer.put(pad)?;
+        }
+        if size >= LARGE_FILE {
+            framer.cut()?;
         }
         let Some(entry) = entry else {
             if !estargz {
-                framer.put(&before)?;
+                framer.put(header)?;
             }
             break;
         };
-        pad = padding(entry.size);
+        size = entry.size;
         let name = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
         if estargz && ESTARGZ_NAMES.contains(&name) {
             io::copy(&mut reader, &mut io::sink()).map_err(|error| cannot_read(&error, blob))?;
             read.take();
             continue;
         }
-        framer.begin(&entry, &before)?;
+        framer.begin(&entry, header)?;
         let mut done = 0;
         while done < entry.size {
             let wanted = Framer::until_cut(entry.size, done).min(READ_AT_ONCE);
