@@ -11,12 +11,7 @@ export function tsbuildPeer(ground: Ground, version: string): Peer {
   return {
     name: 'tsbuild',
     version,
-    lacks: ({ output }) =>
-      output !== undefined &&
-      'compression' in output &&
-      (output.compression === 'estargz' || output.compression === 'zstd:chunked')
-        ? `no ${output.compression}`
-        : undefined,
+    lacks: () => undefined,
     command: (build) => commandOf(build, home),
     async reset() {
       ground.reset();
