@@ -331,15 +331,16 @@ fn compress_frames(
         let mut pieces = Vec::new();
         let mut length = 0;
         let mut room = room_for(&frame, compression);
-        if compression.table().is_none() {
-            length = compressor.compress(frame.bytes(), &mut room)?;
-        } else {
-            for (range, is_content) in outline::pieces(&frame.marks, frame.length) {
-                let bytes = &frame.bytes()[range];
-                let written = compressor.compress(bytes, &mut room[length..])?;
-                let sums = is_content.then(|| outline::sums_of(bytes));
-                pieces.push(Piece { length: written, sums });
-                length += written;
+        match compression.table() {
+            None => length = compressor.compress(frame.bytes(), &mut room)?,
+            Some(table) => {
+                for (range, is_content) in outline::pieces(&frame.marks, frame.length) {
+                    let bytes = &frame.bytes()[range];
+                    let written = compressor.compress(bytes, &mut room[length..])?;
+                    let sums = is_content.then(|| outline::sums_of(bytes, table));
+                    pieces.push(Piece { length: written, sums });
+                    length += written;
+                }
             }
         }
         drop(room);

@@ -9,6 +9,8 @@ use crc::{CRC_64_GO_ISO, Crc, Table};
 use sha2::{Digest, Sha256};
 use tsbuild_tar::Entry;
 
+use crate::table::TableKind;
+
 /// Something in a frame, by offsets in it, in order.
 pub(crate) enum Mark {
     /// Here the header of an entry ends.
@@ -47,7 +49,7 @@ pub(crate) struct Piece {
 #[derive(Clone, Copy)]
 pub(crate) struct Sums {
     pub sha256: [u8; 32],
-    pub crc64: u64,
+    pub crc64: Option<u64>,
 }
 
 /// tar-split's.
@@ -56,26 +58,33 @@ static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_GO_ISO);
 /// Makes [`Sums`] of content that comes in parts.
 pub(crate) struct Summing {
     sha256: Sha256,
-    crc64: crc::Digest<'static, u64, Table<16>>,
+    /// Only tar-split asks for it.
+    crc64: Option<crc::Digest<'static, u64, Table<16>>>,
 }
 
 impl Summing {
-    pub fn new() -> Self {
-        Self { sha256: Sha256::new(), crc64: CRC64.digest() }
+    pub fn new(kind: TableKind) -> Self {
+        let crc64 = (kind == TableKind::ZstdChunked).then(|| CRC64.digest());
+        Self { sha256: Sha256::new(), crc64 }
     }
 
     pub fn update(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
-        self.crc64.update(bytes);
+        if let Some(crc64) = &mut self.crc64 {
+            crc64.update(bytes);
+        }
     }
 
     pub fn finish(self) -> Sums {
-        Sums { sha256: self.sha256.finalize().into(), crc64: self.crc64.finalize() }
+        Sums {
+            sha256: self.sha256.finalize().into(),
+            crc64: self.crc64.map(|crc64| crc64.finalize()),
+        }
     }
 }
 
-pub(crate) fn sums_of(bytes: &[u8]) -> Sums {
-    let mut summing = Summing::new();
+pub(crate) fn sums_of(bytes: &[u8], kind: TableKind) -> Sums {
+    let mut summing = Summing::new(kind);
     summing.update(bytes);
     summing.finish()
 }

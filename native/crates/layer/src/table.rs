@@ -143,7 +143,7 @@ impl Table {
         let Some(file) = &mut self.file else { return Ok(()) };
         let size = bytes.len() as u64;
         if size < file.entry.size {
-            file.summing.get_or_insert_with(Summing::new).update(bytes);
+            file.summing.get_or_insert_with(|| Summing::new(self.kind)).update(bytes);
         }
         file.chunks.push(Chunk { offset, end, begin: file.done, size, sums });
         file.done += size;
@@ -319,7 +319,8 @@ impl TarSplit {
     }
 
     fn put_file(&mut self, entry: &Entry, sums: Option<Sums>) -> io::Result<()> {
-        let payload = sums.map(|sums| BASE64.encode(sums.crc64.to_be_bytes()));
+        let crc64 = sums.and_then(|sums| sums.crc64);
+        let payload = crc64.map(|crc64| BASE64.encode(crc64.to_be_bytes()));
         self.put(SPLIT_FILE, Some(entry), payload.as_deref())
     }
 
