@@ -436,6 +436,31 @@ describe('ensureBlobs', () => {
     expect(self.calls.map(({ method }) => method)).toEqual(['unpack', 'compress']);
   });
 
+  it('keeps where the table of contents of a blob is, and unpacks no blob with files of its own', async () => {
+    const self = harness();
+    const own = 'own' as LayerId;
+    self.records.put(own, [], false);
+    const estargz = { ...zstd, compression: 'estargz', level: 6 } as const;
+    const output = self.store.blobParams(own, estargz).output;
+    writeFileSync(output, 'blob');
+    const annotations = { 'containerd.io/snapshot/stargz/toc.digest': digestOf('table') };
+    await self.store.adopt(own, estargz, output, {
+      digest: digestOf('blob'),
+      diffId: digestOf('tar'),
+      sizeBytes: 4,
+      uncompressedSizeBytes: 4,
+      annotations,
+    });
+    expect((await self.store.ensureBlobs([own], estargz, context))[0]).toMatchObject({ annotations });
+    await expect(self.store.ensureSnapshots([own], context)).rejects.toMatchObject({ code: 'E_BLOB_GONE' });
+    const described = {
+      ...descriptor('one', OCI_LAYER_GZIP),
+      annotations: { ...annotations, other: 'not ours' },
+    };
+    const [base] = self.store.recordImage([described], diffIds.slice(0, 1), undefined);
+    expect(self.records.blobs(base as LayerId)[0]?.annotations).toEqual(annotations);
+  });
+
   it('forgets a layer of which nothing is left', async () => {
     const self = harness();
     const own = 'own' as LayerId;
