@@ -108,7 +108,9 @@ export class LayerRecords {
   }
 
   putBlob(id: LayerId, blob: LayerBlob): void {
-    this.#putBlob ??= this.#meta.db.prepare('INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, ?, ?, ?)');
+    this.#putBlob ??= this.#meta.db.prepare(
+      'INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, ?, ?, ?)',
+    );
     const { form, mediaType, digest, sizeBytes, diffId, annotations } = blob;
     const described = annotations === undefined ? null : canonicalJson(annotations);
     this.#putBlob.run(id, form, mediaType, digest, sizeBytes, diffId, described);
