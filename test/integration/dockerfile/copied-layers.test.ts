@@ -42,26 +42,29 @@ describe('a last COPY', () => {
     const context = bench.context('same', FILES);
     linkSync(`${context}/a/one`, `${context}/a/two`);
     // Nothing is made on the way, so that no clock is in the layer.
-    const stdin = 'FROM scratch\nCOPY --chown=7:8 . /\n';
+    const setting = {
+      stdin: 'FROM scratch\nCOPY --chown=7:8 . /\n',
+      env: { SOURCE_DATE_EPOCH: '1700000000' },
+    };
     const bySnapshot = new Workbench();
     try {
       const uncompressed = [
         '-o',
         `type=oci,dest=${bySnapshot.at('first')},tar=false,compression=uncompressed`,
       ];
-      const made = await bySnapshot.build([...uncompressed, '-f', '-', context], { stdin });
+      const made = await bySnapshot.build([...uncompressed, '-f', '-', context], setting);
       expect(made.status, made.stderr).toBe(0);
       expect(readdirSync(bySnapshot.at('store/snapshots'))).toHaveLength(1);
       const [direct, other] = [
-        await bench.image(['-f', '-', context], { stdin }),
-        await bySnapshot.image(['-f', '-', context], { stdin }),
+        await bench.image(['-f', '-', context], setting),
+        await bySnapshot.image(['-f', '-', context], setting),
       ];
       expect(direct.diffIds).toEqual(other.diffIds);
       expect(direct.stat('a/run')).toMatch(/^-rwxr-x--- 7\/8 /);
       // Another form of what is only a blob.
       const later = await bench.build(
         ['-o', `type=oci,dest=${bench.at('later')},tar=false,compression=uncompressed`, '-f', '-', context],
-        { stdin },
+        setting,
       );
       expect(later.stdout).toBe(made.stdout);
     } finally {
