@@ -1,11 +1,60 @@
+import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { lazyBuiltins } from './scripts/lazy-builtins.js';
 import { staticImports } from './scripts/static-imports.js';
 
-const sources = (...names) => staticImports(names.map((name) => fileURLToPath(new URL(`src/${name}`, import.meta.url))));
+const sources = (...names) =>
+  staticImports(names.map((name) => fileURLToPath(new URL(`src/${name}`, import.meta.url))));
 const engine = sources('index.ts', 'cli/engine-module.ts');
 const build = sources('cli/main.ts', 'cli/commands/build.ts');
 const shared = engine.intersection(sources('worker/main.ts').union(build));
+
+/** One character that is none makes a text twice as long in memory, and V8 takes twice as long to read it. */
+const inAscii = {
+  name: 'in-ascii',
+  // Not when chunks are rendered: comments are taken out after that, and characters put back.
+  generateBundle(_options, bundle) {
+    for (const chunk of Object.values(bundle)) {
+      if (chunk.type === 'chunk') {
+        const escaped = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
+        chunk.code = chunk.code.replace(/[\u0080-\uffff]/g, escaped);
+      }
+    }
+  },
+};
+
+/** In the place of `import-definition.ts`. */
+const definitionsElsewhere = {
+  name: 'definitions-elsewhere',
+  resolveId: (id) => (id.endsWith('/import-definition.ts') ? `\0${id}` : null),
+  load: (id) =>
+    id.startsWith('\0') && id.endsWith('/import-definition.ts')
+      ? `import { Elsewhere } from '${new URL('src/cli/elsewhere.ts', import.meta.url).pathname}';
+         export const importModule = () => { throw new Elsewhere(); };
+         export const whileDefinitionRuns = importModule;`
+      : null,
+};
+
+/** What the bundler takes into a script it loads at its top, though sources that need it are loaded when they are needed. */
+const lazyTar = {
+  name: 'lazy-tar',
+  resolveId: (id) => (id === 'tar-stream' ? '\0tar-stream' : null),
+  load: (id) =>
+    id === '\0tar-stream'
+      ? `const load = () => process.getBuiltinModule('node:module').createRequire(import.meta.url)('tar-stream');
+         export default { extract: (...args) => load().extract(...args), pack: (...args) => load().pack(...args) };`
+      : null,
+};
+
+/** The first line of a script names it, so that what is remembered of another is not taken for it. */
+const named = {
+  name: 'named',
+  generateBundle(_options, bundle) {
+    for (const chunk of Object.values(bundle)) {
+      chunk.code = `// ${createHash('sha256').update(chunk.code).digest('hex')}\n${chunk.code}`;
+    }
+  },
+};
 
 /** What both the command line, or the worker, and the engine are made of; and what stands for Node's own modules. */
 const BASE = {
@@ -13,8 +62,10 @@ const BASE = {
   priority: 3,
   test: (id) =>
     shared.has(id) ||
-    /^\0(builtin:node:(?!tls|sqlite)|rolldown\/runtime)/.test(id) ||
-    /src\/(errors|settings|(base|native|oci|secret)\/[^/]+|frontend\/fluent\/(arguments|gpu-request|image-name|options|recipe-directory)|executor\/cdi(-spec)?)\.ts$/.test(id),
+    /^\0(builtin:node:(?!tls|sqlite)|rolldown.runtime)/.test(id) ||
+    /src\/(errors|settings|(base|native|oci|secret)\/[^/]+|frontend\/fluent\/(arguments|gpu-request|image-name|options|recipe-directory)|executor\/cdi(-spec)?)\.ts$/.test(
+      id,
+    ),
 };
 
 /** Everything that loads with the library. */
@@ -26,7 +77,9 @@ const COMMAND = {
   priority: 1,
   test: (id) =>
     build.has(id) ||
-    /src\/cli\/(command|exit-status|load-definition|option|output-option|quantity|render-error|session|shared-options|source-excerpt|terminal-text|progress\/(open|plain|held-output))\.ts$/.test(id),
+    /src\/cli\/(command|exit-status|load-definition|option|output-option|quantity|render-error|session|shared-options|source-excerpt|terminal-text|progress\/(open|plain|held-output))\.ts$/.test(
+      id,
+    ),
 };
 
 /**
@@ -36,9 +89,10 @@ const COMMAND = {
 const compiled = {
   input: { 'cli/main': 'src/cli/main.ts', index: 'src/index.ts', 'worker/main': 'src/worker/main.ts' },
   platform: 'node',
-  plugins: [lazyBuiltins()],
+  plugins: [lazyBuiltins(), inAscii],
   // The oldest Node that package.json allows knows no `using`.
   transform: { target: 'node22.18' },
+  checks: { ineffectiveDynamicImport: false },
   external: [/^(?!@oxc-project\/runtime)[a-z@][^:]*$/],
   output: {
     dir: 'dist',
@@ -50,6 +104,27 @@ const compiled = {
     comments: { jsdoc: false },
     // A build loads five files instead of 13: a module costs more than the code in it.
     codeSplitting: { groups: [BASE, ENGINE, COMMAND] },
+  },
+};
+
+/**
+ * The command line once more as one script, for builds of Dockerfiles: a script can be started from what V8 made of it the last time,
+ * with all functions that ran, while of modules Node keeps what it knows before anything ran (ADR 24). A definition imports `tsbuild`,
+ * and must get the same classes as the command that loads it: that is left to the modules.
+ */
+const quick = {
+  input: { 'cli/quick': 'src/cli/main.ts' },
+  platform: 'node',
+  plugins: [lazyBuiltins(), lazyTar, definitionsElsewhere, inAscii, named],
+  transform: compiled.transform,
+  external: [/^(?!@oxc-project\/runtime|tar-stream$)[a-z@][^:]*$/],
+  output: {
+    dir: 'dist',
+    format: 'cjs',
+    cleanDir: false,
+    entryFileNames: '[name].cjs',
+    comments: { jsdoc: false },
+    codeSplitting: false,
   },
 };
 
@@ -67,4 +142,4 @@ const recipe = {
   },
 };
 
-export default [compiled, recipe];
+export default [compiled, quick, recipe];

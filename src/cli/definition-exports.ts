@@ -6,8 +6,8 @@
 import { nearName } from '../base/near-name.ts';
 import type { DefinitionError } from '../errors.ts';
 import type { ParamValue } from '../frontend/fluent/definition-params.ts';
+import { failed } from './definition-failed.ts';
 import type { DefinedApp, DefinedFunction, DefinedImage } from './engine-api.ts';
-import { failed } from './import-definition.ts';
 import { type GivenParam, paramValues } from './param-values.ts';
 
 /** Between a file and the name of an export. */

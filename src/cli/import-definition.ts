@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { DefinitionError, TsbuildError } from '../errors.ts';
+import { type DefinitionError, TsbuildError } from '../errors.ts';
+import { failed } from './definition-failed.ts';
 import { excerpt, placeOf, type SourcePlace } from './source-excerpt.ts';
 
 const OWN_INDEX = new URL(import.meta.url.endsWith('.ts') ? '../index.ts' : '../index.js', import.meta.url)
@@ -182,8 +183,4 @@ function indented(text: string | undefined): string {
     .split('\n')
     .map((line) => `  ${line.replace(/^file:\/\/(?=\/)/, '')}`)
     .join('\n')}`;
-}
-
-export function failed(message: string, cause: unknown, hint?: string): DefinitionError {
-  return new DefinitionError(message, { code: 'E_DEFINITION_LOAD', cause, hint });
 }

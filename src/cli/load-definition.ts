@@ -4,8 +4,9 @@ import { basename, dirname, resolve } from 'node:path';
 import { UsageError } from '../errors.ts';
 import { inRecipeDirectory } from '../frontend/fluent/recipe-directory.ts';
 import { DefinitionExports, type ExportKinds, functionsOf, isA, SEPARATOR } from './definition-exports.ts';
+import { failed } from './definition-failed.ts';
 import type { DefinedFunction, DefinedImage } from './engine-api.ts';
-import { failed, importModule, whileDefinitionRuns } from './import-definition.ts';
+import { importModule, whileDefinitionRuns } from './import-definition.ts';
 import type { GivenParam } from './param-values.ts';
 
 export interface LoadedImage {

@@ -5,16 +5,23 @@
 import type { CommandEntry } from './command.ts';
 import { COMMANDS } from './command-table.ts';
 import type { CliContext } from './context.ts';
+import { Elsewhere } from './elsewhere.ts';
 import type { EngineModule } from './engine-api.ts';
 import { exitStatus, Interrupted } from './exit-status.ts';
 import { chooseCommand, parseWords, unknownCommand } from './parse.ts';
 import { standardOutput } from './standard-output.ts';
 
-/** @returns The exit status. Never throws: errors are printed on `context.stderr`. */
+/**
+ * @returns The exit status. Errors are printed on `context.stderr`.
+ * @throws {Elsewhere} and nothing else
+ */
 export async function main(argv: readonly string[], context: CliContext): Promise<number> {
   try {
     return await dispatch(argv, context);
   } catch (error) {
+    if (error instanceof Elsewhere) {
+      throw error;
+    }
     const { renderError } = await import('./render-error.ts');
     const { wantsColor } = await import('./progress/open.ts');
     context.stderr.write(renderError(error, { color: wantsColor(context.stderr, context.env) }));
@@ -70,7 +77,11 @@ async function entryHelp(entry: CommandEntry): Promise<string> {
   return commandHelp(entry, await entry.load());
 }
 
-/** Runs this process's command line and ends the process. */
+/**
+ * Runs this process's command line and ends the process.
+ *
+ * @throws {Elsewhere} before anything was done
+ */
 export async function runProcess(
   loadEngine: () => Promise<EngineModule> = () => import('./engine-module.ts'),
 ): Promise<never> {

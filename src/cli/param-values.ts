@@ -2,7 +2,7 @@
 import { nearName } from '../base/near-name.ts';
 import { type DefinitionError, UsageError } from '../errors.ts';
 import type { ParamDeclaration, ParamValue } from '../frontend/fluent/definition-params.ts';
-import { failed } from './import-definition.ts';
+import { failed } from './definition-failed.ts';
 import { BadValue } from './option.ts';
 
 /** One `--param` as it was typed. */
