@@ -144,6 +144,7 @@ export async function solveImages(
     emit,
     again: mode !== 'use' || options.pull === true,
     severalPlatforms: new Set(options.platforms).size > 1,
+    onContext: (context) => inputs.expect(context, signal),
   });
   const reader = new FunctionReader(parts.environment);
   const graphs = await Promise.all(

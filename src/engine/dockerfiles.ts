@@ -48,6 +48,8 @@ export interface DockerfilesOptions {
   /** Ask registries again what tags mean. */
   readonly again: boolean;
   readonly severalPlatforms: boolean;
+  /** Called with a directory that instructions may copy from, before they are read. @defaultValue nobody is told */
+  readonly onContext?: (context: Omit<ContextInput, 'kind' | 'selections'>) => void;
 }
 
 /** A Dockerfile and its context, read. */
@@ -188,6 +190,7 @@ export class Dockerfiles implements AsyncDisposable {
         const ignore =
           declaration.ignore ?? (await findIgnoreFile(context.path, dockerfile, declaration.ignoreFiles));
         const directory = { name: 'context', directory: context.path, ignore, ...filesOf(declaration) };
+        this.#options.onContext?.(directory);
         return { ...read, context: { directory } };
       }
       case 'mount': {

@@ -62,6 +62,25 @@ export class BuildInputs implements LocalInputs {
     return await (await this.#contextContent(input, signal)).list();
   }
 
+  /**
+   * Begins to look at a context of which an earlier scan is remembered. The walk takes as long as reading the Dockerfile and working out
+   * what its instructions mean, and runs beside that.
+   */
+  expect(context: Omit<ContextInput, 'kind' | 'selections'>, signal: AbortSignal): void {
+    const tools = this.#tools(signal);
+    try {
+      if (!ScannedContext.isRemembered(context, tools)) {
+        return;
+      }
+    } catch {
+      // Whoever needs it is told.
+      return;
+    }
+    once(this.#contexts, canonicalJson(contextIdentity(context)), () =>
+      ScannedContext.scan(context, tools),
+    ).catch(() => undefined);
+  }
+
   #contextContent(input: ContextInput, signal: AbortSignal): Promise<ContextContent> {
     const name = this.add(input);
     return once(this.#contextFiles, name, async () => {

@@ -96,6 +96,15 @@ export class ScannedContext {
     });
   }
 
+  /** Whether an earlier scan is remembered, be it still true or not. */
+  static isRemembered(input: Omit<ContextInput, 'kind' | 'selections'>, { scans }: ContextTools): boolean {
+    return (
+      scans !== undefined &&
+      canBeRemembered(input) &&
+      ScanMemory.knows(scans, directoryRoot(input.directory, 'context'), textOf(input))
+    );
+  }
+
   /**
    * As {@link files}, without making a list of what is remembered.
    *
@@ -357,15 +366,21 @@ function hostPath({ root, tree }: ContextTree, path: string): string {
 
 /** Only of one directory with an ignore file: what a definition puts together may hang on its functions. */
 async function memoryOf(
-  { directory, ignore, parts, files = {} }: Omit<ContextInput, 'kind' | 'selections'>,
+  input: Omit<ContextInput, 'kind' | 'selections'>,
   { scans, native }: ContextTools,
   cancel: CancelToken,
 ): Promise<ScanMemory | undefined> {
-  const isPlain = parts === undefined && (ignore === undefined || 'text' in ignore);
-  if (scans === undefined || !isPlain || Object.keys(files).length > 0) {
-    return undefined;
-  }
-  return await ScanMemory.of(scans, directoryRoot(directory, 'context'), ignore?.text, native, cancel);
+  return scans === undefined || !canBeRemembered(input)
+    ? undefined
+    : await ScanMemory.of(scans, directoryRoot(input.directory, 'context'), textOf(input), native, cancel);
+}
+
+function canBeRemembered({ ignore, parts, files = {} }: Omit<ContextInput, 'kind' | 'selections'>): boolean {
+  return parts === undefined && (ignore === undefined || 'text' in ignore) && Object.keys(files).length === 0;
+}
+
+function textOf({ ignore }: Pick<ContextInput, 'ignore'>): string | undefined {
+  return ignore !== undefined && 'text' in ignore ? ignore.text : undefined;
 }
 
 const walks = new WeakMap<ContextTree, Walked>();

@@ -77,11 +77,16 @@ export class ScanMemory {
     native: Pick<NativeAddon, 'fingerprintTree'>,
     cancel: CancelToken,
   ): Promise<ScanMemory> {
-    const context = sha256Hex(canonicalJson({ v: SCAN_VERSION, root, ignore: ignoreText ?? null }));
+    const context = contextKey(root, ignoreText);
     const record = store.get(context);
     const isTrue =
       record !== undefined && record.fingerprint === (await fingerprintOf(root, record.skip, native, cancel));
     return new ScanMemory(store, context, isTrue ? record : undefined);
+  }
+
+  /** Whether something is known of the directory, true or not. */
+  static knows(store: ScanStore, root: string, ignoreText: string | undefined): boolean {
+    return store.get(contextKey(root, ignoreText)) !== undefined;
   }
 
   /** Whether anything may be recalled. */
@@ -128,6 +133,10 @@ export class ScanMemory {
 }
 
 type Facts = Pick<FileFacts, 'dev' | 'ino' | 'sizeBytes' | 'mtimeNs' | 'ctimeNs'>;
+
+function contextKey(root: string, ignoreText: string | undefined): string {
+  return sha256Hex(canonicalJson({ v: SCAN_VERSION, root, ignore: ignoreText ?? null }));
+}
 
 function isSame(one: Facts, other: Facts): boolean {
   return (
