@@ -43,7 +43,7 @@ import { type CallingBack, Listeners } from './engine/listeners.ts';
 import { BuildInputs } from './engine/local-inputs.ts';
 import { untilNothingIsLost } from './engine/lost-blobs.ts';
 import {
-  needsOnlyBlobs,
+  buildWish,
   type OutputSpec,
   refuseSeveral,
   type WrittenOutput,
@@ -415,7 +415,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
         annotations,
         ...(imported === undefined ? {} : { imported }),
         inlineCache: cacheTo.some(({ type }) => type === 'inline'),
-        wantsFiles: !outputs.every(needsOnlyBlobs),
+        ...buildWish(parts, outputs),
       };
       const built = await untilNothingIsLost(context, () =>
         this.#buildOnce(parts, images, platforms, shared, options),

@@ -79,8 +79,9 @@ const PIECE_MIB = 40;
 
 async function prepareLayer(at: Surroundings): Promise<void> {
   writeContext(context(at), BIG_LAYER);
-  const pieces = piecesOf(at);
-  writeFileSync(join(context(at), 'seed'), new Content(11).bytes((pieces + 40) * 2 ** 20));
+  const content = new Content(11);
+  const pieces = Array.from({ length: piecesOf(at) + 40 }, () => content.bytes(2 ** 20));
+  writeFileSync(join(context(at), 'seed'), Buffer.concat(pieces));
   await at.build(layerBuild(at, 'warm', NO_BLOB));
 }
 

@@ -6,6 +6,7 @@ import { homedir } from 'node:os';
 import { dirname, relative, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { type ImageRecord, type IndexRecord, isIndexRecord } from '../content/image-records.ts';
 import { InternalError, UsageError } from '../errors.ts';
 import type { LayerContext } from '../layer/layer-store.ts';
@@ -17,17 +18,19 @@ import type { PushImage } from '../transport/registry/push.ts';
 import { workerEvents } from '../worker/worker-events.ts';
 import { checkAnnotations } from './annotations.ts';
 import { repositoriesOf } from './blob-sources.ts';
+import type { BuildImagesOptions } from './build-images.ts';
 import { localName } from './image-library.ts';
 import { indexedImages } from './indexed-images.ts';
 import type { EngineParts } from './parts.ts';
 import { repositoryOf, repositoryReference } from './registries.ts';
 import {
+  blobWish,
   prepareShipment,
+  type ReaderWish,
   requiredEpoch,
   type Shipment,
   type ShipmentWish,
   type ShippedImage,
-  takesBlobsOfBuild,
 } from './shipment.ts';
 import { writeStoreIndex } from './store-index.ts';
 import { uploadProgress } from './upload-progress.ts';
@@ -96,14 +99,7 @@ export async function writeOutput(
     return { spec, digest };
   }
   refuseSeveral(spec, records.length);
-  const wish = {
-    ...spec,
-    noZstd: spec.type === 'docker',
-    ociOnly: spec.type === 'oci',
-    // A registry may have what is not here; what it has not is fetched when it is sent.
-    mayBeElsewhere: spec.type === 'registry' || spec.type === 'image',
-  };
-  const shipment = await prepareShipment(parts, record, wish, context);
+  const shipment = await prepareShipment(parts, record, readerOf(spec), context);
   const written = writtenOf(spec, shipment);
   if (spec.type === 'oci' || spec.type === 'docker') {
     await writeArchive(parts, shipment, spec, names, context);
@@ -119,13 +115,33 @@ export async function writeOutput(
   return written;
 }
 
-/** Whether an output is made of nothing but the blobs that the build of an image makes anyway. */
-export function needsOnlyBlobs(spec: OutputSpec): boolean {
-  return (
-    spec.type !== 'local' &&
-    spec.type !== 'tar' &&
-    takesBlobsOfBuild({ ...spec, noZstd: spec.type === 'docker' })
-  );
+/**
+ * How a build is to write its layers so that each is written once: as its outputs want them, or the first of them where they differ.
+ *
+ * @throws {UsageError} as {@link writeOutput}.
+ */
+export function buildWish(
+  parts: EngineParts,
+  outputs: readonly OutputSpec[],
+): Pick<BuildImagesOptions, 'wish' | 'wantsFiles'> {
+  const isTree = ({ type }: OutputSpec) => type === 'local' || type === 'tar';
+  const wishes = outputs.filter((spec) => !isTree(spec)).map((spec) => blobWish(parts, readerOf(spec)));
+  const [wish] = wishes;
+  return {
+    ...(wish === undefined ? {} : { wish }),
+    wantsFiles: outputs.some(isTree) || !wishes.every((each) => isDeepStrictEqual(each, wish)),
+  };
+}
+
+/** What the reader of an output does not know. */
+function readerOf(spec: OutputSpec): ReaderWish {
+  return {
+    ...spec,
+    noZstd: spec.type === 'docker',
+    ociOnly: spec.type === 'oci',
+    // A registry may have what is not here; what it has not is fetched when it is sent.
+    mayBeElsewhere: spec.type === 'registry' || spec.type === 'image',
+  };
 }
 
 function writtenOf(spec: OutputSpec, { descriptor, images, index }: Shipment): WrittenOutput {

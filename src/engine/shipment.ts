@@ -19,7 +19,7 @@ import { OCI_MANIFEST } from '../oci/media-type.ts';
 import { type Platform, parsePlatform } from '../oci/platform.ts';
 import type { LayerId } from '../solver/op.ts';
 import { type Annotation, annotationsOf } from './annotations.ts';
-import { DEFAULT_WISH, imageLayers, sourceDateEpoch } from './build-images.ts';
+import { imageLayers, sourceDateEpoch } from './build-images.ts';
 import { compressedAs, hasTable, type LayerFormatName } from './compression.ts';
 import { indexedImages } from './indexed-images.ts';
 import type { EngineParts } from './parts.ts';
@@ -65,7 +65,7 @@ export interface Shipment {
 }
 
 /** What the reader of an output does not know. */
-interface ReaderWish extends ShipmentWish {
+export interface ReaderWish extends ShipmentWish {
   /** No zstd, whatever the media types. */
   readonly noZstd?: boolean;
   /** No media types of Docker's, which an image that was pulled may have. */
@@ -225,14 +225,6 @@ function isContent(stored: Manifest, wish: ReaderWish): boolean {
   );
 }
 
-/** Whether an output takes the blobs that the build of an image makes anyway. */
-export function takesBlobsOfBuild(wish: ShipmentWish & { readonly noZstd?: boolean }): boolean {
-  const { compression = 'zstd', compressionLevel, rewriteTimestamp, mediaTypes, noZstd } = wish;
-  const { level } = compressedAs(compression, compressionLevel);
-  const isDefault = compression === 'zstd' && level === DEFAULT_WISH.level;
-  return isDefault && rewriteTimestamp !== true && mediaTypes !== 'docker' && noZstd !== true;
-}
-
 async function areHere({ store }: EngineParts, layers: readonly Descriptor[]): Promise<boolean> {
   return (await Promise.all(layers.map(({ digest }) => store.blobs.has(digest)))).every(Boolean);
 }
@@ -243,7 +235,8 @@ function isSame(stored: readonly Descriptor[], blobs: readonly LayerBlob[]): boo
   );
 }
 
-function blobWish({ environment }: EngineParts, wish: ReaderWish): BlobWish {
+/** The form of the layers that are ours. @throws {UsageError} `E_USAGE` for one that the reader does not know. */
+export function blobWish({ environment }: Pick<EngineParts, 'environment'>, wish: ReaderWish): BlobWish {
   const gzipAtMost = wish.noZstd === true || wish.mediaTypes === 'docker';
   const named = wish.compression;
   if (gzipAtMost && (named === 'zstd' || hasTable(named))) {

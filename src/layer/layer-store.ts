@@ -230,9 +230,9 @@ export class LayerStore {
     );
   }
 
-  /** What is known of the blobs of a stack, without making or fetching any. Undefined for layers that have none in this form. */
+  /** What is known of the blobs of a stack, in another form where none is known in this, without making or fetching any. */
   knownBlobs(layers: readonly LayerId[], wish: BlobWish): readonly (LayerBlob | undefined)[] {
-    return layers.map((layer) => this.#known(layer, wish));
+    return layers.map((layer) => this.#known(layer, wish) ?? this.#options.records.blobs(layer)[0]);
   }
 
   #known(layer: LayerId, wish: BlobWish): LayerBlob | undefined {
