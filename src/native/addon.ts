@@ -192,7 +192,8 @@ export interface CopyOptions {
   readonly root: string;
   /** A directory that all sources are below; no link on their way is followed, whoever puts one there meanwhile. */
   readonly sourceRoot?: string;
-  readonly entries: readonly CopyEntry[];
+  /** {@link CopyEntry}, by `encodeCopyEntries`. */
+  readonly entries: Buffer;
   /** Rejects with `NOT_A_DIRECTORY` where a directory would replace something else. @defaultValue false */
   readonly strict?: boolean;
   /** Of `root`. Without it, owners that cannot be had are refused with `NEEDS_IDS`. */
@@ -284,7 +285,7 @@ export interface NativeAddon extends Sha256 {
   writeCopiedLayer(
     options: Omit<WriteLayerOptions, 'root' | 'owners'> & {
       /** As for `copyInto`, with absolute sources. */
-      readonly entries: readonly CopyEntry[];
+      readonly entries: Buffer;
       /** The modification time of directories in which something is made, in seconds. */
       readonly nowSeconds: number;
     },

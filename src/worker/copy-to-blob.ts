@@ -3,6 +3,7 @@ import { releaseAll } from '../base/release-all.ts';
 import { InternalError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
+import { encodeCopyEntries } from '../native/copy-entries.ts';
 import { recordedOwners } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { entriesOfCopy } from './copy.ts';
@@ -32,7 +33,7 @@ export async function copyToBlob(
     const written = await callNative(request.signal, doing, (cancel) =>
       native().writeCopiedLayer(
         {
-          entries,
+          entries: encodeCopyEntries(entries),
           lowers: parents.map((parent) => snapshots.layerDir(parent)).reverse(),
           nowSeconds: Math.floor(Date.now() / 1000),
           ...blob,

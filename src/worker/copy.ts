@@ -5,12 +5,12 @@
  */
 import { join, posix } from 'node:path';
 import { octalMode, parseChmod } from '../base/chmod.ts';
-import { pathBytes } from '../base/path-bytes.ts';
 import { DefinitionError } from '../errors.ts';
 import { lookupOwner, type OwnerIds } from '../executor/user.ts';
 import type { CopyAction } from '../graph/action.ts';
 import { type CopyEntry, native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
+import { encodeCopyEntries } from '../native/copy-entries.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
 import type { ChangedTree } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
@@ -151,9 +151,10 @@ class Placer {
   add(source: CopySource, tree: number): void {
     if (source.top.kind === 'directory') {
       this.#addTop(source);
-      const base = Buffer.from(this.#destination === '/' ? '/' : `${this.#destination}/`);
+      const base = posix.join(this.#destination, '/');
       for (const entry of source.below) {
-        this.#entries.push(this.#entry(entry, Buffer.concat([base, pathBytes(entry.path)]), tree));
+        // Names that are not UTF-8 are escaped in it.
+        this.#entries.push(this.#entry(entry, `${base}${entry.path}`, tree));
       }
       return;
     }
@@ -165,14 +166,10 @@ class Placer {
       // What is made here is a file, or there is one.
       this.#missing = [];
     }
-    const destination = this.#isDirectory ? posix.join(this.#destination, '/') : this.#destination;
-    this.#entries.push(
-      this.#entry(
-        source.top,
-        this.#isDirectory ? Buffer.concat([Buffer.from(destination), pathBytes(name)]) : destination,
-        tree,
-      ),
-    );
+    const destination = this.#isDirectory
+      ? `${posix.join(this.#destination, '/')}${name}`
+      : this.#destination;
+    this.#entries.push(this.#entry(source.top, destination, tree));
   }
 
   isArchive({ source, expect }: SourceEntry): Promise<boolean> {
@@ -232,7 +229,7 @@ class Placer {
       native().copyInto(
         {
           root: this.#root,
-          entries,
+          entries: encodeCopyEntries(entries),
           strict: this.#placing.followsDestination,
           ...(sourceRoot === undefined ? {} : { sourceRoot }),
           ...(sourceOwners === undefined ? {} : { sourceOwners }),

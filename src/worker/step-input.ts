@@ -5,6 +5,7 @@ import { DefinitionError, HostError } from '../errors.ts';
 import type { CopySelection } from '../graph/action.ts';
 import { type CopyEntry, type Expectation, type ListingRow, native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
+import { encodeCopyEntries } from '../native/copy-entries.ts';
 import { type SelectedSource, selectSources } from '../patterns/select.ts';
 import { MapTree, type SourceTree, type TreeEntry } from '../patterns/source-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
@@ -243,13 +244,15 @@ class FilesInput implements StepInputTree {
         native().copyInto(
           {
             root,
-            entries: entries.map(({ path, mtimeNs, ...entry }) => ({
-              ...entry,
-              destination: pathBytes(path),
-              uid: 0,
-              gid: 0,
-              ...(mtimeNs === undefined ? {} : { mtimeNs: mtimeNs ?? '0' }),
-            })),
+            entries: encodeCopyEntries(
+              entries.map(({ path, mtimeNs, ...entry }) => ({
+                ...entry,
+                destination: pathBytes(path),
+                uid: 0,
+                gid: 0,
+                ...(mtimeNs === undefined ? {} : { mtimeNs: mtimeNs ?? '0' }),
+              })),
+            ),
           },
           cancel,
         ),

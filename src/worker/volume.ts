@@ -2,8 +2,9 @@
 import { lstatSync, mkdirSync } from 'node:fs';
 import { basename, dirname, join, posix } from 'node:path';
 import { DefinitionError, UsageError } from '../errors.ts';
-import { type CopyEntry, native, type ScanEntry } from '../native/addon.ts';
+import { type CopyEntry, type CopyOptions, native, type ScanEntry } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
+import { encodeCopyEntries } from '../native/copy-entries.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import type { WorkerMethods } from './protocol.ts';
 
@@ -130,14 +131,14 @@ const OWN = { uid: 0, gid: 0 } as const;
 const PLAIN_MODE = 0o1777;
 
 async function copyAll(
-  options: Parameters<ReturnType<typeof native>['copyInto']>[0],
+  { entries, ...options }: Omit<CopyOptions, 'entries'> & { readonly entries: readonly CopyEntry[] },
   doing: string,
   subject: string,
   { signal, emit }: RequestContext,
 ): Promise<{ readonly sizeBytes: number }> {
   const id = `copy ${subject}`;
   return await callNative(signal, doing, (cancel) =>
-    native().copyInto(options, cancel, (doneBytes) =>
+    native().copyInto({ ...options, entries: encodeCopyEntries(entries) }, cancel, (doneBytes) =>
       emit({ kind: 'progress', id, activity: 'copy', subject, doneBytes, state: 'running' }),
     ),
   );

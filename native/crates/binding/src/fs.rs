@@ -16,6 +16,7 @@ use tsbuild_sys as sys;
 
 use crate::{
     cancel::CancelToken,
+    copy_entries::copy_entries,
     error::Failure,
     layer::RecordedOwners,
     work::{Progress, flag, promise},
@@ -118,58 +119,6 @@ impl TryFrom<Expectation> for sys::copy::Expectation {
             size: expect.size_bytes as u64,
             mtime_ns: number_of(&expect.mtime_ns)?,
             ctime_ns: number_of(&expect.ctime_ns)?,
-        })
-    }
-}
-
-#[napi(object)]
-pub struct CopyEntry {
-    pub source: PathArgument,
-    pub destination: PathArgument,
-    pub kind: String,
-    pub link: Option<PathArgument>,
-    pub mode: Option<u32>,
-    pub uid: Option<u32>,
-    pub gid: Option<u32>,
-    pub mtime_ns: Option<String>,
-    pub follow: Option<bool>,
-    pub xattrs: Option<bool>,
-    pub expect: Option<Expectation>,
-    pub tree: Option<u32>,
-    pub keeps_existing: Option<bool>,
-}
-
-impl TryFrom<CopyEntry> for sys::copy::CopyEntry {
-    type Error = Error;
-
-    fn try_from(entry: CopyEntry) -> Result<Self> {
-        let kind = match entry.kind.as_str() {
-            "file" => sys::copy::EntryKind::File,
-            "directory" => sys::copy::EntryKind::Directory,
-            "symlink" => sys::copy::EntryKind::Symlink,
-            "node" => sys::copy::EntryKind::Node,
-            "empty" => sys::copy::EntryKind::Empty,
-            other => {
-                return Err(Error::new(
-                    Status::InvalidArg,
-                    format!("not a kind of entry: '{other}'"),
-                ));
-            }
-        };
-        let expect = entry.expect.map(sys::copy::Expectation::try_from).transpose()?;
-        Ok(Self {
-            source: path_of(entry.source),
-            destination: path_of(entry.destination),
-            kind,
-            link: entry.link.map(path_of),
-            mode: entry.mode,
-            owner: entry.uid.zip(entry.gid),
-            mtime_ns: entry.mtime_ns.as_deref().map(number_of).transpose()?,
-            follow: entry.follow.unwrap_or(false),
-            xattrs: entry.xattrs.unwrap_or(false),
-            expect,
-            tree: entry.tree,
-            keeps_existing: entry.keeps_existing.unwrap_or(false),
         })
     }
 }
@@ -282,7 +231,7 @@ pub fn scan_directories<'env>(
 pub struct CopyOptions {
     pub root: String,
     pub source_root: Option<String>,
-    pub entries: Vec<CopyEntry>,
+    pub entries: Buffer,
     pub strict: Option<bool>,
     pub owners: Option<RecordedOwners>,
     pub source_owners: Option<String>,
@@ -303,11 +252,12 @@ pub fn copy_into<'env>(
 ) -> Result<Object<'env>> {
     let cancel = flag(cancel);
     let progress = Progress::new(progress)?;
-    let entries = options.entries.into_iter().map(sys::copy::CopyEntry::try_from);
-    let options = sys::copy::CopyOptions {
+    // Taken apart on the other thread.
+    let entries = options.entries.to_vec();
+    let mut options = sys::copy::CopyOptions {
         root: options.root.into(),
         source_root: options.source_root.map(PathBuf::from),
-        entries: entries.collect::<Result<Vec<_>>>()?,
+        entries: Vec::new(),
         strict: options.strict.unwrap_or(false),
         owners: options.owners.map(Recording::from),
         source_owners: options.source_owners.map(PathBuf::from),
@@ -315,6 +265,7 @@ pub fn copy_into<'env>(
     promise(
         env,
         move || {
+            options.entries = copy_entries(&entries)?;
             let result = sys::copy::copy_into(&options, &cancel, &mut |done| progress.report(done));
             progress.finish();
             Ok(result?)

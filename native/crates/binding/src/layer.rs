@@ -24,8 +24,9 @@ use tsbuild_owners::Recording;
 
 use crate::{
     cancel::CancelToken,
+    copy_entries::copy_entries,
     error::Failure,
-    fs::{CopyEntry, Expectation, PathArgument, number_of, path_of},
+    fs::{Expectation, PathArgument, number_of, path_of},
     work::{Progress, flag, promise},
 };
 
@@ -140,7 +141,7 @@ impl From<Written> for WrittenLayer {
 
 #[napi(object)]
 pub struct CopiedLayerOptions {
-    pub entries: Vec<CopyEntry>,
+    pub entries: Buffer,
     pub lowers: Vec<String>,
     pub now_seconds: f64,
     pub output: String,
@@ -158,9 +159,10 @@ pub fn write_copied_layer<'env>(
     cancel: Option<&CancelToken>,
     progress: Option<Function<'_, f64, ()>>,
 ) -> napi::Result<Object<'env>> {
-    let entries = options.entries.into_iter().map(TryInto::try_into);
-    let options = CopiedOptions {
-        entries: entries.collect::<napi::Result<Vec<_>>>()?,
+    // Taken apart on the other thread.
+    let entries = options.entries.to_vec();
+    let mut options = CopiedOptions {
+        entries: Vec::new(),
         lowers: paths(options.lowers),
         now_seconds: options.now_seconds as i64,
         output: options.output.into(),
@@ -173,6 +175,7 @@ pub fn write_copied_layer<'env>(
     promise(
         env,
         move || {
+            options.entries = copy_entries(&entries)?;
             let written = tsbuild_layer::write_copied_layer(
                 &options,
                 Watch::new(&flag, &|done| progress.report(done)),

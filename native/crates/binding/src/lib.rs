@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(dead_code, unused_imports))]
 
 mod cancel;
+mod copy_entries;
 mod debian;
 mod error;
 mod fs;

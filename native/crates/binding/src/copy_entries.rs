@@ -1,0 +1,77 @@
+//! Entries of a copy, which cross as one buffer; `src/native/copy-entries.ts` writes it.
+
+use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf, str::FromStr};
+
+use tsbuild_sys::copy::{CopyEntry, EntryKind, Expectation};
+
+use crate::error::Failure;
+
+/// Takes the buffer apart.
+pub fn copy_entries(bytes: &[u8]) -> Result<Vec<CopyEntry>, Failure> {
+    let Some((last, fields)) = bytes.split_last() else { return Ok(Vec::new()) };
+    if *last != 0 {
+        return Err(malformed("it ends within a field"));
+    }
+    let mut fields = fields.split(|byte| *byte == 0);
+    let mut entries = Vec::new();
+    while let Some(kind) = fields.next() {
+        let mut next = || fields.next().ok_or_else(|| malformed("it ends within an entry"));
+        let kind = match kind {
+            b"file" => EntryKind::File,
+            b"directory" => EntryKind::Directory,
+            b"symlink" => EntryKind::Symlink,
+            b"node" => EntryKind::Node,
+            b"empty" => EntryKind::Empty,
+            _ => return Err(malformed("there is no such kind")),
+        };
+        let (source, destination, link) = (path(next()?), path(next()?), next()?);
+        let (mode, uid, gid) = (number(next()?)?, number(next()?)?, number(next()?)?);
+        let (mtime_ns, flags) = (number(next()?)?, next()?);
+        let (size, expected_mtime, expected_ctime) =
+            (number(next()?)?, number(next()?)?, number(next()?)?);
+        let tree = number(next()?)?;
+        let expect = match (size, expected_mtime, expected_ctime) {
+            (Some(size), Some(mtime_ns), Some(ctime_ns)) => {
+                Some(Expectation { size, mtime_ns, ctime_ns })
+            }
+            _ => None,
+        };
+        entries.push(CopyEntry {
+            source,
+            destination,
+            kind,
+            link: (!link.is_empty()).then(|| path(link)),
+            mode,
+            owner: Option::zip(uid, gid),
+            mtime_ns,
+            follow: flags.contains(&b'f'),
+            xattrs: flags.contains(&b'x'),
+            expect,
+            tree,
+            keeps_existing: flags.contains(&b'k'),
+        });
+    }
+    Ok(entries)
+}
+
+fn path(field: &[u8]) -> PathBuf {
+    OsString::from_vec(field.to_vec()).into()
+}
+
+/// `None` where the field is empty.
+fn number<T: FromStr>(field: &[u8]) -> Result<Option<T>, Failure> {
+    if field.is_empty() {
+        return Ok(None);
+    }
+    let text = std::str::from_utf8(field).ok().and_then(|text| text.parse().ok());
+    text.map(Some).ok_or_else(|| malformed("a number is none"))
+}
+
+fn malformed(why: &str) -> Failure {
+    Failure {
+        code: "INTERNAL",
+        errno: None,
+        path: None,
+        message: format!("the list of what is to be copied is malformed: {why}"),
+    }
+}
