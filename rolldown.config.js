@@ -69,7 +69,7 @@ const BASE = {
 };
 
 /** Everything that loads with the library. */
-const ENGINE = { name: 'engine', priority: 2, test: (id) => engine.has(id) };
+const ENGINE = { name: 'engine', priority: 2, test: (id) => engine.has(id) && !id.includes('/src/cli/') };
 
 /** What `build` needs before the engine is loaded, and most of it every command. Nothing of it may be in the library. */
 const COMMAND = {

@@ -42,11 +42,16 @@ function rememberCompiledCode() {
 
 /** Whether it may be a build of a Dockerfile: the only operand of such a build is a directory. */
 function mayBeQuick([command, ...words]) {
-  const fs = builtin('node:fs');
-  return (
-    command === 'build' &&
-    words.some((word) => fs.statSync(word, { throwIfNoEntry: false })?.isDirectory() === true)
-  );
+  return command === 'build' && words.some(isDirectory);
+}
+
+function isDirectory(word) {
+  try {
+    return builtin('node:fs').statSync(word).isDirectory();
+  } catch {
+    // Most words are no paths, and some are too long for one.
+    return false;
+  }
 }
 
 /**
