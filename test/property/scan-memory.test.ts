@@ -210,6 +210,20 @@ describe('what is remembered', () => {
     expect((await look(tree.path, 'a\n', { now: later, scans })).listed).toBeGreaterThan(0);
   });
 
+  it('is nothing of files that could be written again under the same times', async () => {
+    await using tree = await temporaryTree(START);
+    const scans = new Memory();
+    await look(tree.path, undefined, { now: realClock, scans });
+    expect(scans.rows.size).toBe(0);
+    // One that is young is enough, if it is not hidden.
+    const old = () => later() + HOUR_NS;
+    await utimes(join(tree.path, 'e/b'), Number(old() / 1_000_000_000n), Number(old() / 1_000_000_000n));
+    await look(tree.path, undefined, { now: later, scans });
+    expect(scans.rows.size).toBe(0);
+    await look(tree.path, 'e\n', { now: later, scans });
+    expect(scans.rows.size).toBe(1);
+  });
+
   it('is not what no text can say', async () => {
     await using tree = await temporaryTree(START);
     await writeFile(Buffer.concat([Buffer.from(`${tree.path}/d/`), Buffer.from([0xff])]), '');
