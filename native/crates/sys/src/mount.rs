@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, FileType, Gid, Mode, StatVfsMountFlags, Uid},
+    fs::{CWD, FileType, Gid, Mode, OFlags, StatVfsMountFlags, Uid},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags,
@@ -97,8 +97,10 @@ fn mount_overlay_by_fd(overlay: &Overlay) -> Result<Outcome> {
         Err(Errno::NOSYS) => return Ok(Outcome::Unsupported),
         Err(error) => return Err(denied(error)),
     };
+    let names = ShortNames::of(overlay);
+    let name = |path: &Path| names.name(path).map_err(denied);
     for (index, lower) in overlay.lowers.iter().enumerate() {
-        match rustix::mount::fsconfig_set_string(&fs, "lowerdir+", lower) {
+        match rustix::mount::fsconfig_set_string(&fs, "lowerdir+", &name(lower)?.1) {
             Ok(()) => {}
             Err(Errno::INVAL) if index == 0 => return Ok(Outcome::Unsupported),
             Err(error) => return Err(explained(&fs, overlay, error)),
@@ -106,8 +108,8 @@ fn mount_overlay_by_fd(overlay: &Overlay) -> Result<Outcome> {
     }
     let set = || -> std::result::Result<(), Errno> {
         if let (Some(upper), Some(work)) = (&overlay.upper, &overlay.work) {
-            rustix::mount::fsconfig_set_string(&fs, "upperdir", upper)?;
-            rustix::mount::fsconfig_set_string(&fs, "workdir", work)?;
+            rustix::mount::fsconfig_set_string(&fs, "upperdir", &names.name(upper)?.1)?;
+            rustix::mount::fsconfig_set_string(&fs, "workdir", &names.name(work)?.1)?;
         }
         for (key, value) in overlay.words() {
             match value {
@@ -129,6 +131,43 @@ fn mount_overlay_by_fd(overlay: &Overlay) -> Result<Outcome> {
     )
     .map_err(denied)?;
     Ok(Outcome::Mounted)
+}
+
+/// What directories are called to the kernel. It repeats those names in the table of mounts, which whoever makes a sandbox on the
+/// overlay reads for each of its mounts: a path of the store for each of many layers makes that slow. A step sees the table too.
+enum ShortNames {
+    /// By way of a descriptor.
+    Links,
+    Paths,
+}
+
+impl ShortNames {
+    /// Links, if the `/proc` that we see is ours.
+    fn of(overlay: &Overlay) -> Self {
+        let leads_there = |path: &Path| -> std::result::Result<bool, Errno> {
+            let (fd, name) = Self::Links.name(path)?;
+            let Some(fd) = fd else { return Ok(false) };
+            let (direct, linked) = (rustix::fs::fstat(&fd)?, rustix::fs::stat(&name)?);
+            Ok((direct.st_dev, direct.st_ino) == (linked.st_dev, linked.st_ino))
+        };
+        match overlay.lowers.first().map(|path| leads_there(path)) {
+            Some(Ok(true)) => Self::Links,
+            _ => Self::Paths,
+        }
+    }
+
+    /// The name holds as long as the descriptor is open.
+    fn name(&self, path: &Path) -> std::result::Result<(Option<OwnedFd>, OsString), Errno> {
+        match self {
+            Self::Links => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let fd = rustix::fs::open(path, flags, Mode::empty())?;
+                let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
+                Ok((Some(fd), name.into()))
+            }
+            Self::Paths => Ok((None, path.as_os_str().to_owned())),
+        }
+    }
 }
 
 /// The kernel writes its reason into the context.
