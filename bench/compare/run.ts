@@ -22,6 +22,9 @@ import type { MeasuredRow, Results } from './results.ts';
 import { ROWS, type Row, type Surroundings } from './rows.ts';
 import { tsbuildPeer } from './tsbuild.ts';
 
+/** Of one builder in one row; then it is given up there. */
+const MOST_HANGS = 2;
+
 const { values } = parseArgs({
   options: {
     rows: { type: 'string' },
@@ -121,6 +124,9 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
   for (let round = 0; round < rounds; round += 1) {
     // Who goes first changes.
     for (const peer of round % 2 === 0 ? peers : peers.toReversed()) {
+      if ((hung[peer.name] ?? 0) >= MOST_HANGS) {
+        continue;
+      }
       const at = places.get(peer) as Surroundings;
       const build = await row.round(at, round);
       const lack = peer.lacks(build);
@@ -147,8 +153,8 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
   for (const peer of peers) {
     const at = places.get(peer) as Surroundings;
     const build = await row.round(at, rounds);
-    if (peer.lacks(build) === undefined) {
-      peakBytes[peer.name] = await peakMemory(peer.command(build), peer.servers).catch(() => Number.NaN);
+    if (peer.lacks(build) === undefined && hung[peer.name] === undefined) {
+      peakBytes[peer.name] = await peakMemory(peer.command(build), peer.servers);
     }
   }
   const unequal = await differences([...places.values()], row);
