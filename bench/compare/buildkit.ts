@@ -3,12 +3,13 @@
  * it is given, or the one at BUILDKIT_HOST, whose store is then where it is. The daemon is warm; the command is a client that asks it.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Ground } from './ground.ts';
 import { type Build, type Command, epochOf, type Output, type Peer } from './peer.ts';
 
 const READY_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 5000;
 
 interface Programs {
   readonly buildctl: string;
@@ -39,8 +40,12 @@ export async function buildkitPeer(ground: Ground, { buildctl, buildkitd }: Prog
     if (daemon !== undefined) {
       const ended = new Promise((resolve) => daemon?.once('exit', resolve));
       daemon.kill('SIGTERM');
+      // It waits for a client that hung, though that is dead.
+      const timer = setTimeout(() => daemon?.kill('SIGKILL'), STOP_TIMEOUT_MS);
       await ended;
+      clearTimeout(timer);
       daemon = undefined;
+      unmountLeftovers(ground.directory);
     }
   };
   const start = async () => {
@@ -93,6 +98,16 @@ export async function buildkitPeer(ground: Ground, { buildctl, buildkitd }: Prog
     bytesWritten: () => (buildkitd === undefined ? undefined : ground.bytesWritten()),
     [Symbol.asyncDispose]: stop,
   };
+}
+
+/** A daemon that is killed leaves mounts of its snapshots in the directory of temporary files. */
+function unmountLeftovers(store: string): void {
+  for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
+    const mountpoint = line.split(' ')[4];
+    if (mountpoint?.includes('/buildkit-mount') && line.includes(store)) {
+      execFileSync('umount', ['--lazy', mountpoint]);
+    }
+  }
 }
 
 function commandOf(

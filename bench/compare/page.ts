@@ -25,7 +25,7 @@ export function comparisonTable(results: Results): string {
     targetText(row),
     ['tsbuild', ...others].map((name) => mebibytes(row.peakBytes[name])).join(' / '),
     ['tsbuild', ...others].map((name) => megabytes(row.bytesWritten[name])).join(' / '),
-    row.unequal.length === 0 ? 'equal' : `${row.unequal.length} paths differ`,
+    imagesText(row, others),
   ]);
   return [header, header.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }
@@ -53,6 +53,13 @@ export function ratio(row: MeasuredRow, other: string): number | undefined {
 function ratioText(row: MeasuredRow, other: string): string {
   const value = ratio(row, other);
   return value === undefined ? '–' : value.toFixed(value < 10 ? 1 : 0);
+}
+
+function imagesText({ unequal, seconds }: MeasuredRow, others: readonly string[]): string {
+  if (!others.some((name) => seconds[name] !== undefined)) {
+    return '–';
+  }
+  return unequal.length === 0 ? 'equal' : `${unequal.length} paths differ`;
 }
 
 function hungText({ hung }: MeasuredRow, name: string): string {

@@ -4,10 +4,11 @@
  *   npm run bench -- [--rows ID,…] [--rounds N] [--scale full|small] [--results DIRECTORY] [--work DIRECTORY]
  *
  * Needs `npm run build`. BuildKit is measured where `buildctl` and `buildkitd` are on PATH (or in BUILDKIT_BIN) or BUILDKIT_HOST names
- * a daemon. Raw runs go to a file of JSON in the directory of results; `npm run generate` makes docs/performance.md of the newest.
+ * a daemon. Raw runs go to a file of JSON in the directory of results, row by row; rows that are named take the place of theirs in the
+ * file of the day. `npm run generate` makes docs/performance.md of the newest.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -64,12 +65,12 @@ try {
     cleanUps.push(() => peer[Symbol.asyncDispose]());
     peers.push(peer);
   }
-  const rows: MeasuredRow[] = [];
-  for (const row of ROWS.filter(({ id }) => wanted?.includes(id) ?? true)) {
-    rows.push(await measureRow(row, peers, registry.host));
-  }
-  const results: Results = {
-    date: new Date().toISOString(),
+  const date = new Date().toISOString();
+  const directory = join(values.results, `${date.slice(0, 10)}-${availableParallelism()}-cores`);
+  mkdirSync(directory, { recursive: true });
+  const file = join(directory, scale === 'full' ? 'compare.json' : `compare-${scale}.json`);
+  const results = (rows: readonly MeasuredRow[]): Results => ({
+    date,
     machine: {
       processor: cpus()[0]?.model ?? 'unknown',
       cores: availableParallelism(),
@@ -81,13 +82,16 @@ try {
     scale,
     peers: peers.map(({ name, version }) => ({ name, version })),
     rows,
-  };
-  const directory = join(values.results, `${results.date.slice(0, 10)}-${results.machine.cores}-cores`);
-  mkdirSync(directory, { recursive: true });
-  const name =
-    wanted === undefined && scale === 'full' ? 'compare' : `compare-${scale}-${wanted?.join('-') ?? 'all'}`;
-  writeFileSync(join(directory, `${name}.json`), `${JSON.stringify(results, null, 1)}\n`);
-  console.log(`written to ${join(directory, `${name}.json`)}`);
+  });
+  // Of the same day, and not measured this time.
+  const kept = wanted === undefined ? [] : keptRows(file);
+  const measured = new Map(kept.map((row) => [row.id, row]));
+  for (const row of ROWS.filter(({ id }) => wanted?.includes(id) ?? true)) {
+    measured.set(row.id, await measureRow(row, peers, registry.host));
+    const all = ROWS.flatMap(({ id }) => measured.get(id) ?? []);
+    writeFileSync(file, `${JSON.stringify(results(all), null, 1)}\n`);
+  }
+  console.log(`written to ${file}`);
 } finally {
   for (const cleanUp of cleanUps.reverse()) {
     await cleanUp();
@@ -113,8 +117,15 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
       },
     };
     await peer.reset();
-    await row.prepare(at);
-    places.set(peer, at);
+    try {
+      await row.prepare(at);
+      places.set(peer, at);
+    } catch (error) {
+      if (!(error instanceof Hung)) {
+        throw error;
+      }
+      hung[peer.name] = MOST_HANGS;
+    }
   }
   const seconds: Record<string, number[]> = {};
   const bytesWritten: Record<string, number[]> = {};
@@ -124,10 +135,10 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
   for (let round = 0; round < rounds; round += 1) {
     // Who goes first changes.
     for (const peer of round % 2 === 0 ? peers : peers.toReversed()) {
-      if ((hung[peer.name] ?? 0) >= MOST_HANGS) {
+      const at = places.get(peer);
+      if (at === undefined || (hung[peer.name] ?? 0) >= MOST_HANGS) {
         continue;
       }
-      const at = places.get(peer) as Surroundings;
       const build = await row.round(at, round);
       const lack = peer.lacks(build);
       if (lack !== undefined) {
@@ -150,8 +161,7 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
     }
   }
   const peakBytes: Record<string, number> = {};
-  for (const peer of peers) {
-    const at = places.get(peer) as Surroundings;
+  for (const [peer, at] of places) {
     const build = await row.round(at, rounds);
     if (peer.lacks(build) === undefined && hung[peer.name] === undefined) {
       peakBytes[peer.name] = await peakMemory(peer.command(build), peer.servers);
@@ -179,6 +189,10 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
       .join('; ')}${unequal.length === 0 ? '' : `; UNEQUAL: ${unequal.slice(0, 5).join(', ')}`}`,
   );
   return measured;
+}
+
+function keptRows(file: string): readonly MeasuredRow[] {
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Results).rows : [];
 }
 
 /** Undefined when it hung. */
