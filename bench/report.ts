@@ -19,7 +19,12 @@ const GROWTH_PLOTS = [
     curves: ['COPY, first time', 'one file changed', 'unchanged'],
   },
   { name: 'steps', title: 'N steps', unit: 'steps', curves: ['RUN steps', 'RUN steps, unchanged'] },
-  { name: 'layers', title: 'Layer of N megabytes, exported', unit: 'MB', curves: ['layer to zstd layout'] },
+  {
+    name: 'layers',
+    title: 'Layer of N megabytes, copied and exported',
+    unit: 'MB',
+    curves: ['COPY to zstd layout'],
+  },
 ] as const;
 
 /** Path in the repository to what belongs there. */
