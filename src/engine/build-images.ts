@@ -17,7 +17,7 @@ import { callDiagnostics } from '../frontend/fluent/plan.ts';
 import { type ImageGraph, toGraph } from '../frontend/fluent/to-graph.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import { buildManifest, type ImageLayer } from '../image/manifest.ts';
-import type { BlobWish, LayerContext, LayerStore } from '../layer/layer-store.ts';
+import { type BlobWish, holdsLayer, type LayerContext, type LayerStore } from '../layer/layer-store.ts';
 import { hostPythonSeries } from '../local/host-python.ts';
 import { FunctionReader } from '../local/read-function.ts';
 import { randomName } from '../native/random-name.ts';
@@ -182,7 +182,7 @@ export async function solveImages(
   const failures = stepFailures(parts, options.onError ?? 'fail');
   const isShippedOnly = shippedOnly(tips);
   const shipped =
-    blobs === undefined || options.wantsFiles === true
+    blobs === undefined || options.wantsFiles === true || !holdsLayer(blobs.wish)
       ? {}
       : { shipped: (vertex: Vertex) => (isShippedOnly(vertex) ? blobs.wish : undefined) };
   const solution = await solve(tips, {

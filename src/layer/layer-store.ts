@@ -472,6 +472,11 @@ const MEDIA_TYPES = {
   none: OCI_LAYER,
 } as const;
 
+/** Whether a blob in the wished form is all that is needed of a layer: others can be made of it. */
+export function holdsLayer(wish: BlobWish): boolean {
+  return isOfLayer(formOf(wish));
+}
+
 /** Whether blobs of the form hold what the snapshot does: neither other times, nor eStargz's own files. */
 function isOfLayer(form: string): boolean {
   return !form.includes('@') && !form.startsWith('estargz');

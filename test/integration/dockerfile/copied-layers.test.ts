@@ -48,29 +48,41 @@ describe('a last COPY', () => {
     };
     const bySnapshot = new Workbench();
     try {
-      const uncompressed = [
-        '-o',
-        `type=oci,dest=${bySnapshot.at('first')},tar=false,compression=uncompressed`,
-      ];
-      const made = await bySnapshot.build([...uncompressed, '-f', '-', context], setting);
+      const tree = ['-o', `type=local,dest=${bySnapshot.at('tree')}`];
+      const made = await bySnapshot.build([...tree, '-f', '-', context], setting);
       expect(made.status, made.stderr).toBe(0);
       expect(readdirSync(bySnapshot.at('store/snapshots'))).toHaveLength(1);
-      const [direct, other] = [
-        await bench.image(['-f', '-', context], setting),
-        await bySnapshot.image(['-f', '-', context], setting),
-      ];
-      expect(direct.diffIds).toEqual(other.diffIds);
-      expect(direct.stat('a/run')).toMatch(/^-rwxr-x--- 7\/8 /);
-      // Another form of what is only a blob.
-      const later = await bench.build(
-        ['-o', `type=oci,dest=${bench.at('later')},tar=false,compression=uncompressed`, '-f', '-', context],
-        setting,
-      );
-      expect(later.stdout).toBe(made.stdout);
+      const both = async (output: string) =>
+        await Promise.all(
+          [bench, bySnapshot].map((each) =>
+            each.build(['-o', `${output},dest=${each.at('archive')}`, '-f', '-', context], setting),
+          ),
+        );
+      for (const output of ['type=oci', 'type=oci,compression=uncompressed', 'type=docker,name=x']) {
+        const [direct, other] = await both(output);
+        expect(direct?.status, direct?.stderr).toBe(0);
+        expect(direct?.stdout).toBe(other?.stdout);
+      }
+      expect((await bench.image(['-f', '-', context], setting)).stat('a/run')).toMatch(/^-rwxr-x--- 7\/8 /);
     } finally {
       bySnapshot[Symbol.dispose]();
     }
   });
+
+  test.each([['compression=estargz'], ['rewrite-timestamp=true']])(
+    'makes a snapshot where the blob is not the layer: %s',
+    async (form) => {
+      const context = bench.context(`other-${form}`, FILES);
+      const setting = { stdin: 'FROM scratch\nCOPY . /\n', env: { SOURCE_DATE_EPOCH: '1000000000' } };
+      const output = ['-o', `type=oci,dest=${bench.at(`layout-${form}`)},tar=false,${form}`];
+      const first = await bench.build([...output, '-f', '-', context], setting);
+      expect(first.status, first.stderr).toBe(0);
+      const image = await bench.image(['-f', '-', context], setting);
+      expect(image.ran.stderr).not.toContain('W_CACHE_LOST');
+      expect(image.layers.flat()).not.toContain('stargz.index.json');
+      expect(image.stat('a/one')).not.toContain('2001-09-09');
+    },
+  );
 
   test('is made again when its blob is lost', async () => {
     const context = bench.context('lost', FILES);
