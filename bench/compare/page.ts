@@ -123,6 +123,7 @@ export function ratioPlot(results: Results): string {
   const height = TOP + rows.length * ROW_HEIGHT + 8;
   return svg(
     height,
+    "BuildKit's time divided by tsbuild's",
     [
       `<text x="${LABEL_WIDTH}" y="16">BuildKit's time divided by tsbuild's (logarithmic); the red lines are targets</text>`,
       `<line x1="${x(1).toFixed(1)}" x2="${x(1).toFixed(1)}" y1="${TOP - 6}" y2="${height - 4}" stroke="#555"/>`,
@@ -170,6 +171,7 @@ export function growthPlot(title: string, unit: string, curves: readonly Curve[]
   );
   return svg(
     PLOT_HEIGHT,
+    title,
     [
       `<text x="${left}" y="16">${escapeXml(title)}</text>`,
       `<text x="${right}" y="${bottom + 34}" text-anchor="end">${escapeXml(unit)}</text>`,
@@ -180,8 +182,9 @@ export function growthPlot(title: string, unit: string, curves: readonly Curve[]
   );
 }
 
-function svg(height: number, content: string): string {
+function svg(height: number, title: string, content: string): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12">
+<title>${escapeXml(title)}</title>
 <rect width="${WIDTH}" height="${height}" fill="#fff"/>
 ${content}
 </svg>
