@@ -6,7 +6,17 @@
  * replaces equal bytes. A partial download belongs to one process at a time: it is claimed by renaming it.
  */
 import { createHash, type Hash, randomBytes } from 'node:crypto';
-import { constants, createReadStream, type ReadStream, readlinkSync, statSync } from 'node:fs';
+import {
+  constants,
+  createReadStream,
+  existsSync,
+  linkSync,
+  type ReadStream,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { sha256Hex } from '../base/sha256.ts';
@@ -249,26 +259,29 @@ export class BlobStore {
   async #prepare(): Promise<void> {
     await fs.mkdir(join(this.rootDir, 'blobs', 'sha256'), { recursive: true });
     await fs.mkdir(this.#tmpDir, { recursive: true });
-    await this.#createOnce('oci-layout', OCI_LAYOUT);
-    await this.#createOnce('index.json', EMPTY_INDEX);
+    this.#createOnce('oci-layout', OCI_LAYOUT);
+    this.#createOnce('index.json', EMPTY_INDEX);
   }
 
-  /** Appears whole or not at all, and never replaces what another process put there. */
-  async #createOnce(name: string, text: string): Promise<void> {
+  /**
+   * Appears whole or not at all, and never replaces what another process put there. Without a pause, in which the thread that does it could be
+   * terminated: what it left would stay as long as its process.
+   */
+  #createOnce(name: string, text: string): void {
     const path = join(this.rootDir, name);
-    if ((await statOrUndefined(path)) !== undefined) {
+    if (existsSync(path)) {
       return;
     }
     const temporary = join(this.#tmpDir, `${name}.${OWNER}.${randomBytes(6).toString('hex')}`);
-    await fs.writeFile(temporary, text, { flag: 'wx' });
+    writeFileSync(temporary, text, { flag: 'wx' });
     try {
-      await fs.link(temporary, path);
+      linkSync(temporary, path);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
         throw error;
       }
     } finally {
-      await fs.rm(temporary, { force: true });
+      rmSync(temporary, { force: true });
     }
   }
 

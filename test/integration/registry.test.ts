@@ -105,6 +105,8 @@ describe.skipIf(
 
   test('zstd, the default, is read by skopeo too, and has the same diffIDs', async () => {
     const reference = `${registry.host}/team/rich:zstd`;
+    // The build before wrote its layers as its output wanted them.
+    await succeed(['build', at('rich.ts'), '-t', 'rich:1'], inStore('store'));
     const { stdout } = await succeed(['push', 'rich:1', reference], inStore('store'));
     const inspected = skopeoInspect(`docker://${reference}`);
     expect(inspected.Digest).toBe(stdout.trim());
