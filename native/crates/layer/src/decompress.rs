@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -128,6 +128,9 @@ pub(crate) fn run<T>(
     let (to_tar_hasher, tar_hasher_input) = bounded::<Chunk>(DEPTH);
     let (to_consumer, consumer_input) = bounded::<Chunk>(DEPTH);
 
+    // What a stranger only promises bounds nothing.
+    let arrived = AtomicU64::new(if arriving.is_some() { 0 } else { size });
+    let arrived = &arrived;
     let stop = AtomicBool::new(false);
     let stop = &stop;
     thread::scope(|scope| {
@@ -158,6 +161,7 @@ pub(crate) fn run<T>(
                     continue;
                 }
                 done += chunk.len() as u64;
+                arrived.fetch_max(done, Ordering::Relaxed);
                 let chunk = Arc::new(chunk);
                 // The decoder stops early at a bad blob. Its digest is wanted all the same: it tells a damaged blob
                 // from a hostile one.
@@ -170,7 +174,20 @@ pub(crate) fn run<T>(
             }
         });
         let decoder = scope.spawn(move || {
-            decode(decoder_input, encoding, limits, size, shown, &to_tar_hasher, &to_consumer)
+            let decoded = decode(
+                decoder_input,
+                encoding,
+                limits,
+                arrived,
+                shown,
+                &to_tar_hasher,
+                &to_consumer,
+            );
+            // Nobody waits for more of what is no use already. A complete blob is read on, for its digest.
+            if decoded.is_err() && !hashes_blob {
+                stop.store(true, Ordering::Relaxed);
+            }
+            decoded
         });
 
         let mut stream = TarStream { input: consumer_input, chunk: Arc::default(), position: 0 };
@@ -180,7 +197,10 @@ pub(crate) fn run<T>(
             }
             Ok(value)
         });
-        if consumed.as_ref().is_err_and(|error| matches!(error.code, Code::Io | Code::Cancelled)) {
+        if consumed
+            .as_ref()
+            .is_err_and(|error| !hashes_blob || matches!(error.code, Code::Io | Code::Cancelled))
+        {
             stop.store(true, Ordering::Relaxed);
         }
         // Lets the decoder go when the consumer failed.
@@ -246,7 +266,7 @@ fn decode(
     input: Receiver<Chunk>,
     encoding: Encoding,
     limits: ExpandLimits,
-    size: u64,
+    arrived: &AtomicU64,
     path: &[u8],
     hasher: &Sender<Chunk>,
     consumer: &Sender<Chunk>,
@@ -280,7 +300,7 @@ fn decode(
             return Ok(());
         }
         expanded += chunk.len() as u64;
-        limits.check(expanded, size, path)?;
+        limits.check(expanded, arrived.load(Ordering::Relaxed), path)?;
         let chunk = Arc::new(chunk);
         // The consumer goes first when it failed; then nobody wants the rest.
         if hasher.send(Arc::clone(&chunk)).is_err() || consumer.send(chunk).is_err() {

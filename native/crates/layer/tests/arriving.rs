@@ -110,3 +110,17 @@ fn what_it_expands_to_is_bounded_by_what_it_will_be() {
     let error = unpack(&options).unwrap_err();
     assert_eq!(error.code.as_str(), "ARCHIVE_LIMIT");
 }
+
+#[test]
+fn a_size_that_is_only_promised_bounds_nothing() {
+    let scratch = Scratch::new();
+    let zeros = vec![0; 80 << 20];
+    let tar = archive(&[(directory("d"), b""), (file("d/zeros"), &zeros)]);
+    let blob = zstd::bulk::compress(&tar, 3).unwrap();
+    fs::write(scratch.path("growing"), &blob).unwrap();
+    let mut options = arriving(&scratch, blob.len() * 1_000_000);
+    options.limits.ratio = 10;
+    let error = unpack(&options).unwrap_err();
+    assert_eq!(error.code.as_str(), "ARCHIVE_LIMIT");
+    assert_eq!(fs::read_dir(scratch.path("root")).unwrap().count(), 0);
+}
