@@ -32,10 +32,11 @@ export class SqliteStatCache {
         indexes.map((index) => facts[index]?.ino),
       ).entries()) {
         const index = indexes[position] as number;
-        const { sizeBytes, mtimeNs, ctimeNs } = facts[index] as Facts;
-        const [storedBytes, storedMtimeNs, storedCtimeNs, sha256] = row;
+        const { ino, sizeBytes, mtimeNs, ctimeNs } = facts[index] as Facts;
+        const [storedIno, storedBytes, storedMtimeNs, storedCtimeNs, sha256] = row;
         if (
           sha256 !== null &&
+          storedIno === ino &&
           storedBytes === sizeBytes &&
           storedMtimeNs === mtimeNs &&
           storedCtimeNs === ctimeNs
@@ -47,10 +48,10 @@ export class SqliteStatCache {
     return found;
   }
 
-  /** In the order of `inodes`. */
+  /** In the order of `inodes`, which SQLite does not promise: another row than its own would say another inode. */
   #rowsOf(dev: string, inodes: readonly (string | undefined)[]): readonly StoredRow[] {
     this.#lookup ??= this.#meta.db.prepare(
-      `SELECT json_group_array(json_array(size_bytes, mtime_ns, ctime_ns, sha256)) AS rows
+      `SELECT json_group_array(json_array(ino, size_bytes, mtime_ns, ctime_ns, sha256)) AS rows
        FROM json_each(?) AS wanted LEFT JOIN stat_cache ON dev = ? AND ino = wanted.value`,
     );
     return JSON.parse(String(this.#lookup.get(JSON.stringify(inodes), dev)?.rows)) as StoredRow[];
@@ -78,6 +79,7 @@ export class SqliteStatCache {
 
 /** Nulls where nothing is known. */
 type StoredRow = readonly [
+  ino: string | null,
   sizeBytes: number | null,
   mtimeNs: string | null,
   ctimeNs: string | null,
