@@ -16,7 +16,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     io::{self, Write},
     path::Path,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -188,13 +188,51 @@ impl Feed {
     }
 }
 
-/// Runs `produce` and writes what it feeds to `file`.
-pub(crate) fn run(
+/// The file that becomes a blob.
+pub(crate) struct BlobFile<'a> {
+    pub path: &'a Path,
+    pub compression: Compression,
+    /// The bytes do not depend on it.
+    pub threads: usize,
+    /// An earlier state of the layer, whose frames are taken where they hold the same.
+    pub previous: Option<&'a Path>,
+}
+
+impl BlobFile<'_> {
+    /// Makes the file, and calls `work` with it. When that fails the file is removed.
+    pub fn make<T>(&self, work: impl FnOnce(&File) -> Result<T>) -> Result<T> {
+        let file = File::create(self.path)
+            .map_err(|error| Error::std_io("cannot create", self.shown(), &error))?;
+        let result = work(&file);
+        if result.is_err() {
+            let _ = fs::remove_file(self.path);
+        }
+        result
+    }
+
+    /// [`make`](Self::make) of what `produce` feeds.
+    pub fn write(&self, produce: impl FnOnce(Feed) -> Result<()> + Send) -> Result<Written> {
+        self.make(|file| self.write_to(file, produce))
+    }
+
+    /// Writes what `produce` feeds to the file.
+    pub fn write_to(
+        &self,
+        file: &File,
+        produce: impl FnOnce(Feed) -> Result<()> + Send,
+    ) -> Result<Written> {
+        run(file, self.shown(), self, produce)
+    }
+
+    fn shown(&self) -> &[u8] {
+        self.path.as_os_str().as_encoded_bytes()
+    }
+}
+
+fn run(
     file: &File,
     path: &[u8],
-    compression: Compression,
-    threads: usize,
-    previous: Option<&Path>,
+    &BlobFile { compression, threads, previous, .. }: &BlobFile<'_>,
     produce: impl FnOnce(Feed) -> Result<()> + Send,
 ) -> Result<Written> {
     // One that cannot be read is as good as none.

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry as Slot},
-    fs::{self, File},
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::{Component, PathBuf},
 };
@@ -16,7 +15,7 @@ use tsbuild_sys::copy::{CopyEntry, EntryKind as Copied};
 use tsbuild_tar::EntryKind;
 
 use crate::{
-    compress::{self, Compression},
+    compress::{BlobFile, Compression},
     disk::{self, Facts},
     error::{Code, Error, Result, show},
     layer_tar::LayerTar,
@@ -63,46 +62,31 @@ pub fn write_copied_layer(
     if !tree.fits(b"", &below)? {
         return Ok(None);
     }
-    let output = options.output.as_os_str().as_encoded_bytes();
-    let file = File::create(&options.output)
-        .map_err(|error| Error::std_io("cannot create", output, &error))?;
     let mut entries = 0;
     let mut unusual = false;
-    let result = compress::run(
-        &file,
-        output,
-        options.compression,
-        options.threads,
-        options.previous.as_deref(),
-        |feed| {
-            let table = options.compression.table();
-            let mut tar = LayerTar::new(feed, table, options.clamp_mtime_seconds, watch)?;
-            let now = (options.now_seconds, 0);
-            let mut walk = Walk { now, watch, links: HashMap::new(), unusual: false };
-            let walked = walk.directory(&tree, b"", &below, &mut tar);
-            unusual = walk.unusual;
-            walked?;
-            entries = tar.entries;
-            tar.end()
-        },
-    );
-    if result.is_err() {
-        let _ = fs::remove_file(&options.output);
-    }
+    let blob = BlobFile {
+        path: &options.output,
+        compression: options.compression,
+        threads: options.threads,
+        previous: options.previous.as_deref(),
+    };
+    let written = blob.write(|feed| {
+        let table = options.compression.table();
+        let mut tar = LayerTar::new(feed, table, options.clamp_mtime_seconds, watch)?;
+        let now = (options.now_seconds, 0);
+        let mut walk = Walk { now, watch, links: HashMap::new(), unusual: false };
+        let walked = walk.directory(&tree, b"", &below, &mut tar);
+        unusual = walk.unusual;
+        walked?;
+        entries = tar.entries;
+        tar.end()
+    });
     if unusual {
         return Ok(None);
     }
-    let written = result?;
+    let written = written?;
     watch.report(written.uncompressed_size);
-    Ok(Some(WrittenLayer {
-        digest: written.digest,
-        size: written.size,
-        diff_id: written.diff_id,
-        uncompressed_size: written.uncompressed_size,
-        entries,
-        skipped_sockets: 0,
-        annotations: written.annotations,
-    }))
+    Ok(Some(WrittenLayer::of(written, entries, 0)))
 }
 
 /// Everything that is copied, by name.

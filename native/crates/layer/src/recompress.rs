@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
     path::PathBuf,
     rc::Rc,
@@ -12,7 +12,7 @@ use std::{
 use tsbuild_tar::{Reader, padding};
 
 use crate::{
-    compress::{self, Compression},
+    compress::{BlobFile, Compression, Written},
     decompress::{self, Encoding, ExpandLimits, TarStream, check_digest},
     error::{Code, Error, Result, show},
     frame::{Framer, LARGE_CUT, LARGE_FILE},
@@ -60,20 +60,19 @@ pub fn recompress_layer(
     options: &RecompressOptions,
     watch: Watch<'_>,
 ) -> Result<RecompressedLayer> {
-    let output = options.output.as_os_str().as_encoded_bytes();
-    let file = File::create(&options.output)
-        .map_err(|error| Error::std_io("cannot create", output, &error))?;
-    let result = recompress(options, &file, output, watch);
-    if result.is_err() {
-        let _ = fs::remove_file(&options.output);
-    }
-    result
+    let blob = BlobFile {
+        path: &options.output,
+        compression: options.compression,
+        threads: options.threads,
+        previous: None,
+    };
+    blob.make(|file| recompress(options, &blob, file, watch))
 }
 
 fn recompress(
     options: &RecompressOptions,
+    target: &BlobFile<'_>,
     file: &File,
-    output: &[u8],
     watch: Watch<'_>,
 ) -> Result<RecompressedLayer> {
     let blob = options.blob.as_os_str().as_encoded_bytes();
@@ -85,7 +84,7 @@ fn recompress(
         watch,
         None,
         |stream| {
-            compress::run(file, output, options.compression, options.threads, None, |feed| {
+            target.write_to(file, |feed| {
                 let kind = options.compression.table();
                 let framer = Framer::new(feed, kind.is_some());
                 match kind {
@@ -96,13 +95,8 @@ fn recompress(
         },
     )?;
     check_digest("uncompressed layer", Some(&options.expected_diff_id), &digests.diff_id, blob)?;
-    Ok(RecompressedLayer {
-        digest: written.digest,
-        size: written.size,
-        diff_id: written.diff_id,
-        uncompressed_size: written.uncompressed_size,
-        annotations: written.annotations,
-    })
+    let Written { digest, size, diff_id, uncompressed_size, annotations } = written;
+    Ok(RecompressedLayer { digest, size, diff_id, uncompressed_size, annotations })
 }
 
 fn pour(stream: &mut TarStream, mut framer: Framer, blob: &[u8]) -> Result<()> {

@@ -4,19 +4,14 @@
 //! their directory. A directory that did not change itself is written when the first changed entry below it is, and
 //! otherwise not at all.
 
-use std::{
-    collections::HashMap,
-    fs::{self, File},
-    os::fd::OwnedFd,
-    path::PathBuf,
-};
+use std::{collections::HashMap, os::fd::OwnedFd, path::PathBuf};
 
 use rustix::fs::FileType;
 use tsbuild_owners::Owners;
 use tsbuild_tar::{Entry, EntryKind};
 
 use crate::{
-    compress::{self, Compression},
+    compress::{BlobFile, Compression, Written},
     disk::{self, Facts},
     error::{Code, Error, Result, show},
     layer_tar::{LayerTar, changed},
@@ -72,50 +67,31 @@ pub struct WrittenLayer {
 /// # Errors
 /// `LAYER_UNREPRESENTABLE`, `SOURCE_CHANGED`, `DAMAGED_OWNERS`, `IO`, `CANCELLED`. The output file is removed then.
 pub fn write_layer(options: &WriteOptions, watch: Watch<'_>) -> Result<WrittenLayer> {
-    let output = options.output.as_os_str().as_encoded_bytes();
-    let file = File::create(&options.output)
-        .map_err(|error| Error::std_io("cannot create", output, &error))?;
-    let result = write_to(options, &file, output, watch);
-    if result.is_err() {
-        let _ = fs::remove_file(&options.output);
-    }
-    result
+    let owners = options.owners.as_deref().map(Owners::read).transpose()?.unwrap_or_default();
+    let mut counts = (0, 0);
+    let blob = BlobFile {
+        path: &options.output,
+        compression: options.compression,
+        threads: options.threads,
+        previous: options.previous.as_deref(),
+    };
+    let written = blob.write(|feed| {
+        let mut walk = Walk { owners: &owners, watch, links: HashMap::new(), skipped_sockets: 0 };
+        let table = options.compression.table();
+        let mut tar = LayerTar::new(feed, table, options.clamp_mtime_seconds, watch)?;
+        walk.root(options, &mut tar)?;
+        counts = (tar.entries, walk.skipped_sockets);
+        Ok(())
+    })?;
+    watch.report(written.uncompressed_size);
+    Ok(WrittenLayer::of(written, counts.0, counts.1))
 }
 
-fn write_to(
-    options: &WriteOptions,
-    file: &File,
-    output: &[u8],
-    watch: Watch<'_>,
-) -> Result<WrittenLayer> {
-    let mut counts = (0, 0);
-    let table = options.compression.table();
-    let owners = options.owners.as_deref().map(Owners::read).transpose()?.unwrap_or_default();
-    let written = compress::run(
-        file,
-        output,
-        options.compression,
-        options.threads,
-        options.previous.as_deref(),
-        |feed| {
-            let mut walk =
-                Walk { owners: &owners, watch, links: HashMap::new(), skipped_sockets: 0 };
-            let mut tar = LayerTar::new(feed, table, options.clamp_mtime_seconds, watch)?;
-            walk.root(options, &mut tar)?;
-            counts = (tar.entries, walk.skipped_sockets);
-            Ok(())
-        },
-    )?;
-    watch.report(written.uncompressed_size);
-    Ok(WrittenLayer {
-        digest: written.digest,
-        size: written.size,
-        diff_id: written.diff_id,
-        uncompressed_size: written.uncompressed_size,
-        entries: counts.0,
-        skipped_sockets: counts.1,
-        annotations: written.annotations,
-    })
+impl WrittenLayer {
+    pub(crate) fn of(written: Written, entries: u64, skipped_sockets: u64) -> Self {
+        let Written { digest, size, diff_id, uncompressed_size, annotations } = written;
+        Self { digest, size, diff_id, uncompressed_size, entries, skipped_sockets, annotations }
+    }
 }
 
 struct Walk<'a> {
