@@ -3,6 +3,7 @@
 use std::io::{self, BufReader, Read};
 
 use sha2::{Digest, Sha256};
+use tsbuild_sys::hash::hex;
 use tsbuild_tar::{EntryKind, Reader};
 
 use crate::{
@@ -45,10 +46,6 @@ impl<R: Read> Read for Hashing<R> {
         self.hash.update(&buffer[..count]);
         Ok(count)
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A package whose control archive has been read and whose data archive comes next.

@@ -24,12 +24,13 @@ use rustix::{
     io::Errno,
 };
 use tsbuild_owners::{Ledger, Recording};
+use tsbuild_sys::hash::hex;
 use tsbuild_tar::{Entry, EntryKind, Reader};
 
 use crate::{
     Error,
     control::Control,
-    deb::{Deb, Hashing, hex},
+    deb::{Deb, Hashing},
     root::{Parent, Root, clean, create, is_directory, set_attributes, split, stat, times},
 };
 

@@ -1,14 +1,14 @@
 //! `sha256:` and 64 hexadecimal digits.
 
-use std::fmt::Write;
-
 use sha2::{Digest, Sha256};
+use tsbuild_sys::hash::hex;
 
 /// The finished hash as OCI writes it.
 pub(crate) fn digest_text(hash: Sha256) -> String {
-    let mut text = String::from("sha256:");
-    for byte in hash.finalize() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    digest_of(&hash.finalize())
+}
+
+/// The same of its bytes.
+pub(crate) fn digest_of(sha256: &[u8]) -> String {
+    format!("sha256:{}", hex(sha256))
 }

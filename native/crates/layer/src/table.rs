@@ -14,7 +14,7 @@ use tsbuild_tar::{END_OF_ARCHIVE, Entry, EntryKind, Timestamp, encode_header, pa
 use crate::{
     error::{Code, Error, Result, show},
     gzip::Gzip,
-    hex::digest_text,
+    hex::{digest_of, digest_text},
     outline::{Mark, Piece, Summing, Sums},
 };
 
@@ -160,7 +160,7 @@ impl Table {
         let mut json = Members::begin(&mut self.entries);
         describe(&mut json, &entry);
         if let Some(sums) = &sums {
-            json.text("digest", &digest_of(sums));
+            json.text("digest", &digest_of(&sums.sha256));
         }
         for (index, chunk) in chunks.iter().enumerate() {
             if index > 0 {
@@ -178,7 +178,7 @@ impl Table {
                 json.number("chunkSize", chunk.size);
             }
             if chunks.len() > 1 || self.kind == TableKind::Estargz {
-                json.text("chunkDigest", &digest_of(&chunk.sums));
+                json.text("chunkDigest", &digest_of(&chunk.sums.sha256));
             }
         }
         json.end();
@@ -265,10 +265,6 @@ fn failed(error: &io::Error) -> Error {
 
 fn digest(bytes: &[u8]) -> String {
     digest_text(Sha256::new_with_prefix(bytes))
-}
-
-fn digest_of(sums: &Sums) -> String {
-    sums.sha256.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// An empty member whose extra field says where the table is.
