@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { makeGround } from './compare/ground.ts';
-import { BASE, Content, writeContext, writeTree } from './compare/inputs.ts';
+import { BASE, Content, writeContext, writeTree, YOUNG_MS } from './compare/inputs.ts';
 import { timeCommand } from './compare/measure.ts';
 import type { Build } from './compare/peer.ts';
 import { median } from './compare/results.ts';
@@ -18,7 +18,6 @@ const FILES = [1000, 10_000, 100_000];
 const STEPS = [1, 10, 100];
 const MEGABYTES = [10, 100, 1000, 4000];
 const MEAN_FILE_BYTES = 2000;
-const YOUNG_MS = 2500;
 
 const { values } = parseArgs({
   options: {

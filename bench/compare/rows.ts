@@ -2,7 +2,7 @@
 import { appendFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { BASE, Content, type Scale, writeContext, writeTree } from './inputs.ts';
+import { BASE, Content, type Scale, writeContext, writeTree, YOUNG_MS } from './inputs.ts';
 import type { Build, Compression, Output, Peer } from './peer.ts';
 
 /** What a row works with; a builder has one of its own. */
@@ -46,9 +46,6 @@ function output(at: Surroundings): string {
   rmSync(path, { recursive: true, force: true });
   return path;
 }
-
-/** What was written this very moment may change without its times changing, so that nobody remembers what was in it. */
-const YOUNG_MS = 2500;
 
 /** Builds what nobody touches any more. */
 async function settle(at: Surroundings): Promise<void> {
