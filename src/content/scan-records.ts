@@ -10,7 +10,9 @@ const KEPT_MS = 30 * 24 * 3_600_000;
 
 interface ScanRecord {
   readonly fingerprint: string;
+  readonly names: string;
   readonly skip: readonly string[];
+  readonly hidden: readonly string[];
   readonly rootOnlyPatterns: readonly string[];
   readonly selections: Readonly<
     Record<string, { readonly contentDigest: Digest; readonly leftOut: readonly string[] }>
@@ -18,10 +20,18 @@ interface ScanRecord {
 }
 
 export class ScanRecords {
+  readonly directory: string;
+  readonly scratchFile: (name: string) => string;
   readonly #meta: MetaDb;
   readonly #rows: UsedRows;
 
-  constructor(meta: MetaDb) {
+  /**
+   * @param directory - For the files that go with the rows.
+   * @param scratchFile - The path of a file for something unfinished.
+   */
+  constructor(meta: MetaDb, directory: string, scratchFile: (name: string) => string) {
+    this.directory = directory;
+    this.scratchFile = scratchFile;
     this.#meta = meta;
     this.#rows = new UsedRows(meta, 'context_scans', 'context = ?');
   }

@@ -5,7 +5,6 @@
 import { DefinitionError } from '../errors.ts';
 import type { Diagnostic } from '../frontend/fluent/diagnostic.ts';
 import type { Settings } from '../settings.ts';
-import type { InputFile } from '../worker/protocol.ts';
 
 const NS_PER_MS = 1_000_000n;
 const LISTED = 3;
@@ -28,16 +27,15 @@ export class BuildValidation {
     this.#ownDirectory = ownDirectory;
   }
 
-  /** @throws {DefinitionError} `E_FILE_CHANGED_DURING_BUILD` unless the policy is another. */
-  readonly check = (files: readonly InputFile[]): void => {
+  /**
+   * @param filesLaterThan - The host's paths of input files that changed later than that, in nanoseconds since the epoch.
+   * @throws {DefinitionError} `E_FILE_CHANGED_DURING_BUILD` unless the policy is another.
+   */
+  readonly check = (filesLaterThan: (ns: bigint) => readonly string[]): void => {
     if (this.#policy === 'ignore') {
       return;
     }
-    const changed = files.flatMap(({ hostPath, expect }) =>
-      hostPath !== undefined && expect !== undefined && this.#isLater(expect) && !this.#isOwn(hostPath)
-        ? [hostPath]
-        : [],
-    );
+    const changed = filesLaterThan(this.#startNs).filter((path) => !this.#isOwn(path));
     if (changed.length === 0) {
       return;
     }
@@ -58,11 +56,6 @@ export class BuildValidation {
     return changed.length === 0
       ? []
       : [{ code: 'W_FILE_CHANGED_DURING_BUILD', message: changedMessage(changed) }];
-  }
-
-  /** A time in the future that a file had before is no change: the kernel's own time of it, ctime, is in the past then. */
-  #isLater({ mtimeNs, ctimeNs }: NonNullable<InputFile['expect']>): boolean {
-    return BigInt(mtimeNs) > this.#startNs && BigInt(ctimeNs) > this.#startNs;
   }
 
   #isOwn(path: string): boolean {

@@ -9,18 +9,19 @@ import {
 } from '../frontend/dockerfile/context-input.ts';
 import { withPlace } from '../frontend/dockerfile/definition-place.ts';
 import { inputName, type LocalInput } from '../frontend/fluent/local-input.ts';
-import { type ContextContent, type ContextFiles, ScannedContext } from '../local/scan-context.ts';
+import type { ContextFiles } from '../local/found-context.ts';
+import { laterFiles } from '../local/later-files.ts';
+import { type ContextContent, ScannedContext } from '../local/scan-context.ts';
 import { type ScannedInput as Scan, scanInput } from '../local/scan-input.ts';
 import type { ScanStore } from '../local/scan-memory.ts';
 import type { StatCache } from '../local/stat-cache.ts';
 import { native } from '../native/addon.ts';
 import type { LocalInputs, ScannedInput } from '../ops/op-context.ts';
-import type { InputFile } from '../worker/protocol.ts';
 
 export class BuildInputs implements LocalInputs {
   readonly #statCache: StatCache;
   readonly #now: () => number;
-  readonly #check: (files: readonly InputFile[]) => void;
+  readonly #check: (filesLaterThan: (ns: bigint) => readonly string[]) => void;
   readonly #inputs = new Map<string, LocalInput | ContextInput>();
   readonly #scans = new Map<string, Promise<Scan>>();
   /** By directory and ignore file; many declarations share one. */
@@ -29,12 +30,12 @@ export class BuildInputs implements LocalInputs {
   readonly #scanStore: ScanStore | undefined;
 
   /**
-   * @param check - Told of the files of every input of the build, when they are known. Not of what containers get when they start.
+   * @param check - May ask of every input of the build, when its files are known, which changed late. Not of what containers get when they start.
    */
   constructor(
     statCache: StatCache,
     now: () => number,
-    check: (files: readonly InputFile[]) => void = () => undefined,
+    check: (filesLaterThan: (ns: bigint) => readonly string[]) => void = () => undefined,
     scans?: ScanStore,
   ) {
     this.#scanStore = scans;
@@ -47,7 +48,7 @@ export class BuildInputs implements LocalInputs {
     const name = this.add(input);
     return once(this.#scans, name, async () => {
       const scanned = await scanInput(input, this.#tools(signal));
-      this.#check(scanned.files);
+      this.#check((ns) => laterFiles(scanned.files, ns));
       return scanned;
     });
   }
@@ -92,7 +93,7 @@ export class BuildInputs implements LocalInputs {
         const content = await context.content(input.selections, this.#tools(signal));
         const list = async () => {
           const found = await content.list();
-          this.#check(found.files);
+          this.#check(found.later);
           return found;
         };
         if (!content.isRemembered) {
@@ -129,6 +130,11 @@ export class BuildInputs implements LocalInputs {
         contentDigest,
         files: async () => (await list()).files,
         summary: async () => (await list()).summary,
+        saveIndex: async (path) => {
+          const { saveIndex } = await list();
+          await saveIndex?.(path);
+          return saveIndex !== undefined;
+        },
       };
     }
     const { files, contentDigest, entries } = await this.scan(input, signal);

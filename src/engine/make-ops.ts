@@ -77,6 +77,7 @@ export function makeOps(
       volumes: volumesOf(parts, graphs),
       functions: functionCalls(reader, inputs, new Map(graphs.flatMap((graph) => [...graph.functions]))),
       lentEnv: LENT_ENV,
+      scratchFile: (name) => store.scratchFile(name),
       gpuPolicy: settings.gpuPolicy,
       programs: parts.programs,
       ...(failures === undefined ? {} : { failures }),

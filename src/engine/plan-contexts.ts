@@ -12,7 +12,7 @@ import type { NamedContextSpec } from '../frontend/dockerfile/named-context.ts';
 import type { DockerfileResolver, StageBeginning } from '../frontend/dockerfile/request.ts';
 import type { ContextsOf, PlannedContext } from '../frontend/fluent/plan-contexts.ts';
 import { firstOutput, vertex } from '../graph/vertex.ts';
-import type { ContextFiles } from '../local/scan-context.ts';
+import type { ContextFiles } from '../local/found-context.ts';
 import { sha256Digest } from '../oci/digest.ts';
 import type { ImageConfig } from '../oci/image-config.ts';
 import type { Platform } from '../oci/platform.ts';

@@ -44,7 +44,7 @@ export class Store {
     this.published = new PublishedNames(meta);
     this.attempts = new AttemptRecords(meta);
     this.stats = new SqliteStatCache(meta);
-    this.scans = new ScanRecords(meta);
+    this.scans = new ScanRecords(meta, join(dir, 'scans'), (name) => this.scratchFile(name));
     this.sources = new SourceRecords(meta);
     this.#lease = lease;
   }

@@ -11,8 +11,8 @@ import { FilePatternMatcher } from '../patterns/file-pattern-matcher.ts';
 import { type IgnoreFile, ignoreFileLines, parseIgnoreFile } from '../patterns/ignore-file.ts';
 import { rootOnlyPatterns } from '../patterns/root-only.ts';
 import { MapTree, type SourceTree, type TreeEntry, walk, walkTop } from '../patterns/source-tree.ts';
+import type { ContextTools } from './found-context.ts';
 import type { ToHash } from './hash-files.ts';
-import type { ContextTools } from './scan-context.ts';
 import type { Listed } from './scan-memory.ts';
 import { factsOf } from './stat-facts.ts';
 import { walkFiltered } from './walk-filtered.ts';
@@ -36,11 +36,9 @@ export interface ContextTree {
   readonly rootOnlyPatterns: readonly string[];
   /** Of the directory; empty where the context was put together from parts. */
   readonly listed: readonly Listed[];
-  /** The clock before anything was looked at. */
-  readonly startedNs: bigint;
 }
 
-const TOP_MODE = 0o755;
+export const contextTop: ContextEntry = { kind: 'directory', mode: 0o755 };
 
 /**
  * @throws {DefinitionError} `E_LOCAL_DIR_MISSING`, `E_LOCAL_FILE_MISSING`, `E_LOCAL_NOT_DIR`; `E_BAD_PATTERN`.
@@ -52,11 +50,10 @@ export async function contextTree(
   cancel: CancelToken,
 ): Promise<ContextTree> {
   const { directory, ignore: given, parts, files = {} } = input;
-  const top: ContextEntry = { kind: 'directory', mode: TOP_MODE };
+  const top = contextTop;
   const placed = new PlacedEntries();
   const denied = new Set<string>();
   const listed: Listed[] = [];
-  const startedNs = tools.now();
   let root = directory;
   let ignore: IgnoreFile | undefined;
   let matcher: FilePatternMatcher | undefined;
@@ -91,7 +88,6 @@ export async function contextTree(
     tree: new MapTree<ContextEntry>(placed.entries, top),
     denied,
     listed,
-    startedNs,
     rootOnlyPatterns: matcher === undefined ? [] : rootOnlyPatterns(matcher, names.top, names.below),
   };
 }

@@ -6,48 +6,22 @@ import { lstat } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { nearName } from '../base/near-name.ts';
 import { pathBytes } from '../base/path-bytes.ts';
-import { EMPTY_SHA256, sha256Hex } from '../base/sha256.ts';
 import { DefinitionError, type HostError } from '../errors.ts';
 import type { ContextIgnore, ContextInput, ContextSelection } from '../frontend/dockerfile/context-input.ts';
-import type { CancelToken, FileFacts, NativeAddon } from '../native/addon.ts';
-import { fromNative } from '../native/error.ts';
-import { type Digest, sha256Digest } from '../oci/digest.ts';
+import type { CancelToken } from '../native/addon.ts';
+import { pathList } from '../native/path-list.ts';
+import type { Digest } from '../oci/digest.ts';
 import { decidingPattern } from '../patterns/ignore-file.ts';
 import { selectSources } from '../patterns/select.ts';
-import type { SourceTree } from '../patterns/source-tree.ts';
-import type { InputFile } from '../worker/protocol.ts';
-import {
-  type ContextEntry,
-  type ContextTree,
-  contextTree,
-  directoryRoot,
-  permissionDenied,
-} from './context-tree.ts';
-import { type HashTools, hashFiles } from './hash-files.ts';
-import { ScanMemory, type ScanStore, type Walked } from './scan-memory.ts';
+import type { Everything, SourceTree } from '../patterns/source-tree.ts';
+import { cancellable } from './cancellable.ts';
+import { type ContextEntry, contextTree, directoryRoot, permissionDenied } from './context-tree.ts';
+import { type ContextFiles, type ContextTools, type FoundContext, NotText } from './found-context.ts';
+import { IndexedContext } from './indexed-context.ts';
+import { ListedContext } from './listed-context.ts';
+import { decidedOf, ScanMemory } from './scan-memory.ts';
 
-export interface ContextTools extends HashTools {
-  readonly native: Pick<NativeAddon, 'scanDirectories' | 'fingerprintTree' | 'hashFiles' | 'CancelToken'>;
-  /** Of what earlier scans found. @defaultValue none */
-  readonly scans?: ScanStore;
-  readonly signal?: AbortSignal;
-}
-
-/** Files of a context that one declaration selects. */
-export interface ContextFiles {
-  /** For the worker: paths as in the context. Directories and the links that lead to something are among them. Sorted. */
-  readonly files: readonly InputFile[];
-  /** Of paths, kinds, modes, link targets and contents. */
-  readonly contentDigest: Digest;
-  /** What the key sees, by path: `0644 sha256hex`, `-> target`; of a directory, whose path ends in `/`, the mode. */
-  readonly summary: Readonly<Record<string, string>>;
-  /** Pipes and devices below what was selected; they are not carried. */
-  readonly leftOut: readonly string[];
-  /** Ignore patterns that match nothing at the top of the context, though they would further down. */
-  readonly rootOnlyPatterns: readonly string[];
-}
-
-/** What the key sees of {@link ContextFiles}. The list is made when somebody asks. */
+/** What the key sees of {@link ContextFiles}, which are found when somebody asks. */
 export interface ContextContent {
   readonly contentDigest: Digest;
   readonly leftOut: readonly string[];
@@ -59,29 +33,24 @@ export interface ContextContent {
 }
 
 const LITERAL = { wildcards: false, parents: false, exclude: [] };
-const LINK_MODE = 0o777;
-
 /** What all declarations of a build about one directory with one ignore file share. */
 export class ScannedContext {
   readonly #input: Omit<ContextInput, 'kind' | 'selections'>;
   readonly #memory: ScanMemory | undefined;
   readonly #name: string;
   readonly #ignore: ContextIgnore | undefined;
-  #tree: Promise<ContextTree> | undefined;
-  /** By path, so that instructions that share files hash them once. */
-  readonly #hashed = new Map<string, FileFacts>();
-  #hashing: Promise<unknown> = Promise.resolve();
+  #found: Promise<FoundContext> | undefined;
 
   private constructor(
     input: Omit<ContextInput, 'kind' | 'selections'>,
     memory: ScanMemory | undefined,
-    tree: ContextTree | undefined,
+    found: FoundContext | undefined,
   ) {
     this.#input = input;
     this.#memory = memory;
     this.#name = input.name;
     this.#ignore = input.ignore;
-    this.#tree = tree === undefined ? undefined : Promise.resolve(tree);
+    this.#found = found === undefined ? undefined : Promise.resolve(found);
   }
 
   /** @throws as {@link contextTree}. */
@@ -91,8 +60,8 @@ export class ScannedContext {
   ): Promise<ScannedContext> {
     return cancellable(tools, `cannot list the context '${input.directory}'`, async (cancel) => {
       const memory = await memoryOf(input, tools, cancel);
-      const tree = memory?.isKnown === true ? undefined : await contextTree(input, tools, cancel);
-      return new ScannedContext(input, memory, tree);
+      const found = memory?.isKnown === true ? undefined : await findContext(input, memory, tools, cancel);
+      return new ScannedContext(input, memory, found);
     });
   }
 
@@ -143,58 +112,42 @@ export class ScannedContext {
    * @throws the signal's reason when it is aborted.
    */
   async files(selections: readonly ContextSelection[], tools: ContextTools): Promise<ContextFiles> {
-    const found = await this.#found(tools);
-    const selected = new Map<string, ContextEntry>();
+    const found = await this.#findOnce(tools);
+    const chosen = { entries: new Map<string, ContextEntry>(), below: [] };
     for (const selection of selections) {
-      await this.#select(found, selection, selected);
+      await this.#select(found, selection, chosen);
     }
-    const leftOut: string[] = [];
-    const paths: string[] = [];
-    for (const [path, { kind }] of selected) {
-      if (kind === 'fifo' || kind === 'char' || kind === 'block') {
-        leftOut.push(path);
-      } else {
-        paths.push(path);
-      }
+    const files = await found.filesOf(chosen, tools).catch((error: unknown) => {
+      throw error instanceof NotText ? this.#notText(found, error) : error;
+    });
+    const { contentDigest, leftOut, walked } = files;
+    if (walked !== undefined) {
+      this.#memory?.remember(selections, { contentDigest, leftOut }, walked);
     }
-    paths.sort();
-    for (const path of paths) {
-      this.#requireUtf8(found, path, selected.get(path)?.link);
-    }
-    const files = paths.filter((path) => selected.get(path)?.kind === 'file');
-    await this.#hash(found, files, selected, tools);
-    const { rootOnlyPatterns } = found;
-    leftOut.sort();
-    const assembled = this.#assemble(found, paths, selected);
-    this.#memory?.remember(
-      selections,
-      { contentDigest: assembled.contentDigest, leftOut },
-      walkedOf(found),
-      files.map((path) => [selected.get(path)?.facts as FileFacts, this.#hashed.get(path) as FileFacts]),
-    );
-    return { ...assembled, leftOut, rootOnlyPatterns };
+    return files;
   }
 
   /** Looked at when the first asks whose selection is not remembered. */
-  #found(tools: ContextTools): Promise<ContextTree> {
-    this.#tree ??= cancellable(tools, `cannot list the context '${this.#input.directory}'`, (cancel) =>
-      contextTree(this.#input, tools, cancel),
+  #findOnce(tools: ContextTools): Promise<FoundContext> {
+    this.#found ??= cancellable(tools, `cannot list the context '${this.#input.directory}'`, (cancel) =>
+      findContext(this.#input, this.#memory, tools, cancel),
     );
-    return this.#tree;
+    return this.#found;
   }
 
   async #select(
-    found: ContextTree,
+    found: FoundContext,
     { source, select }: ContextSelection,
-    into: Map<string, ContextEntry>,
+    into: { readonly entries: Map<string, ContextEntry>; readonly below: Everything[] },
   ): Promise<void> {
     const { denied } = found;
     const tree: SourceTree<ContextEntry> = {
+      ...(found.tree.isIndexed === true ? { isIndexed: true } : {}),
       stat: (path) => found.tree.stat(path),
       list: (directories) => {
         for (const directory of directories) {
           if (denied.has(directory)) {
-            throw permissionDenied(hostPath(found, directory));
+            throw permissionDenied(found.hostPath(directory));
           }
         }
         return found.tree.list(directories);
@@ -211,7 +164,7 @@ export class ScannedContext {
     }
     const add = ({ at, entry }: { readonly at: string; readonly entry: ContextEntry }) => {
       if (entry.facts !== undefined) {
-        into.set(at, entry);
+        into.entries.set(at, entry);
       }
     };
     for (const match of chosen.matches) {
@@ -222,23 +175,33 @@ export class ScannedContext {
         );
       }
       add(match);
-      match.below.forEach(add);
+      if ('directory' in match.below) {
+        const { directory } = match.below;
+        for (const path of denied) {
+          if (path === directory || path.startsWith(directory === '/' ? directory : `${directory}/`)) {
+            throw permissionDenied(found.hostPath(path));
+          }
+        }
+        into.below.push(match.below);
+      } else {
+        match.below.forEach(add);
+      }
     }
     chosen.links.forEach(add);
   }
 
-  async #missing(found: ContextTree, source: string, at: string): Promise<DefinitionError | HostError> {
+  async #missing(found: FoundContext, source: string, at: string): Promise<DefinitionError | HostError> {
     const path = at.slice(1);
     const denied = [...found.denied].find((directory) =>
       at.startsWith(`${directory === '/' ? '' : directory}/`),
     );
     if (denied !== undefined) {
-      return permissionDenied(hostPath(found, denied));
+      return permissionDenied(found.hostPath(denied));
     }
     const message = `there is no '${source}' in ${this.#shown(found)}`;
     const { ignore } = found;
     const pattern = ignore === undefined ? undefined : decidingPattern(ignore.matcher, path);
-    const exists = await lstat(hostPath(found, at)).then(
+    const exists = await lstat(found.hostPath(at)).then(
       () => true,
       () => false,
     );
@@ -258,7 +221,8 @@ export class ScannedContext {
       );
     }
     const directory = posix.dirname(at);
-    const names = (found.tree.list([directory])[0] ?? []).map(({ name }) => name);
+    const [rows = []] = await found.tree.list([directory]);
+    const names = rows.map(({ name }) => name);
     const near = nearName(posix.basename(at), names);
     return new DefinitionError(message, {
       code: 'E_COPY_SOURCE_MISSING',
@@ -269,7 +233,7 @@ export class ScannedContext {
     });
   }
 
-  #shown({ root }: ContextTree): string {
+  #shown({ root }: FoundContext): string {
     if (this.#name === 'contextMount') {
       return 'the contextMount';
     }
@@ -278,101 +242,68 @@ export class ScannedContext {
       : `the context '${this.#name}' ('${root}')`;
   }
 
-  /** Plans and messages to the worker are JSON; a name that is not text would silently become another. */
-  #requireUtf8(found: ContextTree, path: string, link = ''): void {
-    if (!path.isWellFormed() || !link.isWellFormed()) {
-      const shown = pathBytes(path).toString('utf8').slice(1);
-      throw new DefinitionError(
-        path.isWellFormed()
-          ? `the target of the link '${shown}' in ${this.#shown(found)} is not UTF-8`
-          : `a name in ${this.#shown(found)} is not UTF-8: '${shown}'`,
-        { code: 'E_LAYER_UNREPRESENTABLE', hint: 'leave it out with an ignore file, or rename it' },
-      );
-    }
-  }
-
-  /** One after the other: what two instructions share is hashed by the first. */
-  async #hash(
-    found: ContextTree,
-    paths: readonly string[],
-    selected: ReadonlyMap<string, ContextEntry>,
-    tools: ContextTools,
-  ): Promise<void> {
-    const before = this.#hashing.catch(() => undefined);
-    const hashing = before.then(async () => {
-      const wanted = paths.filter((path) => !this.#hashed.has(path));
-      const toHash = wanted.map((path) => {
-        const { mode, facts } = selected.get(path) as Required<ContextEntry>;
-        return { hostPath: hostPath(found, path), mode, facts };
-      });
-      const hashed = await cancellable(tools, `cannot read the context '${found.root}'`, (cancel) =>
-        hashFiles(toHash, tools, cancel),
-      );
-      for (const [index, path] of wanted.entries()) {
-        this.#hashed.set(path, hashed[index] as FileFacts);
-      }
-    });
-    this.#hashing = hashing;
-    await hashing;
-  }
-
-  #assemble(
-    found: ContextTree,
-    paths: readonly string[],
-    selected: ReadonlyMap<string, ContextEntry>,
-  ): Omit<ContextFiles, 'leftOut' | 'rootOnlyPatterns'> {
-    const files: InputFile[] = [];
-    const summary: [string, string][] = [];
-    for (const path of paths) {
-      const { kind, mode, facts: seen, link = '' } = selected.get(path) as Required<ContextEntry>;
-      const { mtimeNs } = seen;
-      const octal = mode.toString(8).padStart(4, '0');
-      if (kind === 'directory') {
-        files.push({ path, kind, hostPath: hostPath(found, path), mode, mtimeNs });
-        summary.push([`${path}/`, octal]);
-      } else if (kind === 'symlink') {
-        files.push({ path, kind, link, mode: LINK_MODE, mtimeNs });
-        summary.push([path, `-> ${link}`]);
-      } else {
-        const facts = this.#hashed.get(path);
-        const sha256 = facts?.sha256 ?? EMPTY_SHA256;
-        files.push(
-          facts === undefined
-            ? { path, kind: 'file', mode, mtimeNs }
-            : {
-                path,
-                kind: 'file',
-                hostPath: hostPath(found, path),
-                mode,
-                mtimeNs: facts.mtimeNs,
-                expect: expectOf(facts),
-              },
-        );
-        summary.push([path, `${octal} ${sha256}`]);
-      }
-    }
-    return {
-      files,
-      // Arrays of strings: plain JSON of them is canonical already.
-      contentDigest: sha256Digest(sha256Hex(JSON.stringify({ v: 1, context: summary }))),
-      summary: Object.fromEntries(summary),
-    };
+  #notText(found: FoundContext, { path }: NotText): DefinitionError {
+    const shown = pathBytes(path).toString('utf8').slice(1);
+    return new DefinitionError(
+      path.isWellFormed()
+        ? `the target of the link '${shown}' in ${this.#shown(found)} is not UTF-8`
+        : `a name in ${this.#shown(found)} is not UTF-8: '${shown}'`,
+      { code: 'E_LAYER_UNREPRESENTABLE', hint: 'leave it out with an ignore file, or rename it' },
+    );
   }
 }
 
-function hostPath({ root, tree }: ContextTree, path: string): string {
-  return tree.stat(path)?.hostPath ?? (path === '/' ? root : `${root}${path}`);
+/**
+ * By an index where that is known to see what a list would: an ignore file is asked about every name the first time, and later only when a name changed.
+ *
+ * @throws as {@link contextTree}
+ */
+async function findContext(
+  input: Omit<ContextInput, 'kind' | 'selections'>,
+  memory: ScanMemory | undefined,
+  tools: ContextTools,
+  cancel: CancelToken,
+): Promise<FoundContext> {
+  const { ignore } = input;
+  if (memory === undefined) {
+    return new ListedContext(await contextTree(input, tools, cancel));
+  }
+  const { root, earlier, walk } = memory;
+  if (earlier !== undefined && walk !== undefined && (ignore === undefined || earlier.names === walk.names)) {
+    return await IndexedContext.of(walk, earlier, memory, ignore);
+  }
+  if (ignore === undefined) {
+    const names = { skip: [], hidden: [], rootOnlyPatterns: [] };
+    return await IndexedContext.of(
+      await tools.native.walkTree(root, pathList([]), cancel),
+      names,
+      memory,
+      ignore,
+    );
+  }
+  const listed = await contextTree(input, tools, cancel);
+  const decided = decidedOf(listed.listed, (path) => listed.tree.stat(path) !== undefined);
+  if (decided !== undefined) {
+    const again = await tools.native.walkTree(root, pathList(decided.skip), cancel);
+    // Otherwise something came or went between the two, about which the ignore file was not asked.
+    if (again.fingerprint === decided.fingerprint) {
+      const { rootOnlyPatterns } = listed;
+      return await IndexedContext.of(again, { ...decided, rootOnlyPatterns }, memory, ignore);
+    }
+  }
+  return new ListedContext(listed);
 }
 
 /** Only of one directory with an ignore file: what a definition puts together may hang on its functions. */
 async function memoryOf(
   input: Omit<ContextInput, 'kind' | 'selections'>,
-  { scans, native }: ContextTools,
+  tools: ContextTools,
   cancel: CancelToken,
 ): Promise<ScanMemory | undefined> {
+  const { scans } = tools;
   return scans === undefined || !canBeRemembered(input)
     ? undefined
-    : await ScanMemory.of(scans, directoryRoot(input.directory, 'context'), textOf(input), native, cancel);
+    : await ScanMemory.of(scans, directoryRoot(input.directory, 'context'), textOf(input), tools, cancel);
 }
 
 function canBeRemembered({ ignore, parts, files = {} }: Omit<ContextInput, 'kind' | 'selections'>): boolean {
@@ -381,40 +312,4 @@ function canBeRemembered({ ignore, parts, files = {} }: Omit<ContextInput, 'kind
 
 function textOf({ ignore }: Pick<ContextInput, 'ignore'>): string | undefined {
   return ignore !== undefined && 'text' in ignore ? ignore.text : undefined;
-}
-
-const walks = new WeakMap<ContextTree, Walked>();
-
-function walkedOf(found: ContextTree): Walked {
-  let walked = walks.get(found);
-  if (walked === undefined) {
-    const { startedNs, listed, rootOnlyPatterns, tree } = found;
-    walked = { startedNs, listed, rootOnlyPatterns, isKept: (path) => tree.stat(path) !== undefined };
-    walks.set(found, walked);
-  }
-  return walked;
-}
-
-function expectOf({ sizeBytes, mtimeNs, ctimeNs }: FileFacts): NonNullable<InputFile['expect']> {
-  return { sizeBytes, mtimeNs, ctimeNs };
-}
-
-async function cancellable<T>(
-  { native, signal }: ContextTools,
-  doing: string,
-  work: (cancel: CancelToken) => Promise<T>,
-): Promise<T> {
-  signal?.throwIfAborted();
-  const cancel = new native.CancelToken();
-  const onAbort = () => cancel.cancel();
-  signal?.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await work(cancel);
-  } catch (error) {
-    // The native code reports its own cancellation; the caller is owed the reason that it gave.
-    signal?.throwIfAborted();
-    throw fromNative(error, doing);
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
-  }
 }

@@ -5,29 +5,41 @@
 import { canonicalJson } from '../base/canonical-json.ts';
 import { sha256Hex } from '../base/sha256.ts';
 import type { ContextSelection } from '../frontend/dockerfile/context-input.ts';
-import type { CancelToken, FileFacts, ListingRow, NativeAddon } from '../native/addon.ts';
+import type { CancelToken, ListingRow, NativeAddon, NativeWalk } from '../native/addon.ts';
 import { isCancelled } from '../native/error.ts';
+import { pathList } from '../native/path-list.ts';
 import type { Digest } from '../oci/digest.ts';
-import { isRacy } from './stat-cache.ts';
 
 /** Raise it when an ignore file or a selection means something else than before. */
-const SCAN_VERSION = 1;
+const SCAN_VERSION = 2;
 
 export interface RememberedSelection {
   readonly contentDigest: Digest;
   readonly leftOut: readonly string[];
 }
 
-export interface ScanRecord {
-  readonly fingerprint: string;
+/** What the names in a context decided. */
+export interface NamesRecord {
   /** Paths that the ignore file hides, with all that is below them. */
   readonly skip: readonly string[];
+  /** Directories that it hides although a walk looks into them. */
+  readonly hidden: readonly string[];
   readonly rootOnlyPatterns: readonly string[];
+}
+
+export interface ScanRecord extends NamesRecord {
+  readonly fingerprint: string;
+  /** A digest of all names and kinds. */
+  readonly names: string;
   readonly selections: Readonly<Record<string, RememberedSelection>>;
 }
 
 /** Quick and synchronous. Losing records costs time. */
 export interface ScanStore {
+  /** Where indexes of contexts are kept. It need not exist. */
+  readonly directory: string;
+  /** The path of a file for something unfinished, which is then renamed. */
+  scratchFile(name: string): string;
   get(context: string): ScanRecord | undefined;
   put(context: string, record: ScanRecord): void;
 }
@@ -38,29 +50,38 @@ export interface Listed {
   readonly rows: readonly ListingRow[] | null;
 }
 
-/** One walk, from which a record is made. */
-export interface Walked {
-  /** The clock before the walk. */
-  readonly startedNs: bigint;
-  /** In the order in which they were listed. */
-  readonly listed: readonly Listed[];
-  /** Whether the ignore file leaves the path in. */
-  readonly isKept: (path: string) => boolean;
-  readonly rootOnlyPatterns: readonly string[];
+/** One walk that a record can be made from. */
+export interface Walked extends NamesRecord {
+  readonly fingerprint: string;
+  readonly names: string;
 }
 
 export class ScanMemory {
-  readonly #store: ScanStore;
-  readonly #context: string;
+  /** For files about the directory. */
+  readonly root: string;
+  readonly key: string;
+  readonly store: ScanStore;
+  /** The clock before the walk. */
+  readonly startedNs: bigint;
+  /** What was found earlier, true or not. */
+  readonly earlier: ScanRecord | undefined;
+  /** What a walk saw that skipped what that record skips. */
+  readonly walk: NativeWalk | undefined;
   /** As the walk at the start found it to be true. */
   #record: ScanRecord | undefined;
-  /** The next walk is the same for every selection. */
-  #fingerprints = new WeakMap<Walked, Pick<ScanRecord, 'fingerprint' | 'skip'> | undefined>();
 
-  private constructor(store: ScanStore, context: string, record: ScanRecord | undefined) {
-    this.#store = store;
-    this.#context = context;
-    this.#record = record;
+  private constructor(
+    { root, key, store, startedNs }: Pick<ScanMemory, 'root' | 'key' | 'store' | 'startedNs'>,
+    earlier: ScanRecord | undefined,
+    walk: NativeWalk | undefined,
+  ) {
+    this.root = root;
+    this.key = key;
+    this.store = store;
+    this.startedNs = startedNs;
+    this.earlier = earlier;
+    this.walk = walk;
+    this.#record = walk !== undefined && earlier?.fingerprint === walk.fingerprint ? earlier : undefined;
   }
 
   /**
@@ -74,14 +95,14 @@ export class ScanMemory {
     store: ScanStore,
     root: string,
     ignoreText: string | undefined,
-    native: Pick<NativeAddon, 'fingerprintTree'>,
+    { native, now }: { readonly native: Pick<NativeAddon, 'walkTree'>; readonly now: () => bigint },
     cancel: CancelToken,
   ): Promise<ScanMemory> {
-    const context = contextKey(root, ignoreText);
-    const record = store.get(context);
-    const isTrue =
-      record !== undefined && record.fingerprint === (await fingerprintOf(root, record.skip, native, cancel));
-    return new ScanMemory(store, context, isTrue ? record : undefined);
+    const key = contextKey(root, ignoreText);
+    const earlier = store.get(key);
+    const startedNs = now();
+    const walk = earlier === undefined ? undefined : await walkOf(root, earlier.skip, native, cancel);
+    return new ScanMemory({ root, key, store, startedNs }, earlier, walk);
   }
 
   /** Whether something is known of the directory, true or not. */
@@ -104,48 +125,27 @@ export class ScanMemory {
       : { ...found, rootOnlyPatterns: record.rootOnlyPatterns };
   }
 
-  /**
-   * @param hashed - The files of the selection: as the walk saw them, and as they were when their content was read.
-   */
+  /** The content must have been as the walk saw it. */
   remember(
     selections: readonly ContextSelection[],
     found: RememberedSelection,
-    walked: Walked,
-    hashed: Iterable<readonly [seen: Facts, read: Facts]>,
+    { fingerprint, names, skip, hidden, rootOnlyPatterns }: Walked,
   ): void {
-    for (const [seen, read] of hashed) {
-      if (!isSame(seen, read)) {
-        return;
-      }
-    }
-    if (!this.#fingerprints.has(walked)) {
-      this.#fingerprints.set(walked, fingerprint(walked));
-    }
-    const known = this.#fingerprints.get(walked);
-    if (known === undefined) {
-      return;
-    }
-    const { rootOnlyPatterns } = walked;
-    const others = this.#record?.fingerprint === known.fingerprint ? this.#record.selections : {};
-    this.#record = { ...known, rootOnlyPatterns, selections: { ...others, [nameOf(selections)]: found } };
-    this.#store.put(this.#context, this.#record);
+    const others = this.#record?.fingerprint === fingerprint ? this.#record.selections : {};
+    this.#record = {
+      fingerprint,
+      names,
+      skip,
+      hidden,
+      rootOnlyPatterns,
+      selections: { ...others, [nameOf(selections)]: found },
+    };
+    this.store.put(this.key, this.#record);
   }
 }
 
-type Facts = Pick<FileFacts, 'dev' | 'ino' | 'sizeBytes' | 'mtimeNs' | 'ctimeNs'>;
-
 function contextKey(root: string, ignoreText: string | undefined): string {
   return sha256Hex(canonicalJson({ v: SCAN_VERSION, root, ignore: ignoreText ?? null }));
-}
-
-function isSame(one: Facts, other: Facts): boolean {
-  return (
-    one.ctimeNs === other.ctimeNs &&
-    one.mtimeNs === other.mtimeNs &&
-    one.sizeBytes === other.sizeBytes &&
-    one.ino === other.ino &&
-    one.dev === other.dev
-  );
 }
 
 function nameOf(selections: readonly ContextSelection[]): string {
@@ -160,14 +160,14 @@ function nameOf(selections: readonly ContextSelection[]): string {
 }
 
 /** Undefined where something was in the way: then a scan says what. */
-async function fingerprintOf(
+async function walkOf(
   root: string,
   skip: readonly string[],
-  native: Pick<NativeAddon, 'fingerprintTree'>,
+  native: Pick<NativeAddon, 'walkTree'>,
   cancel: CancelToken,
-): Promise<string | undefined> {
+): Promise<NativeWalk | undefined> {
   try {
-    return await native.fingerprintTree(root, skip.map((path) => `${path}\0`).join(''), cancel);
+    return await native.walkTree(root, pathList(skip), cancel);
   } catch (error) {
     if (isCancelled(error)) {
       throw error;
@@ -176,27 +176,33 @@ async function fingerprintOf(
   }
 }
 
-/** What `fingerprint.rs` says of the same tree; undefined when a file was too young to be told from its next content, or for bytes that are no text. */
-function fingerprint({
-  startedNs,
-  listed,
-  isKept,
-}: Walked): Pick<ScanRecord, 'fingerprint' | 'skip'> | undefined {
+/**
+ * What an ignore file decided of what was listed, and the fingerprint of a native walk that sees the same. Undefined for bytes that are no text.
+ *
+ * @param isKept - Whether the ignore file leaves a path in.
+ */
+export function decidedOf(
+  listed: readonly Listed[],
+  isKept: (path: string) => boolean,
+): Pick<Walked, 'fingerprint' | 'skip' | 'hidden'> | undefined {
   const walked = new Set(listed.map(({ path }) => path));
   const skip: string[] = [];
+  const hidden: string[] = [];
   const digests: string[] = [];
   for (const { path: directory, rows } of listed) {
     const prefix = directory === '/' ? '/' : `${directory}/`;
     const lines = [`${rows === null ? '!' : '>'}${directory.slice(1)}\0`];
     for (const [name, kind, mode, sizeBytes, dev, ino, mtimeNs, ctimeNs, link] of rows ?? []) {
       const path = prefix + name;
-      if (!isKept(path) && !walked.has(path)) {
-        skip.push(path.slice(1));
-        lines.push(`skipped ${kind} ${name}\0`);
-      } else if (kind === 'file') {
-        if (isRacy({ dev, ino, sizeBytes, mtimeNs, ctimeNs }, startedNs)) {
-          return undefined;
+      if (!isKept(path)) {
+        if (!walked.has(path)) {
+          skip.push(path.slice(1));
+          lines.push(`skipped ${kind} ${name}\0`);
+          continue;
         }
+        hidden.push(path.slice(1));
+      }
+      if (kind === 'file') {
         lines.push(`file ${mode} ${sizeBytes} ${dev} ${ino} ${mtimeNs} ${ctimeNs} ${name}\0`);
       } else if (kind === 'symlink') {
         lines.push(`symlink ${name}\0${link}\0`);
@@ -210,5 +216,5 @@ function fingerprint({
     }
     digests.push(sha256Hex(text));
   }
-  return { fingerprint: sha256Hex(digests.sort().join('')), skip };
+  return { fingerprint: sha256Hex(digests.sort().join('')), skip, hidden };
 }

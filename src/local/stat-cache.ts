@@ -37,7 +37,12 @@ const COARSEST_TIMESTAMP_NS = 2_000_000_000n;
  *
  * @param hashedAtNs - The clock before the file was opened.
  */
-export function isRacy(facts: StatFacts, hashedAtNs: bigint): boolean {
-  const trusted = hashedAtNs - COARSEST_TIMESTAMP_NS;
-  return BigInt(facts.mtimeNs) >= trusted || BigInt(facts.ctimeNs) >= trusted;
+export function isRacy(facts: Pick<StatFacts, 'mtimeNs' | 'ctimeNs'>, hashedAtNs: bigint): boolean {
+  const settled = settledBefore(hashedAtNs);
+  return BigInt(facts.mtimeNs) >= settled || BigInt(facts.ctimeNs) >= settled;
+}
+
+/** Files of this time and younger ones are racy. */
+export function settledBefore(hashedAtNs: bigint): bigint {
+  return hashedAtNs - COARSEST_TIMESTAMP_NS;
 }

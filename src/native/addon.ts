@@ -181,6 +181,21 @@ export interface CopyEntry {
   readonly keepsExisting?: boolean;
 }
 
+/** All that is below a directory of an index, as the {@link CopyEntry}s that it means. Pipes and devices are left out. */
+export interface CopyBelow {
+  readonly kind: 'below';
+  /** The directory, relative to the index's root. */
+  readonly below: string;
+  readonly destination: string;
+  /** What kinds and modes become. Those that are not there stay as they are. */
+  readonly modes: readonly (readonly [kind: string, from: number, to: number])[];
+  readonly uid: number;
+  readonly gid: number;
+  /** As for {@link CopyEntry}. */
+  readonly mtimeNs?: string;
+  readonly tree?: number;
+}
+
 /** What a file was when it was hashed. */
 export interface Expectation {
   readonly sizeBytes: number;
@@ -192,7 +207,7 @@ export interface CopyOptions {
   readonly root: string;
   /** A directory that all sources are below; no link on their way is followed, whoever puts one there meanwhile. */
   readonly sourceRoot?: string;
-  /** {@link CopyEntry}, by `encodeCopyEntries`. */
+  /** {@link CopyEntry} and {@link CopyBelow}, by `encodeCopyEntries`. */
   readonly entries: Buffer;
   /** Rejects with `NOT_A_DIRECTORY` where a directory would replace something else. @defaultValue false */
   readonly strict?: boolean;
@@ -291,6 +306,7 @@ export interface NativeAddon extends Sha256 {
     },
     cancel?: CancelToken,
     progress?: NativeProgress,
+    index?: NativeTreeIndex,
   ): Promise<WrittenLayer | null>;
   /** Reads a blob of any compression and writes its tar again with another; nothing is left in `output` after an error. */
   recompressLayer(
@@ -447,11 +463,10 @@ export interface NativeAddon extends Sha256 {
   hashFile(path: string, cancel?: CancelToken): Promise<FileFacts>;
   /** In parallel; the result has the order of `paths`. A missing file rejects with its path. */
   hashFiles(paths: readonly (string | Buffer)[], cancel?: CancelToken): Promise<readonly FileFacts[]>;
-  /**
-   * One digest of all that a walk of `root` sees, as docs/reference/store.md describes it; equal ones mean that no file changed. `skip` are
-   * paths relative to `root` that only count with their kinds and names, each followed by NUL.
-   */
-  fingerprintTree(root: string, skip: string, cancel?: CancelToken): Promise<string>;
+  /** Walks `root`. `skip` are paths relative to it (`pathList`) of which only kinds and names count. */
+  walkTree(root: string, skip: Buffer, cancel?: CancelToken): Promise<NativeWalk>;
+  /** An index that was saved. Rejects with `DAMAGED_INDEX` for any other file. */
+  openTreeIndex(path: string): Promise<NativeTreeIndex>;
   /** Every entry below `root` (not itself), sorted by path bytes; never follows links. */
   scanTree(root: string, cancel?: CancelToken): Promise<readonly ScanEntry[]>;
   /**
@@ -465,6 +480,7 @@ export interface NativeAddon extends Sha256 {
     options: CopyOptions,
     cancel?: CancelToken,
     progress?: NativeProgress,
+    index?: NativeTreeIndex,
   ): Promise<{
     readonly sizeBytes: number;
     /** Device nodes that became empty files, where making them is not permitted. */
@@ -554,6 +570,63 @@ export interface NativeRecorder {
 
 export interface NativeLock {
   release(): void;
+}
+
+/** What a walk saw. */
+export interface NativeWalk {
+  /** One digest of all of it, as docs/reference/store.md describes it; equal ones mean that no file changed. */
+  readonly fingerprint: string;
+  /** The same of kinds and names alone. */
+  readonly names: string;
+  /** The latest time of a file's, of both kinds; of none, a time long ago. */
+  readonly newestNs: string;
+  /**
+   * Once. What was seen, without the paths in `hidden` (`pathList`). Contents are taken over from files of earlier indexes where nothing changed; one that cannot be
+   * read is as good as none.
+   */
+  index(hidden: Buffer, known: readonly string[]): Promise<NativeTreeIndex>;
+}
+
+/**
+ * All that is known of the files below a directory, so that few rows of many thousands need cross. Paths are relative to it, in bytes. A choice
+ * (`choiceOf`) names some of the entries; what is said of it leaves out pipes and devices. Text is JSON.
+ */
+export interface NativeTreeIndex {
+  readonly root: string;
+  /** Directories that this process may not look into. */
+  denied(): readonly Buffer[];
+  /** {@link ListingRow}. */
+  entry(path: Buffer): string | null;
+  /** Of {@link ListingRow}, sorted by name. */
+  children(directory: Buffer): string;
+  /** The different kinds and modes below a directory, as pairs. */
+  modes(directory: Buffer): string;
+  /** Reads files of the choice whose content is not known. What is younger than `settledNs` is not trusted by a later walk. */
+  hash(
+    choice: Buffer,
+    settledNs: string,
+    cancel?: CancelToken,
+  ): Promise<{
+    readonly filesRead: number;
+    /** Whether they were as the walk saw them. */
+    readonly isAsSeen: boolean;
+  }>;
+  summarize(choice: Buffer): {
+    /** Hex SHA-256 of what a key sees. */
+    readonly contentDigest: string;
+    /** `/`-rooted paths of the pipes and devices. */
+    readonly leftOut: string;
+    /** The `/`-rooted path of the first entry that is not UTF-8, or whose target is not. */
+    readonly notText?: string;
+  };
+  /** Pairs of what a key sees of each. */
+  summary(choice: Buffer): string;
+  /** `InputFile`s of `worker/protocol.ts`. */
+  files(choice: Buffer): string;
+  /** The host's paths of files both of whose times are later. */
+  later(choice: Buffer, ns: string): string;
+  /** Into a new file. @param settled - Only contents that a later walk may trust. */
+  save(path: string, settled: boolean): Promise<void>;
 }
 
 let loaded: NativeAddon | undefined;

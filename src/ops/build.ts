@@ -1,4 +1,6 @@
 /** Actions on a root filesystem, committed as one layer. */
+import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Json } from '../base/canonical-json.ts';
 import { DefinitionError, InternalError, StepError } from '../errors.ts';
@@ -49,6 +51,8 @@ export interface BuildOpOptions extends OpTools {
     readonly defaults: ProgramDefaults;
     keep(limits: readonly (ResourceLimits | undefined)[]): LimitsToKeep;
   };
+  /** The path of a file for something unfinished. */
+  readonly scratchFile: (name: string) => string;
   /** @defaultValue what a failed step leaves is thrown away */
   readonly failures?: StepFailures;
   /**
@@ -185,12 +189,22 @@ async function execute(
     );
   } catch (error) {
     throw await failing.failed(error, { parents, inputs: stepInputs, volumes });
+  } finally {
+    await dropIndexes(stepInputs);
   }
   options.records.put(layer, parents, result.blob === undefined);
   if (wish !== undefined && blob !== undefined && result.blob !== undefined) {
     await options.layers.adopt(layer, wish, blob.output, result.blob);
   }
   return { kind: 'rootfs', layers: [...parents, layer] };
+}
+
+async function dropIndexes(inputs: readonly StepInput[]): Promise<void> {
+  for (const input of inputs) {
+    if (input.kind === 'index') {
+      await rm(input.path, { force: true });
+    }
+  }
 }
 
 /** What the worker can write as a blob without a snapshot. */
@@ -200,7 +214,7 @@ function onlyCopiesFiles(vertex: Vertex, inputs: readonly StepInput[]): boolean 
     action?.kind === 'copy' &&
     more.length === 0 &&
     action.unpack !== true &&
-    inputs[action.input]?.kind === 'files'
+    ['files', 'index'].includes(inputs[action.input]?.kind ?? '')
   );
 }
 
@@ -342,7 +356,7 @@ function mountKey(mount: Mount): Json {
 }
 
 async function stepInput(
-  { inputs, httpFiles }: BuildOpOptions,
+  { inputs, httpFiles, scratchFile }: BuildOpOptions,
   vertex: Vertex,
   result: Result,
   index: number,
@@ -363,6 +377,12 @@ async function stepInput(
     return { kind: 'files', files: [await httpInput(httpFiles, source.operation, context)], name };
   }
   const scanned = await inputs.scanned(operationOf(source, 'source-local').input, context.signal);
+  if (execsOf(operationOf(vertex, 'build').actions).length === 0) {
+    const path = scratchFile(`files-${randomUUID()}`);
+    if ((await scanned.saveIndex?.(path)) === true) {
+      return { kind: 'index', path, name };
+    }
+  }
   const files = await scanned.files();
   return { kind: 'files', files, name };
 }

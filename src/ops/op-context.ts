@@ -39,6 +39,8 @@ export interface ScannedInput {
   readonly contentDigest: string;
   /** What the digest covers, for explanations, by path: `0644 sha256hex`, or `-> target`. */
   summary(): Promise<Readonly<Record<string, string>>>;
+  /** Writes a new file that says to the worker what {@link files} does, and more. False, and nothing is written, where only the list can say it. */
+  saveIndex?(path: string): Promise<boolean>;
 }
 
 /** What a secret of the build holds: named variables, one value of bytes, or nothing, and why. */

@@ -8,6 +8,7 @@ import { posix } from 'node:path';
 import { type DockerignoreMatcher, dockerignoreMatcher, onePatternMatcher } from './dockerignore.ts';
 import { type GoComponent, goComponent } from './go-match.ts';
 import {
+  type Everything,
   passes,
   type SourceTree,
   type Step,
@@ -56,7 +57,7 @@ export interface SelectedSource<E> {
   /** Never a link. */
   readonly entry: E;
   /** Of a directory: everything below it, but what is excluded; links are kept as links. Directories before what is in them. */
-  readonly below: readonly WalkedEntry<E>[];
+  readonly below: readonly WalkedEntry<E>[] | Everything;
   /** A file that was matched itself and that a pattern of `exclude` names. It is copied all the same, as BuildKit does. */
   readonly namedByExclude: boolean;
 }
@@ -120,7 +121,9 @@ async function plain<E extends TreeEntry>(
   for (const path of await matchingPaths(selection, source, wildcards)) {
     const { at, entry } = await existing(selection, '/', componentsOf(path), true);
     const base = { path, at, entry };
-    if (entry.kind === 'directory') {
+    if (entry.kind === 'directory' && selection.tree.isIndexed === true && selection.exclude === undefined) {
+      matches.push({ ...base, below: { directory: at }, namedByExclude: false });
+    } else if (entry.kind === 'directory') {
       const below: WalkedEntry<E>[] = [];
       const add = (each: WalkedEntry<E>) => below.push(each);
       await walk(selection.tree, walkTop(at, entry), { exclude: selection.exclude }, add);

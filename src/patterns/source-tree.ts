@@ -15,6 +15,13 @@ export interface SourceTree<E extends TreeEntry> {
   stat(path: string): E | undefined | Promise<E | undefined>;
   /** What each of the directories holds, sorted by name. */
   list(directories: readonly string[]): readonly DirectoryRow<E>[][] | Promise<readonly DirectoryRow<E>[][]>;
+  /** Whether a selection may say {@link Everything}. @defaultValue false */
+  readonly isIndexed?: boolean;
+}
+
+/** All that is below a directory, of a tree that need not be walked to know it. */
+export interface Everything {
+  readonly directory: string;
 }
 
 export interface DirectoryRow<E> {

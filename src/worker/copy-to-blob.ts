@@ -19,7 +19,7 @@ export async function copyToBlob(
 ): Promise<CompressResult | undefined> {
   const [action] = actions;
   const input = action?.kind === 'copy' ? inputs[action.input] : undefined;
-  if (action?.kind !== 'copy' || actions.length > 1 || input?.kind !== 'files') {
+  if (action?.kind !== 'copy' || actions.length > 1 || (input?.kind !== 'files' && input?.kind !== 'index')) {
     throw new InternalError('a blob was asked for of a step that does more than copy files');
   }
   const { driver, snapshots } = context;
@@ -40,6 +40,7 @@ export async function copyToBlob(
         },
         cancel,
         progress,
+        tree.index,
       ),
     );
     if (written === null) {

@@ -5,12 +5,14 @@
  */
 import { join, posix } from 'node:path';
 import { octalMode, parseChmod } from '../base/chmod.ts';
-import { DefinitionError } from '../errors.ts';
+import { pathBytes } from '../base/path-bytes.ts';
+import { DefinitionError, InternalError } from '../errors.ts';
 import { lookupOwner, type OwnerIds } from '../executor/user.ts';
 import type { CopyAction } from '../graph/action.ts';
-import { type CopyEntry, native } from '../native/addon.ts';
+import { type CopyBelow, type CopyEntry, native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import { encodeCopyEntries } from '../native/copy-entries.ts';
+import type { Everything } from '../patterns/source-tree.ts';
 import { resolveInTree } from '../snapshot/resolve.ts';
 import type { ChangedTree } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
@@ -31,7 +33,7 @@ export type Placing = Pick<CopyAction, 'destination' | 'owner' | 'modes' | 'time
   readonly unpack: boolean;
 };
 
-type CopiedFrom = Pick<StepInputTree, 'sourceRoot' | 'isImage' | 'owners'>;
+type CopiedFrom = Pick<StepInputTree, 'sourceRoot' | 'isImage' | 'owners' | 'index'>;
 
 export async function copyFromInput(
   context: WorkerContext,
@@ -52,7 +54,7 @@ export async function entriesOfCopy(
   target: ChangedTree,
   request: RequestContext,
 ): Promise<{
-  readonly entries: readonly CopyEntry[];
+  readonly entries: readonly (CopyEntry | CopyBelow)[];
   readonly doing: string;
   readonly progress: (doneBytes: number) => void;
 }> {
@@ -110,7 +112,7 @@ class Placer {
   #isDirectory: boolean;
   /** Directories that do not exist yet, shallowest first, and that no entry makes so far. */
   #missing: string[];
-  readonly #entries: CopyEntry[] = [];
+  readonly #entries: (CopyEntry | CopyBelow)[] = [];
   #doneBytes = 0;
 
   constructor(
@@ -152,6 +154,10 @@ class Placer {
     if (source.top.kind === 'directory') {
       this.#addTop(source);
       const base = posix.join(this.#destination, '/');
+      if ('directory' in source.below) {
+        this.#entries.push(this.#everything(source.below, base.slice(0, -1), tree));
+        return;
+      }
       for (const entry of source.below) {
         // Names that are not UTF-8 are escaped in it.
         this.#entries.push(this.#entry(entry, `${base}${entry.path}`, tree));
@@ -213,7 +219,7 @@ class Placer {
   }
 
   /** What was added, which is then no longer to be copied. */
-  take(): readonly CopyEntry[] {
+  take(): readonly (CopyEntry | CopyBelow)[] {
     return this.#entries.splice(0);
   }
 
@@ -223,7 +229,7 @@ class Placer {
     if (entries.length === 0) {
       return;
     }
-    const { sourceRoot, owners: sourceOwners } = this.#input;
+    const { sourceRoot, owners: sourceOwners, index } = this.#input;
     const before = this.#doneBytes;
     const { sizeBytes, recordedDevices } = await this.#native((cancel) =>
       native().copyInto(
@@ -237,6 +243,7 @@ class Placer {
         },
         cancel,
         (doneBytes) => this.progress(before + doneBytes),
+        index,
       ),
     );
     this.#doneBytes += sizeBytes;
@@ -303,6 +310,31 @@ class Placer {
           ? {}
           : { mtimeNs: mtimeNs ?? EPOCH_NS }),
       ...(expect === undefined ? {} : { expect }),
+    };
+  }
+
+  /** What {@link #entry} says of each. */
+  #everything({ directory }: Everything, destination: string, tree: number): CopyBelow {
+    const { index } = this.#input;
+    if (index === undefined) {
+      throw new InternalError('everything was chosen of a tree that has no index');
+    }
+    const found = JSON.parse(index.modes(pathBytes(directory.slice(1)))) as readonly [
+      SourceEntry['kind'],
+      number,
+    ][];
+    const modes = found.map(([kind, mode]) => {
+      const changed = this.#mode({ path: '', source: '', kind, mode }, false) ?? mode;
+      return [kind, mode, changed] as const;
+    });
+    return {
+      kind: 'below',
+      below: directory.slice(1),
+      destination,
+      modes,
+      ...this.#owner,
+      ...(this.#placing.times === 'epoch' ? { mtimeNs: EPOCH_NS } : {}),
+      tree,
     };
   }
 

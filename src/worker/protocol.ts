@@ -266,6 +266,8 @@ export type StepInput =
       readonly name?: string;
     }
   | { readonly kind: 'files'; readonly files: readonly InputFile[]; readonly name?: string }
+  /** A file of `NativeTreeIndex`: all that the front knows of a directory of the user's, for steps that only copy. */
+  | { readonly kind: 'index'; readonly path: string; readonly name?: string }
   /** A directory of the front's, as it is; nobody else changes it. Owners and extended attributes do not count. */
   | { readonly kind: 'directory'; readonly hostPath: string; readonly name?: string }
   | { readonly kind: 'none' };

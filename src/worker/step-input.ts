@@ -1,13 +1,20 @@
 /** What copy actions and bind mounts of a step read from: selected files of the user's, or another image. */
 import { chmodSync, lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { pathBytes, pathText } from '../base/path-bytes.ts';
-import { DefinitionError, HostError } from '../errors.ts';
+import { DefinitionError, HostError, InternalError } from '../errors.ts';
 import type { CopySelection } from '../graph/action.ts';
-import { type CopyEntry, type Expectation, type ListingRow, native } from '../native/addon.ts';
+import {
+  type CopyEntry,
+  type Expectation,
+  type ListingRow,
+  type NativeTreeIndex,
+  native,
+} from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import { encodeCopyEntries } from '../native/copy-entries.ts';
+import { IndexedTree } from '../patterns/indexed-tree.ts';
 import { type SelectedSource, selectSources } from '../patterns/select.ts';
-import { MapTree, type SourceTree, type TreeEntry } from '../patterns/source-tree.ts';
+import { type Everything, MapTree, type SourceTree, type TreeEntry } from '../patterns/source-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import type { InputFile, StepInput } from './protocol.ts';
 
@@ -25,6 +32,8 @@ export interface StepInputTree {
   readonly isImage: boolean;
   /** The file of what the disk cannot say of the source root. */
   readonly owners: string | undefined;
+  /** What everything below a directory is looked up in. */
+  readonly index?: NativeTreeIndex;
   /** All of it as a directory, for bind mounts. */
   directory(request: RequestContext): Promise<string>;
   close(): Promise<void>;
@@ -36,7 +45,7 @@ export interface CopySource {
   readonly path: string;
   readonly top: SourceEntry;
   /** Directories before what is in them. */
-  readonly below: readonly SourceEntry[];
+  readonly below: readonly SourceEntry[] | Everything;
 }
 
 export interface SourceEntry {
@@ -63,6 +72,12 @@ export async function openInput(
   switch (input.kind) {
     case 'files':
       return new FilesInput(context, input);
+    case 'index': {
+      const index = await callNative(signal, 'cannot read what is known of the files', () =>
+        native().openTreeIndex(input.path),
+      );
+      return new IndexInput(index, input.name);
+    }
     case 'directory':
       return new TreeInput({ root: input.hostPath, isImage: false, name: input.name });
     case 'layers': {
@@ -239,7 +254,9 @@ class FilesInput implements StepInputTree {
       this.#copy = root;
       // The user of a step is not always root.
       chmodSync(root, IMPLIED_MODE);
-      const entries = (await this.select('/', undefined)).flatMap(({ below }) => below);
+      const entries = (await this.select('/', undefined)).flatMap(({ below }) =>
+        'directory' in below ? [] : below,
+      );
       await callNative(request.signal, 'cannot lay out the files of a mount', (cancel) =>
         native().copyInto(
           {
@@ -266,6 +283,73 @@ class FilesInput implements StepInputTree {
       await native().removeTree(this.#copy);
     }
   }
+}
+
+interface IndexedEntry extends TreeEntry {
+  readonly row: ListingRow | undefined;
+}
+
+/** Directories of the user's, of which native code knows everything. */
+class IndexInput implements StepInputTree {
+  readonly isImage = false;
+  readonly sourceRoot = undefined;
+  readonly owners = undefined;
+  readonly index: NativeTreeIndex;
+  readonly #name: string | undefined;
+  readonly #tree: IndexedTree<IndexedEntry, ListingRow>;
+
+  constructor(index: NativeTreeIndex, name: string | undefined) {
+    this.index = index;
+    this.#name = name;
+    this.#tree = new IndexedTree<IndexedEntry, ListingRow>(
+      index,
+      { kind: 'directory', row: undefined },
+      (row) => {
+        const [, kind, , , , , , , link] = row;
+        return link === undefined ? { kind, row } : { kind, row, link };
+      },
+    );
+  }
+
+  async select(source: string, selection: CopySelection | undefined): Promise<readonly CopySource[]> {
+    const { root } = this.index;
+    const selected = await selectFrom(
+      this.#tree,
+      source,
+      selection,
+      this.#name ?? 'the files that it is copied from',
+      (path, at, { row }) => indexedEntry(path, root, at, row),
+    );
+    // Pipes and devices are left out.
+    return selected.map(({ below, ...more }) => ({
+      ...more,
+      below: 'directory' in below ? below : below.filter(({ kind }) => kind !== 'node'),
+    }));
+  }
+
+  async directory(): Promise<string> {
+    throw new InternalError('an index is only copied from');
+  }
+
+  async close(): Promise<void> {}
+}
+
+function indexedEntry(path: string, root: string, at: string, row: ListingRow | undefined): SourceEntry {
+  const source = at === '/' ? root : `${root}${at}`;
+  if (row === undefined) {
+    return { path, kind: 'directory', mode: IMPLIED_MODE, source, mtimeNs: null };
+  }
+  const [, kind, mode, sizeBytes, , , mtimeNs, ctimeNs, link] = row;
+  return {
+    path,
+    kind:
+      kind === 'socket' ? 'empty' : kind === 'fifo' || kind === 'char' || kind === 'block' ? 'node' : kind,
+    mode,
+    source,
+    mtimeNs,
+    ...(link === undefined ? {} : { link }),
+    ...(kind === 'file' ? { expect: { sizeBytes, mtimeNs, ctimeNs } } : {}),
+  };
 }
 
 function fileEntry(path: string, at: string, { kind, file }: ListedEntry): SourceEntry {
@@ -296,7 +380,7 @@ async function selectFrom<E extends TreeEntry>(
       return selected.matches.map(({ path, at, entry, below }: SelectedSource<E>) => ({
         path,
         top: toSource('', at, entry),
-        below: below.map((each) => toSource(each.path, each.at, each.entry)),
+        below: 'directory' in below ? below : below.map((each) => toSource(each.path, each.at, each.entry)),
       }));
     case 'missing': {
       const { path, at } = selected;

@@ -5,9 +5,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ContextSelection } from '../../src/frontend/dockerfile/context-input.ts';
-import { type ContextTools, ScannedContext } from '../../src/local/scan-context.ts';
-import type { ScanRecord, ScanStore } from '../../src/local/scan-memory.ts';
+import type { ContextTools } from '../../src/local/found-context.ts';
+import { ScannedContext } from '../../src/local/scan-context.ts';
+import type { ScanStore } from '../../src/local/scan-memory.ts';
 import { native } from '../../src/native/addon.ts';
+import { MemoryScanStore } from '../support/memory-scan-store.ts';
 import { MemoryStatCache } from '../support/plain-scan.ts';
 import { temporaryTree } from '../support/temporary-tree.ts';
 
@@ -26,26 +28,13 @@ const SELECTIONS: readonly ContextSelection[][] = [
 ];
 const IGNORES = [undefined, 'e\n', '**/b\n!d/b\n', 'd/*\n!d/e/a\n'];
 
-class Memory implements ScanStore {
-  readonly rows = new Map<string, string>();
-
-  get(context: string): ScanRecord | undefined {
-    const row = this.rows.get(context);
-    return row === undefined ? undefined : JSON.parse(row);
-  }
-
-  put(context: string, record: ScanRecord): void {
-    this.rows.set(context, JSON.stringify(record));
-  }
-}
-
 interface Setting {
   readonly now: () => bigint;
   readonly statCache?: MemoryStatCache;
   readonly scans?: ScanStore;
 }
 
-/** What a build would see of each selection, and of how many directories lists were made. */
+/** What a build would see of each selection, and how many lists were made: of directories, and indexes. */
 async function look(directory: string, ignore: string | undefined, setting: Setting) {
   const real = native();
   let listed = 0;
@@ -54,7 +43,19 @@ async function look(directory: string, ignore: string | undefined, setting: Sett
     ...setting,
     native: {
       CancelToken: real.CancelToken,
-      fingerprintTree: real.fingerprintTree,
+      walkTree: async (...asked) => {
+        const walk = await real.walkTree(...asked);
+        const { fingerprint, names, newestNs } = walk;
+        return {
+          fingerprint,
+          names,
+          newestNs,
+          index: (...more) => {
+            listed += 1;
+            return walk.index(...more);
+          },
+        };
+      },
       hashFiles: real.hashFiles,
       scanDirectories: (root, directories, cancel) => {
         listed += directories.length;
@@ -139,7 +140,8 @@ describe('a scan with memory finds what one without it does', () => {
         fc.array(fc.array(change, { minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 2 }),
         async (ignore, rounds) => {
           await using tree = await temporaryTree(START);
-          const setting = { now, scans: new Memory(), statCache: new MemoryStatCache() };
+          using scans = new MemoryScanStore();
+          const setting = { now, scans, statCache: new MemoryStatCache() };
           expect((await look(tree.path, ignore, setting)).found).toEqual(
             (await look(tree.path, ignore, { now })).found,
           );
@@ -161,7 +163,8 @@ describe('a scan with memory finds what one without it does', () => {
   it('without a list of anything when nothing changed, even in what the ignore file hides', async () => {
     for (const ignore of IGNORES) {
       await using tree = await temporaryTree({ ...START, 'd/c': 'three' });
-      const setting = { now: later, scans: new Memory() };
+      using scans = new MemoryScanStore();
+      const setting = { now: later, scans };
       const first = await look(tree.path, ignore, setting);
       expect(first.listed).toBeGreaterThan(0);
       expect(await look(tree.path, ignore, setting)).toEqual({ found: first.found, listed: 0 });
@@ -189,7 +192,7 @@ describe('what is remembered', () => {
 
   it('gives the list as well, as long as it is still that content', async () => {
     await using tree = await temporaryTree(START);
-    const scans = new Memory();
+    using scans = new MemoryScanStore();
     await (await scan(tree.path, scans)).content(whole, tools(scans));
     const again = await (await scan(tree.path, scans)).content(whole, tools(scans));
     expect(again.isRemembered).toBe(true);
@@ -198,13 +201,17 @@ describe('what is remembered', () => {
     expect(contentDigest).toBe(again.contentDigest);
     const late = await (await scan(tree.path, scans)).content(whole, tools(scans));
     await writeFile(join(tree.path, 'd/e/a'), 'changed');
-    await expect(late.list()).rejects.toMatchObject({ code: 'E_FILE_CHANGED_DURING_BUILD' });
+    // Whoever reads the file finds that it is not what the list expects.
+    expect(await late.list()).toMatchObject({ contentDigest, files });
+    await rm(scans.directory, { recursive: true });
+    const lost = await (await scan(tree.path, scans)).content(whole, tools(scans));
+    expect(lost.isRemembered).toBe(false);
   });
 
   it('is of another directory or ignore file no matter', async () => {
     await using tree = await temporaryTree(START);
     await using other = await temporaryTree(START);
-    const scans = new Memory();
+    using scans = new MemoryScanStore();
     await look(tree.path, undefined, { now: later, scans });
     expect((await look(other.path, undefined, { now: later, scans })).listed).toBeGreaterThan(0);
     expect((await look(tree.path, 'a\n', { now: later, scans })).listed).toBeGreaterThan(0);
@@ -212,7 +219,7 @@ describe('what is remembered', () => {
 
   it('is nothing of files that could be written again under the same times', async () => {
     await using tree = await temporaryTree(START);
-    const scans = new Memory();
+    using scans = new MemoryScanStore();
     await look(tree.path, undefined, { now: realClock, scans });
     expect(scans.rows.size).toBe(0);
     // One that is young is enough, if it is not hidden.
@@ -224,11 +231,15 @@ describe('what is remembered', () => {
     expect(scans.rows.size).toBe(1);
   });
 
-  it('is not what no text can say', async () => {
+  it('is not what an ignore file was asked about names that are no text', async () => {
     await using tree = await temporaryTree(START);
     await writeFile(Buffer.concat([Buffer.from(`${tree.path}/d/`), Buffer.from([0xff])]), '');
-    const scans = new Memory();
-    await look(tree.path, undefined, { now: later, scans });
+    using scans = new MemoryScanStore();
+    await look(tree.path, 'e\n', { now: later, scans });
     expect(scans.rows.size).toBe(0);
+    const { found } = await look(tree.path, undefined, { now: later });
+    expect(found).toContain('E_LAYER_UNREPRESENTABLE');
+    expect((await look(tree.path, undefined, { now: later, scans })).found).toEqual(found);
+    expect((await look(tree.path, undefined, { now: later, scans })).found).toEqual(found);
   });
 });

@@ -64,7 +64,7 @@ async function select(of: MapTree<TreeEntry>, source: string, options: Partial<S
   }
   return found.matches.map(({ path, at, entry, below }) =>
     entry.kind === 'directory'
-      ? `${path}${at === path ? '' : ` = ${at}`}: ${paths(below)}`
+      ? `${path}${at === path ? '' : ` = ${at}`}: ${paths('directory' in below ? [] : below)}`
       : `${path}${at === path ? '' : ` = ${at}`}`,
   );
 }

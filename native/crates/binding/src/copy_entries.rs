@@ -1,13 +1,25 @@
 //! Entries of a copy, which cross as one buffer; `src/native/copy-entries.ts` writes it.
 
-use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf, str::FromStr};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStringExt,
+    path::PathBuf,
+    str::FromStr,
+    sync::{PoisonError, RwLock},
+};
 
-use tsbuild_sys::copy::{CopyEntry, EntryKind, Expectation};
+use tsbuild_sys::{
+    copy::{CopyEntry, EntryKind, Expectation},
+    tree_index::{Placement, TreeIndex},
+};
 
 use crate::error::Failure;
 
-/// Takes the buffer apart.
-pub fn copy_entries(bytes: &[u8]) -> Result<Vec<CopyEntry>, Failure> {
+/// Takes the buffer apart. What it says of directories of an index is of `index`.
+pub fn copy_entries(
+    bytes: &[u8],
+    index: Option<&RwLock<TreeIndex>>,
+) -> Result<Vec<CopyEntry>, Failure> {
     let Some((last, fields)) = bytes.split_last() else { return Ok(Vec::new()) };
     if *last != 0 {
         return Err(malformed("it ends within a field"));
@@ -16,6 +28,21 @@ pub fn copy_entries(bytes: &[u8]) -> Result<Vec<CopyEntry>, Failure> {
     let mut entries = Vec::new();
     while let Some(kind) = fields.next() {
         let mut next = || fields.next().ok_or_else(|| malformed("it ends within an entry"));
+        if kind == b"below" {
+            let placement = Placement {
+                below: next()?.to_vec(),
+                destination: next()?.to_vec(),
+                modes: modes(next()?)?,
+                owner: Option::zip(number(next()?)?, number(next()?)?)
+                    .ok_or_else(|| malformed("an owner is missing"))?,
+                mtime_ns: number(next()?)?,
+                tree: number(next()?)?,
+            };
+            let index = index.ok_or_else(|| malformed("there is no index"))?;
+            let index = index.read().unwrap_or_else(PoisonError::into_inner);
+            entries.extend(index.copies(&placement));
+            continue;
+        }
         let kind = match kind {
             b"file" => EntryKind::File,
             b"directory" => EntryKind::Directory,
@@ -52,6 +79,25 @@ pub fn copy_entries(bytes: &[u8]) -> Result<Vec<CopyEntry>, Failure> {
         });
     }
     Ok(entries)
+}
+
+/// `kind mode mode`, one after the other.
+fn modes(field: &[u8]) -> Result<Vec<(String, u32, u32)>, Failure> {
+    let words: Vec<&[u8]> =
+        field.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
+    words
+        .chunks(3)
+        .map(|words| match words {
+            [kind, from, to] => {
+                let kind = String::from_utf8_lossy(kind).into_owned();
+                let modes = Option::zip(number(from)?, number(to)?);
+                modes
+                    .map(|(from, to)| (kind, from, to))
+                    .ok_or_else(|| malformed("a mode is missing"))
+            }
+            _ => Err(malformed("a mode is missing")),
+        })
+        .collect()
 }
 
 fn path(field: &[u8]) -> PathBuf {

@@ -19,6 +19,7 @@ use crate::{
     copy_entries::copy_entries,
     error::Failure,
     layer::RecordedOwners,
+    tree_index::NativeTreeIndex,
     work::{Progress, flag, promise},
 };
 
@@ -173,25 +174,6 @@ pub fn scan_tree<'env>(
     )
 }
 
-/// `skip` holds paths that end in NUL, so that a thousand of them are one argument.
-#[napi(ts_return_type = "Promise<string>")]
-pub fn fingerprint_tree<'env>(
-    env: &'env Env,
-    root: String,
-    skip: String,
-    cancel: Option<&CancelToken>,
-) -> Result<Object<'env>> {
-    let cancel = flag(cancel);
-    promise(
-        env,
-        move || {
-            let skip = skip.split_terminator('\0').map(|path| path.as_bytes().to_vec()).collect();
-            Ok(sys::fingerprint::fingerprint(Path::new(&root), &skip, &cancel)?)
-        },
-        |digest| digest,
-    )
-}
-
 #[napi]
 pub fn sha256_of_text(text: String) -> String {
     sys::hash::sha256_hex(text.as_bytes())
@@ -249,11 +231,13 @@ pub fn copy_into<'env>(
     options: CopyOptions,
     cancel: Option<&CancelToken>,
     progress: Option<Function<'_, f64, ()>>,
+    index: Option<&NativeTreeIndex>,
 ) -> Result<Object<'env>> {
     let cancel = flag(cancel);
     let progress = Progress::new(progress)?;
     // Taken apart on the other thread.
     let entries = options.entries.to_vec();
+    let index = index.map(NativeTreeIndex::shared);
     let mut options = sys::copy::CopyOptions {
         root: options.root.into(),
         source_root: options.source_root.map(PathBuf::from),
@@ -265,7 +249,7 @@ pub fn copy_into<'env>(
     promise(
         env,
         move || {
-            options.entries = copy_entries(&entries)?;
+            options.entries = copy_entries(&entries, index.as_deref())?;
             let result = sys::copy::copy_into(&options, &cancel, &mut |done| progress.report(done));
             progress.finish();
             Ok(result?)

@@ -27,6 +27,7 @@ use crate::{
     copy_entries::copy_entries,
     error::Failure,
     fs::{Expectation, PathArgument, number_of, path_of},
+    tree_index::NativeTreeIndex,
     work::{Progress, flag, promise},
 };
 
@@ -158,9 +159,11 @@ pub fn write_copied_layer<'env>(
     options: CopiedLayerOptions,
     cancel: Option<&CancelToken>,
     progress: Option<Function<'_, f64, ()>>,
+    index: Option<&NativeTreeIndex>,
 ) -> napi::Result<Object<'env>> {
     // Taken apart on the other thread.
     let entries = options.entries.to_vec();
+    let index = index.map(NativeTreeIndex::shared);
     let mut options = CopiedOptions {
         entries: Vec::new(),
         lowers: paths(options.lowers),
@@ -175,7 +178,7 @@ pub fn write_copied_layer<'env>(
     promise(
         env,
         move || {
-            options.entries = copy_entries(&entries)?;
+            options.entries = copy_entries(&entries, index.as_deref())?;
             let written = tsbuild_layer::write_copied_layer(
                 &options,
                 Watch::new(&flag, &|done| progress.report(done)),

@@ -3,7 +3,7 @@
 
 pub mod copy;
 pub mod error;
-pub mod fingerprint;
+mod fingerprint;
 pub mod hash;
 pub mod landlock;
 pub mod lock;
@@ -19,6 +19,8 @@ pub mod seccomp;
 pub mod socket;
 pub mod terminal;
 pub mod tracee;
+pub mod tree_index;
+mod walk;
 
 pub use error::{Error, Result};
 

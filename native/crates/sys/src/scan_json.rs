@@ -35,7 +35,7 @@ pub fn listings_json(listings: &[Listing]) -> String {
     json
 }
 
-fn push_row(json: &mut String, entry: &ScanEntry) {
+pub(crate) fn push_row(json: &mut String, entry: &ScanEntry) {
     let name = entry.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     json.push('[');
     push_bytes(json, name);
@@ -49,7 +49,8 @@ fn push_row(json: &mut String, entry: &ScanEntry) {
     json.push(']');
 }
 
-fn push_bytes(json: &mut String, bytes: &[u8]) {
+/// As `JSON.stringify` writes it.
+pub(crate) fn push_bytes(json: &mut String, bytes: &[u8]) {
     json.push('"');
     for chunk in bytes.utf8_chunks() {
         for char in chunk.valid().chars() {
@@ -58,6 +59,11 @@ fn push_bytes(json: &mut String, bytes: &[u8]) {
                     json.push('\\');
                     json.push(char);
                 }
+                '\x08' => json.push_str("\\b"),
+                '\t' => json.push_str("\\t"),
+                '\n' => json.push_str("\\n"),
+                '\x0c' => json.push_str("\\f"),
+                '\r' => json.push_str("\\r"),
                 '\0'..='\x1f' => {
                     let _ = write!(json, "\\u{:04x}", u32::from(char));
                 }
@@ -111,7 +117,7 @@ mod tests {
     #[test]
     fn any_bytes() {
         let mut json = String::new();
-        push_bytes(&mut json, b"\"\\\n\x7f\xff\xc3\xa9\xe2\x82");
-        assert_eq!(json, "\"\\\"\\\\\\u000a\x7f\\udcff\u{e9}\\udce2\\udc82\"");
+        push_bytes(&mut json, b"\"\\\n\x08\x0b\x7f\xff\xc3\xa9\xe2\x82");
+        assert_eq!(json, "\"\\\"\\\\\\n\\b\\u000b\x7f\\udcff\u{e9}\\udce2\\udc82\"");
     }
 }
