@@ -20,6 +20,8 @@ export interface LayerBlob {
   readonly diffId: Digest;
   /** Of its descriptor: where the table of contents is, in blobs that have one. */
   readonly annotations?: Readonly<Record<string, string>>;
+  /** What its frames were made of, for whoever writes the layer's next state. In base64. */
+  readonly frames?: string;
 }
 
 export interface LayerRecord {
@@ -104,16 +106,17 @@ export class LayerRecords {
       ...(row.annotations === null
         ? {}
         : { annotations: JSON.parse(String(row.annotations)) as Record<string, string> }),
+      ...(row.frames === null ? {} : { frames: String(row.frames) }),
     }));
   }
 
   putBlob(id: LayerId, blob: LayerBlob): void {
     this.#putBlob ??= this.#meta.db.prepare(
-      'INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, ?, ?, ?)',
+      'INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
     );
-    const { form, mediaType, digest, sizeBytes, diffId, annotations } = blob;
+    const { form, mediaType, digest, sizeBytes, diffId, annotations, frames } = blob;
     const described = annotations === undefined ? null : canonicalJson(annotations);
-    this.#putBlob.run(id, form, mediaType, digest, sizeBytes, diffId, described);
+    this.#putBlob.run(id, form, mediaType, digest, sizeBytes, diffId, described, frames ?? null);
   }
 
   dropBlob(id: LayerId, form: BlobForm): void {

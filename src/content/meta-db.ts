@@ -196,6 +196,8 @@ const MIGRATIONS: readonly string[] = [
   `,
   // Of a blob's descriptor: where its table of contents is. JSON.
   'ALTER TABLE layer_blobs ADD COLUMN annotations TEXT;',
+  // What a blob's frames were made of. Base64.
+  'ALTER TABLE layer_blobs ADD COLUMN frames TEXT;',
 ];
 
 export class MetaDb {

@@ -410,7 +410,14 @@ export class LayerStore {
       compression,
       level,
       ...(clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds }),
-      ...(previous === undefined ? {} : { previous: blobs.path(previous.digest) }),
+      ...(previous === undefined
+        ? {}
+        : {
+            previous: {
+              blob: blobs.path(previous.digest),
+              ...(previous.frames === undefined ? {} : { frames: previous.frames }),
+            },
+          }),
     };
   }
 
@@ -425,6 +432,7 @@ export class LayerStore {
       sizeBytes: written.sizeBytes,
       diffId: parseDigest(written.diffId),
       ...tableOf(written.annotations),
+      ...(written.frames === undefined ? {} : { frames: written.frames }),
     };
     this.#options.records.putBlob(layer, blob);
     return blob;

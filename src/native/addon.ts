@@ -48,9 +48,10 @@ export interface WriteLayerOptions {
   readonly clampMtimeSeconds?: number;
   /**
    * A blob of an earlier state of the layer: where decompressing one of its zstd frames gives the same bytes, it is taken instead of
-   * compressing them. One that cannot be read is as good as none.
+   * compressing them. One that cannot be read is as good as none. With its `frames`, those of files whose contents an index knows are taken
+   * without a look at the files.
    */
-  readonly previous?: string;
+  readonly previous?: { readonly blob: string; readonly frames?: Buffer };
 }
 
 export interface WrittenLayer {
@@ -62,6 +63,8 @@ export interface WrittenLayer {
   readonly uncompressedSizeBytes: number;
   /** That its descriptor must have, so that readers find the table of contents. Empty where there is none. */
   readonly annotations: Readonly<Record<string, string>>;
+  /** What frames of files were made of, for {@link WriteLayerOptions.previous}. Empty where nothing is known of them. */
+  readonly frames: Buffer;
   readonly entryCount: number;
   /** Sockets have no tar form; they are left out and counted. */
   readonly skippedSockets: number;
@@ -320,7 +323,7 @@ export interface NativeAddon extends Sha256 {
     },
     cancel?: CancelToken,
     progress?: NativeProgress,
-  ): Promise<Omit<WrittenLayer, 'entryCount' | 'skippedSockets'>>;
+  ): Promise<Omit<WrittenLayer, 'entryCount' | 'skippedSockets' | 'frames'>>;
   unpackLayer(
     options: UnpackLayerOptions,
     cancel?: CancelToken,

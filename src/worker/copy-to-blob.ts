@@ -7,6 +7,7 @@ import { encodeCopyEntries } from '../native/copy-entries.ts';
 import { recordedOwners } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { entriesOfCopy } from './copy.ts';
+import { blobOptions, compressResult } from './layer-blobs.ts';
 import type { BlobParams, CompressResult, StepParams } from './protocol.ts';
 import { openInput } from './step-input.ts';
 
@@ -36,18 +37,14 @@ export async function copyToBlob(
           entries: encodeCopyEntries(entries),
           lowers: parents.map((parent) => snapshots.layerDir(parent)).reverse(),
           nowSeconds: Math.floor(Date.now() / 1000),
-          ...blob,
+          ...blobOptions(blob),
         },
         cancel,
         progress,
         tree.index,
       ),
     );
-    if (written === null) {
-      return undefined;
-    }
-    const { digest, sizeBytes, diffId, uncompressedSizeBytes, annotations } = written;
-    return { digest, sizeBytes, diffId, uncompressedSizeBytes, annotations };
+    return written === null ? undefined : compressResult(written);
   } finally {
     await releaseAll(cleanUps);
   }

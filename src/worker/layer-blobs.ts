@@ -1,13 +1,18 @@
 /** Blobs become snapshots, and snapshots blobs. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { native, type UnpackLayerOptions } from '../native/addon.ts';
+import {
+  native,
+  type UnpackLayerOptions,
+  type WriteLayerOptions,
+  type WrittenLayer,
+} from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import { ownersBeside } from '../snapshot/owners.ts';
 import type { LayerId } from '../solver/op.ts';
 import { recordedOwners } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
-import type { CompressParams, CompressResult, UnpackParams, UnpackResult } from './protocol.ts';
+import type { BlobParams, CompressParams, CompressResult, UnpackParams, UnpackResult } from './protocol.ts';
 
 /** Layers that are being unpacked now: those above wait for them before they are mended. */
 const unpacking = new Map<LayerId, Promise<unknown>>();
@@ -112,27 +117,63 @@ export async function compress(
   params: CompressParams,
   request: RequestContext,
 ): Promise<CompressResult> {
-  const { digest, sizeBytes, diffId, uncompressedSizeBytes, annotations } = await callNative(
-    request.signal,
-    `cannot write layer ${params.layer}`,
-    (cancel) =>
-      native().writeLayer(
-        {
-          root: snapshots.layerDir(params.layer),
-          owners: snapshots.ownersFile(params.layer),
-          lowers: params.parents.map((parent) => snapshots.layerDir(parent)).reverse(),
-          output: params.output,
-          compression: params.compression,
-          level: params.level,
-          ...(params.clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds: params.clampMtimeSeconds }),
-          ...(params.previous === undefined ? {} : { previous: params.previous }),
-        },
-        cancel,
-        compressing(params.layer, request, 'running'),
-      ),
+  const written = await callNative(request.signal, `cannot write layer ${params.layer}`, (cancel) =>
+    native().writeLayer(
+      {
+        root: snapshots.layerDir(params.layer),
+        owners: snapshots.ownersFile(params.layer),
+        lowers: params.parents.map((parent) => snapshots.layerDir(parent)).reverse(),
+        ...blobOptions(params),
+      },
+      cancel,
+      compressing(params.layer, request, 'running'),
+    ),
   );
-  compressing(params.layer, request, 'done')(uncompressedSizeBytes);
-  return { digest, sizeBytes, diffId, uncompressedSizeBytes, annotations };
+  compressing(params.layer, request, 'done')(written.uncompressedSizeBytes);
+  return compressResult(written);
+}
+
+/** What native code needs to write a blob. */
+export function blobOptions({
+  output,
+  compression,
+  level,
+  clampMtimeSeconds,
+  previous,
+}: BlobParams): Pick<
+  WriteLayerOptions,
+  'output' | 'compression' | 'level' | 'clampMtimeSeconds' | 'previous'
+> {
+  const { blob, frames } = previous ?? {};
+  return {
+    output,
+    compression,
+    level,
+    ...(clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds }),
+    ...(blob === undefined
+      ? {}
+      : {
+          previous: { blob, ...(frames === undefined ? {} : { frames: Buffer.from(frames, 'base64') }) },
+        }),
+  };
+}
+
+export function compressResult({
+  digest,
+  sizeBytes,
+  diffId,
+  uncompressedSizeBytes,
+  annotations,
+  frames,
+}: WrittenLayer): CompressResult {
+  return {
+    digest,
+    sizeBytes,
+    diffId,
+    uncompressedSizeBytes,
+    annotations,
+    ...(frames.length === 0 ? {} : { frames: frames.toString('base64') }),
+  };
 }
 
 function compressing(

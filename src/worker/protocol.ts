@@ -422,7 +422,11 @@ export interface BlobParams {
   readonly level: number;
   readonly clampMtimeSeconds?: number;
   /** A blob of what the layer was before: what is the same in it need not be compressed again. */
-  readonly previous?: string;
+  readonly previous?: {
+    readonly blob: string;
+    /** As {@link CompressResult} gave it. */
+    readonly frames?: string;
+  };
 }
 
 export interface RecompressParams extends Omit<BlobParams, 'clampMtimeSeconds' | 'previous'> {
@@ -437,6 +441,8 @@ export interface CompressResult {
   readonly diffId: string;
   readonly uncompressedSizeBytes: number;
   readonly annotations: Readonly<Record<string, string>>;
+  /** What the blob's frames were made of, in base64. Absent where nothing is known of them. */
+  readonly frames?: string;
 }
 
 export interface ExportTreeParams {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { sha256Hex } from '../../../src/base/sha256.ts';
 import { BlobStore } from '../../../src/content/blob-store.ts';
-import { LayerRecords } from '../../../src/content/layer-records.ts';
+import { type LayerBlob, LayerRecords } from '../../../src/content/layer-records.ts';
 import { RemoteError } from '../../../src/errors.ts';
 import { type BlobWish, type FetchContext, LayerStore } from '../../../src/layer/layer-store.ts';
 import type { Descriptor } from '../../../src/oci/descriptor.ts';
@@ -414,7 +414,11 @@ describe('ensureBlobs', () => {
     await self.store.ensureBlobs([after], zstd, context);
     await self.store.ensureBlobs([after], { ...zstd, level: 4 }, context);
     const previous = self.calls.map(({ params }) => 'previous' in params && params.previous);
-    expect(previous).toEqual([false, self.blobs.path(blob?.digest ?? digestOf('none')), false]);
+    const path = self.blobs.path(blob?.digest ?? digestOf('none'));
+    expect(previous).toEqual([false, { blob: path }, false]);
+    // With what is known of its frames.
+    self.records.putBlob(before, { ...(blob as LayerBlob), frames: 'AAAA' });
+    expect(self.store.blobParams(after, zstd).previous).toEqual({ blob: path, frames: 'AAAA' });
   });
 
   it('unpacks a layer of which there is only a blob before it makes one of another form', async () => {

@@ -74,6 +74,7 @@ pub fn copy_entries(
             follow: flags.contains(&b'f'),
             xattrs: flags.contains(&b'x'),
             expect,
+            known: None,
             tree,
             keeps_existing: flags.contains(&b'k'),
         });

@@ -15,7 +15,7 @@ use napi_derive::napi;
 use tsbuild_layer::{
     ArchiveOptions, ArchiveSource, Compression, CopiedOptions, DiffOptions, Encoding, Error,
     ExpandLimits, ExportOptions, ExportTree, Exported as Sent, LayerOwnersOptions, OverlayXattrs,
-    OwnersBelow, RecompressOptions, RecompressedLayer, ReconcileOptions, UnpackOptions,
+    OwnersBelow, Previous, RecompressOptions, RecompressedLayer, ReconcileOptions, UnpackOptions,
     UnpackedArchive as UnpackedInto, UnpackedLayer as Unpacked, Watch, WriteOptions,
     WrittenLayer as Written,
 };
@@ -79,7 +79,7 @@ pub struct WriteLayerOptions {
     pub compression: String,
     pub level: u32,
     pub threads: Option<u32>,
-    pub previous: Option<String>,
+    pub previous: Option<PreviousLayer>,
     pub clamp_mtime_seconds: Option<f64>,
 }
 
@@ -92,6 +92,20 @@ pub struct WrittenLayer {
     pub entry_count: f64,
     pub skipped_sockets: f64,
     pub annotations: HashMap<String, String>,
+    pub frames: Buffer,
+}
+
+#[napi(object)]
+pub struct PreviousLayer {
+    pub blob: String,
+    pub frames: Option<Buffer>,
+}
+
+impl From<PreviousLayer> for Previous {
+    fn from(previous: PreviousLayer) -> Self {
+        let frames = previous.frames.map(|frames| frames.to_vec()).unwrap_or_default();
+        Self { blob: previous.blob.into(), frames }
+    }
 }
 
 #[napi]
@@ -108,7 +122,7 @@ pub fn write_layer<'env>(
         output: options.output.into(),
         compression: compression(&options.compression, options.level)?,
         threads: threads(options.threads),
-        previous: options.previous.map(PathBuf::from),
+        previous: options.previous.map(Previous::from),
         clamp_mtime_seconds: options.clamp_mtime_seconds.map(|seconds| seconds as i64),
     };
     let (flag, progress) = (flag(cancel), Progress::new(progress)?);
@@ -134,6 +148,7 @@ impl From<Written> for WrittenLayer {
             diff_id: written.diff_id,
             uncompressed_size_bytes: written.uncompressed_size as f64,
             entry_count: written.entries as f64,
+            frames: written.frames.into(),
             skipped_sockets: written.skipped_sockets as f64,
             annotations: written.annotations.into_iter().collect(),
         }
@@ -149,7 +164,7 @@ pub struct CopiedLayerOptions {
     pub compression: String,
     pub level: u32,
     pub threads: Option<u32>,
-    pub previous: Option<String>,
+    pub previous: Option<PreviousLayer>,
     pub clamp_mtime_seconds: Option<f64>,
 }
 
@@ -171,7 +186,7 @@ pub fn write_copied_layer<'env>(
         output: options.output.into(),
         compression: compression(&options.compression, options.level)?,
         threads: threads(options.threads),
-        previous: options.previous.map(PathBuf::from),
+        previous: options.previous.map(Previous::from),
         clamp_mtime_seconds: options.clamp_mtime_seconds.map(|seconds| seconds as i64),
     };
     let (flag, progress) = (flag(cancel), Progress::new(progress)?);

@@ -1,10 +1,12 @@
 //! Frames of a tar stream, compressed in parallel, written in order.
 //!
 //! ```text
-//! producer ─► frame ─┬─► hasher (diffID)
-//!    ▲               └─► compressors ─► writer (file) ─► hasher (blob digest)
-//!    └────────── buffers come back ◄────────────────────────────────┘
+//! producer ─► compressors ─┬─► hasher (diffID)
+//!    ▲                     └─► writer (file) ─► hasher (blob digest)
+//!    └────────── buffers come back ◄────────────────────┘
 //! ```
+//!
+//! A compressor first reads what the producer left open (`late.rs`).
 //!
 //! Every frame is compressed by itself, so neither the number of threads nor their timing can show in the bytes, and a
 //! frame whose input did not change compresses to the bytes that it had before. The number of buffers is fixed and
@@ -19,7 +21,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::Path,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     thread,
 };
 
@@ -30,8 +32,9 @@ use crate::{
     error::{Code, Error, Result},
     gzip::{self, Gzip},
     hex::digest_text,
+    late::{Hole, Recipe},
     outline::{self, Mark, Piece},
-    reuse::{EarlierFrames, Search},
+    reuse::{EarlierFrames, Notes, Previous, Search},
     table::{Table, TableKind, Tail},
 };
 
@@ -77,12 +80,25 @@ pub(crate) struct Buffers {
     output: Vec<u8>,
 }
 
+/// A frame as the producer hands it in.
+struct Task {
+    index: u64,
+    buffers: Buffers,
+    length: usize,
+    /// Of formats with a table.
+    marks: Vec<Mark>,
+    holes: Vec<Hole>,
+    /// Of a frame that has holes.
+    recipe: Option<Recipe>,
+}
+
 /// A frame on its way; when the last user drops it, its buffers go home.
 struct Frame {
     input: Vec<u8>,
     length: usize,
-    /// Of formats with a table.
     marks: Vec<Mark>,
+    /// The digest.
+    recipe: Option<[u8; 32]>,
     output: RwLock<Vec<u8>>,
     home: Sender<Buffers>,
 }
@@ -138,16 +154,16 @@ pub(crate) struct Written {
     pub diff_id: String,
     pub uncompressed_size: u64,
     pub annotations: Vec<(String, String)>,
+    /// What is known of the frames, for `Previous::frames`.
+    pub frames: Vec<u8>,
 }
 
 /// Where the producer gets buffers and hands in frames.
 pub(crate) struct Feed {
     free: Receiver<Buffers>,
-    home: Sender<Buffers>,
     /// How many buffers may yet be made.
     unmade: usize,
-    hasher: Sender<Arc<Frame>>,
-    compressors: Sender<(u64, Arc<Frame>)>,
+    compressors: Sender<Task>,
     next: u64,
 }
 
@@ -167,22 +183,17 @@ impl Feed {
         self.free.recv().map_err(|_| Stopped)
     }
 
-    /// Hands in a frame: the first `length` bytes of the input, and what is in them.
+    /// Hands in a frame: the first `length` bytes of the input, what is in them, and what is still missing.
     pub fn submit(
         &mut self,
         buffers: Buffers,
         length: usize,
         marks: Vec<Mark>,
+        holes: Vec<Hole>,
     ) -> std::result::Result<(), Stopped> {
-        let frame = Arc::new(Frame {
-            input: buffers.input,
-            length,
-            marks,
-            output: RwLock::new(buffers.output),
-            home: self.home.clone(),
-        });
-        self.hasher.send(Arc::clone(&frame)).map_err(|_| Stopped)?;
-        self.compressors.send((self.next, frame)).map_err(|_| Stopped)?;
+        let recipe = Recipe::of(&buffers.input[..length], &holes);
+        let task = Task { index: self.next, buffers, length, marks, holes, recipe };
+        self.compressors.send(task).map_err(|_| Stopped)?;
         self.next += 1;
         Ok(())
     }
@@ -195,7 +206,7 @@ pub(crate) struct BlobFile<'a> {
     /// The bytes do not depend on it.
     pub threads: usize,
     /// An earlier state of the layer, whose frames are taken where they hold the same.
-    pub previous: Option<&'a Path>,
+    pub previous: Option<&'a Previous>,
 }
 
 impl BlobFile<'_> {
@@ -245,26 +256,24 @@ fn run(
     // Each thread has one in work and one waiting; producer, writer and both hashers hold one each.
     let circulating = threads * 2 + 4;
     let (home, free) = bounded(circulating);
-    let (to_hasher, hasher_input) = bounded::<Arc<Frame>>(circulating);
-    let (to_compressors, compressor_input) = bounded::<(u64, Arc<Frame>)>(circulating);
-    let (to_writer, writer_input) = bounded::<Compressed>(circulating);
+    let (to_hasher, hasher_input) = bounded::<Option<(u64, Arc<Frame>)>>(circulating);
+    let (to_compressors, compressor_input) = bounded::<Task>(circulating);
+    let (to_writer, writer_input) = bounded::<Result<Compressed>>(circulating);
     let (to_blob_hasher, blob_hasher_input) = bounded::<Put>(circulating);
-    let feed = Feed {
-        free,
-        home,
-        unmade: circulating,
-        hasher: to_hasher,
-        compressors: to_compressors,
-        next: 0,
-    };
+    let feed = Feed { free, unmade: circulating, compressors: to_compressors, next: 0 };
 
     thread::scope(|scope| {
         let hasher = scope.spawn(move || {
-            let mut hash = Sha256::new();
-            let mut size = 0_u64;
-            for frame in hasher_input {
-                hash.update(frame.bytes());
-                size += frame.bytes().len() as u64;
+            let (mut hash, mut size) = (Sha256::new(), 0_u64);
+            let (mut waiting, mut next) = (BTreeMap::new(), 0);
+            // After a failure nobody waits for the hash, but for the buffers.
+            for (index, frame) in hasher_input.into_iter().map_while(|filled| filled) {
+                waiting.insert(index, frame);
+                while let Some(frame) = waiting.remove(&next) {
+                    hash.update(frame.bytes());
+                    size += frame.bytes().len() as u64;
+                    next += 1;
+                }
             }
             (hash, size)
         });
@@ -280,13 +289,16 @@ fn run(
         });
         let mut workers = Vec::new();
         for _ in 0..threads {
-            let (input, output) = (compressor_input.clone(), to_writer.clone());
-            workers
-                .push(scope.spawn(move || compress_frames(compression, earlier, &input, &output)));
+            let input = compressor_input.clone();
+            let (hasher, writer, home) = (to_hasher.clone(), to_writer.clone(), home.clone());
+            let compressor = Compressor { compression, path, hasher, writer, home };
+            workers.push(scope.spawn(move || compressor.compress_all(earlier, &input)));
         }
-        drop((compressor_input, to_writer));
+        drop((compressor_input, to_hasher, to_writer, home));
         let writer = scope.spawn(move || {
-            let output = Output { file, path, compression, hasher: to_blob_hasher, size: 0 };
+            let hasher = to_blob_hasher;
+            let notes = Notes::default();
+            let output = Output { file, path, compression, hasher, size: 0, notes };
             output.write(writer_input)
         });
         // Directories nest as deep as they like, and the walk is recursive.
@@ -297,14 +309,13 @@ fn run(
 
         let produced = join(producer.join())?;
         for worker in workers {
-            join(worker.join())?
-                .map_err(|error| Error::std_io("cannot compress to", path, &error))?;
+            join(worker.join())?;
         }
         let written = join(writer.join())?;
         let (mut hash, uncompressed_size) = join(hasher.join())?;
         let digest = join(blob_hasher.join())?;
         // When the writer failed the producer only knows that it was stopped.
-        let (size, tail) = written?;
+        let (size, tail, notes) = written?;
         produced?;
         hash.update(&tail.tar);
         let diff_id = digest_text(hash);
@@ -316,7 +327,8 @@ fn run(
             let name = "io.containers.estargz.uncompressed-size".to_owned();
             annotations.push((name, uncompressed_size.to_string()));
         }
-        Ok(Written { digest, size, diff_id, uncompressed_size, annotations })
+        let frames = notes.into_bytes();
+        Ok(Written { digest, size, diff_id, uncompressed_size, annotations, frames })
     })
 }
 
@@ -348,45 +360,95 @@ fn output_capacity(compression: Compression, length: usize) -> usize {
     }
 }
 
-/// The frame's output, long enough for whatever its input becomes. Nobody else looks at it before it is compressed.
-fn room_for(frame: &Frame, compression: Compression) -> RwLockWriteGuard<'_, Vec<u8>> {
-    let mut output = frame.output.write().unwrap_or_else(PoisonError::into_inner);
-    let capacity = output_capacity(compression, frame.length);
-    if output.len() < capacity {
-        output.resize(capacity, 0);
-    }
-    output
+/// Fills frames and compresses them, on a thread of its own.
+struct Compressor<'a> {
+    compression: Compression,
+    path: &'a [u8],
+    /// `None`: a frame will be missing.
+    hasher: Sender<Option<(u64, Arc<Frame>)>>,
+    writer: Sender<Result<Compressed>>,
+    home: Sender<Buffers>,
 }
 
-fn compress_frames(
-    compression: Compression,
-    earlier: Option<&EarlierFrames>,
-    input: &Receiver<(u64, Arc<Frame>)>,
-    output: &Sender<Compressed>,
-) -> io::Result<()> {
-    let mut compressor = FrameCompressor::new(compression, earlier)?;
-    for (index, frame) in input {
+impl Compressor<'_> {
+    fn compress_all(&self, earlier: Option<&EarlierFrames>, input: &Receiver<Task>) {
+        let mut frames = match FrameCompressor::new(self.compression, earlier) {
+            Ok(frames) => frames,
+            Err(error) => return self.give_up(self.failed(&error)),
+        };
+        for task in input {
+            match self.compress(task, &mut frames) {
+                Ok(compressed) => {
+                    if self.writer.send(Ok(compressed)).is_err() {
+                        break;
+                    }
+                }
+                Err(error) => return self.give_up(error),
+            }
+        }
+    }
+
+    /// Others wait for the frame that is missing now, and hold the buffers that the producer waits for.
+    fn give_up(&self, error: Error) {
+        let _ = self.hasher.send(None);
+        let _ = self.writer.send(Err(error));
+    }
+
+    fn failed(&self, error: &io::Error) -> Error {
+        Error::std_io("cannot compress to", self.path, error)
+    }
+
+    fn compress(&self, task: Task, frames: &mut FrameCompressor<'_>) -> Result<Compressed> {
+        let Task { index, mut buffers, length, marks, holes, recipe } = task;
+        let content = &mut buffers.input[..length];
+        let capacity = output_capacity(self.compression, length);
+        if buffers.output.len() < capacity {
+            buffers.output.resize(capacity, 0);
+        }
+        let restored = recipe.as_ref().and_then(|recipe| {
+            let found = frames.restore(&recipe.digest, content, &mut buffers.output);
+            found.filter(|_| recipe.fits(content, &holes))
+        });
+        if restored.is_none() {
+            if let Some(recipe) = &recipe {
+                recipe.lay(content, &holes);
+            }
+            holes.iter().try_for_each(|hole| hole.fill(content))?;
+        }
+        let frame = Arc::new(Frame {
+            input: buffers.input,
+            length,
+            marks,
+            recipe: recipe.map(|recipe| recipe.digest),
+            output: RwLock::new(buffers.output),
+            home: self.home.clone(),
+        });
+        // Fails when the hasher has stopped, and whoever stopped it says why.
+        let _ = self.hasher.send(Some((index, Arc::clone(&frame))));
         let mut pieces = Vec::new();
-        let mut length = 0;
-        let mut room = room_for(&frame, compression);
-        match compression.table() {
-            None => length = compressor.compress(frame.bytes(), &mut room)?,
-            Some(table) => {
+        let mut written = 0;
+        // Nobody else looks at it before it is compressed.
+        let mut room = frame.output.write().unwrap_or_else(PoisonError::into_inner);
+        match (restored, self.compression.table()) {
+            (Some(length), _) => written = length,
+            (None, None) => {
+                let compressed = frames.compress(frame.bytes(), &mut room);
+                written = compressed.map_err(|error| self.failed(&error))?;
+            }
+            (None, Some(table)) => {
                 for (range, is_content) in outline::pieces(&frame.marks, frame.length) {
                     let bytes = &frame.bytes()[range];
-                    let written = compressor.compress(bytes, &mut room[length..])?;
+                    let compressed = frames.compress(bytes, &mut room[written..]);
+                    let length = compressed.map_err(|error| self.failed(&error))?;
                     let sums = is_content.then(|| outline::sums_of(bytes, table));
-                    pieces.push(Piece { length: written, sums });
-                    length += written;
+                    pieces.push(Piece { length, sums });
+                    written += length;
                 }
             }
         }
         drop(room);
-        if output.send(Compressed { index, frame, length, pieces }).is_err() {
-            break;
-        }
+        Ok(Compressed { index, frame, length: written, pieces })
     }
-    Ok(())
 }
 
 enum FrameCompressor<'a> {
@@ -416,6 +478,19 @@ impl<'a> FrameCompressor<'a> {
         })
     }
 
+    /// As [`Search::restore`].
+    fn restore(
+        &mut self,
+        recipe: &[u8; 32],
+        content: &mut [u8],
+        output: &mut [u8],
+    ) -> Option<usize> {
+        match self {
+            Self::Zstd { earlier, .. } => earlier.as_mut()?.restore(recipe, content, output),
+            _ => None,
+        }
+    }
+
     fn compress(&mut self, input: &[u8], output: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Zstd { compressor, earlier } => {
@@ -438,17 +513,19 @@ struct Output<'a> {
     compression: Compression,
     hasher: Sender<Put>,
     size: u64,
+    notes: Notes,
 }
 
 impl Output<'_> {
     /// Writes the frames in order, and what comes behind them.
-    fn write(mut self, input: Receiver<Compressed>) -> Result<(u64, Tail)> {
+    fn write(mut self, input: Receiver<Result<Compressed>>) -> Result<(u64, Tail, Notes)> {
         let path = self.path;
         let failed = |error: io::Error| Error::std_io("cannot compress to", path, &error);
         let mut table = self.compression.new_table().map_err(failed)?;
         let mut waiting = BTreeMap::new();
         let mut next = 0_u64;
         for compressed in input {
+            let compressed = compressed?;
             waiting.insert(compressed.index, compressed);
             while let Some(ready) = waiting.remove(&next) {
                 if let Some(table) = &mut table {
@@ -472,10 +549,13 @@ impl Output<'_> {
         let size = self.size;
         let mut tail = table.map(|table| table.finish(size)).transpose()?.unwrap_or_default();
         self.put(std::mem::take(&mut tail.blob))?;
-        Ok((self.size, tail))
+        Ok((self.size, tail, self.notes))
     }
 
     fn put_frame(&mut self, ready: Compressed) -> Result<()> {
+        if let (Some(recipe), Compression::Zstd(_)) = (&ready.frame.recipe, self.compression) {
+            self.notes.add(recipe, self.size, ready.length);
+        }
         self.put_bytes(ready.bytes(&ready.frame.output()))?;
         if self.compression != Compression::None {
             // Fails when the hasher panicked, which shows when it is joined.

@@ -2,15 +2,17 @@
 //! (`tsbuild_sys::copy`) and then writing (`write.rs`) would give, to the byte. Every file is read once, and none is made.
 
 use std::{
-    collections::{BTreeMap, HashMap, btree_map::Entry as Slot},
+    collections::{
+        BTreeMap, HashMap,
+        btree_map::Entry as Slot,
+        hash_map::Entry::{Occupied, Vacant},
+    },
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::{Component, PathBuf},
+    sync::Arc,
 };
 
-use rustix::{
-    fs::{FileType, Mode, OFlags},
-    io::Errno,
-};
+use rustix::{fs::FileType, io::Errno};
 use tsbuild_sys::copy::{CopyEntry, EntryKind as Copied};
 use tsbuild_tar::EntryKind;
 
@@ -18,7 +20,9 @@ use crate::{
     compress::{BlobFile, Compression},
     disk::{self, Facts},
     error::{Code, Error, Result, show},
+    late::{LateFile, open_source, source_changed, source_error},
     layer_tar::LayerTar,
+    reuse::Previous,
     same,
     union::{Found, Union},
     watch::Watch,
@@ -42,8 +46,8 @@ pub struct CopiedOptions {
     pub compression: Compression,
     /// Compressor threads; the bytes do not depend on it.
     pub threads: usize,
-    /// A blob of an earlier state of the layer, whose frames are taken where they hold the same (`reuse.rs`).
-    pub previous: Option<PathBuf>,
+    /// An earlier state of the layer, whose frames are taken where they hold the same (`reuse.rs`).
+    pub previous: Option<Previous>,
     /// Later modification times become this.
     pub clamp_mtime_seconds: Option<i64>,
 }
@@ -68,7 +72,7 @@ pub fn write_copied_layer(
         path: &options.output,
         compression: options.compression,
         threads: options.threads,
-        previous: options.previous.as_deref(),
+        previous: options.previous.as_ref(),
     };
     let written = blob.write(|feed| {
         let table = options.compression.table();
@@ -298,6 +302,7 @@ impl Walk<'_> {
         };
         let plain = |kept: Option<Xattrs>| kept.is_some_and(|kept| kept.is_empty());
         match entry.kind {
+            Copied::File if found.is_none() && self.late(entry, path, tar)? => {}
             Copied::File => {
                 let (file, facts) = self.open(entry)?;
                 let place =
@@ -337,7 +342,7 @@ impl Walk<'_> {
                 let target = match &entry.link {
                     Some(target) => target.as_os_str().as_bytes().to_vec(),
                     None => rustix::fs::readlink(&entry.source, Vec::new())
-                        .map_err(|errno| source_error(entry, errno))?
+                        .map_err(|errno| failed(entry, errno))?
                         .into_bytes(),
                 };
                 let size = target.len() as u64;
@@ -366,20 +371,50 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// As the copier opens it: neither a FIFO in its place nor a terminal may hold us.
+    /// A file of which all is known that its entry says. False for any other.
+    fn late(&mut self, entry: &CopyEntry, path: &[u8], tar: &mut LayerTar<'_>) -> Result<bool> {
+        let (Some(known), Some(expect)) = (&entry.known, entry.expect) else { return Ok(false) };
+        if entry.mode.is_none() || entry.owner.is_none() || entry.mtime_ns.is_none() {
+            return Ok(false);
+        }
+        let wanted = facts_of(entry, FileType::RegularFile, None, expect.size);
+        if let Some(tree) = entry.tree.filter(|_| known.links > 1) {
+            match self.links.entry((tree, known.dev, known.ino)) {
+                Occupied(slot) => {
+                    let (first, facts) = slot.get();
+                    let mut link = tar.entry(path, EntryKind::HardLink, facts, Vec::new());
+                    link.link.clone_from(first);
+                    tar.emit(&link)?;
+                    return Ok(true);
+                }
+                Vacant(slot) => {
+                    slot.insert((path.to_vec(), wanted));
+                }
+            }
+        }
+        let mut header = tar.entry(path, EntryKind::File, &wanted, Vec::new());
+        header.size = expect.size;
+        let file = LateFile {
+            source: entry.source.clone(),
+            follow: entry.follow,
+            expect,
+            sha256: known.sha256.clone(),
+        };
+        tar.late_file(&header, expect.size, &Arc::new(file))?;
+        Ok(true)
+    }
+
     fn open(&mut self, entry: &CopyEntry) -> Result<(OwnedFd, Facts)> {
-        let follow = if entry.follow { OFlags::empty() } else { OFlags::NOFOLLOW };
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | follow;
-        let file = match rustix::fs::open(&entry.source, flags, Mode::empty()) {
+        let file = match open_source(&entry.source, entry.follow) {
             Ok(file) => file,
             // A socket cannot be opened.
             Err(Errno::NXIO) => return Err(self.unusual()),
-            Err(errno) => return Err(source_error(entry, errno)),
+            Err(errno) => return Err(failed(entry, errno)),
         };
-        let stat = rustix::fs::fstat(&file).map_err(|errno| source_error(entry, errno))?;
+        let stat = rustix::fs::fstat(&file).map_err(|errno| failed(entry, errno))?;
         let facts = Facts::new(&stat);
         if !facts.is_file() || entry.expect.is_some_and(|expect| !expect.holds(&stat)) {
-            return Err(source_changed(entry));
+            return Err(source_changed(&entry.source));
         }
         Ok((file, facts))
     }
@@ -452,23 +487,10 @@ fn time_of(entry: &CopyEntry, source: Option<&Facts>) -> (i64, u32) {
 }
 
 fn examine(entry: &CopyEntry) -> Result<Facts> {
-    let stat = rustix::fs::lstat(&entry.source).map_err(|errno| source_error(entry, errno))?;
+    let stat = rustix::fs::lstat(&entry.source).map_err(|errno| failed(entry, errno))?;
     Ok(Facts::new(&stat))
 }
 
-fn source_changed(entry: &CopyEntry) -> Error {
-    let source = entry.source.as_os_str().as_bytes();
-    Error::new(
-        Code::SourceChanged,
-        source,
-        format!("'{}' changed while the build read it", show(source)),
-    )
-}
-
-fn source_error(entry: &CopyEntry, errno: Errno) -> Error {
-    match (errno, entry.expect) {
-        // It was there when it was hashed.
-        (Errno::NOENT | Errno::LOOP | Errno::NOTDIR, Some(_)) => source_changed(entry),
-        _ => Error::io("cannot read", entry.source.as_os_str().as_bytes(), errno),
-    }
+fn failed(entry: &CopyEntry, errno: Errno) -> Error {
+    source_error(&entry.source, entry.expect.is_some(), errno)
 }

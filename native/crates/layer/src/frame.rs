@@ -13,9 +13,12 @@
 //! The cuts are part of the format that a compressed digest pins: changing a number here changes the digests of all
 //! layers (diffIDs stay).
 
+use std::sync::Arc;
+
 use crate::{
     compress::{Buffers, Feed, Stopped},
     error::{Code, Error, Result},
+    late::{Hole, LateFile},
     outline::Mark,
     table,
 };
@@ -44,12 +47,15 @@ pub(crate) struct Framer {
     total: u64,
     /// Of the current frame, where there is to be a table of contents.
     marks: Option<Vec<Mark>>,
+    /// Of the current frame.
+    holes: Vec<Hole>,
 }
 
 impl Framer {
     /// With `marked` it is noted where entries and their contents are.
     pub fn new(feed: Feed, marked: bool) -> Self {
-        Self { feed, current: None, length: 0, total: 0, marks: marked.then(Vec::new) }
+        let marks = marked.then(Vec::new);
+        Self { feed, current: None, length: 0, total: 0, marks, holes: Vec::new() }
     }
 
     /// Bytes of the tar so far.
@@ -99,6 +105,14 @@ impl Framer {
             self.cut()?;
         }
         Ok(())
+    }
+
+    /// Leaves a hole for up to `wanted` bytes of a file, from `offset` on, and says of how many. [`content`](Self::content) is to follow.
+    pub fn hole(&mut self, wanted: usize, file: &Arc<LateFile>, offset: u64) -> Result<usize> {
+        let count = self.space(wanted)?.len();
+        let place = self.length..self.length + count;
+        self.holes.push(Hole { place, file: Arc::clone(file), offset });
+        Ok(count)
     }
 
     /// A place for up to `wanted` bytes; [`advance`](Self::advance) says how many were written.
@@ -163,7 +177,10 @@ impl Framer {
         {
             let length = std::mem::take(&mut self.length);
             let marks = self.marks.as_mut().map(std::mem::take).unwrap_or_default();
-            self.feed.submit(buffers, length, marks).map_err(|Stopped| Error::cancelled())?;
+            let holes = std::mem::take(&mut self.holes);
+            self.feed
+                .submit(buffers, length, marks, holes)
+                .map_err(|Stopped| Error::cancelled())?;
         }
         Ok(())
     }

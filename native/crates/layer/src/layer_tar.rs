@@ -1,6 +1,6 @@
 //! The entries of a layer on their way into frames.
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, sync::Arc};
 
 use tsbuild_tar::{END_OF_ARCHIVE, Entry, EntryKind, Timestamp, encode_header, padding};
 
@@ -9,6 +9,7 @@ use crate::{
     disk::{self, Facts},
     error::{Code, Error, Result, show},
     frame::{Framer, LARGE_FILE},
+    late::LateFile,
     table::{ESTARGZ_NAMES, TableKind},
     watch::Watch,
     xattr::Xattrs,
@@ -144,11 +145,28 @@ impl<'a> LayerTar<'a> {
         if !after.is_untouched_since(facts) {
             return Err(changed(path, "was written to"));
         }
-        self.framer.put_zeros(padding(facts.size))?;
-        if facts.size >= LARGE_FILE {
-            self.framer.cut()?;
+        self.after_content(facts.size)
+    }
+
+    /// A regular file of `size` that is read later.
+    pub fn late_file(&mut self, entry: &Entry, size: u64, file: &Arc<LateFile>) -> Result<()> {
+        self.emit(entry)?;
+        if size == 0 || self.is_reserved(&entry.path) {
+            return Ok(());
         }
-        Ok(())
+        let mut done = 0_u64;
+        while done < size {
+            let wanted = usize::try_from(Framer::until_cut(size, done)).unwrap_or(usize::MAX);
+            let count = self.framer.hole(wanted, file, done)?;
+            done += count as u64;
+            self.framer.content(count, size, done)?;
+        }
+        self.after_content(size)
+    }
+
+    fn after_content(&mut self, size: u64) -> Result<()> {
+        self.framer.put_zeros(padding(size))?;
+        if size >= LARGE_FILE { self.framer.cut() } else { Ok(()) }
     }
 
     pub fn end(&mut self) -> Result<()> {

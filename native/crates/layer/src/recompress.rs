@@ -95,7 +95,7 @@ fn recompress(
         },
     )?;
     check_digest("uncompressed layer", Some(&options.expected_diff_id), &digests.diff_id, blob)?;
-    let Written { digest, size, diff_id, uncompressed_size, annotations } = written;
+    let Written { digest, size, diff_id, uncompressed_size, annotations, .. } = written;
     Ok(RecompressedLayer { digest, size, diff_id, uncompressed_size, annotations })
 }
 

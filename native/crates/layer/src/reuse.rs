@@ -1,28 +1,84 @@
 //! Frames of an earlier blob in the place of compressing the same bytes again.
 //!
-//! No index is kept and no hash is trusted: a frame counts as the same when decompressing it gives the same bytes, which costs a
-//! fraction of compressing them. The cuts between frames come back to the same places after a change (`frame.rs`), so
-//! that a layer that is made again after a small one finds nearly all of its frames in the blob that it had before.
+//! A frame counts as the same when decompressing it gives the same bytes, which costs a fraction of compressing them. The cuts between
+//! frames come back to the same places after a change (`frame.rs`), so that a layer that is made again after a small one finds
+//! nearly all of its frames in the blob that it had before.
+//!
+//! Of frames of files whose content is known (`late.rs`) it is noted what they were made of. One that is to be made of the same is taken
+//! and its files are not opened, as their content was read and checked when the frame was made.
 
 use std::{
     collections::HashMap,
     fs::File,
     io,
     os::unix::fs::FileExt,
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    path::PathBuf,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
+/// An earlier state of a layer.
+#[derive(Clone, Debug)]
+pub struct Previous {
+    /// Its blob.
+    pub blob: PathBuf,
+    /// What was noted when it was written; empty where nothing was.
+    pub frames: Vec<u8>,
+}
+
 /// The frames of a blob of independent zstd frames that say their content's size.
 pub(crate) struct EarlierFrames {
     file: File,
+    /// By what they were made of.
+    by_recipe: HashMap<[u8; 32], EarlierFrame>,
+    /// Found when somebody looks for one by its content.
+    all: OnceLock<AllFrames>,
+    /// The one after that which was found last: what follows is most likely there.
+    next: AtomicUsize,
+}
+
+#[derive(Default)]
+struct AllFrames {
     frames: Vec<EarlierFrame>,
     /// By the size of the content, in order.
     by_size: HashMap<u64, Vec<usize>>,
-    /// The one after that which was found last: what follows is most likely there.
-    next: AtomicUsize,
+}
+
+/// Notes what frames are made of, for [`Previous`]: 32 bytes of the recipe's digest, eight of the offset, eight of the length.
+#[derive(Default)]
+pub(crate) struct Notes(Vec<u8>);
+
+const NOTE_BYTES: usize = 48;
+
+impl Notes {
+    pub fn add(&mut self, recipe: &[u8; 32], offset: u64, length: usize) {
+        self.0.extend_from_slice(recipe);
+        self.0.extend_from_slice(&offset.to_le_bytes());
+        self.0.extend_from_slice(&(length as u64).to_le_bytes());
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// What is malformed is left out, as is what cannot be in a file of `end` bytes.
+fn read_notes(bytes: &[u8], end: u64) -> HashMap<[u8; 32], EarlierFrame> {
+    let number =
+        |bytes: &[u8]| bytes.first_chunk().map_or(u64::MAX, |eight| u64::from_le_bytes(*eight));
+    bytes
+        .chunks_exact(NOTE_BYTES)
+        .filter_map(|note| {
+            let (recipe, rest) = note.split_first_chunk()?;
+            let (offset, length) = (number(rest), number(&rest[8..]));
+            let fits = length <= LONGEST_FRAME && offset.checked_add(length)? <= end;
+            fits.then_some((*recipe, EarlierFrame { offset, length: length as usize }))
+        })
+        .collect()
 }
 
 #[derive(Clone, Copy)]
@@ -36,19 +92,24 @@ const MOST_TRIES: usize = 4;
 const COMPARE_AT_ONCE: usize = 128 * 1024;
 
 impl EarlierFrames {
+    pub fn open(Previous { blob, frames }: &Previous) -> io::Result<Self> {
+        let file = File::open(blob)?;
+        let by_recipe = read_notes(frames, file.metadata()?.len());
+        Ok(Self { file, by_recipe, all: OnceLock::new(), next: AtomicUsize::new(0) })
+    }
+
     /// As many as can be made out: a blob of somebody else's simply has none.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let end = file.metadata()?.len();
-        let (mut frames, mut by_size) = (Vec::new(), HashMap::<u64, Vec<usize>>::new());
-        let mut offset = 0;
-        while offset < end {
-            let Some((length, size)) = frame_at(&file, offset)? else { break };
-            by_size.entry(size).or_default().push(frames.len());
-            frames.push(EarlierFrame { offset, length });
-            offset += length as u64;
-        }
-        Ok(Self { file, frames, by_size, next: AtomicUsize::new(0) })
+    fn all(&self) -> &AllFrames {
+        self.all.get_or_init(|| {
+            let AllFrames { mut frames, mut by_size } = AllFrames::default();
+            let mut offset = 0;
+            while let Ok(Some((length, size))) = frame_at(&self.file, offset) {
+                by_size.entry(size).or_default().push(frames.len());
+                frames.push(EarlierFrame { offset, length });
+                offset += length as u64;
+            }
+            AllFrames { frames, by_size }
+        })
     }
 }
 
@@ -56,17 +117,41 @@ impl EarlierFrames {
 pub(crate) struct Search<'a> {
     earlier: &'a EarlierFrames,
     decoder: Decoder<'static>,
+    whole: zstd::bulk::Decompressor<'static>,
     scratch: Vec<u8>,
 }
 
 impl<'a> Search<'a> {
     pub fn new(earlier: &'a EarlierFrames) -> io::Result<Self> {
-        Ok(Self { earlier, decoder: Decoder::new()?, scratch: vec![0; COMPARE_AT_ONCE] })
+        Ok(Self {
+            earlier,
+            decoder: Decoder::new()?,
+            whole: zstd::bulk::Decompressor::new()?,
+            scratch: vec![0; COMPARE_AT_ONCE],
+        })
+    }
+
+    /// Puts the frame that was made of the same into `output`, and what it decompresses to into `content`, all of which it fills. Gives its
+    /// length. `None`: there is none, or it is damaged; then `content` holds anything.
+    pub fn restore(
+        &mut self,
+        recipe: &[u8; 32],
+        content: &mut [u8],
+        output: &mut [u8],
+    ) -> Option<usize> {
+        let EarlierFrames { file, by_recipe, .. } = self.earlier;
+        let EarlierFrame { offset, length } = *by_recipe.get(recipe)?;
+        let compressed = output.get_mut(..length)?;
+        file.read_exact_at(compressed, offset).ok()?;
+        // Its checksum is checked.
+        let written = self.whole.decompress_to_buffer(compressed, content).ok()?;
+        (written == content.len()).then_some(length)
     }
 
     /// Puts the frame that decompresses to `bytes` into `output`, if there is one, and gives its length.
     pub fn find(&mut self, bytes: &[u8], output: &mut [u8]) -> Option<usize> {
-        let EarlierFrames { file, frames, by_size, next } = self.earlier;
+        let EarlierFrames { file, next, .. } = self.earlier;
+        let AllFrames { frames, by_size } = self.earlier.all();
         let candidates = by_size.get(&(bytes.len() as u64))?;
         let likely = next.load(Ordering::Relaxed);
         let (before, after) =
@@ -206,10 +291,14 @@ mod tests {
     }
 
     fn blob(name: &str, content: &[u8]) -> EarlierFrames {
+        noted(name, content, Vec::new())
+    }
+
+    fn noted(name: &str, content: &[u8], frames: Vec<u8>) -> EarlierFrames {
         let path =
             std::env::temp_dir().join(format!("tsbuild-reuse-{name}-{}", std::process::id()));
         std::fs::write(&path, content).unwrap();
-        let earlier = EarlierFrames::open(&path).unwrap();
+        let earlier = EarlierFrames::open(&Previous { blob: path.clone(), frames }).unwrap();
         std::fs::remove_file(path).unwrap();
         earlier
     }
@@ -222,7 +311,7 @@ mod tests {
             sizes.iter().enumerate().map(|(index, size)| text(*size, index as u8)).collect();
         let frames: Vec<_> = contents.iter().map(|content| frame(content)).collect();
         let earlier = blob("all", &frames.concat());
-        assert_eq!(earlier.frames.len(), sizes.len());
+        assert_eq!(earlier.all().frames.len(), sizes.len());
         for (content, frame) in contents.iter().zip(&frames).rev() {
             assert_eq!(found(&earlier, content).as_ref(), Some(frame));
             let mut other = content.clone();
@@ -230,6 +319,43 @@ mod tests {
             assert_eq!(found(&earlier, &other), None);
         }
         assert_eq!(found(&earlier, &text(77, 0)), None);
+    }
+
+    #[test]
+    fn frames_are_restored_by_what_they_were_made_of() {
+        let contents = [text(70_000, 1), text(300_000, 2)];
+        let frames = [frame(&contents[0]), frame(&contents[1])];
+        let mut notes = Notes::default();
+        notes.add(&[1; 32], 0, frames[0].len());
+        notes.add(&[2; 32], frames[0].len() as u64, frames[1].len());
+        // Beyond the end, not a frame, and of another length.
+        notes.add(&[3; 32], 5, frames.concat().len());
+        notes.add(&[4; 32], 1, 100);
+        notes.add(&[5; 32], u64::MAX, 1);
+        let mut bytes = notes.into_bytes();
+        bytes.extend_from_slice(&[6; NOTE_BYTES - 1]);
+        let mut blob = frames.concat();
+        let earlier = noted("restored", &blob, bytes.clone());
+        let restore = |earlier: &EarlierFrames, recipe: u8, length: usize| {
+            let (mut content, mut output) = (vec![0; length], vec![0; 1 << 20]);
+            let found =
+                Search::new(earlier).unwrap().restore(&[recipe; 32], &mut content, &mut output)?;
+            Some((content, output[..found].to_vec()))
+        };
+        for (recipe, (content, frame)) in [1, 2].into_iter().zip(contents.iter().zip(&frames)) {
+            let expected = (content.clone(), frame.clone());
+            assert_eq!(restore(&earlier, recipe, content.len()), Some(expected));
+            assert_eq!(restore(&earlier, recipe, content.len() - 1), None);
+            assert_eq!(restore(&earlier, recipe, content.len() + 1), None);
+        }
+        for recipe in 3..=6 {
+            assert_eq!(restore(&earlier, recipe, contents[0].len()), None);
+        }
+        let middle = frames[0].len() / 2;
+        blob[middle] ^= 0x55;
+        let damaged = noted("damaged", &blob, bytes);
+        assert_eq!(restore(&damaged, 1, contents[0].len()), None);
+        assert!(restore(&damaged, 2, contents[1].len()).is_some());
     }
 
     #[test]

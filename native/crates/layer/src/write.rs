@@ -15,6 +15,7 @@ use crate::{
     disk::{self, Facts},
     error::{Code, Error, Result, show},
     layer_tar::{LayerTar, changed},
+    reuse::Previous,
     same,
     union::Union,
     watch::Watch,
@@ -37,8 +38,8 @@ pub struct WriteOptions {
     pub compression: Compression,
     /// Compressor threads; the bytes do not depend on it.
     pub threads: usize,
-    /// A blob of an earlier state of the layer, whose frames are taken where they hold the same (`reuse.rs`).
-    pub previous: Option<PathBuf>,
+    /// An earlier state of the layer, whose frames are taken where they hold the same (`reuse.rs`).
+    pub previous: Option<Previous>,
     /// Later modification times become this.
     pub clamp_mtime_seconds: Option<i64>,
 }
@@ -60,6 +61,8 @@ pub struct WrittenLayer {
     pub skipped_sockets: u64,
     /// That the blob's descriptor is to have, for readers of its table of contents.
     pub annotations: Vec<(String, String)>,
+    /// For [`Previous::frames`].
+    pub frames: Vec<u8>,
 }
 
 /// Writes the layer. Reports the bytes of tar made so far.
@@ -73,7 +76,7 @@ pub fn write_layer(options: &WriteOptions, watch: Watch<'_>) -> Result<WrittenLa
         path: &options.output,
         compression: options.compression,
         threads: options.threads,
-        previous: options.previous.as_deref(),
+        previous: options.previous.as_ref(),
     };
     let written = blob.write(|feed| {
         let mut walk = Walk { owners: &owners, watch, links: HashMap::new(), skipped_sockets: 0 };
@@ -89,8 +92,17 @@ pub fn write_layer(options: &WriteOptions, watch: Watch<'_>) -> Result<WrittenLa
 
 impl WrittenLayer {
     pub(crate) fn of(written: Written, entries: u64, skipped_sockets: u64) -> Self {
-        let Written { digest, size, diff_id, uncompressed_size, annotations } = written;
-        Self { digest, size, diff_id, uncompressed_size, entries, skipped_sockets, annotations }
+        let Written { digest, size, diff_id, uncompressed_size, annotations, frames } = written;
+        Self {
+            digest,
+            size,
+            diff_id,
+            uncompressed_size,
+            entries,
+            skipped_sockets,
+            annotations,
+            frames,
+        }
     }
 }
 

@@ -11,9 +11,11 @@ use std::{
 };
 
 use support::{Scratch, write, write_options};
-use tsbuild_layer::{Code, Compression, CopiedOptions, Watch, WrittenLayer, write_copied_layer};
+use tsbuild_layer::{
+    Code, Compression, CopiedOptions, Previous, Watch, WrittenLayer, write_copied_layer,
+};
 use tsbuild_sys::{
-    copy::{CopyEntry, CopyOptions, EntryKind, Expectation, copy_into},
+    copy::{CopyEntry, CopyOptions, EntryKind, Expectation, KnownFile, copy_into},
     mount::{Overlay, mount_overlay, unmount},
 };
 
@@ -32,6 +34,7 @@ fn entry(source: &Path, destination: &str, kind: EntryKind) -> CopyEntry {
         follow: false,
         xattrs: false,
         expect: None,
+        known: None,
         tree: Some(0),
         keeps_existing: false,
     }
@@ -148,7 +151,11 @@ fn entries_of(directory: &Path, destination: &str, random: &mut Random, into: &m
         } else {
             EntryKind::File
         };
+        let is_known = kind == EntryKind::File && random.below(2) == 0;
+        let (expect, known) = facts_of(&source);
         into.push(CopyEntry {
+            expect: is_known.then_some(expect),
+            known: is_known.then_some(known),
             mode: (random.below(8) > 0 || kind == EntryKind::Empty)
                 .then_some([0o644, 0o755, 0o4755][random.below(3) as usize]),
             mtime_ns: (random.below(8) > 0).then_some(1_000_000_000_000_000_123),
@@ -160,6 +167,97 @@ fn entries_of(directory: &Path, destination: &str, random: &mut Random, into: &m
             entries_of(&source, &to, random, into);
         }
     }
+}
+
+/// As an index of the user's files has them; the content is not looked at here.
+fn facts_of(source: &Path) -> (Expectation, KnownFile) {
+    let found = source.symlink_metadata().unwrap();
+    let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
+    let expect = Expectation {
+        size: found.len(),
+        mtime_ns: ns(found.mtime(), found.mtime_nsec()),
+        ctime_ns: ns(found.ctime(), found.ctime_nsec()),
+    };
+    let sha256 = format!("{} {}", source.display(), found.len());
+    (expect, KnownFile { sha256, dev: found.dev(), ino: found.ino(), links: found.nlink() })
+}
+
+#[test]
+fn frames_of_known_files_are_taken_without_a_look_at_the_files() {
+    let scratch = Scratch::new();
+    let source = scratch.directory("source");
+    let entries = || -> Vec<CopyEntry> {
+        (0..400)
+            .map(|index| {
+                let source = source.join(format!("{index:03}"));
+                let (expect, known) = facts_of(&source);
+                let (expect, known) = (Some(expect), Some(known));
+                let to = format!("/srv/{index:03}");
+                CopyEntry { expect, known, ..entry(&source, &to, EntryKind::File) }
+            })
+            .collect()
+    };
+    for index in 0..400 {
+        // One that is large, one that is as large as a frame of small ones, and one that is empty.
+        let times = match index {
+            1 => 2_000_000,
+            2 => 200_000,
+            3 => 0,
+            _ => 20_000,
+        };
+        fs::write(source.join(format!("{index:03}")), format!("{index} ").repeat(times)).unwrap();
+    }
+    let write = |entries, name: &str, level, previous| {
+        let options = CopiedOptions {
+            entries,
+            lowers: Vec::new(),
+            now_seconds: CLAMP,
+            output: scratch.path(name),
+            compression: Compression::Zstd(level),
+            threads: 2,
+            previous,
+            clamp_mtime_seconds: None,
+        };
+        write_copied_layer(&options, Watch::new(&AtomicBool::new(false), &|_| {}))
+            .map(Option::unwrap)
+    };
+    let before = entries();
+    let first = write(before.clone(), "first", 1, None).unwrap();
+    let previous = |frames: Vec<u8>| Some(Previous { blob: scratch.path("first"), frames });
+    let noted = previous(first.frames.clone());
+    fs::remove_file(source.join("001")).unwrap();
+    fs::remove_file(source.join("020")).unwrap();
+    // Another level than before, so that it can be seen whose frames they are.
+    assert_eq!(write(before.clone(), "again", 9, noted.clone()).unwrap(), first);
+    for frames in [Vec::new(), first.frames[..48].to_vec(), vec![7; first.frames.len()]] {
+        let failed = write(before.clone(), "failed", 9, previous(frames)).unwrap_err();
+        assert_eq!(failed.code, Code::SourceChanged);
+        assert!(!scratch.path("failed").exists());
+    }
+    // A damaged frame is made again, which needs its files.
+    let mut blob = fs::read(scratch.path("first")).unwrap();
+    let end = blob.len() - 100;
+    blob[end] ^= 0x55;
+    fs::write(scratch.path("first"), blob).unwrap();
+    let mended = write(before.clone(), "mended", 1, noted.clone()).unwrap();
+    assert_eq!(mended.digest, first.digest);
+    // What changed, and nothing else, is made again.
+    let without: Vec<_> = before
+        .iter()
+        .filter(|entry| !["001", "020"].iter().any(|gone| entry.source.ends_with(gone)))
+        .cloned()
+        .collect();
+    assert_eq!(write(without, "without", 1, noted.clone()).unwrap().entries, 399);
+    fs::write(source.join("300"), "changed").unwrap();
+    let mut after = before;
+    let (expect, known) = facts_of(&source.join("300"));
+    (after[300].expect, after[300].known) = (Some(expect), Some(known));
+    let written = write(after, "changed", 1, noted).unwrap();
+    assert_ne!(written.diff_id, first.diff_id);
+    let listed = support::shell("zstd -dc changed | tar -xO srv/300 srv/002 | md5sum", &scratch.0);
+    let expected =
+        support::shell("cat source/002 > x; { cat x; echo -n changed; } | md5sum", &scratch.0);
+    assert_eq!(listed, expected);
 }
 
 #[test]
@@ -222,12 +320,7 @@ fn a_source_that_changed_is_noticed() {
     let scratch = Scratch::new();
     let source = scratch.path("file");
     fs::write(&source, "content").unwrap();
-    let found = fs::metadata(&source).unwrap();
-    let expect = Expectation {
-        size: 7,
-        mtime_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
-        ctime_ns: i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec()),
-    };
+    let (expect, _) = facts_of(&source);
     let wanted =
         || vec![CopyEntry { expect: Some(expect), ..entry(&source, "/f", EntryKind::File) }];
     let output = scratch.path("out");

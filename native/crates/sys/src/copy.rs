@@ -62,6 +62,19 @@ impl Expectation {
     }
 }
 
+/// What a file was when it was hashed.
+#[derive(Debug, Clone)]
+pub struct KnownFile {
+    /// Lower-case hex, of its content.
+    pub sha256: String,
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// How many names the inode has.
+    pub links: u64,
+}
+
 /// One thing to copy.
 #[derive(Debug, Clone)]
 pub struct CopyEntry {
@@ -85,6 +98,8 @@ pub struct CopyEntry {
     pub xattrs: bool,
     /// The source must still be this.
     pub expect: Option<Expectation>,
+    /// What else is known of a file that is expected to be what it was.
+    pub known: Option<KnownFile>,
     /// Files with one number that are one file in the source are one in the root too.
     pub tree: Option<u32>,
     /// A directory that exists keeps mode, owner and attributes; its time is set all the same.
@@ -935,6 +950,7 @@ mod tests {
             follow: false,
             xattrs: false,
             expect: None,
+            known: None,
             tree: None,
             keeps_existing: false,
         }

@@ -26,6 +26,8 @@ pub struct ScanEntry {
     pub dev: u64,
     /// Inode.
     pub ino: u64,
+    /// How many names the inode has.
+    pub links: u64,
     /// Nanoseconds since the epoch.
     pub mtime_ns: i128,
     /// Nanoseconds since the epoch.
@@ -44,6 +46,7 @@ impl ScanEntry {
             size: stat.st_size as u64,
             dev: stat.st_dev,
             ino: stat.st_ino,
+            links: stat.st_nlink,
             mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
             ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
             link: None,

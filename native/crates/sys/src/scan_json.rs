@@ -89,6 +89,7 @@ mod tests {
             size: 5,
             dev: u64::MAX,
             ino: 2,
+            links: 1,
             mtime_ns: -1,
             ctime_ns: 1_700_000_000_123_456_789,
             link: link.map(<[u8]>::to_vec),

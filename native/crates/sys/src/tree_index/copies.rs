@@ -4,7 +4,7 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
 
 use super::{IndexEntry, TreeIndex};
 use crate::{
-    copy::{CopyEntry, EntryKind, Expectation},
+    copy::{CopyEntry, EntryKind, Expectation, KnownFile},
     scan::ScanEntry,
 };
 
@@ -30,7 +30,8 @@ impl TreeIndex {
     pub fn copies<'a>(&'a self, placement: &'a Placement) -> impl Iterator<Item = CopyEntry> + 'a {
         let prefix = if placement.below.is_empty() { 0 } else { placement.below.len() + 1 };
         self.below(&placement.below).iter().filter_map(move |IndexEntry { entry, content }| {
-            let ScanEntry { path, kind, mode, size, mtime_ns, ctime_ns, link, .. } = entry;
+            let ScanEntry { path, kind, mode, size, dev, ino, links, mtime_ns, ctime_ns, link } =
+                entry;
             let source = self.host_path(entry);
             let kind_of_copy = match *kind {
                 "file" => EntryKind::File,
@@ -55,6 +56,12 @@ impl TreeIndex {
                     size: *size,
                     mtime_ns: *mtime_ns,
                     ctime_ns: *ctime_ns,
+                }),
+                known: content.as_ref().map(|content| KnownFile {
+                    sha256: content.sha256.clone(),
+                    dev: *dev,
+                    ino: *ino,
+                    links: *links,
                 }),
                 tree: placement.tree,
                 keeps_existing: false,

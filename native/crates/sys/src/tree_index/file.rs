@@ -54,7 +54,7 @@ impl TreeIndex {
                     | if written.is_some_and(|each| each.is_settled) { IS_SETTLED } else { 0 },
             );
             bytes.extend_from_slice(&entry.mode.to_le_bytes());
-            for number in [entry.size, entry.dev, entry.ino] {
+            for number in [entry.size, entry.dev, entry.ino, entry.links] {
                 bytes.extend_from_slice(&number.to_le_bytes());
             }
             for time in [entry.mtime_ns, entry.ctime_ns] {
@@ -107,6 +107,7 @@ fn parse(bytes: &[u8]) -> Option<TreeIndex> {
         let size = u64::from_le_bytes(take_array(&mut rest)?);
         let dev = u64::from_le_bytes(take_array(&mut rest)?);
         let ino = u64::from_le_bytes(take_array(&mut rest)?);
+        let links = u64::from_le_bytes(take_array(&mut rest)?);
         let mtime_ns = i128::from_le_bytes(take_array(&mut rest)?);
         let ctime_ns = i128::from_le_bytes(take_array(&mut rest)?);
         let path = take(&mut rest)?.to_vec();
@@ -117,7 +118,7 @@ fn parse(bytes: &[u8]) -> Option<TreeIndex> {
             let sha256 = std::str::from_utf8(take(&mut rest)?).ok()?.to_owned();
             Some(Content { sha256, is_settled: flags & IS_SETTLED != 0 })
         };
-        let entry = ScanEntry { path, kind, mode, size, dev, ino, mtime_ns, ctime_ns, link };
+        let entry = ScanEntry { path, kind, mode, size, dev, ino, links, mtime_ns, ctime_ns, link };
         entries.push(IndexEntry { entry, content });
     }
     rest.is_empty().then_some(TreeIndex { root, denied, entries })

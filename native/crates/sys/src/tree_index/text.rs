@@ -19,7 +19,7 @@ fn is_left_out(entry: &ScanEntry) -> bool {
 impl TreeIndex {
     /// An array of rows (`scan_json.rs`) of what a directory holds.
     pub fn children_json(&self, directory: &[u8]) -> String {
-        list_json(self.children(directory), |json, entry| push_row(json, entry))
+        list_json(self.children(directory), push_row)
     }
 
     /// A row (`scan_json.rs`).
