@@ -83,7 +83,10 @@ export function makeOps(
       ...(failures === undefined ? {} : { failures }),
       ...(shipped === undefined ? {} : { shipped }),
     }),
-    'source-local': sourceLocalOp(inputs),
+    'source-local': sourceLocalOp(inputs, () => {
+      // Its start takes as long as what is left to do before it is needed. Who needs it is told when it fails.
+      tools.worker().catch(() => undefined);
+    }),
     'source-image': sourceImageOp({ blobs: store.blobs, layers }, repositoryOfText),
     'source-oci-layout': sourceOciLayoutOp({ blobs: store.blobs, layers }),
     'source-stored': sourceStoredOp,

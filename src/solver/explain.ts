@@ -64,9 +64,14 @@ function collect(
     return;
   }
   if (isRecord(before) && isRecord(after)) {
-    for (const key of new Set([...Object.keys(before), ...Object.keys(after)])) {
+    for (const key of Object.keys(before)) {
       if (before[key] !== after[key]) {
         collect(`${name} ${key}`, before[key], after[key], into);
+      }
+    }
+    for (const key of Object.keys(after)) {
+      if (!Object.hasOwn(before, key)) {
+        collect(`${name} ${key}`, undefined, after[key], into);
       }
     }
     return;

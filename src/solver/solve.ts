@@ -330,23 +330,28 @@ class Solver {
         return this.#reuse(vertex, meanwhile, 'cached');
       }
       const inputIds = inputs.map((input) => input.resultId);
-      const fields = await explainedFields(keyed.fields);
       const site = siteOf(vertex);
       const last = cache.lastAtSite(site);
-      const miss = explainMiss({
-        forced: keyed.forced,
-        everHad: cache.everHad(key),
-        last,
-        fields,
-        inputs: inputIds,
-        inputLabels: vertex.inputs.map((edge) => edge.vertex.label),
-      });
+      // Afterwards: what explains it may be long, and nobody waits for that.
+      const explain = async () => {
+        const fields = await explainedFields(keyed.fields);
+        const miss = explainMiss({
+          forced: keyed.forced,
+          everHad: cache.everHad(key),
+          last,
+          fields,
+          inputs: inputIds,
+          inputLabels: vertex.inputs.map((edge) => edge.vertex.label),
+        });
+        return { fields, miss };
+      };
       const resultId = keyed.forced ? keyed.expectedId : resultIdOf(key);
       const startMs = now();
       this.#send({ kind: 'vertex-started', vertex: vertex.digest });
       const run = { resultId, forced: keyed.forced, ...(last === undefined ? {} : { last: last.result }) };
-      const result = await this.#runOp(vertex, inputs, run, startMs, miss);
+      const result = await this.#runOp(vertex, inputs, run, startMs, explain);
       const durationMs = now() - startMs;
+      const { fields, miss } = await explain();
       const record: CacheRecord = {
         key,
         resultId,
@@ -373,7 +378,7 @@ class Solver {
     inputs: readonly Solved[],
     run: Pick<OpContext, 'resultId' | 'forced' | 'last'>,
     startMs: number,
-    miss: CacheMiss,
+    explain: () => Promise<{ readonly miss: CacheMiss }>,
   ): Promise<Result> {
     const emit: Emit = (event) => this.#send(event);
     try {
@@ -386,12 +391,15 @@ class Solver {
       if (isLost(error)) {
         throw error;
       }
+      const durationMs = this.#options.now() - startMs;
+      // A step that failed because of what would explain it has failed of that.
+      const explained = this.#signal.aborted ? undefined : await explain().catch(() => undefined);
       this.#send({
         kind: 'vertex-finished',
         vertex: vertex.digest,
         outcome: this.#signal.aborted ? 'cancelled' : 'failed',
-        durationMs: this.#options.now() - startMs,
-        ...(this.#signal.aborted ? {} : { miss }),
+        durationMs,
+        ...(explained === undefined ? {} : { miss: explained.miss }),
       });
       throw error;
     }
