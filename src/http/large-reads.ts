@@ -60,7 +60,7 @@ export function largeReads(
       },
     };
     // Of its own: what is read goes to this socket.
-    const reading: object = { onread, highWaterMark: ONE_PIECE };
+    const reading: object = { onread, readableHighWaterMark: ONE_PIECE };
     const connect = build({ ...options, ...reading });
     socket = connect(target, callback) as unknown as Socket;
     return socket;
