@@ -44,6 +44,7 @@ import { BuildInputs } from './engine/local-inputs.ts';
 import { untilNothingIsLost } from './engine/lost-blobs.ts';
 import {
   buildWish,
+  greetRegistries,
   type OutputSpec,
   refuseSeveral,
   type WrittenOutput,
@@ -400,6 +401,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       if (outputs.some(({ type }) => type === 'local' || type === 'tar')) {
         parts.worker().catch(() => undefined);
       }
+      greetRegistries(parts, outputs, tags, context.signal);
       const stop = new AbortController();
       const imported =
         cacheFrom.length === 0
