@@ -44,6 +44,7 @@ import { BuildInputs } from './engine/local-inputs.ts';
 import { untilNothingIsLost } from './engine/lost-blobs.ts';
 import {
   buildWish,
+  greetRegistries,
   type OutputSpec,
   refuseSeveral,
   type WrittenOutput,
@@ -400,6 +401,8 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       if (outputs.some(({ type }) => type === 'local' || type === 'tar')) {
         parts.worker().catch(() => undefined);
       }
+      // By then there is something to build, and this process waits for it. Before, it has files to look at.
+      const forget = this.#worker.whenRunning(() => greetRegistries(parts, outputs, tags, context.signal));
       const stop = new AbortController();
       const imported =
         cacheFrom.length === 0
@@ -420,6 +423,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       const built = await untilNothingIsLost(context, () =>
         this.#buildOnce(parts, images, platforms, shared, options),
       ).finally(async () => {
+        forget();
         stop.abort();
         await Promise.allSettled([imported]);
       });

@@ -1,5 +1,6 @@
 /** What is measured, one builder like the other. The targets are those of docs/performance.md. */
-import { appendFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BASE, Content, type Scale, writeContext, writeTree, YOUNG_MS } from './inputs.ts';
@@ -72,24 +73,34 @@ function editOne(at: Surroundings, round: number): void {
  * is another layer in every round. Who builds `probe` has made the layer, and no blob of it.
  */
 const BIG_LAYER = `${BASE}FROM base AS big
-COPY seed /seed
+COPY seed small.tar /
 ARG NONCE=0
 ARG PIECES=25
-RUN mkdir -p /data/small && echo $NONCE > /data/nonce && i=0; while [ $i -lt $PIECES ]; do \\
+RUN set -e; mkdir -p /data/small; echo $NONCE > /data/nonce; i=0; while [ $i -lt $PIECES ]; do \\
       dd if=/seed bs=1M skip=$i count=20 of=/data/big-$i 2>/dev/null; \\
-      dd if=/seed bs=1M skip=$((i + 20)) count=20 2>/dev/null | split -b 65536 -a 4 - /data/small/$i-; \\
+      mkdir /data/small/$i; tar -xf /small.tar -C /data/small/$i; \\
       i=$((i + 1)); done
 FROM scratch AS probe
 COPY --from=big /data/nonce /
 FROM big
 `;
 const PIECE_MIB = 40;
+/** In each piece: 20 MiB. */
+const SMALL_FILES = 320;
 
 async function prepareLayer(at: Surroundings): Promise<void> {
   writeContext(context(at), BIG_LAYER);
   const content = new Content(11);
-  const pieces = Array.from({ length: piecesOf(at) + 40 }, () => content.bytes(2 ** 20));
+  const pieces = Array.from({ length: piecesOf(at) + 20 }, () => content.bytes(2 ** 20));
   writeFileSync(join(context(at), 'seed'), Buffer.concat(pieces));
+  const small = join(at.directory, 'small');
+  mkdirSync(small, { recursive: true });
+  for (let index = 0; index < SMALL_FILES; index += 1) {
+    writeFileSync(join(small, String(index)), content.bytes(64 * 1024));
+  }
+  // One that the busybox of every distribution unpacks; not all have a `split`.
+  const same = ['--format=ustar', '--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner'];
+  execFileSync('tar', [...same, '-cf', join(context(at), 'small.tar'), '-C', small, '.']);
   await at.build(layerBuild(at, 'warm', NO_BLOB));
 }
 

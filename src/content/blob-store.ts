@@ -5,10 +5,8 @@
  * Several processes may use one directory at once. Two that write the same blob both do the work and the second rename
  * replaces equal bytes. A partial download belongs to one process at a time: it is claimed by renaming it.
  */
-import { createHash, type Hash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import {
-  constants,
-  createReadStream,
   existsSync,
   linkSync,
   type ReadStream,
@@ -21,6 +19,8 @@ import * as fs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { sha256Hex } from '../base/sha256.ts';
 import { HostError, IntegrityError } from '../errors.ts';
+import { type HashedFile, native } from '../native/addon.ts';
+import { fromNative } from '../native/error.ts';
 import { type Digest, encodedPart, isDigest, sha256Digest } from '../oci/digest.ts';
 import { BLOB_MODE, BlobWriter } from './blob-writer.ts';
 
@@ -106,32 +106,19 @@ export class BlobStore {
     const path = join(this.#tmpDir, `blob-${name}.${OWNER}.${randomBytes(6).toString('hex')}`);
     const partial = join(this.#tmpDir, `blob-${name}.partial`);
     const resumed = expected !== undefined && (await this.#claimPartial(name, path));
-    const file = await fs.open(
-      path,
-      resumed ? constants.O_RDWR : constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
-    );
+    const doing = `cannot write blob ${expected?.digest ?? ''}`.trimEnd();
+    let file: HashedFile | undefined;
     try {
-      const hash = createHash('sha256');
-      let offset = 0;
-      if (resumed) {
-        offset = await hashFileInto(hash, path);
-        if (offset > (expected?.size ?? 0)) {
-          await file.truncate(0);
-          return new BlobWriter({
-            file,
-            path,
-            partial,
-            hash: createHash('sha256'),
-            offset: 0,
-            expected,
-            target: (d) => this.path(d),
-          });
-        }
+      file = new (native().HashedFile)(path, !resumed);
+      let offset = resumed ? await file.takeIn() : 0;
+      if (offset > (expected?.size ?? 0)) {
+        await file.restart();
+        offset = 0;
       }
-      return new BlobWriter({ file, path, partial, hash, offset, expected, target: (d) => this.path(d) });
+      return new BlobWriter({ file, path, partial, offset, expected, target: (d) => this.path(d) });
     } catch (error) {
-      await file.close();
-      throw error;
+      file?.close();
+      throw fromNative(error, doing);
     }
   }
 
@@ -349,15 +336,6 @@ function ownerIsGone(name: string): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ESRCH';
   }
-}
-
-async function hashFileInto(hash: Hash, path: string): Promise<number> {
-  let size = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) {
-    hash.update(chunk as Buffer);
-    size += (chunk as Buffer).length;
-  }
-  return size;
 }
 
 function statOrUndefined(path: string) {

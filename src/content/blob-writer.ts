@@ -1,19 +1,19 @@
-import { createHash, type Hash } from 'node:crypto';
 import * as fs from 'node:fs/promises';
-import { HostError, IntegrityError, InternalError } from '../errors.ts';
+import { IntegrityError, InternalError } from '../errors.ts';
+import type { HashedFile } from '../native/addon.ts';
+import { fromNative } from '../native/error.ts';
 import { type Digest, sha256Digest } from '../oci/digest.ts';
 
 /** Exports may be hard links to blobs: nobody should change one in place by mistake. */
 export const BLOB_MODE = 0o444;
 
 export interface BlobWriterState {
-  readonly file: fs.FileHandle;
+  readonly file: HashedFile;
   /** The file, which this process owns. */
   readonly path: string;
   /** What the file is renamed to when it is kept for later. */
   readonly partial: string;
-  /** Has taken in the first `offset` bytes. */
-  readonly hash: Hash;
+  /** Bytes that are there, and hashed. */
   readonly offset: number;
   readonly expected: { readonly digest: Digest; readonly size: number } | undefined;
   readonly target: (digest: Digest) => string;
@@ -21,16 +21,17 @@ export interface BlobWriterState {
 
 /** What comes in small pieces is written so many at a time: each write is a trip to another thread. */
 const BATCH_BYTES = 1024 * 1024;
+/** A piece of so many is written as it is: copying it takes longer than the trip. */
+const DIRECT_BYTES = 256 * 1024;
 
 /**
  * Streams one blob to disk, hashing on the way. Made by `BlobStore.openWrite`; ends with `commit()` or `abort()`.
  *
- * While one batch is written the next one is gathered, so that a source is not held up by the disk. A write that failed is told by the
- * next call.
+ * Both are done on another thread. While one batch is written the next one is gathered, so that a source is not held up by the disk. A
+ * write that failed is told by the next call.
  */
 export class BlobWriter {
   readonly #state: BlobWriterState;
-  #hash: Hash;
   /** With what is gathered. */
   #offset: number;
   #batch: Buffer | undefined;
@@ -42,7 +43,6 @@ export class BlobWriter {
 
   constructor(state: BlobWriterState) {
     this.#state = state;
-    this.#hash = state.hash;
     this.#offset = state.offset;
   }
 
@@ -57,11 +57,16 @@ export class BlobWriter {
   }
 
   /** Of the bytes that are there. */
-  get digest(): Digest {
-    return sha256Digest(this.#hash.copy().digest('hex'));
+  async digest(): Promise<Digest> {
+    await this.#flush();
+    return sha256Digest(this.#state.file.sha256());
   }
 
-  /** @throws {IntegrityError} `E_SIZE_MISMATCH` as soon as there are more bytes than expected. */
+  /**
+   * The memory of `chunk` is the caller's again when this is done.
+   *
+   * @throws {IntegrityError} `E_SIZE_MISMATCH` as soon as there are more bytes than expected.
+   */
   async write(chunk: Uint8Array): Promise<void> {
     if (!this.#open) {
       throw new InternalError('write to a blob writer that was closed');
@@ -74,7 +79,13 @@ export class BlobWriter {
         actual: `more than ${expected.size}`,
       });
     }
-    this.#hash.update(chunk);
+    if (chunk.byteLength >= DIRECT_BYTES) {
+      await this.#handOver();
+      this.#offset += chunk.byteLength;
+      this.#start(chunk);
+      await this.#writing;
+      return;
+    }
     for (let taken = 0; taken < chunk.byteLength; ) {
       this.#batch ??= this.#spare ?? Buffer.allocUnsafeSlow(this.#batchBytes());
       this.#spare = undefined;
@@ -104,9 +115,18 @@ export class BlobWriter {
     const bytes = batch.subarray(0, this.#gathered);
     this.#batch = undefined;
     this.#gathered = 0;
-    this.#writing = this.#writeAt(bytes, this.#offset - bytes.byteLength).then(() => {
+    this.#start(bytes, () => {
       this.#spare = batch.byteLength === BATCH_BYTES ? batch : undefined;
     });
+  }
+
+  /** After what was written before. */
+  #start(bytes: Uint8Array, onDone?: () => void): void {
+    this.#writing = this.#writing
+      .then(() => this.#state.file.append(bytes))
+      .then(onDone, (error: unknown) => {
+        throw fromNative(error, 'cannot write a blob');
+      });
     // It is told by whoever waits for it.
     this.#writing.catch(() => {});
   }
@@ -117,33 +137,14 @@ export class BlobWriter {
     await this.#writing;
   }
 
-  async #writeAt(bytes: Uint8Array, position: number): Promise<void> {
-    for (let done = 0; done < bytes.byteLength; ) {
-      try {
-        const { file } = this.#state;
-        const { bytesWritten } = await file.write(bytes, done, bytes.byteLength - done, position + done);
-        done += bytesWritten;
-      } catch (cause) {
-        const { path } = this.#state;
-        const errno = (cause as NodeJS.ErrnoException).code;
-        throw new HostError(`cannot write '${path}': ${errno}`, {
-          code: errno === 'ENOSPC' || errno === 'EDQUOT' ? 'E_DISK_FULL' : 'E_IO',
-          syscall: 'write',
-          errno,
-          path,
-          cause,
-        });
-      }
-    }
-  }
-
   /** Throws away what was written so far. */
   async restart(): Promise<void> {
     await this.#writing.catch(() => {});
     this.#writing = Promise.resolve();
     this.#gathered = 0;
-    await this.#state.file.truncate(0);
-    this.#hash = createHash('sha256');
+    await this.#state.file.restart().catch((error: unknown) => {
+      throw fromNative(error, 'cannot throw away what was downloaded');
+    });
     this.#offset = 0;
   }
 
@@ -154,7 +155,7 @@ export class BlobWriter {
    * @throws {IntegrityError} `E_SIZE_MISMATCH`, `E_DIGEST_MISMATCH`
    */
   async commit(): Promise<{ readonly digest: Digest; readonly size: number }> {
-    const { expected, file, path, target } = this.#state;
+    const { expected, path, target } = this.#state;
     if (expected !== undefined && this.#offset !== expected.size) {
       throw new IntegrityError(
         `blob ${expected.digest} has ${this.#offset} bytes instead of ${expected.size}`,
@@ -165,7 +166,7 @@ export class BlobWriter {
         },
       );
     }
-    const { digest } = this;
+    const digest = await this.digest();
     if (expected !== undefined && digest !== expected.digest) {
       throw new IntegrityError(`bytes have the digest ${digest} instead of ${expected.digest}`, {
         code: 'E_DIGEST_MISMATCH',
@@ -173,10 +174,9 @@ export class BlobWriter {
         actual: digest,
       });
     }
-    await this.#flush();
     this.#open = false;
-    await file.chmod(BLOB_MODE);
-    await file.close();
+    this.#state.file.close();
+    await fs.chmod(path, BLOB_MODE);
     await fs.rename(path, target(digest));
     return { digest, size: this.#offset };
   }
@@ -190,12 +190,12 @@ export class BlobWriter {
       return;
     }
     this.#open = false;
-    const { expected, file, path, partial } = this.#state;
+    const { expected, path, partial } = this.#state;
     const written = await this.#flush().then(
       () => true,
       () => false,
     );
-    await file.close();
+    this.#state.file.close();
     if (options.keep && written && expected !== undefined && this.#offset > 0) {
       await fs.rename(path, partial);
     } else {

@@ -254,7 +254,7 @@ export class HttpFiles implements HttpFileContents {
       if (Number.isSafeInteger(length) && writer.offset !== length) {
         throw broken(shown, `it ended after ${writer.offset} of ${length} bytes`);
       }
-      const actual = writer.digest;
+      const actual = await writer.digest();
       // Only what should be there becomes a blob.
       if (expected !== undefined && actual !== expected) {
         throw new IntegrityError(`${shown} has the digest ${actual} instead of ${expected}`, {

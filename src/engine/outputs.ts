@@ -80,7 +80,7 @@ export async function writeOutput(
   tags: readonly string[],
   context: LayerContext,
 ): Promise<WrittenOutput> {
-  const names = spec.name === undefined ? tags : spec.name.split(',').map((name) => name.trim());
+  const names = namesOf(spec, tags);
   const { images } = parts.store;
   const record = images.get(id) ?? images.getIndex(id);
   if (record === undefined) {
@@ -109,10 +109,34 @@ export async function writeOutput(
   if (spec.type === 'image') {
     await keepInStore(parts, record, shipment, names);
   }
-  if (spec.push ?? spec.type === 'registry') {
+  if (isPushed(spec)) {
     await push(parts, shipment, spec, names, context);
   }
   return written;
+}
+
+function namesOf(spec: OutputSpec, tags: readonly string[]): readonly string[] {
+  return spec.name === undefined ? tags : spec.name.split(',').map((name) => name.trim());
+}
+
+function isPushed(spec: OutputSpec): boolean {
+  return spec.push ?? spec.type === 'registry';
+}
+
+/** Connects to where outputs are pushed to while what is pushed is built. Whatever is wrong with that is told by the push. */
+export function greetRegistries(
+  { registries }: EngineParts,
+  outputs: readonly OutputSpec[],
+  tags: readonly string[],
+  signal: AbortSignal,
+): void {
+  const greet = async (name: string) => {
+    const reference = parseReference(name);
+    await (await registries.clientFor(reference)).greet(reference, { signal });
+  };
+  for (const name of outputs.filter(isPushed).flatMap((spec) => namesOf(spec, tags))) {
+    greet(name).catch(() => undefined);
+  }
 }
 
 /**

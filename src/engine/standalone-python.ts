@@ -100,11 +100,12 @@ async function take(
           state: 'running',
         });
       }
-      if (writer.digest !== digest) {
-        throw new IntegrityError(`${path} has the digest ${writer.digest} instead of ${digest}`, {
+      const actual = await writer.digest();
+      if (actual !== digest) {
+        throw new IntegrityError(`${path} has the digest ${actual} instead of ${digest}`, {
           code: 'E_DIGEST_MISMATCH',
           expected: digest,
-          actual: writer.digest,
+          actual,
           source: path,
           hint: NOT_PUBLISHED,
         });

@@ -135,7 +135,7 @@ export class Store {
   close(): void {
     rmSync(join(this.dir, 'tmp', `engine-${this.#lease.id}`), { recursive: true, force: true });
     this.#lease.release();
-    this.meta.close();
+    this.meta.closeSoon();
   }
 }
 

@@ -27,6 +27,7 @@ export interface WorkerSettings {
 export class WorkerOnDemand {
   readonly #settings: WorkerSettings;
   #worker: Promise<Worker> | undefined;
+  readonly #waiting = new Set<() => void>();
   #aptMirror: Promise<AptMirror> | undefined;
 
   constructor(settings: WorkerSettings) {
@@ -35,8 +36,33 @@ export class WorkerOnDemand {
 
   /** The same one every time. @throws {HostError} what starting it throws. */
   get(): Promise<Worker> {
-    this.#worker ??= this.#start();
+    if (this.#worker === undefined) {
+      this.#worker = this.#start();
+      this.#worker.then(
+        () => {
+          for (const then of this.#waiting) {
+            then();
+          }
+          this.#waiting.clear();
+        },
+        () => undefined,
+      );
+    }
     return this.#worker;
+  }
+
+  /**
+   * Starts nothing. `then` is called once when the worker runs; never, if nobody asks for it.
+   *
+   * @returns Takes it back.
+   */
+  whenRunning(then: () => void): () => void {
+    if (this.#worker === undefined) {
+      this.#waiting.add(then);
+    } else {
+      this.#worker.then(then, () => undefined);
+    }
+    return () => this.#waiting.delete(then);
   }
 
   /** Ends the worker, if there is one; whoever asks for one again gets another. */

@@ -5,6 +5,7 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import { redactText, redactUrl } from '../base/redact.ts';
 import { RemoteError } from '../errors.ts';
+import { largeReads, ONE_PIECE } from './large-reads.ts';
 import { proxyFor } from './proxy.ts';
 import { speaksNoTls } from './speaks-tls.ts';
 import { trustedCertificates } from './trust.ts';
@@ -84,6 +85,7 @@ export class HttpClient {
         origin: request.url.origin,
         path: `${request.url.pathname}${request.url.search}`,
         method: request.method,
+        highWaterMark: ONE_PIECE,
         headers: {
           'user-agent': this.#options.userAgent ?? 'tsbuild',
           // A body that a proxy compressed has another digest.
@@ -126,7 +128,7 @@ export class HttpClient {
   }
 
   async #connect(secure: boolean, proxy: string | undefined): Promise<Dispatcher> {
-    const { Agent, ProxyAgent } = await import('undici');
+    const { Agent, buildConnector, ProxyAgent } = await import('undici');
     const timeout = this.#options.connectTimeoutMs ?? 30_000;
     const idle = this.#options.idleTimeoutMs ?? 300_000;
     // One context for all connections: reading some hundred certificates for each of them takes longer than the handshake.
@@ -144,7 +146,7 @@ export class HttpClient {
       maxHeaderSize: MAX_HEADER_BYTES,
     };
     return proxy === undefined
-      ? new Agent({ ...common, connect: tls })
+      ? new Agent({ ...common, connect: largeReads(buildConnector, tls) })
       : new ProxyAgent({ ...common, uri: proxy, connect: tls, requestTls: tls, proxyTls: tls });
   }
 }
@@ -164,6 +166,30 @@ export async function discardBody(response: HttpResponse): Promise<void> {
     // Nobody wanted these bytes.
   } finally {
     response.body.destroy();
+  }
+}
+
+/**
+ * Hands on each piece of a body as it came, one after the other. Iterating over a stream makes one piece of all that wait, which copies them.
+ *
+ * @throws what `take` throws, or why the body broke; `take` is done then.
+ */
+export async function forEachPiece(body: Readable, take: (piece: Buffer) => Promise<void>): Promise<void> {
+  let taking = Promise.resolve();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      body.on('data', (piece: Buffer) => {
+        body.pause();
+        taking = take(piece);
+        taking.then(() => body.resume(), reject);
+      });
+      body.once('end', resolve);
+      body.once('error', reject);
+      body.once('close', () => reject(new Error('the body was closed')));
+    });
+  } finally {
+    // A stream that is paused ends all the same once it is empty.
+    await taking;
   }
 }
 

@@ -287,6 +287,20 @@ export interface SeccompFilter {
   }[];
 }
 
+/** A file that is hashed while it is written. After an error, what is in the file is not what was hashed. */
+export interface HashedFile {
+  /** Hashes what is in the file; what is appended then comes behind it. The number of bytes. One call at a time. */
+  takeIn(): Promise<number>;
+  /** `bytes` are read until the promise is settled. */
+  append(bytes: Uint8Array): Promise<number>;
+  /** Empties it. */
+  restart(): Promise<number>;
+  /** Of all bytes so far: lower-case hex. */
+  sha256(): string;
+  /** Nothing can be done with it then. What runs is done first. */
+  close(): void;
+}
+
 export interface NativeAddon extends Sha256 {
   CancelToken: new () => CancelToken;
 
@@ -461,6 +475,11 @@ export interface NativeAddon extends Sha256 {
   probeRecorder(): string | null;
 
   // crates/sys
+  /** Makes the file, or opens one that is there; its hash is that of nothing in either case. */
+  HashedFile: new (
+    path: string,
+    create: boolean,
+  ) => HashedFile;
   /** Hex, of that many random bytes, at most 256. */
   randomHex(bytes: number): string;
   hashFile(path: string, cancel?: CancelToken): Promise<FileFacts>;

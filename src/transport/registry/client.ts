@@ -253,6 +253,12 @@ export class RegistryClient {
     );
   }
 
+  /** Connects to the registry, so that what follows need not. Nothing is said of the repository. @throws {RemoteError} */
+  async greet(reference: Reference, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    this.#refuseOffline(reference);
+    await this.#session(reference.host, reference.repository).greet(options.signal);
+  }
+
   /** Checks the credentials for a host. @throws {RemoteError} `E_AUTH` when they are refused */
   async login(host: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     const session = new RegistrySession(

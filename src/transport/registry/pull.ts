@@ -6,7 +6,8 @@ import { backoffMs } from '../../base/retry.ts';
 import type { BlobStore } from '../../content/blob-store.ts';
 import type { BlobWriter } from '../../content/blob-writer.ts';
 import { HostError, IntegrityError, RemoteError } from '../../errors.ts';
-import { discardBody, type HttpResponse, header, readBody } from '../../http/http-client.ts';
+import { discardBody, forEachPiece, type HttpResponse, header, readBody } from '../../http/http-client.ts';
+import { giveBack } from '../../http/large-reads.ts';
 import { describe } from '../../image/manifest.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { type Digest, isDigest } from '../../oci/digest.ts';
@@ -327,16 +328,16 @@ async function transfer(
       skip = start;
       checkContentLength(response, descriptor, doing);
     }
-    for await (const chunk of response.body as AsyncIterable<Buffer>) {
+    await forEachPiece(response.body, async (piece) => {
       options.signal?.throwIfAborted();
-      const fresh = skip >= chunk.length ? undefined : chunk.subarray(skip);
-      skip = Math.max(0, skip - chunk.length);
+      const fresh = skip >= piece.length ? undefined : piece.subarray(skip);
+      skip = Math.max(0, skip - piece.length);
       if (fresh !== undefined) {
         await writer.write(fresh);
         report('transfer', writer.offset);
       }
-      giveBack(chunk);
-    }
+      giveBack(piece);
+    });
   } catch (error) {
     options.signal?.throwIfAborted();
     if (error instanceof RemoteError || error instanceof IntegrityError || error instanceof HostError) {
@@ -348,16 +349,6 @@ async function transfer(
   }
   if (writer.offset < descriptor.size) {
     throw cutOff(response, doing, writer.offset, descriptor.size);
-  }
-}
-
-/**
- * Frees what a chunk lies in, now rather than when it is collected: the collector runs for every 32 MiB of chunks, and takes as long as
- * all else that is done with them. A chunk that shares its memory with others is left alone.
- */
-function giveBack(chunk: Buffer): void {
-  if (chunk.buffer instanceof ArrayBuffer && chunk.byteLength === chunk.buffer.byteLength) {
-    chunk.buffer.transfer(0);
   }
 }
 

@@ -98,14 +98,16 @@ class Push {
 
   async run(image: PushImage, tags: readonly string[]): Promise<void> {
     const { digest } = image.manifestDescriptor;
-    const tagged = await Promise.all(tags.map((tag) => this.#hasManifest(tag, digest)));
+    // At once: each is a trip to the registry.
+    const [known, ...tagged] = await Promise.all(
+      [digest, ...tags].map((tagOrDigest) => this.#hasManifest(tagOrDigest, digest)),
+    );
     const missingTags = tags.filter((_, index) => !tagged[index]);
     if (tags.length > 0 && missingTags.length === 0) {
       this.#reportAll(image);
       return;
     }
-    const present = missingTags.length < tags.length || (await this.#hasManifest(digest, digest));
-    if (present) {
+    if (missingTags.length < tags.length || known === true) {
       this.#reportAll(image);
     } else {
       await forEachLimited(

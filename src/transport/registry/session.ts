@@ -116,6 +116,11 @@ export class RegistrySession {
     );
   }
 
+  /** Finds out how the registry is reached, which every request waits for. */
+  async greet(signal: AbortSignal | undefined): Promise<void> {
+    await this.#connect({ signal });
+  }
+
   /** Where an answer's `Location` or `Link` leads, if we may go there. */
   async follow(response: HttpResponse, location: string, what: string): Promise<URL> {
     const { origin } = await this.#connect({});

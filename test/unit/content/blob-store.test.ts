@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BlobStore } from '../../../src/content/blob-store.ts';
 import { BlobWriter } from '../../../src/content/blob-writer.ts';
 import { describe as descriptorOf } from '../../../src/image/manifest.ts';
+import { native } from '../../../src/native/addon.ts';
 
 const CONTENT = Buffer.alloc(100_000, 'content');
 const expected = descriptorOf(CONTENT, 'x');
@@ -97,10 +97,9 @@ describe('BlobStore', () => {
     const large = Buffer.alloc(4 * 1024 * 1024, 'content');
     const path = join(directory, 'tmp/full');
     const writer = new BlobWriter({
-      file: await open('/dev/full', 'r+'),
+      file: new (native().HashedFile)('/dev/full', false),
       path,
       partial: `${path}.partial`,
-      hash: createHash('sha256'),
       offset: 0,
       expected: descriptorOf(large, 'x'),
       target: (digest) => store.path(digest),

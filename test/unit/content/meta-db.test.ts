@@ -1,5 +1,6 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -56,6 +57,20 @@ describe('MetaDb', () => {
     const again = MetaDb.open(join(directory, 'a/b'), Date.now);
     expect(sources(again)).toBe(1);
     again.close();
+  });
+
+  it('keeps what was committed when a process ends before it closes', () => {
+    const script = `
+      import { MetaDb } from ${JSON.stringify(new URL('../../../src/content/meta-db.ts', import.meta.url).pathname)};
+      const meta = MetaDb.open(${JSON.stringify(directory)}, Date.now);
+      meta.db.prepare('INSERT INTO blob_sources VALUES (?, ?)').run('d', 'r.example/a');
+      meta.closeSoon();
+      process.exit(0);`;
+    expect(spawnSync(process.execPath, ['--input-type=module', '-e', script]).status).toBe(0);
+    expect(existsSync(join(directory, 'meta.db-wal'))).toBe(true);
+    const after = MetaDb.open(directory, Date.now);
+    expect(sources(after)).toBe(1);
+    after.close();
   });
 
   it('refuses what a newer tsbuild wrote, and changes nothing of it', () => {

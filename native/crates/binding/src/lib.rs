@@ -8,6 +8,7 @@ mod copy_entries;
 mod debian;
 mod error;
 mod fs;
+mod hashed_file;
 mod layer;
 mod recorder;
 mod seccomp;

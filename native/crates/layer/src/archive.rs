@@ -134,7 +134,7 @@ pub fn unpack_archive(options: &ArchiveOptions, watch: Watch<'_>) -> Result<Unpa
     };
     let ledger = options.owners.as_ref().map(Ledger::open).transpose()?;
     let mut extraction = Extraction::new(rules, &root, ledger, watch);
-    extraction.all(stream)?;
+    extraction.all(BufReader::with_capacity(BUFFER, stream))?;
     let after =
         rustix::fs::fstat(&checked).map_err(|errno| Error::io("cannot examine", path, errno))?;
     check_expectation(&options.source, &after)?;

@@ -13,7 +13,7 @@ use tsbuild_tar::{Reader, padding};
 
 use crate::{
     compress::{BlobFile, Compression, Written},
-    decompress::{self, Encoding, ExpandLimits, TarStream, check_digest},
+    decompress::{self, Encoding, ExpandLimits, Expected, TarStream},
     error::{Code, Error, Result, show},
     frame::{Framer, LARGE_CUT, LARGE_FILE},
     table::{ESTARGZ_NAMES, TableKind},
@@ -76,13 +76,14 @@ fn recompress(
     watch: Watch<'_>,
 ) -> Result<RecompressedLayer> {
     let blob = options.blob.as_os_str().as_encoded_bytes();
-    let (written, digests) = decompress::run(
+    let expected = Expected { digest: None, diff_id: Some(&options.expected_diff_id) };
+    let (written, _) = decompress::run(
         &options.blob,
         None,
         Encoding::Auto,
         options.limits,
         watch,
-        None,
+        expected,
         |stream| {
             target.write_to(file, |feed| {
                 let kind = options.compression.table();
@@ -94,7 +95,6 @@ fn recompress(
             })
         },
     )?;
-    check_digest("uncompressed layer", Some(&options.expected_diff_id), &digests.diff_id, blob)?;
     let Written { digest, size, diff_id, uncompressed_size, annotations, .. } = written;
     Ok(RecompressedLayer { digest, size, diff_id, uncompressed_size, annotations })
 }

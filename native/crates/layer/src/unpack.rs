@@ -3,7 +3,7 @@
 //! An archive is a stranger's. It is extracted into a directory of its own: entries act on that directory only, parents
 //! that are links are followed inside of it only, and no operation follows a link in the last component.
 
-use std::{collections::BTreeMap, io::Read, os::fd::OwnedFd, path::PathBuf};
+use std::{collections::BTreeMap, io::BufRead, os::fd::OwnedFd, path::PathBuf};
 
 use rustix::{
     fs::{
@@ -18,7 +18,7 @@ use tsbuild_sys::copy::is_carried;
 use tsbuild_tar::{Entry, EntryKind, Reader, Timestamp};
 
 use crate::{
-    decompress::{self, ArrivingBlob, Encoding, ExpandLimits, check_digest},
+    decompress::{self, ArrivingBlob, Encoding, ExpandLimits, Expected},
     disk,
     error::{Code, Error, Result, show},
     inside::{self, Place},
@@ -88,7 +88,10 @@ pub fn unpack_layer(options: &UnpackOptions, watch: Watch<'_>) -> Result<Unpacke
 }
 
 fn unpack(options: &UnpackOptions, root: &OwnedFd, watch: Watch<'_>) -> Result<UnpackedLayer> {
-    let expected = options.expected_digest.as_deref();
+    let expected = Expected {
+        digest: options.expected_digest.as_deref(),
+        diff_id: options.expected_diff_id.as_deref(),
+    };
     let size = match &options.arriving {
         Some(blob) => blob.size,
         None => std::fs::metadata(&options.blob).map_or(0, |facts| facts.len()),
@@ -115,13 +118,6 @@ fn unpack(options: &UnpackOptions, root: &OwnedFd, watch: Watch<'_>) -> Result<U
             extraction.all(stream)?;
             Ok(extraction)
         },
-    )?;
-    let blob = options.blob.as_os_str().as_encoded_bytes();
-    check_digest(
-        "uncompressed layer",
-        options.expected_diff_id.as_deref(),
-        &digests.diff_id,
-        blob,
     )?;
     let mut implicit: Vec<Vec<u8>> = extraction
         .directories
@@ -193,7 +189,6 @@ pub(crate) struct Extraction<'a> {
     pub ledger: Option<Ledger>,
     /// The parent of the last entry: entries of one directory come together.
     parent: Option<(Vec<u8>, Place)>,
-    buffer: Vec<u8>,
 }
 
 impl<'a> Extraction<'a> {
@@ -208,12 +203,11 @@ impl<'a> Extraction<'a> {
             recorded_devices: Vec::new(),
             ledger,
             parent: None,
-            buffer: vec![0; 256 * 1024],
         }
     }
 
     /// Extracts everything up to the archive's end mark.
-    pub fn all(&mut self, stream: impl Read) -> Result<()> {
+    pub fn all(&mut self, stream: impl BufRead) -> Result<()> {
         let mut reader = Reader::new(stream);
         while let Some(entry) =
             reader.next_entry().map_err(|error| archive_error(error, &self.rules.archive))?
@@ -235,7 +229,7 @@ impl<'a> Extraction<'a> {
         self.set_directory_times()
     }
 
-    fn entry(&mut self, entry: &Entry, reader: &mut Reader<impl Read>) -> Result<()> {
+    fn entry(&mut self, entry: &Entry, reader: &mut Reader<impl BufRead>) -> Result<()> {
         if entry.path.len() > MAX_PATH {
             return Err(Error::new(
                 Code::ArchiveLimit,
@@ -399,7 +393,7 @@ impl<'a> Extraction<'a> {
         entry: &Entry,
         name: &[u8],
         place: &Place,
-        reader: &mut Reader<impl Read>,
+        reader: &mut Reader<impl BufRead>,
     ) -> Result<Outcome> {
         let path = disk::join(&place.path, name);
         match self.try_make(entry, name, place, &path, reader)? {
@@ -472,7 +466,7 @@ impl<'a> Extraction<'a> {
         name: &[u8],
         place: &Place,
         path: &[u8],
-        reader: &mut Reader<impl Read>,
+        reader: &mut Reader<impl BufRead>,
     ) -> Result<Made> {
         let parent = &place.fd;
         self.check_owner(entry, path)?;
@@ -630,15 +624,20 @@ impl<'a> Extraction<'a> {
     }
 
     fn fill(
-        &mut self,
+        &self,
         file: &OwnedFd,
         entry: &Entry,
         path: &[u8],
-        reader: &mut Reader<impl Read>,
+        reader: &mut Reader<impl BufRead>,
     ) -> Result<()> {
         let mut end = 0;
         loop {
-            let next = reader.read_segment(&mut self.buffer).map_err(|error| {
+            let write = |offset, bytes: &[u8]| -> Result<u64> {
+                write_at(file, bytes, offset)
+                    .map_err(|errno| Error::io("cannot write", path, errno))?;
+                Ok(offset + bytes.len() as u64)
+            };
+            let written = reader.with_segment(write).map_err(|error| {
                 // A limit or a cancellation that the stream noticed.
                 error.downcast::<Error>().unwrap_or_else(|error| {
                     Error::new(
@@ -648,17 +647,8 @@ impl<'a> Extraction<'a> {
                     )
                 })
             })?;
-            let Some((offset, count)) = next else { break };
-            let mut written = 0;
-            while written < count {
-                let at = offset + written as u64;
-                match rustix::io::pwrite(file, &self.buffer[written..count], at) {
-                    Ok(more) => written += more,
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Err(Error::io("cannot write", path, errno)),
-                }
-            }
-            end = offset + count as u64;
+            let Some(written) = written else { break };
+            end = written?;
             self.watch.poll()?;
         }
         if end < entry.size {
@@ -765,6 +755,24 @@ impl<'a> Extraction<'a> {
         }
         Ok(())
     }
+}
+
+/// Longer ones are no faster, and make the kernel look for as much memory in one piece, which in a virtual machine may be memory that its
+/// host has to find first.
+const WRITE_MOST: usize = 256 * 1024;
+
+fn write_at(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> std::result::Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(file, &bytes[..bytes.len().min(WRITE_MOST)], offset) {
+            Ok(count) => {
+                bytes = &bytes[count..];
+                offset += count as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 #[derive(PartialEq, Eq)]

@@ -5,6 +5,7 @@ pub mod copy;
 pub mod error;
 mod fingerprint;
 pub mod hash;
+pub mod hashed_file;
 pub mod landlock;
 pub mod lock;
 pub mod mount;

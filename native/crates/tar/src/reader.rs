@@ -4,7 +4,7 @@
 //! it, and two readers that see two different trees in one archive are a way to smuggle files past a scanner: data of
 //! anything but files does not exist, GNU long names win over PAX paths, an empty PAX value means "not given".
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use crate::{
     entry::{Entry, EntryKind, Timestamp},
@@ -152,38 +152,43 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// When the archive ends too early, or reading fails.
     pub fn read_segment(&mut self, buffer: &mut [u8]) -> io::Result<Option<(u64, usize)>> {
+        if !self.find_segment() {
+            return Ok(None);
+        }
+        let wanted = buffer.len().min(usize::try_from(self.segment.length).unwrap_or(usize::MAX));
+        let count = match &mut buffer[..wanted] {
+            [] => 0,
+            buffer => match self.inner.read(buffer)? {
+                0 => return Err(ends_inside()),
+                count => count,
+            },
+        };
+        Ok(Some((self.advance(count), count)))
+    }
+
+    /// Whether there is more of the current entry; then `segment` is what comes next.
+    fn find_segment(&mut self) -> bool {
         while self.segment.length == 0 {
             match self.segments.next() {
                 Some(next) => self.segment = next,
                 None => {
                     self.position = self.size;
-                    return Ok(None);
+                    return false;
                 }
             }
         }
-        let wanted = buffer.len().min(usize::try_from(self.segment.length).unwrap_or(usize::MAX));
-        let count = self.read_stored(&mut buffer[..wanted])?;
+        true
+    }
+
+    /// So many bytes of the segment were read. Says where in the file they belong.
+    fn advance(&mut self, count: usize) -> u64 {
         let offset = self.segment.offset;
+        self.offset += count as u64;
+        self.stored -= count as u64;
         self.segment.offset += count as u64;
         self.segment.length -= count as u64;
         self.position = self.segment.offset;
-        Ok(Some((offset, count)))
-    }
-
-    fn read_stored(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        let count = self.inner.read(buffer)?;
-        if count == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the archive ends inside a file",
-            ));
-        }
-        self.offset += count as u64;
-        self.stored -= count as u64;
-        Ok(count)
+        offset
     }
 
     fn skip_rest(&mut self) -> Result<(), Error> {
@@ -471,6 +476,33 @@ impl<R: Read> Reader<R> {
     }
 }
 
+impl<R: BufRead> Reader<R> {
+    /// [`read_segment`](Self::read_segment) without a copy: `take` gets what is at hand, and where in the file it belongs.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn with_segment<T>(&mut self, take: impl FnOnce(u64, &[u8]) -> T) -> io::Result<Option<T>> {
+        if !self.find_segment() {
+            return Ok(None);
+        }
+        let at_hand = loop {
+            match self.inner.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(_) => break self.inner.fill_buf()?,
+            }
+        };
+        if at_hand.is_empty() {
+            return Err(ends_inside());
+        }
+        let count = at_hand.len().min(usize::try_from(self.segment.length).unwrap_or(usize::MAX));
+        let taken = take(self.segment.offset, &at_hand[..count]);
+        self.inner.consume(count);
+        self.advance(count);
+        Ok(Some(taken))
+    }
+}
+
 impl<R: Read> Read for Reader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.segment.length == 0 {
@@ -491,6 +523,10 @@ impl<R: Read> Read for Reader<R> {
         }
         Ok(self.read_segment(buffer)?.map_or(0, |(_, count)| count))
     }
+}
+
+fn ends_inside() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends inside a file")
 }
 
 fn pairs(numbers: &[u64]) -> Vec<Segment> {
