@@ -11,6 +11,10 @@ import type { Outcome, SandboxSpec } from './sandbox.ts';
 /** The program that makes the sandbox and starts `LAUNCHER step` in it, with descriptors 3 and 4 as they are. */
 export interface SandboxProgram {
   readonly argv: readonly [program: string, ...args: string[]];
+  /** What is to be done for it before it starts, as `enter.rs` is told. @defaultValue nothing */
+  readonly entry?: readonly string[];
+  /** What pid 1 covers in `/proc`, with a capability that it is given for that. @defaultValue nothing */
+  readonly covers?: { readonly hidden: readonly string[]; readonly readOnly: readonly string[] };
   /** The program was given the seccomp profile itself, and installs it. @defaultValue false: the launcher does */
   readonly filters?: boolean;
   /** Pid 1 of the sandbox, from what the program wrote to {@link INFO_FD} or elsewhere. Undefined as long as it has not said. */
@@ -48,7 +52,9 @@ const ENTRY_NOT_STARTED = 127;
 export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram): Promise<Outcome> {
   spec.signal.throwIfAborted();
   const encoded = encodeSpec(spec, program);
-  const [command = '', ...args] = [...spec.place.entry, ...program.argv];
+  const entry = [...spec.place.entry, ...(program.entry ?? [])];
+  const enter = entry.length === 0 ? [] : [spec.place.launcher, 'enter', ...entry, '--'];
+  const [command = '', ...args] = [...enter, ...program.argv];
   const child = spawn(command, args, {
     cwd: '/',
     // Of the step's environment nothing may reach the program: LD_PRELOAD would take effect outside of the sandbox.
@@ -156,7 +162,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
     return { reason: 'timeout' };
   }
   const said = complaint.text().trim() || (child.signalCode ?? `status ${child.exitCode}`);
-  throw spec.place.entry.length > 0 && child.exitCode === ENTRY_NOT_STARTED
+  throw enter.length > 0 && child.exitCode === ENTRY_NOT_STARTED
     ? program.missing(Object.assign(new Error(said), { code: 'ENOENT' }))
     : program.failed(said);
 }
@@ -188,7 +194,7 @@ export function stepDescriptors({ owners }: SandboxSpec): number {
 }
 
 /** What the launcher reads from its descriptor: see `step.rs`. */
-function encodeSpec(spec: SandboxSpec, { filters = false }: SandboxProgram): Buffer {
+function encodeSpec(spec: SandboxSpec, { filters = false, covers }: SandboxProgram): Buffer {
   const insecure = spec.insecure === true;
   const settings: Readonly<Record<string, string | undefined>> = {
     uid: String(spec.uid),
@@ -202,6 +208,8 @@ function encodeSpec(spec: SandboxSpec, { filters = false }: SandboxProgram): Buf
     limits: spec.ulimits?.map(({ name, soft, hard }) => `${name}=${soft}:${hard}`).join(','),
     seccomp: insecure || filters ? undefined : spec.seccomp?.program.toString('hex'),
     scope: insecure ? undefined : 'own',
+    hidden: covers?.hidden.join(','),
+    'read-only': covers?.readOnly.join(','),
   };
   const fields = [
     ...Object.entries(settings).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`])),

@@ -356,6 +356,28 @@ pub fn limit_capabilities(keep: &[u32]) -> io::Result<()> {
     set_capabilities(&data)
 }
 
+/// What mounts need.
+pub const CAP_SYS_ADMIN: u32 = 21;
+
+/// Neither this process nor what it starts can have the capability any more.
+///
+/// # Errors
+/// The kernel's.
+pub fn give_up_capability(capability: u32) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(i64::from(unsafe {
+        libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0)
+    }))?;
+    let mut data = capabilities()?;
+    let half = &mut data[(capability / 32) as usize];
+    let others = !(1 << (capability % 32));
+    half.effective &= others;
+    half.permitted &= others;
+    // It takes the ambient one along.
+    half.inheritable &= others;
+    set_capabilities(&data)
+}
+
 /// Executing a setuid program or one with file capabilities gives nothing any more.
 ///
 /// # Errors
