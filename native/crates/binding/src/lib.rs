@@ -11,4 +11,5 @@ mod fs;
 mod layer;
 mod recorder;
 mod seccomp;
+mod spawn;
 mod work;

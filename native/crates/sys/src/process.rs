@@ -134,6 +134,24 @@ pub fn wait(pid: i32) -> io::Result<(i32, Ended)> {
     }
 }
 
+/// Waits until a child has ended, and leaves it to [`wait`]: until then its number is its own.
+///
+/// # Errors
+/// The kernel's; `ECHILD` when there is none.
+pub fn wait_until_ended(pid: i32) -> io::Result<()> {
+    loop {
+        // SAFETY: it holds numbers, for which zero is valid, and outlives the call.
+        let result = unsafe {
+            let mut facts: libc::siginfo_t = std::mem::zeroed();
+            libc::waitid(libc::P_PID, pid as libc::id_t, &mut facts, libc::WEXITED | libc::WNOWAIT)
+        };
+        match check(i64::from(result)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
 /// As [`wait`], `None` when no child has ended.
 ///
 /// # Errors
