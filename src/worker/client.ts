@@ -64,7 +64,7 @@ interface Pending {
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   options.signal.throwIfAborted();
   const launcher = launcherPath();
-  const main = packagePath(runsFromSources() ? 'src/worker/main.ts' : 'dist/worker/main.js');
+  const main = packagePath(runsFromSources() ? 'src/worker/main.ts' : 'bin/worker.cjs');
   const child = spawn(
     launcher,
     [
