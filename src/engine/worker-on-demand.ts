@@ -69,10 +69,10 @@ export class WorkerOnDemand {
       storeDir,
       isolation: settings.isolation,
       snapshotter: snapshotter ?? snapshotterOf(environment),
-      hostTrust: {
+      hostTrust: () => ({
         ...discoverHostTrust(hostCa ?? 'auto', environment, settings),
         ...(aptMirror === undefined ? {} : { aptProxy: aptMirror.proxy }),
-      },
+      }),
       cdiDirs: this.#settings.cdiDirs ?? cdiDirsOf(settings.cdiDirs),
       driverRoot: this.#settings.driverRoot ?? settings.driverRoot,
       seccomp: await seccompOf(settings.seccomp),

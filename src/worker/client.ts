@@ -26,7 +26,8 @@ export interface WorkerOptions {
   /** @defaultValue `auto`: the best that works. */
   readonly isolation?: IsolationChoice;
   readonly snapshotter: HelloParams['snapshotter'];
-  readonly hostTrust: HostTrust;
+  /** A function is asked while the worker's process starts. */
+  readonly hostTrust: HostTrust | (() => HostTrust);
   /** @defaultValue auto */
   readonly sandbox?: HelloParams['sandbox'];
   /** @defaultValue recorded where that is possible, if there is one id only */
@@ -96,7 +97,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       storeDir: options.storeDir,
       isolation: options.isolation ?? 'auto',
       snapshotter: options.snapshotter,
-      hostTrust: options.hostTrust,
+      hostTrust: typeof options.hostTrust === 'function' ? options.hostTrust() : options.hostTrust,
       sandbox: options.sandbox ?? 'auto',
       ...(options.ownerKeeping === undefined ? {} : { ownerKeeping: options.ownerKeeping }),
       cdiDirs: options.cdiDirs ?? CDI_DIRS,
