@@ -46,6 +46,12 @@ export class WorkerOnDemand {
     await (await worker?.catch(() => undefined))?.close();
   }
 
+  /** Whether nobody waits for anything of it. */
+  async isIdle(): Promise<boolean> {
+    const worker = await this.#worker?.catch(() => undefined);
+    return worker?.isIdle ?? true;
+  }
+
   /** Starts nothing. */
   async close(): Promise<void> {
     await this.stop();

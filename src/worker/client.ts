@@ -121,6 +121,10 @@ class WorkerHandle implements Worker {
     this.hello = hello;
   }
 
+  get isIdle(): boolean {
+    return this.#connection.isIdle;
+  }
+
   call: Worker['call'] = (method, params, options) => this.#connection.call(method, params, options);
 
   close(): Promise<void> {
@@ -167,6 +171,10 @@ class Connection {
       });
     });
     this.#hold();
+  }
+
+  get isIdle(): boolean {
+    return this.#pending.size === 0;
   }
 
   call<M extends keyof WorkerMethods>(
