@@ -87,7 +87,7 @@ const COMMAND = {
  * everything is known takes (ADR 12). Chunks lie as deep as the sources, so that paths relative to a module stay right.
  */
 const compiled = {
-  input: { 'cli/main': 'src/cli/main.ts', index: 'src/index.ts', 'worker/main': 'src/worker/main.ts' },
+  input: { 'cli/main': 'src/cli/main.ts', index: 'src/index.ts' },
   platform: 'node',
   plugins: [lazyBuiltins(), inAscii],
   // The oldest Node that package.json allows knows no `using`.
@@ -128,6 +128,13 @@ const quick = {
   },
 };
 
+/** The worker, likewise: it shares nothing with the process that starts it but what they say to each other. */
+const worker = {
+  ...quick,
+  input: { 'worker/main': 'src/worker/main.ts' },
+  plugins: [lazyBuiltins(), lazyTar, inAscii, named],
+};
+
 /** What `tsbuild` means in the containers of functions: one file that imports nothing but Node (ADR 15). */
 const recipe = {
   input: { recipe: 'src/recipe.ts' },
@@ -142,4 +149,4 @@ const recipe = {
   },
 };
 
-export default [compiled, quick, recipe];
+export default [compiled, quick, worker, recipe];

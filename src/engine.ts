@@ -1008,17 +1008,23 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    let ending: Promise<void> | undefined;
     try {
       await this.#parts.volumes.close();
     } finally {
       try {
-        await this.#worker.close();
+        const isIdle = await this.#worker.isIdle();
+        ending = this.#worker.close();
+        ending.catch(() => undefined);
+        // Where nothing is written down any more it tidies up while we do, if it hears of it before this thread is busy with the database.
+        await (isIdle ? new Promise((resolve) => setImmediate(resolve)) : ending);
         this.#parts.programs.close();
         await this.#parts.registries.close();
         await this.#offline?.registries.close();
       } finally {
         this.#listeners.close();
         this.#parts.store.close();
+        await ending;
       }
     }
   }

@@ -273,7 +273,10 @@ export async function buildImages(
       for (const [index, layer] of layers.entries()) {
         // The layers below a result have had their turn, mostly.
         if (!started.has(layer)) {
-          const ahead = blobOf(layer, layers.slice(0, index), wish, { signal, emit });
+          // The next step is told first: everything waits for that, and for a blob only the end.
+          const ahead = new Promise((resolve) => setImmediate(resolve)).then(() =>
+            blobOf(layer, layers.slice(0, index), wish, { signal, emit }),
+          );
           started.set(layer, ahead);
           // A failure shows up again where the blobs are needed.
           ahead.catch(() => undefined);

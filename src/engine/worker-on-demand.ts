@@ -72,6 +72,12 @@ export class WorkerOnDemand {
     await (await worker?.catch(() => undefined))?.close();
   }
 
+  /** Whether nobody waits for anything of it. */
+  async isIdle(): Promise<boolean> {
+    const worker = await this.#worker?.catch(() => undefined);
+    return worker?.isIdle ?? true;
+  }
+
   /** Starts nothing. */
   async close(): Promise<void> {
     await this.stop();
@@ -95,10 +101,10 @@ export class WorkerOnDemand {
       storeDir,
       isolation: settings.isolation,
       snapshotter: snapshotter ?? snapshotterOf(environment),
-      hostTrust: {
+      hostTrust: () => ({
         ...discoverHostTrust(hostCa ?? 'auto', environment, settings),
         ...(aptMirror === undefined ? {} : { aptProxy: aptMirror.proxy }),
-      },
+      }),
       cdiDirs: this.#settings.cdiDirs ?? cdiDirsOf(settings.cdiDirs),
       driverRoot: this.#settings.driverRoot ?? settings.driverRoot,
       seccomp: await seccompOf(settings.seccomp),

@@ -4,10 +4,10 @@ import { readFileSync } from 'node:fs';
 import { HostError } from '../errors.ts';
 import { DEFAULT_CAPABILITIES } from './capabilities.ts';
 import { findProgram } from './find-program.ts';
-import { BASIC_DEVICES } from './own-devices.ts';
-import type { Outcome, Sandbox, SandboxMount, SandboxOptions, SandboxSpec } from './sandbox.ts';
-import { INFO_FD, runStepProcess } from './step-process.ts';
-import { COVERED, hostDevices, maskedPaths, readOnlyPaths } from './system-paths.ts';
+import { mountWords } from './mount-words.ts';
+import type { Outcome, Sandbox, SandboxOptions, SandboxSpec } from './sandbox.ts';
+import { INFO_FD, runStepProcess, type SandboxProgram } from './step-process.ts';
+import { COVERED, maskedPaths, readOnlyPaths } from './system-paths.ts';
 
 const MAX_COMPLAINT_LENGTH = 300;
 
@@ -25,8 +25,11 @@ export class Bubblewrap implements Sandbox {
 
   async run(spec: SandboxSpec): Promise<Outcome> {
     this.#program ??= findProgram('bwrap');
+    const { launcher, devices } = this.#options;
     return await runStepProcess(spec, {
-      argv: [this.#program ?? 'bwrap', ...bubblewrapArguments(spec, this.#options)],
+      entry: ['--root', spec.root, ...mountWords(spec, devices)],
+      argv: [this.#program ?? 'bwrap', ...bubblewrapArguments(spec, launcher)],
+      ...(spec.insecure === true ? {} : { covers: coveredInProc() }),
       childPid: (info) => {
         const pid = /"child-pid":\s*(\d+)/.exec(info)?.[1];
         return pid === undefined ? undefined : Number(pid);
@@ -39,10 +42,13 @@ export class Bubblewrap implements Sandbox {
           hint: 'sudo apt-get install bubblewrap; without it, `--isolation chroot` isolates less',
         }),
       failed: (complaint) =>
-        new HostError(`bubblewrap failed: ${complaint}`, {
-          code: 'E_SANDBOX_MISSING',
-          hint: '`tsbuild doctor` tries what the sandbox needs, and says how to mend it; `--isolation chroot` does without',
-        }),
+        new HostError(
+          `${complaint.startsWith('bwrap') ? 'bubblewrap failed' : 'cannot make the sandbox'}: ${complaint}`,
+          {
+            code: 'E_SANDBOX_MISSING',
+            hint: '`tsbuild doctor` tries what the sandbox needs, and says how to mend it; `--isolation chroot` does without',
+          },
+        ),
     });
   }
 }
@@ -69,77 +75,29 @@ export function hasSystemCallFilter(): boolean {
   return /^Seccomp:\s*2$/m.test(readFileSync('/proc/self/status', 'utf8'));
 }
 
-function bubblewrapArguments(spec: SandboxSpec, options: SandboxOptions): string[] {
-  const words = ['--bind', spec.root, '/', ...systemArguments(spec, options)];
-  words.push(...spec.mounts.flatMap((mount) => mountArguments(mount, options)));
-  words.push('--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', spec.hostname);
-  words.push('--die-with-parent', '--new-session');
-  // Told nothing about them, it leaves root all that it has.
-  if (spec.insecure !== true) {
-    words.push(
-      '--cap-drop',
-      'ALL',
-      ...DEFAULT_CAPABILITIES.flatMap((capability) => ['--cap-add', capability]),
-    );
-  }
-  words.push('--json-status-fd', String(INFO_FD), '--', options.launcher, 'step');
-  return words;
-}
-
-function systemArguments(spec: SandboxSpec, { devices }: SandboxOptions): string[] {
+/**
+ * bubblewrap reads the table of all mounts for each that it makes, so that the tree is made before it starts (`enter.rs`) and it binds that
+ * once. With devices: those that are none of the step's the launcher has forbidden mount by mount. What it hides in `/proc`, which
+ * bubblewrap makes, pid 1 does first of all (`step.rs`), and gives up the capability that it needs for it.
+ */
+function bubblewrapArguments(spec: SandboxSpec, launcher: string): string[] {
   const insecure = spec.insecure === true;
-  const bind = insecure ? '--bind' : '--ro-bind';
-  const words = ['--unshare-pid', '--as-pid-1', '--proc', '/proc'];
+  const words = ['--dev-bind', spec.root, '/', '--unshare-pid', '--as-pid-1', '--proc', '/proc'];
   if (insecure) {
     words.push(...COVERED.flatMap((path) => ['--bind-try', path, path]));
   }
-  words.push('--dev', '/dev');
-  if (devices !== undefined) {
-    const nodes = BASIC_DEVICES.map((name) => `/dev/${name}`);
-    words.push(...nodes.flatMap((path) => ['--dev-bind', devices.pathOf(path), path]));
+  words.push('--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', spec.hostname);
+  words.push('--die-with-parent', '--new-session');
+  // Told nothing about them, it leaves root all that it has.
+  if (!insecure) {
+    const capabilities = [...DEFAULT_CAPABILITIES, 'CAP_SYS_ADMIN'];
+    words.push('--cap-drop', 'ALL', ...capabilities.flatMap((capability) => ['--cap-add', capability]));
   }
-  if (spec.shmSizeBytes === undefined) {
-    // As bubblewrap makes it, only root may write there.
-    words.push('--chmod', '1777', '/dev/shm');
-  } else {
-    words.push('--perms', '1777', '--size', String(spec.shmSizeBytes), '--tmpfs', '/dev/shm');
-  }
-  const { sys, cgroupView } = spec.place;
-  words.push(
-    bind,
-    sys,
-    '/sys',
-    ...(cgroupView === undefined ? [] : ['--ro-bind', cgroupView, '/sys/fs/cgroup']),
-  );
-  words.push(...(insecure ? deviceArguments() : maskArguments()));
+  words.push('--json-status-fd', String(INFO_FD), '--', launcher, 'step');
   return words;
 }
 
-function mountArguments(mount: SandboxMount, { devices }: SandboxOptions): string[] {
-  switch (mount.kind) {
-    case 'tmpfs': {
-      const size = mount.sizeBytes === undefined ? [] : ['--size', String(mount.sizeBytes)];
-      return ['--perms', '1777', ...size, '--tmpfs', mount.target];
-    }
-    case 'bind':
-      return [mount.readOnly ? '--ro-bind' : '--bind', mount.source ?? '', mount.target];
-    case 'device': {
-      const source = mount.source ?? '';
-      return ['--dev-bind', devices?.pathOf(source) ?? source, mount.target];
-    }
-  }
-}
-
-/** Those that bubblewrap makes read-only by itself (irq, bus, sysrq-trigger) are not repeated. */
-function maskArguments(): string[] {
-  return [
-    ...maskedPaths().flatMap(({ path, kind }) =>
-      kind === 'directory' ? ['--tmpfs', path, '--remount-ro', path] : ['--ro-bind', '/dev/null', path],
-    ),
-    ...readOnlyPaths().flatMap((path) => ['--ro-bind', path, path]),
-  ];
-}
-
-function deviceArguments(): string[] {
-  return hostDevices().flatMap((path) => ['--dev-bind-try', path, path]);
+function coveredInProc(): NonNullable<SandboxProgram['covers']> {
+  const hidden = maskedPaths().flatMap(({ path }) => (path.startsWith('/proc/') ? [path] : []));
+  return { hidden, readOnly: readOnlyPaths() };
 }

@@ -5,17 +5,17 @@
  */
 import { HostError } from '../errors.ts';
 import { CAPABILITY_NUMBERS, DEFAULT_CAPABILITIES } from './capabilities.ts';
-import { BASIC_DEVICES, type OwnDevices } from './own-devices.ts';
-import type { Outcome, Sandbox, SandboxMount, SandboxSpec } from './sandbox.ts';
+import { hidingWords, mountWords } from './mount-words.ts';
+import type { OwnDevices } from './own-devices.ts';
+import type { Outcome, Sandbox, SandboxSpec } from './sandbox.ts';
 import { runStepProcess } from './step-process.ts';
-import { maskedPaths } from './system-paths.ts';
 
 export class Chroot implements Sandbox {
   readonly kind = 'chroot';
   readonly newPrivileges = false;
   readonly ownTasks = 1;
   readonly #launcher: string;
-  readonly #nodeOf: (path: string) => string;
+  readonly #devices: OwnDevices | undefined;
 
   /**
    * @param launcher - On the host; a copy that steps may see.
@@ -23,7 +23,7 @@ export class Chroot implements Sandbox {
    */
   constructor(launcher: string, devices: OwnDevices | undefined) {
     this.#launcher = launcher;
-    this.#nodeOf = (path) => devices?.pathOf(path) ?? path;
+    this.#devices = devices;
   }
 
   async run(spec: SandboxSpec): Promise<Outcome> {
@@ -44,7 +44,7 @@ export class Chroot implements Sandbox {
         hint: '`tsbuild doctor` tries what the sandbox needs, and says how to mend it',
       });
     return await runStepProcess(spec, {
-      argv: [this.#launcher, 'chroot', ...chrootArguments(spec, this.#nodeOf)],
+      argv: [this.#launcher, 'chroot', ...chrootArguments(spec, this.#devices)],
       childPid: (info) => {
         const pid = /"child-pid":\s*(\d+)/.exec(info)?.[1];
         return pid === undefined ? undefined : Number(pid);
@@ -57,47 +57,11 @@ export class Chroot implements Sandbox {
   }
 }
 
-function chrootArguments(spec: SandboxSpec, nodeOf: (path: string) => string): string[] {
-  const { cgroupView } = spec.place;
+function chrootArguments(spec: SandboxSpec, devices: OwnDevices | undefined): string[] {
   const numbers = DEFAULT_CAPABILITIES.map((name) => CAPABILITY_NUMBERS[name]);
   return [
     ...['--root', spec.root, '--host-name', spec.hostname, '--keep-capabilities', numbers.join(',')],
-    ...['--ro-bind', '/proc', '/proc'],
-    ...deviceArguments(nodeOf, spec.shmSizeBytes),
-    ...['--ro-bind', spec.place.sys, '/sys'],
-    ...(cgroupView === undefined ? [] : ['--ro-bind', cgroupView, '/sys/fs/cgroup']),
-    ...maskedPaths().flatMap(({ path, kind }) =>
-      kind === 'directory' ? ['--read-only-tmpfs', path] : ['--ro-bind', '/dev/null', path],
-    ),
-    ...spec.mounts.flatMap((mount) => mountArguments(mount, nodeOf)),
+    ...['--ro-bind', '/proc', '/proc', ...hidingWords((path) => path.startsWith('/proc/'))],
+    ...mountWords(spec, devices),
   ];
-}
-
-/** Its own, like that of other sandboxes: the machine's would show its disks, and shared memory is for writing. */
-function deviceArguments(nodeOf: (path: string) => string, shmSizeBytes = 0): string[] {
-  return [
-    ...['--tmpfs', '755', '0', '/dev'],
-    ...BASIC_DEVICES.flatMap((name) => ['--device', nodeOf(`/dev/${name}`), `/dev/${name}`]),
-    ...[
-      ['/proc/self/fd', '/dev/fd'],
-      ['/proc/self/fd/0', '/dev/stdin'],
-      ['/proc/self/fd/1', '/dev/stdout'],
-      ['/proc/self/fd/2', '/dev/stderr'],
-      ['/proc/kcore', '/dev/core'],
-      ['pts/ptmx', '/dev/ptmx'],
-    ].flatMap((link) => ['--link', ...link]),
-    ...['--terminals', '/dev/pts'],
-    ...['--tmpfs', '1777', String(shmSizeBytes), '/dev/shm'],
-  ];
-}
-
-function mountArguments(mount: SandboxMount, nodeOf: (path: string) => string): string[] {
-  switch (mount.kind) {
-    case 'tmpfs':
-      return ['--tmpfs', '1777', String(mount.sizeBytes ?? 0), mount.target];
-    case 'bind':
-      return [mount.readOnly ? '--ro-bind' : '--bind', mount.source ?? '', mount.target];
-    case 'device':
-      return ['--device', nodeOf(mount.source ?? ''), mount.target];
-  }
 }

@@ -2,12 +2,12 @@
  * What this machine trusts and how it reaches the network, to be lent to steps: a company's own certificate authority,
  * proxies, mirrors. Only looks at files and the environment; no network, no process.
  */
-import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { HostError } from '../errors.ts';
 import type { HostTrust } from '../worker/protocol.ts';
+import { fingerprints } from './ca-bundle.ts';
 
 export type HostCaMode = 'auto' | 'always' | 'never';
 
@@ -29,7 +29,6 @@ const SYSTEM_BUNDLES = [
 const PUBLIC_SET_DIR = '/usr/share/ca-certificates/mozilla';
 const NAMED_BUNDLES = ['SSL_CERT_FILE', 'NODE_EXTRA_CA_CERTS'];
 const PROXY_VARIABLES = ['http_proxy', 'https_proxy', 'ftp_proxy', 'all_proxy', 'no_proxy'];
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----([\s\S]*?)-----END CERTIFICATE-----/g;
 
 /**
  * @param mode - `auto` lends the host's bundle only when it holds certificates beyond the public set, because otherwise the
@@ -93,24 +92,6 @@ function readBundle(path: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** The certificates of several bundles, each once: older programs stop at the second copy of one. */
-export function mergeBundles(pems: readonly string[]): string {
-  const merged = new Map<string, string>();
-  for (const [block, base64 = ''] of pems.flatMap((pem) => [...pem.matchAll(CERTIFICATE)])) {
-    merged.set(fingerprint(base64), block);
-  }
-  return [...merged.values()].map((block) => `${block}\n`).join('');
-}
-
-function fingerprints(pem: string): Set<string> {
-  return new Set([...pem.matchAll(CERTIFICATE)].map(([, base64 = '']) => fingerprint(base64)));
-}
-
-/** Of a certificate's bytes, whatever the line breaks. */
-function fingerprint(base64: string): string {
-  return createHash('sha1').update(base64.replace(/\s+/g, '')).digest('base64');
 }
 
 function publicSet(dir: string): Set<string> {

@@ -9,7 +9,7 @@ import type { ToolSupport } from '../graph/action.ts';
 import { ownCacheId } from '../graph/cache-id.ts';
 import type { CacheMountRequest } from '../volume/cache-mounts.ts';
 import type { HostTrust } from '../worker/protocol.ts';
-import { mergeBundles } from './host-trust.ts';
+import { mergeBundles } from './ca-bundle.ts';
 import { hostResolvers, isLoopback, namesElsewhere, privateResolvers } from './private-network.ts';
 import type { NetworkMode } from './sandbox.ts';
 

@@ -22,7 +22,9 @@ export interface SandboxMount {
 
 /** What a sandbox has around it and does not make itself. See `step-place.ts`. */
 export interface SandboxPlace {
-  /** Words before the program that makes the sandbox: they put it where it is to be. May be none. */
+  /** On the host: starts the program that makes the sandbox where it is to be. */
+  readonly launcher: string;
+  /** What that is told (`enter.rs`). May be nothing. */
   readonly entry: readonly string[];
   /** What is `/sys` in the network that it is put into. */
   readonly sys: string;

@@ -51,7 +51,8 @@ export function makePlace(request: PlaceRequest): StepPlace {
     words.push('--network', '--sysfs', sys);
   }
   return {
-    entry: words.length === 0 ? [] : [launcher, 'enter', ...words, '--'],
+    launcher,
+    entry: words,
     sys,
     ...(cgroup?.view === undefined ? {} : { cgroupView: cgroup.view }),
     ...(network === 'private'

@@ -2,15 +2,19 @@
  * Our side of `step.rs`: what it is told, how its output is taken, how it is ended, and what it says of the end. The same for every
  * program that makes the sandbox around it.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { DefinitionError, type HostError, InternalError } from '../errors.ts';
 import { feedProgram, inputSettings } from './program-input.ts';
 import type { Outcome, SandboxSpec } from './sandbox.ts';
+import { type ProgramEnd, type ProgramStream, type StartedProgram, startProgram } from './started-program.ts';
 
 /** The program that makes the sandbox and starts `LAUNCHER step` in it, with descriptors 3 and 4 as they are. */
 export interface SandboxProgram {
   readonly argv: readonly [program: string, ...args: string[]];
+  /** What is to be done for it before it starts, as `enter.rs` is told. @defaultValue nothing */
+  readonly entry?: readonly string[];
+  /** What pid 1 covers in `/proc`, with a capability that it is given for that. @defaultValue nothing */
+  readonly covers?: { readonly hidden: readonly string[]; readonly readOnly: readonly string[] };
   /** The program was given the seccomp profile itself, and installs it. @defaultValue false: the launcher does */
   readonly filters?: boolean;
   /** Pid 1 of the sandbox, from what the program wrote to {@link INFO_FD} or elsewhere. Undefined as long as it has not said. */
@@ -48,28 +52,30 @@ const ENTRY_NOT_STARTED = 127;
 export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram): Promise<Outcome> {
   spec.signal.throwIfAborted();
   const encoded = encodeSpec(spec, program);
-  const [command = '', ...args] = [...spec.place.entry, ...program.argv];
-  const child = spawn(command, args, {
-    cwd: '/',
-    // Of the step's environment nothing may reach the program: LD_PRELOAD would take effect outside of the sandbox.
-    env: { PATH: process.env.PATH ?? '/usr/bin:/bin' },
-    stdio: [
-      spec.input === undefined ? 'ignore' : 'pipe',
-      'pipe',
-      'pipe',
-      'pipe',
-      'pipe',
-      'pipe',
-      // The number that `owners.rs` looks for it at.
-      ...(spec.owners !== undefined && 'socket' in spec.owners ? [spec.owners.socket] : []),
-    ],
-  });
-  // The types know of five at most.
-  const pipes = child.stdio as readonly unknown[];
-  const status = collect(pipes[STATUS_FD] as Readable);
-  const info = collect(pipes[INFO_FD] as Readable);
+  const entry = [...spec.place.entry, ...(program.entry ?? [])];
+  const enter = entry.length === 0 ? [] : [spec.place.launcher, 'enter', ...entry, '--'];
+  // Of the step's environment nothing may reach the program: LD_PRELOAD would take effect outside of the sandbox.
+  const environment = { PATH: process.env.PATH ?? '/usr/bin:/bin' };
+  const streams: ProgramStream[] = [
+    spec.input === undefined ? 'null' : 'write',
+    'read',
+    'read',
+    'read',
+    'write',
+    'read',
+    // The number that `owners.rs` looks for it at.
+    ...(spec.owners !== undefined && 'socket' in spec.owners ? [spec.owners.socket] : []),
+  ];
+  let child: StartedProgram;
+  try {
+    child = startProgram([...enter, ...program.argv], environment, streams);
+  } catch (cause) {
+    throw program.missing(cause as Error);
+  }
+  const status = collect(child.stream(STATUS_FD));
+  const info = collect(child.stream(INFO_FD));
   if (spec.input !== undefined) {
-    feedProgram(spec.input, child.stdin as Writable);
+    feedProgram(spec.input, child.stream(0));
   }
   const complaint = passOutputOn(child, spec);
 
@@ -86,11 +92,11 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
         process.kill(pid, program.endSignal ?? 'SIGKILL');
       } catch {
         // It has just ended.
-        child.kill('SIGKILL');
+        child.kill();
       }
     } else {
       search ??= setInterval(end, CHILD_PID_INTERVAL_MS);
-      patience ??= setTimeout(() => child.kill('SIGKILL'), CHILD_PID_TIMEOUT_MS);
+      patience ??= setTimeout(() => child.kill(), CHILD_PID_TIMEOUT_MS);
     }
   };
   const stop = (why: 'timeout' | 'cancelled' | 'unready') => {
@@ -101,7 +107,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   const { begin } = spec.place;
   let begun: Promise<void> | undefined;
   let unready: unknown;
-  const tell = () => writeAll(pipes[SPEC_FD] as Writable, encoded);
+  const tell = () => writeAll(child.stream(SPEC_FD), encoded);
   const tryToBegin = () => {
     const pid = stopped === undefined ? program.childPid(info.text()) : undefined;
     if (begin !== undefined && pid !== undefined) {
@@ -116,7 +122,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   }
   // Not every program says it on our descriptor.
   const watch = begin === undefined ? undefined : setInterval(tryToBegin, CHILD_PID_INTERVAL_MS);
-  (pipes[INFO_FD] as Readable).on('data', () => {
+  child.stream(INFO_FD).on('data', () => {
     tryToBegin();
     if (stopped !== undefined) {
       end();
@@ -125,13 +131,11 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   const onAbort = () => stop('cancelled');
   spec.signal.addEventListener('abort', onAbort, { once: true });
   const timer = spec.timeoutMs === undefined ? undefined : setTimeout(() => stop('timeout'), spec.timeoutMs);
+  let ended: ProgramEnd;
   try {
-    await new Promise<void>((resolve, reject) => {
-      child.once('error', (cause) => reject(program.missing(cause)));
-      child.once('exit', (_, signal) => signal !== null && program.abandon?.());
-      // After the output has been read to its end.
-      child.once('close', () => resolve());
-    });
+    void child.ended.then(({ signal }) => signal !== undefined && program.abandon?.());
+    // After the output has been read to its end.
+    ended = await child.closed;
   } finally {
     spec.input?.bytes.destroy();
     clearTimeout(timer);
@@ -155,17 +159,20 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   if (stopped === 'timeout') {
     return { reason: 'timeout' };
   }
-  const said = complaint.text().trim() || (child.signalCode ?? `status ${child.exitCode}`);
-  throw spec.place.entry.length > 0 && child.exitCode === ENTRY_NOT_STARTED
+  const said = complaint.text().trim() || (ended.signal ?? `status ${ended.status}`);
+  throw enter.length > 0 && ended.status === ENTRY_NOT_STARTED
     ? program.missing(Object.assign(new Error(said), { code: 'ENOENT' }))
     : program.failed(said);
 }
 
 /** The result is the beginning of what was written to standard error. */
-function passOutputOn(child: ChildProcess, spec: SandboxSpec): { text(): string } {
+function passOutputOn(child: StartedProgram, spec: SandboxSpec): { text(): string } {
   let complaint = '';
-  for (const stream of ['stdout', 'stderr'] as const) {
-    const source = child[stream] as Readable;
+  for (const [number, stream] of [
+    [1, 'stdout'],
+    [2, 'stderr'],
+  ] as const) {
+    const source = child.stream(number);
     source.on('data', (chunk: Buffer) => {
       if (stream === 'stderr' && complaint.length < MAX_COMPLAINT_BYTES) {
         complaint += chunk.toString('utf8').slice(0, MAX_COMPLAINT_BYTES);
@@ -188,7 +195,7 @@ export function stepDescriptors({ owners }: SandboxSpec): number {
 }
 
 /** What the launcher reads from its descriptor: see `step.rs`. */
-function encodeSpec(spec: SandboxSpec, { filters = false }: SandboxProgram): Buffer {
+function encodeSpec(spec: SandboxSpec, { filters = false, covers }: SandboxProgram): Buffer {
   const insecure = spec.insecure === true;
   const settings: Readonly<Record<string, string | undefined>> = {
     uid: String(spec.uid),
@@ -202,6 +209,8 @@ function encodeSpec(spec: SandboxSpec, { filters = false }: SandboxProgram): Buf
     limits: spec.ulimits?.map(({ name, soft, hard }) => `${name}=${soft}:${hard}`).join(','),
     seccomp: insecure || filters ? undefined : spec.seccomp?.program.toString('hex'),
     scope: insecure ? undefined : 'own',
+    hidden: covers?.hidden.join(','),
+    'read-only': covers?.readOnly.join(','),
   };
   const fields = [
     ...Object.entries(settings).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`])),

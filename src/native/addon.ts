@@ -554,6 +554,18 @@ export interface NativeAddon extends Sha256 {
   makeDeviceLike(source: string, target: string): void;
   /** Lazy when `detach`. */
   unmount(target: string, detach: boolean): void;
+  /**
+   * Starts `argv[0]`, a path, in the root directory, with these streams under the numbers from 0 on: `null` is /dev/null, `read` and
+   * `write` are what we do with a pipe, a number is a descriptor of ours. `ends` are ours of the pipes, -1 for what is none; they are
+   * the caller's to close. Node's own way forks, which takes two milliseconds in a process that has worked.
+   */
+  spawnProgram(
+    argv: readonly string[],
+    environment: readonly string[],
+    streams: readonly ('null' | 'read' | 'write' | number)[],
+  ): { readonly pid: number; readonly ends: readonly number[] };
+  /** To be called once for each program, which is a zombie until then. One of the two is there. */
+  programEnd(pid: number): Promise<{ readonly status?: number; readonly signal?: NodeJS.Signals }>;
   /** For the machine's own programs and its 32-bit ones: instructions of eight bytes, as `step.rs` reads them. */
   seccompProgram(filter: SeccompFilter): Buffer;
   /** What the kernel has: filters that answer calls, and Landlock's scopes (6.12). */

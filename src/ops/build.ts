@@ -121,6 +121,9 @@ async function execute(
     options.layers.succeeds(layer, before);
   }
   const context = { signal, emit: (event: Parameters<typeof emit>[0]) => emit(withVertex(event, vertex)) };
+  // While it starts, what the step needs is looked for.
+  const starting = options.worker();
+  starting.catch(() => undefined);
   if (actions.some(({ kind }) => kind === 'exec')) {
     // Copying needs no emulator: an image that only holds files is built anywhere.
     await options.ensureExecutable(vertex.platform, parents, context);
@@ -138,7 +141,7 @@ async function execute(
   checkRequired(actions, secrets);
   const stacks = inputs.flatMap((input) => (input.kind === 'rootfs' ? [input.layers] : []));
   await Promise.all(stacks.map((stack) => options.layers.ensureSnapshots(stack, context)));
-  const worker = await options.worker();
+  const worker = await starting;
   if (forced) {
     await dropCaches(options.dropped, actions, (ids) =>
       worker.call('removeMounts', { ids, whenInUse: 'detach' }, { signal }),

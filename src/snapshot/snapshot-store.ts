@@ -3,7 +3,6 @@
  * `tmp/` where they are made. The work directory belongs to one process, which holds a lock file beside it; whoever
  * finds the lock free may sweep it.
  */
-import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { HostError, InternalError } from '../errors.ts';
@@ -42,7 +41,7 @@ export class SnapshotStore {
     for (const part of ['tmp', 'snapshots', 'mounts', 'logs']) {
       mkdirSync(join(storeDir, part), { recursive: true, mode: 0o700 });
     }
-    const workDir = join(tmp, `${WORK_PREFIX}${randomUUID()}`);
+    const workDir = join(tmp, `${WORK_PREFIX}${native().randomHex(16)}`);
     // The lock before the directory: a sweeper never sees one without the other.
     const lock = native().tryLock(`${workDir}.lock`, false);
     if (lock === undefined) {

@@ -26,7 +26,8 @@ export interface WorkerOptions {
   /** @defaultValue `auto`: the best that works. */
   readonly isolation?: IsolationChoice;
   readonly snapshotter: HelloParams['snapshotter'];
-  readonly hostTrust: HostTrust;
+  /** A function is asked while the worker's process starts. */
+  readonly hostTrust: HostTrust | (() => HostTrust);
   /** @defaultValue auto */
   readonly sandbox?: HelloParams['sandbox'];
   /** @defaultValue recorded where that is possible, if there is one id only */
@@ -64,7 +65,7 @@ interface Pending {
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   options.signal.throwIfAborted();
   const launcher = launcherPath();
-  const main = packagePath(runsFromSources() ? 'src/worker/main.ts' : 'dist/worker/main.js');
+  const main = packagePath(runsFromSources() ? 'src/worker/main.ts' : 'bin/worker.cjs');
   const child = spawn(
     launcher,
     [
@@ -96,7 +97,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       storeDir: options.storeDir,
       isolation: options.isolation ?? 'auto',
       snapshotter: options.snapshotter,
-      hostTrust: options.hostTrust,
+      hostTrust: typeof options.hostTrust === 'function' ? options.hostTrust() : options.hostTrust,
       sandbox: options.sandbox ?? 'auto',
       ...(options.ownerKeeping === undefined ? {} : { ownerKeeping: options.ownerKeeping }),
       cdiDirs: options.cdiDirs ?? CDI_DIRS,
@@ -118,6 +119,10 @@ class WorkerHandle implements Worker {
   constructor(connection: Connection, hello: HelloResult) {
     this.#connection = connection;
     this.hello = hello;
+  }
+
+  get isIdle(): boolean {
+    return this.#connection.isIdle;
   }
 
   call: Worker['call'] = (method, params, options) => this.#connection.call(method, params, options);
@@ -166,6 +171,10 @@ class Connection {
       });
     });
     this.#hold();
+  }
+
+  get isIdle(): boolean {
+    return this.#pending.size === 0;
   }
 
   call<M extends keyof WorkerMethods>(

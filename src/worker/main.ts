@@ -63,13 +63,33 @@ const running = new Map<number, { readonly controller: AbortController; readonly
 let context: WorkerContext | undefined;
 let room: Promise<void> | undefined;
 
+let unsent: Buffer[] = [];
+let unsentBytes = 0;
+
+/** Events wait for what else happens at the same time, or for an answer: each write wakes the front, which then takes our processor. */
 function send(message: FromWorker): void {
-  process.stdout.write(encodeFrame(message));
+  const frame = encodeFrame(message);
+  unsent.push(frame);
+  unsentBytes += frame.length;
+  if (message.kind !== 'event') {
+    flush();
+  } else if (unsent.length === 1) {
+    setImmediate(flush);
+  }
+}
+
+function flush(): void {
+  const [first, ...more] = unsent;
+  if (first !== undefined) {
+    process.stdout.write(more.length === 0 ? first : Buffer.concat([first, ...more]));
+  }
+  unsent = [];
+  unsentBytes = 0;
 }
 
 /** Node buffers without bound what we write; a step's output must not. */
 function pressure(): Promise<void> | undefined {
-  if (process.stdout.writableLength < MAX_UNSENT_BYTES) {
+  if (process.stdout.writableLength + unsentBytes < MAX_UNSENT_BYTES) {
     return undefined;
   }
   room ??= new Promise<void>((resolve) => {

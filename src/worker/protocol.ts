@@ -533,6 +533,8 @@ export interface Worker {
     },
   ): Promise<WorkerMethods[M]['result']>;
   readonly hello: HelloResult;
+  /** Every call was answered. */
+  readonly isIdle: boolean;
   /** Ends the worker and waits for it. */
   close(): Promise<void>;
 }

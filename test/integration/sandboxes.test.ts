@@ -15,6 +15,7 @@ type Results = Readonly<Record<string, Readonly<Record<string, Ran>>>>;
 
 const SANDBOXES = ['bubblewrap', 'runc', 'crun'] as const;
 /** Those that Docker gives. */
+const CAP_SYS_ADMIN = 1n << 21n;
 const DEFAULT_SET = '00000000a80425fb';
 
 describe
@@ -62,6 +63,12 @@ describe
       ];
       expect(lines('privileges')).toEqual([`NoNewPrivs: ${plain ? 1 : 0}`, ...caps(DEFAULT_SET)]);
       expect(lines('privilegesOfUser')).toEqual(['Groups: 1000 2000 2001 ', ...caps('0000000000000000')]);
+    });
+
+    test('pid 1 has given up what it needed to mount before the step begins', () => {
+      const sets = lines('privilegesOfSupervisor').map((line) => BigInt(`0x${line.split(/\s+/)[1]}`));
+      expect(sets).toHaveLength(5);
+      expect(sets.filter((set) => (set & CAP_SYS_ADMIN) !== 0n)).toEqual([]);
     });
 
     test('without a network there is still a loopback device that is up', () => {

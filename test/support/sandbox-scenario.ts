@@ -185,6 +185,10 @@ for (const sandbox of sandboxes) {
   // New privileges.
   found.setUserId = await run('setUserId', '/usr/bin/su root -c "id -u; id -g" 2>&1', app);
   found.privileges = await run('privileges', `${status('NoNewPrivs')}; ${status('Cap')}`);
+  found.privilegesOfSupervisor = await run(
+    'privilegesOfSupervisor',
+    "grep -E '^Cap(Inh|Prm|Eff|Bnd|Amb):' /proc/1/status | tr '\\t' ' '",
+  );
   found.privilegesOfUser = await run('privilegesOfUser', `${status('Groups')}; ${status('Cap')}`, app);
 
   // What is seen.

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { discoverHostTrust, mergeBundles } from '../../../src/executor/host-trust.ts';
+import { mergeBundles } from '../../../src/executor/ca-bundle.ts';
+import { discoverHostTrust } from '../../../src/executor/host-trust.ts';
 import { lacks } from '../../support/requires.ts';
 
 const DEBIAN = 'etc/ssl/certs/ca-certificates.crt';

@@ -12,5 +12,6 @@ mod hashed_file;
 mod layer;
 mod recorder;
 mod seccomp;
+mod spawn;
 mod tree_index;
 mod work;

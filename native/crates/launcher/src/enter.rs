@@ -1,12 +1,14 @@
 //! Puts itself where a step is to live and becomes the program that makes the step's sandbox, whichever that is:
 //!
 //! ```text
-//! tsbuild-launcher enter [--cgroup DIRECTORY]… [--network] [--sysfs DIRECTORY] -- PROGRAM ARGUMENT…
+//! tsbuild-launcher enter [--cgroup DIRECTORY]… [--network] [--sysfs DIRECTORY] [--root DIRECTORY MOUNT…] -- PROGRAM ARGUMENT…
 //! ```
 //!
 //! `--cgroup` moves it into a control group, before the sandbox has one of its own as its root. `--network` makes a network namespace
 //! with the loopback interface up. `--sysfs` mounts on the directory, for this program and what it starts alone, what `/sys` is in
-//! that namespace; where the kernel refuses that, because a part of the existing one is masked, the existing one.
+//! that namespace; where the kernel refuses that, because a part of the existing one is masked, the existing one. `--root` and what
+//! comes with it (`mounts.rs`) makes the tree that the sandbox is to show, for this program and what it starts alone: bubblewrap reads
+//! the whole table of mounts for each that it is asked for, and for a tree that is there already once.
 
 use std::{
     ffi::{CString, OsStr, OsString},
@@ -16,6 +18,8 @@ use std::{
 };
 
 use tsbuild_sys::{mount, network, process};
+
+use crate::mounts::Mounts;
 
 /// As a shell: the program could not be started.
 const STATUS_NOT_STARTED: i32 = 127;
@@ -62,18 +66,23 @@ struct Place {
     cgroups: Vec<OsString>,
     network: bool,
     sysfs: Option<OsString>,
+    mounts: Mounts,
 }
 
 fn parse(mut words: impl Iterator<Item = OsString>) -> Result<(Place, Vec<CString>), String> {
     let mut place = Place::default();
     while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| format!("{} needs a value", word.display()));
+        let wrong = || format!("{} needs other values", word.display());
         match word.as_bytes() {
-            b"--cgroup" => place.cgroups.push(value()?),
+            b"--cgroup" => place.cgroups.push(words.next().ok_or_else(wrong)?),
             b"--network" => place.network = true,
-            b"--sysfs" => place.sysfs = Some(value()?),
+            b"--sysfs" => place.sysfs = Some(words.next().ok_or_else(wrong)?),
             b"--" => break,
-            _ => return Err(format!("unknown option '{}'", word.display())),
+            _ => {
+                if !place.mounts.take(&word, &mut words).ok_or_else(wrong)? {
+                    return Err(format!("unknown option '{}'", word.display()));
+                }
+            }
         }
     }
     let argv = words
@@ -97,13 +106,19 @@ impl Place {
             // Root of a container may make the one and lack CAP_NET_ADMIN for the other. What counts is that there is no way out.
             let _ = network::bring_loopback_up();
         }
-        if let Some(directory) = &self.sysfs {
-            let target = Path::new(directory);
+        let has_root = !self.mounts.root().as_os_str().is_empty();
+        if has_root || self.sysfs.is_some() {
             process::unshare(process::NEW_MOUNT)
                 .map_err(|error| format!("cannot make a mount namespace: {error}"))?;
+        }
+        if let Some(directory) = &self.sysfs {
+            let target = Path::new(directory);
             mount::mount_sysfs(target)
                 .or_else(|_| mount::mount_bind(Path::new("/sys"), target, false, true))
                 .map_err(|error| format!("cannot mount sysfs: {error}"))?;
+        }
+        if has_root {
+            self.mounts.make().map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -131,19 +146,21 @@ mod tests {
 
     #[test]
     fn takes_what_comes_after_two_dashes_as_the_program() {
-        let (place, argv) =
-            parse(words("--cgroup /a --cgroup /b --network --sysfs /s -- bwrap --network"))
-                .ok()
-                .unwrap();
+        let (place, argv) = parse(words(
+            "--cgroup /a --cgroup /b --network --sysfs /s --root /r -- bwrap --network",
+        ))
+        .ok()
+        .unwrap();
         assert_eq!(place.cgroups, ["/a", "/b"]);
         assert!(place.network);
         assert_eq!(place.sysfs.as_deref(), Some(OsStr::new("/s")));
+        assert_eq!(place.mounts.root(), Path::new("/r"));
         assert_eq!(argv, [c"bwrap".to_owned(), c"--network".to_owned()]);
     }
 
     #[test]
     fn refuses_what_it_does_not_know() {
-        for text in ["--cgroup", "--net -- true", "--network --", "bwrap"] {
+        for text in ["--cgroup", "--net -- true", "--network --", "--root /r --bind /a", "bwrap"] {
             assert!(parse(words(text)).is_err(), "{text}");
         }
     }

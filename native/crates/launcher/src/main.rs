@@ -13,8 +13,8 @@
 //! is killed when its parent dies, so that nothing survives the front, whatever kills it. Standard input and output
 //! belong to the worker. A failure is one line of JSON on standard error, and status 125.
 //!
-//! The second form starts the program that makes a step's sandbox, in the control group and the network that the step gets; see
-//! `enter.rs`. The third is pid 1 of that sandbox; see `step.rs`. The program is linked statically, because there it
+//! The second form starts the program that makes a step's sandbox, in the control group and the network that the step gets and on the
+//! mounts that it sees; see `enter.rs`. The third is pid 1 of that sandbox; see `step.rs`. The program is linked statically, because there it
 //! runs on a root filesystem that may hold nothing. The fourth starts an OCI runtime, which runs the fifth; see `enclose.rs`. The last
 //! makes a sandbox itself; see `chroot.rs`.
 
@@ -24,6 +24,7 @@ mod enclose;
 mod enter;
 mod id_map;
 mod json;
+mod mounts;
 mod namespaces;
 mod owners;
 mod step;

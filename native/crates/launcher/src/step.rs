@@ -6,8 +6,9 @@
 //! are without it), `capabilities` (`all` where another user than root keeps them, `none` where not even root has
 //! any), `cwd`, `umask` in octal, `limits` (`nofile=1024:2048`, comma-separated; -1 is none), `owners` (`recorded`, all or `devices`
 //! alone, by the supervisor at the other end of descriptor 6, or `pretended`, where there is one id and no supervisor), `seccomp`
-//! (the instructions of a filter, 16 hexadecimal digits each) and `scope` (`own` where signals and abstract sockets are to reach what
-//! the step has started only, as far as the kernel can do it). With `input=pipe` what comes on standard input goes to the program,
+//! (the instructions of a filter, 16 hexadecimal digits each), `scope` (`own` where signals and abstract sockets are to reach what
+//! the step has started only, as far as the kernel can do it), `hidden` and `read-only` (paths in `/proc`, comma-separated: covered by
+//! nothing, or by themselves; who made the sandbox left us CAP_SYS_ADMIN for that, which is given up before anything is started). With `input=pipe` what comes on standard input goes to the program,
 //! with `terminal=80x24` the program has a terminal of so many columns and rows (`streams.rs`).
 //! So neither arguments nor environment, which may be secret, show in the list of processes. The outcome is one line of
 //! JSON on descriptor 3:
@@ -18,13 +19,13 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use tsbuild_seccomp::Instruction;
 use tsbuild_sys::{
     error::errno_name,
-    landlock,
+    landlock, mount,
     process::{self, Ended, Fork},
     seccomp,
     terminal::Size,
@@ -50,6 +51,8 @@ struct Spec {
     limits: Vec<Limit>,
     seccomp: Vec<Instruction>,
     own_scope: bool,
+    hidden: Vec<PathBuf>,
+    read_only: Vec<PathBuf>,
     input: Input,
     owners: Option<Owners>,
     argv: Vec<CString>,
@@ -89,7 +92,10 @@ pub fn run() -> i32 {
         // Whatever else somebody above us left open: a directory of the host would be a way out, through `/proc/1/fd`.
         process::close_from(SPEC_FD as u32 + 1 + u32::from(supervisor.is_some()));
         process::close_from_on_exec(3);
-        supervise(&spec, supervisor)
+        match cover(&spec) {
+            Ok(()) => supervise(&spec, supervisor),
+            Err((error, what)) => Ok(failed("start", &error, Some(&what))),
+        }
     });
     let outcome = outcome.unwrap_or_else(|error| failed("start", &error, None));
     match writeln!(status, "{outcome}") {
@@ -122,6 +128,8 @@ fn read_spec(fd: OwnedFd) -> io::Result<Spec> {
         limits: Vec::new(),
         seccomp: Vec::new(),
         own_scope: false,
+        hidden: Vec::new(),
+        read_only: Vec::new(),
         input: Input::None,
         owners: None,
         argv: Vec::new(),
@@ -168,6 +176,8 @@ impl Spec {
             "limits" => self.limits = listed(value).map(read_limit).collect::<Option<_>>()?,
             "seccomp" => self.seccomp = read_filter(value)?,
             "scope" => self.own_scope = value == "own",
+            "hidden" => self.hidden = listed(value).map(PathBuf::from).collect(),
+            "read-only" => self.read_only = listed(value).map(PathBuf::from).collect(),
             _ => return None,
         }
         Some(())
@@ -257,6 +267,22 @@ fn supervise(spec: &Spec, supervisor: Option<OwnedFd>) -> io::Result<String> {
             json::object(&[("signal", Some(&process::signal_name(signal)))])
         }
     })
+}
+
+/// Only what has a procfs of its own has something to cover, and only there pid 1 may: mounts are of the namespace, not of the process.
+fn cover(spec: &Spec) -> Result<(), (io::Error, String)> {
+    if spec.hidden.is_empty() && spec.read_only.is_empty() {
+        return Ok(());
+    }
+    mount::cover(&spec.hidden, &spec.read_only).map_err(|error| {
+        let errno = error.errno.map_or_else(
+            || io::Error::from(io::ErrorKind::InvalidInput),
+            io::Error::from_raw_os_error,
+        );
+        (errno, error.to_string())
+    })?;
+    process::give_up_capability(process::CAP_SYS_ADMIN)
+        .map_err(|error| (error, "capabilities".to_owned()))
 }
 
 /// A step of a service that is spared when memory runs out is not spared with it: whatever it uses up would cost others their lives.

@@ -18,6 +18,7 @@ pub mod scan;
 pub mod scan_json;
 pub mod seccomp;
 pub mod socket;
+pub mod spawn;
 pub mod terminal;
 pub mod tracee;
 pub mod tree_index;

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::Read,
     os::{
-        fd::{AsRawFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::{ffi::OsStringExt, fs::symlink},
     },
     path::{Path, PathBuf},
@@ -486,6 +486,36 @@ pub fn make_read_only(mounted: &OwnedFd) -> Result<()> {
         "",
     )
     .map_err(failed)
+}
+
+/// Hides files and directories, and makes others read-only, in the tree of this process. Where nothing is a link.
+///
+/// # Errors
+/// `IO`.
+pub fn cover(hidden: &[PathBuf], read_only: &[PathBuf]) -> Result<()> {
+    let bound = Bound { read_only: true, devices: false };
+    let root = Root::open(Path::new("/"))?;
+    let open =
+        |path: &Path| root.open_without_links(path).map_err(|error| Error::io("open", path, error));
+    // One for all of them.
+    let mut nothing: Option<PathBuf> = None;
+    for path in hidden {
+        let target = open(path)?;
+        let stat = rustix::fs::fstat(&target).map_err(|error| Error::io("stat", path, error))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            bind_tree(Path::new("/dev/null"), target.as_fd(), bound)?;
+        } else if let Some(nothing) = &nothing {
+            bind_tree(nothing, target.as_fd(), bound)?;
+        } else {
+            mount_tmpfs_on(&target, 0o755, None)?;
+            make_read_only(&open(path)?)?;
+            nothing = Some(path.clone());
+        }
+    }
+    for path in read_only {
+        bind_tree(path, open(path)?.as_fd(), bound)?;
+    }
+    Ok(())
 }
 
 /// Terminals of our own on what `target` has open.

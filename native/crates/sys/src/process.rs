@@ -134,6 +134,24 @@ pub fn wait(pid: i32) -> io::Result<(i32, Ended)> {
     }
 }
 
+/// Waits until a child has ended, and leaves it to [`wait`]: until then its number is its own.
+///
+/// # Errors
+/// The kernel's; `ECHILD` when there is none.
+pub fn wait_until_ended(pid: i32) -> io::Result<()> {
+    loop {
+        // SAFETY: it holds numbers, for which zero is valid, and outlives the call.
+        let result = unsafe {
+            let mut facts: libc::siginfo_t = std::mem::zeroed();
+            libc::waitid(libc::P_PID, pid as libc::id_t, &mut facts, libc::WEXITED | libc::WNOWAIT)
+        };
+        match check(i64::from(result)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
 /// As [`wait`], `None` when no child has ended.
 ///
 /// # Errors
@@ -353,6 +371,28 @@ pub fn limit_capabilities(keep: &[u32]) -> io::Result<()> {
         half.permitted &= mask;
         half.inheritable &= mask;
     }
+    set_capabilities(&data)
+}
+
+/// What mounts need.
+pub const CAP_SYS_ADMIN: u32 = 21;
+
+/// Neither this process nor what it starts can have the capability any more.
+///
+/// # Errors
+/// The kernel's.
+pub fn give_up_capability(capability: u32) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(i64::from(unsafe {
+        libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0)
+    }))?;
+    let mut data = capabilities()?;
+    let half = &mut data[(capability / 32) as usize];
+    let others = !(1 << (capability % 32));
+    half.effective &= others;
+    half.permitted &= others;
+    // It takes the ambient one along.
+    half.inheritable &= others;
     set_capabilities(&data)
 }
 
