@@ -3,12 +3,14 @@
 use std::{
     collections::HashSet,
     ffi::OsStr,
+    mem::MaybeUninit,
+    ops::Range,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
     sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -21,6 +23,8 @@ use crate::{
 const END: u8 = 0;
 /// Fewer directories that wait are not worth another thread.
 const WAITING_A_THREAD: usize = 8;
+/// What the kernel fills at a time: some thousand names.
+const LISTING_BYTES: usize = 64 * 1024;
 
 /// Hex SHA-256 of the digests of all directories below `root` and its own, sorted. That of a directory is of its path, and of the
 /// kinds and names of its entries with, by kind: mode, size, device, inode and both times; mode; or target of a link.
@@ -51,6 +55,22 @@ pub fn fingerprint(root: &Path, skip: &HashSet<Vec<u8>>, cancel: &AtomicBool) ->
     Ok(hex(&whole.finalize()))
 }
 
+/// What one thread writes in, again for each directory.
+struct Desk {
+    listing: Box<[MaybeUninit<u8>]>,
+    /// Of all entries, one after the other.
+    names: Vec<u8>,
+    rows: Vec<(Range<usize>, Stat)>,
+    text: Vec<u8>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let listing = Box::new_uninit_slice(LISTING_BYTES);
+        Self { listing, names: Vec::new(), rows: Vec::new(), text: Vec::new() }
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// Directories that nobody has looked into yet.
@@ -78,9 +98,9 @@ impl Walk<'_> {
 
     /// Until nothing is left to do, with more threads when enough waits.
     fn work<'scope>(&'scope self, scope: &'scope std::thread::Scope<'scope, '_>) {
-        let mut text = Vec::new();
+        let mut desk = Desk::new();
         while let Some(directory) = self.take() {
-            let outcome = self.digest_of(&directory, &mut text);
+            let outcome = self.digest_of(&directory, &mut desk);
             let mut state = self.state();
             state.open -= 1;
             match outcome {
@@ -125,40 +145,43 @@ impl Walk<'_> {
     }
 
     /// Of one directory, and those in it.
-    fn digest_of(&self, directory: &[u8], text: &mut Vec<u8>) -> Result<(String, Vec<Vec<u8>>)> {
+    fn digest_of(&self, directory: &[u8], desk: &mut Desk) -> Result<(String, Vec<Vec<u8>>)> {
         check_cancel(self.cancel)?;
-        text.clear();
+        desk.text.clear();
         let mut below = Vec::new();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let name: &[u8] = if directory.is_empty() { b"." } else { directory };
         match rustix::fs::openat(&self.top, OsStr::from_bytes(name), flags, Mode::empty()) {
             Ok(fd) => {
-                text.push(b'>');
-                push_name(text, directory);
-                self.rows(directory, &fd, text, &mut below)?;
+                desk.text.push(b'>');
+                push_name(&mut desk.text, directory);
+                self.rows(directory, &fd, desk, &mut below)?;
             }
             Err(rustix::io::Errno::ACCESS) => {
-                text.push(b'!');
-                push_name(text, directory);
+                desk.text.push(b'!');
+                push_name(&mut desk.text, directory);
             }
             Err(error) => {
                 let shown = self.root.join(OsStr::from_bytes(directory));
                 return Err(Error::io("open", shown, error));
             }
         }
-        Ok((hex(&Sha256::digest(&*text)), below))
+        Ok((hex(&Sha256::digest(&desk.text)), below))
     }
 
     fn rows(
         &self,
         directory: &[u8],
         fd: &OwnedFd,
-        text: &mut Vec<u8>,
+        desk: &mut Desk,
         below: &mut Vec<Vec<u8>>,
     ) -> Result<()> {
         let at = |name: &[u8]| self.root.join(OsStr::from_bytes(&joined(directory, name)));
-        let mut rows: Vec<(Vec<u8>, Stat)> = Vec::new();
-        for entry in Dir::read_from(fd).map_err(|error| Error::io("list", at(b""), error))? {
+        let Desk { listing, names, rows, text } = desk;
+        names.clear();
+        rows.clear();
+        let mut entries = RawDir::new(fd, listing);
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(|error| Error::io("list", at(b""), error))?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
@@ -166,42 +189,44 @@ impl Walk<'_> {
             }
             let stat = rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|error| Error::io("stat", at(name.to_bytes()), error))?;
-            rows.push((name.to_bytes().to_vec(), stat));
+            let start = names.len();
+            names.extend_from_slice(name.to_bytes());
+            rows.push((start..names.len(), stat));
         }
-        rows.sort_unstable_by(|left, right| left.0.cmp(&right.0));
-        for (name, stat) in rows {
-            let mode = i128::from(stat.st_mode & 0o7777);
-            let path = joined(directory, &name);
-            if self.skip.contains(&path) {
+        rows.sort_unstable_by(|left, right| names[left.0.clone()].cmp(&names[right.0.clone()]));
+        for (range, stat) in rows {
+            let name = &names[range.clone()];
+            let mode = u64::from(stat.st_mode & 0o7777);
+            if !self.skip.is_empty() && self.skip.contains(&joined(directory, name)) {
                 text.extend_from_slice(b"skipped ");
-                text.extend_from_slice(kind_of(&stat).as_bytes());
+                text.extend_from_slice(kind_of(stat).as_bytes());
                 text.push(b' ');
-                push_name(text, &name);
+                push_name(text, name);
                 continue;
             }
-            text.extend_from_slice(kind_of(&stat).as_bytes());
+            text.extend_from_slice(kind_of(stat).as_bytes());
             text.push(b' ');
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => {
                     push_number(text, mode);
-                    push_number(text, i128::from(stat.st_size));
-                    push_number(text, i128::from(stat.st_dev));
-                    push_number(text, i128::from(stat.st_ino));
-                    push_number(text, nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64));
-                    push_number(text, nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64));
-                    push_name(text, &name);
+                    push_number(text, stat.st_size as u64);
+                    push_number(text, stat.st_dev);
+                    push_number(text, stat.st_ino);
+                    push_time(text, nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64));
+                    push_time(text, nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64));
+                    push_name(text, name);
                 }
                 FileType::Symlink => {
-                    push_name(text, &name);
-                    let link = rustix::fs::readlinkat(fd, name.as_slice(), Vec::new())
-                        .map_err(|error| Error::io("read link", at(&name), error))?;
+                    push_name(text, name);
+                    let link = rustix::fs::readlinkat(fd, name, Vec::new())
+                        .map_err(|error| Error::io("read link", at(name), error))?;
                     push_name(text, link.to_bytes());
                 }
                 kind => {
                     push_number(text, mode);
-                    push_name(text, &name);
+                    push_name(text, name);
                     if kind == FileType::Directory {
-                        below.push(path);
+                        below.push(joined(directory, name));
                     }
                 }
             }
@@ -226,10 +251,10 @@ fn push_name(text: &mut Vec<u8>, name: &[u8]) {
 }
 
 /// Decimal, and a space. The formatter of the library takes as long as the stat.
-fn push_number(text: &mut Vec<u8>, number: i128) {
-    let mut digits = [0; 40];
-    let mut at = digits.len();
-    let mut rest = number.unsigned_abs();
+fn push_number(text: &mut Vec<u8>, number: u64) {
+    let mut digits = [b' '; 21];
+    let mut at = digits.len() - 1;
+    let mut rest = number;
     loop {
         at -= 1;
         digits[at] = b'0' + (rest % 10) as u8;
@@ -238,11 +263,15 @@ fn push_number(text: &mut Vec<u8>, number: i128) {
             break;
         }
     }
-    if number < 0 {
-        text.push(b'-');
-    }
     text.extend_from_slice(&digits[at..]);
-    text.push(b' ');
+}
+
+/// As [`push_number`]. Few times are before 1970 or after 2554.
+fn push_time(text: &mut Vec<u8>, nanoseconds: i128) {
+    match u64::try_from(nanoseconds) {
+        Ok(number) => push_number(text, number),
+        Err(_) => text.extend_from_slice(format!("{nanoseconds} ").as_bytes()),
+    }
 }
 
 #[cfg(test)]
@@ -252,10 +281,12 @@ mod tests {
     #[test]
     fn numbers() {
         let mut text = Vec::new();
-        for number in [0, 7, -1, i128::from(u64::MAX), i128::MIN] {
-            push_number(&mut text, number);
+        push_number(&mut text, u64::MAX);
+        for time in [0, 7, 1_234_567_890, -1, i128::from(u64::MAX), i128::MIN] {
+            push_time(&mut text, time);
         }
-        let expected = format!("0 7 -1 {} {} ", u64::MAX, i128::MIN);
+        let most = u64::MAX;
+        let expected = format!("{most} 0 7 1234567890 -1 {most} {} ", i128::MIN);
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
 
