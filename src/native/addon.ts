@@ -442,6 +442,8 @@ export interface NativeAddon extends Sha256 {
   probeRecorder(): string | null;
 
   // crates/sys
+  /** Ends this process: nothing that was to run at its end runs, and none of its threads is waited for. */
+  exitNow(status: number): never;
   /** Hex, of that many random bytes, at most 256. */
   randomHex(bytes: number): string;
   hashFile(path: string, cancel?: CancelToken): Promise<FileFacts>;
@@ -573,6 +575,11 @@ export function native(): NativeAddon {
       });
     }
   }
+  return loaded;
+}
+
+/** Undefined where nobody needed it yet. */
+export function loadedNative(): NativeAddon | undefined {
   return loaded;
 }
 

@@ -3,6 +3,7 @@
 
 pub mod copy;
 pub mod error;
+pub mod exit;
 pub mod fingerprint;
 pub mod hash;
 pub mod landlock;
