@@ -54,8 +54,13 @@ function isDirectory(word) {
   }
 }
 
+/** V8 compiles so much sooner than a file is found. */
+const SMALL_SCRIPT_BYTES = 4096;
+/** The scripts that were loaded, by their paths. */
+const scripts = new Map();
+
 /**
- * The command line as a script, with what V8 made of it the last time: all functions that ran, so that they need not be compiled again.
+ * The command line as a script.
  *
  * @returns Undefined where there is none, or nothing can be remembered.
  */
@@ -64,28 +69,53 @@ function quickScript() {
     return undefined;
   }
   try {
-    const fs = builtin('node:fs');
-    const { Script, constants } = builtin('node:vm');
-    const { createRequire } = builtin('node:module');
-    const filename = builtin('node:url').fileURLToPath(new URL('../dist/cli/quick.cjs', import.meta.url));
-    // It is ASCII; so it is read soonest.
-    const source = fs.readFileSync(filename, 'latin1');
-    const remembered = `${codeDirectory()}/${source.slice(3, 67)}-${process.version}-${process.arch}`;
-    const script = new Script(`(function (exports, require, module, __filename) {${source}\n})`, {
-      filename,
-      cachedData: fs.existsSync(remembered) ? fs.readFileSync(remembered) : undefined,
-      importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-    });
-    if (script.cachedDataRejected !== false) {
-      process.on('exit', () => remember(remembered, script));
-    }
-    const module = { exports: {} };
-    script.runInThisContext()(module.exports, createRequire(filename), module, filename);
-    return module.exports;
+    return loadScript(
+      builtin('node:url').fileURLToPath(new URL('../dist/quick/always.cjs', import.meta.url)),
+    );
   } catch {
     // The modules say what is wrong, if it is more than a home directory.
     return undefined;
   }
+}
+
+/** A script, with what V8 made of it the last time: all functions that ran, so that they need not be compiled again. */
+function loadScript(filename) {
+  const loaded = scripts.get(filename);
+  if (loaded !== undefined) {
+    return loaded.exports;
+  }
+  const module = { exports: {} };
+  scripts.set(filename, module);
+  const fs = builtin('node:fs');
+  const { dirname, resolve } = builtin('node:path');
+  const { Script, constants } = builtin('node:vm');
+  // It is ASCII; so it is read soonest.
+  const source = fs.readFileSync(filename, 'latin1');
+  const isWorthRemembering = source.length > SMALL_SCRIPT_BYTES;
+  const remembered = `${codeDirectory()}/${source.slice(3, 67)}-${process.version}-${process.arch}`;
+  const script = new Script(`(function (exports, require, module, __filename) {${source}\n})`, {
+    filename,
+    cachedData: isWorthRemembering ? contentOf(remembered) : undefined,
+    importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+  });
+  if (isWorthRemembering && script.cachedDataRejected !== false) {
+    process.on('exit', (status) => {
+      // Who failed at once has not run what others will.
+      if (status === 0) {
+        remember(remembered, script);
+      }
+    });
+  }
+  const requireModule = builtin('node:module').createRequire(filename);
+  const require = (id) =>
+    id.startsWith('.') ? loadScript(resolve(dirname(filename), id)) : requireModule(id);
+  script.runInThisContext()(module.exports, require, module, filename);
+  return module.exports;
+}
+
+function contentOf(path) {
+  const fs = builtin('node:fs');
+  return fs.existsSync(path) ? fs.readFileSync(path) : undefined;
 }
 
 function remember(path, script) {
