@@ -40,9 +40,9 @@ function rememberCompiledCode() {
   }
 }
 
-/** Whether it may be a build of a Dockerfile: the only operand of such a build is a directory. */
-function mayBeQuick([command, ...words]) {
-  return command === 'build' && words.some(isDirectory);
+/** The context of what may be a build of a Dockerfile: the only operand of such a build is a directory. */
+function quickContext([command, ...words]) {
+  return command === 'build' ? words.find(isDirectory) : undefined;
 }
 
 function isDirectory(word) {
@@ -102,7 +102,7 @@ function loadScript(filename) {
     process.on('exit', (status) => {
       // Who failed at once has not run what others will.
       if (status === 0) {
-        remember(remembered, script);
+        remember(remembered, script.createCachedData());
       }
     });
   }
@@ -118,20 +118,63 @@ function contentOf(path) {
   return fs.existsSync(path) ? fs.readFileSync(path) : undefined;
 }
 
-function remember(path, script) {
+function remember(path, content) {
   const fs = builtin('node:fs');
   const unfinished = `${path}.${process.pid}`;
   try {
     fs.mkdirSync(codeDirectory(), { recursive: true });
-    fs.writeFileSync(unfinished, script.createCachedData(), { mode: 0o600 });
+    fs.writeFileSync(unfinished, content, { mode: 0o600 });
     fs.renameSync(unfinished, path);
   } catch {
     fs.rmSync(unfinished, { force: true });
   }
 }
 
+/** Quicker walks are over before it is worth beginning them. */
+const LONG_WALK_MS = 4;
+/** Paths that a walk skips; reading more takes as long as it spares. */
+const MOST_SKIPPED_CHARACTERS = 64 * 1024;
+const MOST_WALKS = 16;
+
+/**
+ * Begins the walk by which the context will be recognised as it was the last time, on another thread, while all else loads. If the build
+ * asks for another one, this was in vain and nothing else.
+ */
+function lookAhead(context) {
+  try {
+    const path = builtin('node:path').resolve(context);
+    const file = `${codeDirectory()}/walks.json`;
+    const native = builtin('node:module').createRequire(import.meta.url)(
+      `../native/dist/tsbuild.linux-${process.arch}.node`,
+    );
+    const walks = JSON.parse(contentOf(file) ?? '[]');
+    const known = walks.find((walk) => walk.context === path);
+    if (known !== undefined) {
+      native.beginFingerprint(known.root, known.skip);
+    }
+    process.on('exit', (status) => {
+      const { root, skip, tookMs } = native.lastFingerprint() ?? { tookMs: 0 };
+      if (
+        status === 0 &&
+        tookMs >= LONG_WALK_MS &&
+        skip.length <= MOST_SKIPPED_CHARACTERS &&
+        root === builtin('node:fs').realpathSync(path)
+      ) {
+        const others = walks.filter((walk) => walk !== known).slice(1 - MOST_WALKS);
+        remember(file, JSON.stringify([...others, { context: path, root, skip }]));
+      }
+    });
+  } catch {
+    // The build says what is wrong, if it is anything.
+  }
+}
+
 async function start() {
-  const script = mayBeQuick(process.argv.slice(2)) ? quickScript() : undefined;
+  const context = quickContext(process.argv.slice(2));
+  if (context !== undefined) {
+    lookAhead(context);
+  }
+  const script = context === undefined ? undefined : quickScript();
   try {
     await script?.runProcess();
   } catch (error) {

@@ -454,6 +454,13 @@ export interface NativeAddon extends Sha256 {
    * paths relative to `root` that only count with their kinds and names, each followed by NUL.
    */
   fingerprintTree(root: string, skip: string, cancel?: CancelToken): Promise<string>;
+  /**
+   * Begins a walk for the next call of {@link fingerprintTree} with the same arguments, which then tells what was seen between the two
+   * calls. For `bin/tsbuild.js`, whose process has just begun.
+   */
+  beginFingerprint(root: string, skip: string): void;
+  /** The last walk that was not begun before it was asked for. */
+  lastFingerprint(): { readonly root: string; readonly skip: string; readonly tookMs: number } | null;
   /** Every entry below `root` (not itself), sorted by path bytes; never follows links. */
   scanTree(root: string, cancel?: CancelToken): Promise<readonly ScanEntry[]>;
   /**

@@ -182,14 +182,27 @@ pub fn fingerprint_tree<'env>(
     cancel: Option<&CancelToken>,
 ) -> Result<Object<'env>> {
     let cancel = flag(cancel);
-    promise(
-        env,
-        move || {
-            let skip = skip.split_terminator('\0').map(|path| path.as_bytes().to_vec()).collect();
-            Ok(sys::fingerprint::fingerprint(Path::new(&root), &skip, &cancel)?)
-        },
-        |digest| digest,
-    )
+    let asked = sys::ahead::Asked { root: root.into(), skip };
+    promise(env, move || Ok(sys::ahead::fingerprint_of(asked, &cancel)?), |digest| digest)
+}
+
+#[napi]
+pub fn begin_fingerprint(root: String, skip: String) {
+    sys::ahead::begin(sys::ahead::Asked { root: root.into(), skip });
+}
+
+#[napi(object)]
+pub struct LastFingerprint {
+    pub root: String,
+    pub skip: String,
+    pub took_ms: f64,
+}
+
+#[napi]
+pub fn last_fingerprint() -> Option<LastFingerprint> {
+    let (asked, took) = sys::ahead::last()?;
+    let root = asked.root.into_os_string().into_string().ok()?;
+    Some(LastFingerprint { root, skip: asked.skip, took_ms: took.as_secs_f64() * 1000.0 })
 }
 
 #[napi]

@@ -1,6 +1,7 @@
 //! What tsbuild asks of the kernel: paths that stay inside a root, mounts, locks, tree walks and copies, and the
 //! processes of the launcher. The only crate that may use `unsafe`.
 
+pub mod ahead;
 pub mod copy;
 pub mod error;
 pub mod exit;
