@@ -62,7 +62,7 @@ const BASE = {
   priority: 3,
   test: (id) =>
     shared.has(id) ||
-    /^\0(builtin:node:(?!tls|sqlite)|rolldown.runtime)/.test(id) ||
+    /^\0(builtin:node:|rolldown.runtime)/.test(id) ||
     /src\/(errors|settings|(base|native|oci|secret)\/[^/]+|frontend\/fluent\/(arguments|gpu-request|image-name|options|recipe-directory)|executor\/cdi(-spec)?)\.ts$/.test(
       id,
     ),
@@ -107,24 +107,35 @@ const compiled = {
   },
 };
 
+const always = sources('cli/main.ts', 'cli/commands/build.ts', 'cli/engine-module.ts');
+
+/** Everything that a build of which everything is known loads. */
+const ALWAYS = {
+  name: 'always',
+  test: (id) => always.has(id) || /^\0(builtin:node:|rolldown.runtime)/.test(id),
+};
+
 /**
- * The command line once more as one script, for builds of Dockerfiles: a script can be started from what V8 made of it the last time,
- * with all functions that ran, while of modules Node keeps what it knows before anything ran (ADR 24). A definition imports `tsbuild`,
- * and must get the same classes as the command that loads it: that is left to the modules.
+ * The command line once more as scripts, for builds of Dockerfiles: a script can be started from what V8 made of it the last time,
+ * with all functions that ran, while of modules Node keeps what it knows before anything ran (ADR 24). What is only sometimes needed is
+ * in scripts of its own, since V8 takes in all functions of one, used or not. A definition imports `tsbuild`, and must get the same
+ * classes as the command that loads them: that is left to the modules.
  */
 const quick = {
-  input: { 'cli/quick': 'src/cli/main.ts' },
+  input: { quick: 'src/cli/main.ts' },
   platform: 'node',
   plugins: [lazyBuiltins(), lazyTar, definitionsElsewhere, inAscii, named],
   transform: compiled.transform,
+  checks: compiled.checks,
   external: [/^(?!@oxc-project\/runtime|tar-stream$)[a-z@][^:]*$/],
   output: {
-    dir: 'dist',
+    dir: 'dist/quick',
     format: 'cjs',
     cleanDir: false,
     entryFileNames: '[name].cjs',
+    chunkFileNames: '[name].cjs',
     comments: { jsdoc: false },
-    codeSplitting: false,
+    codeSplitting: { groups: [ALWAYS] },
   },
 };
 

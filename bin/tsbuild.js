@@ -40,9 +40,9 @@ function rememberCompiledCode() {
   }
 }
 
-/** Whether it may be a build of a Dockerfile: the only operand of such a build is a directory. */
-function mayBeQuick([command, ...words]) {
-  return command === 'build' && words.some(isDirectory);
+/** The context of what may be a build of a Dockerfile: the only operand of such a build is a directory. */
+function quickContext([command, ...words]) {
+  return command === 'build' ? words.find(isDirectory) : undefined;
 }
 
 function isDirectory(word) {
@@ -54,8 +54,13 @@ function isDirectory(word) {
   }
 }
 
+/** V8 compiles so much sooner than a file is found. */
+const SMALL_SCRIPT_BYTES = 4096;
+/** The scripts that were loaded, by their paths. */
+const scripts = new Map();
+
 /**
- * The command line as a script, with what V8 made of it the last time: all functions that ran, so that they need not be compiled again.
+ * The command line as a script.
  *
  * @returns Undefined where there is none, or nothing can be remembered.
  */
@@ -64,44 +69,112 @@ function quickScript() {
     return undefined;
   }
   try {
-    const fs = builtin('node:fs');
-    const { Script, constants } = builtin('node:vm');
-    const { createRequire } = builtin('node:module');
-    const filename = builtin('node:url').fileURLToPath(new URL('../dist/cli/quick.cjs', import.meta.url));
-    // It is ASCII; so it is read soonest.
-    const source = fs.readFileSync(filename, 'latin1');
-    const remembered = `${codeDirectory()}/${source.slice(3, 67)}-${process.version}-${process.arch}`;
-    const script = new Script(`(function (exports, require, module, __filename) {${source}\n})`, {
-      filename,
-      cachedData: fs.existsSync(remembered) ? fs.readFileSync(remembered) : undefined,
-      importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-    });
-    if (script.cachedDataRejected !== false) {
-      process.on('exit', () => remember(remembered, script));
-    }
-    const module = { exports: {} };
-    script.runInThisContext()(module.exports, createRequire(filename), module, filename);
-    return module.exports;
+    return loadScript(
+      builtin('node:url').fileURLToPath(new URL('../dist/quick/always.cjs', import.meta.url)),
+    );
   } catch {
     // The modules say what is wrong, if it is more than a home directory.
     return undefined;
   }
 }
 
-function remember(path, script) {
+/** A script, with what V8 made of it the last time: all functions that ran, so that they need not be compiled again. */
+function loadScript(filename) {
+  const loaded = scripts.get(filename);
+  if (loaded !== undefined) {
+    return loaded.exports;
+  }
+  const module = { exports: {} };
+  scripts.set(filename, module);
+  const fs = builtin('node:fs');
+  const { dirname, resolve } = builtin('node:path');
+  const { Script, constants } = builtin('node:vm');
+  // It is ASCII; so it is read soonest.
+  const source = fs.readFileSync(filename, 'latin1');
+  const isWorthRemembering = source.length > SMALL_SCRIPT_BYTES;
+  const remembered = `${codeDirectory()}/${source.slice(3, 67)}-${process.version}-${process.arch}`;
+  const script = new Script(`(function (exports, require, module, __filename) {${source}\n})`, {
+    filename,
+    cachedData: isWorthRemembering ? contentOf(remembered) : undefined,
+    importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+  });
+  if (isWorthRemembering && script.cachedDataRejected !== false) {
+    process.on('exit', (status) => {
+      // Who failed at once has not run what others will.
+      if (status === 0) {
+        remember(remembered, script.createCachedData());
+      }
+    });
+  }
+  const requireModule = builtin('node:module').createRequire(filename);
+  const require = (id) =>
+    id.startsWith('.') ? loadScript(resolve(dirname(filename), id)) : requireModule(id);
+  script.runInThisContext()(module.exports, require, module, filename);
+  return module.exports;
+}
+
+function contentOf(path) {
+  const fs = builtin('node:fs');
+  return fs.existsSync(path) ? fs.readFileSync(path) : undefined;
+}
+
+function remember(path, content) {
   const fs = builtin('node:fs');
   const unfinished = `${path}.${process.pid}`;
   try {
     fs.mkdirSync(codeDirectory(), { recursive: true });
-    fs.writeFileSync(unfinished, script.createCachedData(), { mode: 0o600 });
+    fs.writeFileSync(unfinished, content, { mode: 0o600 });
     fs.renameSync(unfinished, path);
   } catch {
     fs.rmSync(unfinished, { force: true });
   }
 }
 
+/** Quicker walks are over before it is worth beginning them. */
+const LONG_WALK_MS = 4;
+/** Paths that a walk skips; reading more takes as long as it spares. */
+const MOST_SKIPPED_CHARACTERS = 64 * 1024;
+const MOST_WALKS = 16;
+
+/**
+ * Begins the walk by which the context will be recognised as it was the last time, on another thread, while all else loads. If the build
+ * asks for another one, this was in vain and nothing else.
+ */
+function lookAhead(context) {
+  try {
+    const path = builtin('node:path').resolve(context);
+    const file = `${codeDirectory()}/walks.json`;
+    const native = builtin('node:module').createRequire(import.meta.url)(
+      `../native/dist/tsbuild.linux-${process.arch}.node`,
+    );
+    const walks = JSON.parse(contentOf(file) ?? '[]');
+    const known = walks.find((walk) => walk.context === path);
+    if (known !== undefined) {
+      native.beginWalk(known.root, known.skip);
+    }
+    process.on('exit', (status) => {
+      const { root, skip, tookMs } = native.lastWalk() ?? { tookMs: 0 };
+      if (
+        status === 0 &&
+        tookMs >= LONG_WALK_MS &&
+        skip.length <= MOST_SKIPPED_CHARACTERS &&
+        root === builtin('node:fs').realpathSync(path)
+      ) {
+        const others = walks.filter((walk) => walk !== known).slice(1 - MOST_WALKS);
+        remember(file, JSON.stringify([...others, { context: path, root, skip }]));
+      }
+    });
+  } catch {
+    // The build says what is wrong, if it is anything.
+  }
+}
+
 async function start() {
-  const script = mayBeQuick(process.argv.slice(2)) ? quickScript() : undefined;
+  const context = quickContext(process.argv.slice(2));
+  if (context !== undefined) {
+    lookAhead(context);
+  }
+  const script = context === undefined ? undefined : quickScript();
   try {
     await script?.runProcess();
   } catch (error) {

@@ -10,8 +10,7 @@ const ALWAYS_THERE = new Set(['node:buffer', 'node:fs', 'node:module', 'node:pat
 /**
  * Lets compiled code load what it needs of Node when it needs it: an `import` of a built-in module loads it and all that it is
  * made of, and then reads every export, which loads still more. For a build of which everything is known that is a third of
- * its time (ADR 24). Functions and
- * classes load their module when they are first used; whatever else is imported is read at once.
+ * its time (ADR 24). Functions, classes and lists load their module when they are first used; whatever else is imported is read at once.
  */
 export function lazyBuiltins() {
   return {
@@ -42,7 +41,9 @@ function exportText(id, key, builtin) {
     return '/* @__PURE__ */ new Proxy({}, { get: (_, name) => load().constants[name] })';
   }
   if (!(isClass || typeof value === 'function') || ALWAYS_THERE.has(id)) {
-    return `/* @__PURE__ */ (() => load().${key})()`;
+    return !ALWAYS_THERE.has(id) && Array.isArray(builtin[key])
+      ? `/* @__PURE__ */ new Proxy([], { get: (_, name) => Reflect.get(load().${key}, name) })`
+      : `/* @__PURE__ */ (() => load().${key})()`;
   }
   if (isClass) {
     return `/* @__PURE__ */ new Proxy(function () {}, {

@@ -2,6 +2,8 @@
  * The command line: argv to an exit status. Loads only the command that runs, because a fully cached build is mostly
  * start-up.
  */
+import { flushCompileCache } from 'node:module';
+import { loadedNative } from '../native/addon.ts';
 import type { CommandEntry } from './command.ts';
 import { COMMANDS } from './command-table.ts';
 import type { CliContext } from './context.ts';
@@ -77,6 +79,9 @@ async function entryHelp(entry: CommandEntry): Promise<string> {
   return commandHelp(entry, await entry.load());
 }
 
+/** They make Node write something at its end. */
+const MEASURING = ['NODE_OPTIONS', 'NODE_V8_COVERAGE'];
+
 /**
  * Runs this process's command line and ends the process.
  *
@@ -100,8 +105,24 @@ export async function runProcess(
     signal: controller.signal,
     loadEngine,
   });
-  // A socket that is kept alive for reuse must not keep the process: writes to pipes, files and terminals are
-  // synchronous on Linux, so nothing is lost.
+  endProcess(status);
+}
+
+/**
+ * A socket that is kept alive for reuse must not keep the process: writes to pipes, files and terminals are synchronous on Linux, so
+ * nothing is lost. Nor must what Node does at the end: it waits for V8's threads, and takes apart what the kernel is about to.
+ */
+function endProcess(status: number): never {
+  const native = loadedNative();
+  if (
+    native !== undefined &&
+    process.execArgv.length === 0 &&
+    !MEASURING.some((name) => name in process.env)
+  ) {
+    process.emit('exit', status);
+    flushCompileCache();
+    native.exitNow(status);
+  }
   process.exit(status);
 }
 

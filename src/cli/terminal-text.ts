@@ -1,4 +1,5 @@
 /** Text for a terminal: made harmless, measured and cut. */
+import { lazily } from '../base/lazily.ts';
 
 /**
  * Control strings that a terminal would act on: CSI, then OSC, DCS, PM, APC and SOS with their bodies, then any other
@@ -109,14 +110,14 @@ function isPrintableAscii(text: string): boolean {
   return /^[\x20-\x7e]*$/.test(text);
 }
 
-const ZERO_WIDTH = /^[\p{Mn}\p{Me}\p{Cf}]$/u;
+const ZERO_WIDTH = lazily(() => /^[\p{Mn}\p{Me}\p{Cf}]$/u);
 
 /** East Asian Wide and Fullwidth, and pictures. Source: Unicode TR 11, as ranges that cover them. */
 const WIDE =
   /^[\u1100-\u115f\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe10-\ufe19\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{16fe0}-\u{18aff}\u{1b000}-\u{1b2ff}\u{20000}-\u{3fffd}]$|^\p{Emoji_Presentation}$/u;
 
 function cellsOf(character: string): number {
-  if (ZERO_WIDTH.test(character)) {
+  if (ZERO_WIDTH().test(character)) {
     return 0;
   }
   return WIDE.test(character) ? 2 : 1;

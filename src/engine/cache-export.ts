@@ -310,18 +310,24 @@ async function pushCache(
 ): Promise<void> {
   const reference = parseReference(ref);
   const client = await registries.clientFor(reference);
-  const before = await client
-    .resolveManifest(reference, hostPlatform(), { signal, store: store.blobs })
-    .catch((error: unknown) => {
+  // There may be none, or something else: what is wrong with the registry shows when it is written to.
+  const ifThere = <T>(found: Promise<T>): Promise<T | undefined> =>
+    found.catch((error: unknown) => {
       signal.throwIfAborted();
-      // There is none, or something else is there: what is wrong with the registry shows when it is written to.
       if (error instanceof TsbuildError) {
         return undefined;
       }
       throw error;
     });
   const { manifestDescriptor, manifestBytes, configDescriptor, configBytes, layers } = manifest;
-  if (before?.manifestDescriptor.digest !== manifestDescriptor.digest) {
+  const digest = await ifThere(client.resolveDigest(reference, { signal }));
+  if (digest !== manifestDescriptor.digest) {
+    const before =
+      digest === undefined
+        ? undefined
+        : await ifThere(
+            client.resolveManifest({ ...reference, digest }, hostPlatform(), { signal, store: store.blobs }),
+          );
     const sources = new Set(blobs.flatMap(({ digest }) => repositoriesOf(store.layers.sources(digest))));
     await client.push(
       {
@@ -342,7 +348,7 @@ async function pushCache(
         onProgress: uploadProgress(emit),
       },
     );
-    // The next export asks for the tag alone.
+    // The next export that has something new reads there what the registry has.
     await Promise.all([store.blobs.put(configBytes), store.blobs.put(manifestBytes)]);
   }
   for (const { digest } of blobs) {

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import * as tls from 'node:tls';
 
 /** Where distributions keep the system's certificates; the first that exists. */
 const SYSTEM_BUNDLES = [
@@ -14,6 +13,8 @@ const SYSTEM_BUNDLES = [
  * list, which fails behind a proxy that inspects TLS.
  */
 export function trustedCertificates(environment: NodeJS.ProcessEnv = process.env): string[] {
+  // Not imported: its lists of certificates would be made when this is loaded.
+  const tls = process.getBuiltinModule('node:tls');
   // In Node since 22.15 and 23.10.
   if (typeof tls.getCACertificates === 'function') {
     const lists = (['bundled', 'system', 'extra'] as const).map((kind) => tls.getCACertificates(kind));

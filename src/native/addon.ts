@@ -480,15 +480,24 @@ export interface NativeAddon extends Sha256 {
     path: string,
     create: boolean,
   ) => HashedFile;
+  /** Ends this process: nothing that was to run at its end runs, and none of its threads is waited for. */
+  exitNow(status: number): never;
   /** Hex, of that many random bytes, at most 256. */
   randomHex(bytes: number): string;
   hashFile(path: string, cancel?: CancelToken): Promise<FileFacts>;
   /** In parallel; the result has the order of `paths`. A missing file rejects with its path. */
   hashFiles(paths: readonly (string | Buffer)[], cancel?: CancelToken): Promise<readonly FileFacts[]>;
   /** Walks `root`. `skip` are paths relative to it (`pathList`) of which only kinds and names count. */
-  walkTree(root: string, skip: Buffer, cancel?: CancelToken): Promise<NativeWalk>;
+  walkTree(root: string, skip: string, cancel?: CancelToken): Promise<NativeWalk>;
   /** An index that was saved. Rejects with `DAMAGED_INDEX` for any other file. */
   openTreeIndex(path: string): Promise<NativeTreeIndex>;
+  /**
+   * Begins a walk for the next call of {@link walkTree} with the same arguments, which then tells what was seen between the two calls. For
+   * `bin/tsbuild.js`, whose process has just begun.
+   */
+  beginWalk(root: string, skip: string): void;
+  /** The last walk that was not begun before it was asked for. */
+  lastWalk(): { readonly root: string; readonly skip: string; readonly tookMs: number } | null;
   /** Every entry below `root` (not itself), sorted by path bytes; never follows links. */
   scanTree(root: string, cancel?: CancelToken): Promise<readonly ScanEntry[]>;
   /**
@@ -618,7 +627,7 @@ export interface NativeWalk {
    * Once. What was seen, without the paths in `hidden` (`pathList`). Contents are taken over from files of earlier indexes where nothing changed; one that cannot be
    * read is as good as none.
    */
-  index(hidden: Buffer, known: readonly string[]): Promise<NativeTreeIndex>;
+  index(hidden: string, known: readonly string[]): Promise<NativeTreeIndex>;
 }
 
 /**
@@ -680,6 +689,11 @@ export function native(): NativeAddon {
       });
     }
   }
+  return loaded;
+}
+
+/** Undefined where nobody needed it yet. */
+export function loadedNative(): NativeAddon | undefined {
   return loaded;
 }
 

@@ -1,12 +1,9 @@
-/** Paths as one buffer, each followed by NUL, which no path holds: Node-API takes microseconds for each element of an array. */
+/** Paths as one argument, each followed by NUL, which no path holds: Node-API takes microseconds for each element of an array. */
 import { pathBytes } from '../base/path-bytes.ts';
 
-export function pathList(paths: Iterable<string>): Buffer {
-  let text = '';
-  for (const path of paths) {
-    text += `${path}\0`;
-  }
-  return pathBytes(text);
+/** @param paths - UTF-8. */
+export function pathList(paths: readonly string[]): string {
+  return paths.map((path) => `${path}\0`).join('');
 }
 
 /**

@@ -2,6 +2,7 @@
  * One instruction's text → its typed form. One function an instruction, in the order of `INSTRUCTIONS`.
  * Source: reference of the Dockerfile.
  */
+import { lazily } from '../../base/lazily.ts';
 import { nearName } from '../../base/near-name.ts';
 import { flagError, instructionError } from './definition-place.ts';
 import { parseDirective } from './directives.ts';
@@ -157,10 +158,10 @@ function grammarOf(keyword: string): Grammar {
 }
 
 /** What looks like a blank and is none, as text copied from a web page has it. */
-const INVISIBLE = /[\p{Z}\p{Cf}\p{Cc}]/u;
+const INVISIBLE = lazily(() => /[\p{Z}\p{Cf}\p{Cc}]/u);
 
 function unknownHint(keyword: string): string {
-  const invisible = INVISIBLE.exec(keyword);
+  const invisible = INVISIBLE().exec(keyword);
   if (invisible !== null) {
     const number = (invisible[0].codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0');
     return `there is an invisible character, U+${number}, behind '${shown(keyword.slice(0, invisible.index))}': type a plain space`;

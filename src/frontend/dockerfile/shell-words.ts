@@ -4,6 +4,7 @@
  *
  * One pass without going back: what it takes is in proportion to the word, its values and the depth of nesting.
  */
+import { lazily } from '../../base/lazily.ts';
 import { DefinitionError } from '../../errors.ts';
 import { variableError } from './definition-place.ts';
 import { checkExpandedLength, removePrefix, removeSuffix, replacePattern } from './shell-pattern.ts';
@@ -376,7 +377,7 @@ class Expansion {
       return first;
     }
     const start = this.#at;
-    const allowed = first !== undefined && DIGIT.test(first) ? DIGIT : NAME;
+    const allowed = first !== undefined && DIGIT().test(first) ? DIGIT() : NAME();
     for (let next = this.#peek(); next !== undefined && allowed.test(next); next = this.#peek()) {
       this.#at += 1;
     }
@@ -403,5 +404,5 @@ class Expansion {
   }
 }
 
-const DIGIT = /^\p{Nd}$/u;
-const NAME = /^[\p{L}\p{Nd}_]$/u;
+const DIGIT = lazily(() => /^\p{Nd}$/u);
+const NAME = lazily(() => /^[\p{L}\p{Nd}_]$/u);

@@ -1,5 +1,7 @@
 /** Installs Python packages that lie on this machine: wheels, source archives, projects, plain packages (A2.9 of the Image API). */
+
 import { basename } from 'node:path';
+import { lazily } from '../../base/lazily.ts';
 import { absoluteLocalPath, type LocalPath, pathText } from '../../base/local-path.ts';
 import { describeFilter, type IgnoreSpec, inputFilter } from '../../patterns/ignore-spec.ts';
 import { definitionError, describe, knownOptions, splitOptions } from './arguments.ts';
@@ -25,7 +27,7 @@ const IGNORED = ['**/__pycache__', '**/*.pyc', '**/.git', '**/.venv', '**/node_m
 const BUILD_METADATA = ['pyproject.toml', 'setup.py', 'setup.cfg'];
 const ARCHIVE = /\.(whl|tar\.gz|zip)$/;
 /** What can stand after `import`. */
-const IDENTIFIER = /^[\p{L}_][\p{L}\p{N}_]*$/u;
+const IDENTIFIER = lazily(() => /^[\p{L}_][\p{L}\p{N}_]*$/u);
 const PURELIB = `python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`;
 
 /** Undefined when the call adds nothing. */
@@ -77,7 +79,7 @@ function kindOf({ hostPath, directoryAt }: LocalInput, { form, entries }: Scanne
   if (form === 'file' ? ARCHIVE.test(name) : BUILD_METADATA.some(has)) {
     return 'for-pip';
   }
-  if (form === 'directory' && has('__init__.py') && IDENTIFIER.test(name)) {
+  if (form === 'directory' && has('__init__.py') && IDENTIFIER().test(name)) {
     return 'plain';
   }
   throw definitionError(

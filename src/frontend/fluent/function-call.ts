@@ -1,5 +1,7 @@
 /** A call of a function in a container: what `runFunction` and the functions of an `App` have in common (B12 of the Image API). */
+
 import { canonicalJson, type Json } from '../../base/canonical-json.ts';
+import { lazily } from '../../base/lazily.ts';
 import { toPortable } from '../../base/portable-value.ts';
 import type { ResourceLimits } from '../../graph/action.ts';
 import { definitionError, describe, isPlainObject, type Options } from './arguments.ts';
@@ -86,7 +88,7 @@ export function carriedFunction(
   return { carried: Object.freeze({ target, globals, includeSource, node }), diagnostics };
 }
 
-const VARIABLE = /^[\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*$/u;
+const VARIABLE = lazily(() => /^[\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*$/u);
 
 function encodedGlobals(method: string, target: FunctionTarget, given: unknown) {
   if (given === undefined) {
@@ -101,7 +103,7 @@ function encodedGlobals(method: string, target: FunctionTarget, given: unknown) 
   const globals: Record<string, Json> = {};
   const diagnostics: Omit<Diagnostic, 'layer'>[] = [];
   for (const [name, value] of Object.entries(given)) {
-    if (!VARIABLE.test(name)) {
+    if (!VARIABLE().test(name)) {
       throw definitionError('E_ARG_TYPE', `${method}(): the global '${name}' is not a name`);
     }
     try {

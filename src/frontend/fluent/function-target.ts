@@ -1,5 +1,6 @@
 /** What a build function or an app's function is: where its source comes from (B12 of the Image API). */
 
+import { lazily } from '../../base/lazily.ts';
 import { absoluteLocalPath, type LocalPath, pathText } from '../../base/local-path.ts';
 import {
   definitionError,
@@ -207,11 +208,11 @@ function inlineTarget(method: string, fn: InlineFunction): InlineTarget {
   return { kind: 'inline', name: fn.name, text, analysis, function: fn, nearFiles: filesOnStack() };
 }
 
-const PYTHON_NAME = /^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*$/u;
+const PYTHON_NAME = lazily(() => /^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*$/u);
 
 function pythonName(method: string, name: unknown): string {
   const text = requiredString(method, 'function', name);
-  if (!PYTHON_NAME.test(text)) {
+  if (!PYTHON_NAME().test(text)) {
     throw notFunction(method, `'${text}' is not the name of a function at the top level of a Python module`);
   }
   return text;
@@ -219,7 +220,7 @@ function pythonName(method: string, name: unknown): string {
 
 function pythonModuleName(method: string, name: unknown): string {
   const text = requiredString(method, 'module', name);
-  if (!text.split('.').every((part) => PYTHON_NAME.test(part))) {
+  if (!text.split('.').every((part) => PYTHON_NAME().test(part))) {
     throw definitionError('E_ARG_TYPE', `${method}(): '${text}' is not the name of a Python module`);
   }
   return text;

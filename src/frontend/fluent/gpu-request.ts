@@ -2,12 +2,13 @@
  * The text of a request for GPUs (B7 of the Image API): `TYPE[:COUNT]`, and what Docker's `--gpus` takes: `all`, a number,
  * `device=…`. Each may say how large and how able the GPUs have to be: `any:2,memory>=40GB,compute>=8.0`.
  */
+import { lazily } from '../../base/lazily.ts';
 import type { GpuRequest } from '../../graph/action.ts';
 import { definitionError, describe } from './arguments.ts';
 
 /** More than any machine has; a count above it is a slip of the keyboard. */
 const MAX_COUNT = 1024;
-const TYPE = /^([^\s:=<>\p{Cc}]+)(?::(\d+|all))?$/iu;
+const TYPE = lazily(() => /^([^\s:=<>\p{Cc}]+)(?::(\d+|all))?$/iu);
 const MEMORY = /^memory>=(\d+(?:\.\d+)?)(MB|GB|TB|MiB|GiB|TiB)$/i;
 const COMPUTE = /^compute>=(\d+(?:\.\d+)?)$/i;
 /** A number, a UUID, a part of a GPU. */
@@ -110,7 +111,7 @@ export function parseGpuRequest(text: string): GpuRequest | undefined {
 
 /** `TYPE[:COUNT]`, `all`, a number. */
 function withoutDevices(word: string): Pick<GpuRequest, 'type' | 'count'> | undefined {
-  const [, type, count = '1'] = TYPE.exec(word.replace(/^count=(?=\d+$)/, '')) ?? [];
+  const [, type, count = '1'] = TYPE().exec(word.replace(/^count=(?=\d+$)/, '')) ?? [];
   if (type === undefined) {
     return undefined;
   }

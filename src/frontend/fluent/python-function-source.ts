@@ -3,6 +3,7 @@
  * decorators, and the simple assignments of the module whose names it mentions. Lexical: strings, brackets, comments and
  * continued lines are respected, nothing is evaluated.
  */
+import { lazily } from '../../base/lazily.ts';
 
 export interface PythonFunctionSource {
   readonly source: string;
@@ -46,21 +47,23 @@ interface Statement {
   readonly line: number;
 }
 
-const DEFINITION = /^(?:async\s+)?def\s+([\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*)\s*[([]/u;
-const IDENTIFIER = /[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*/uy;
-const ASSIGNMENT = /^([\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*)\s*(=(?!=)|:(?!=))/u;
+const DEFINITION = lazily(
+  () => /^(?:async\s+)?def\s+([\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*)\s*[([]/u,
+);
+const IDENTIFIER = lazily(() => /[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*/uy);
+const ASSIGNMENT = lazily(() => /^([\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*)\s*(=(?!=)|:(?!=))/u);
 /** A colon may follow them at once. */
 const BLOCK_WORDS: ReadonlySet<string> = new Set(['else', 'finally', 'try']);
 
 function definedName(text: string, head: number): string | undefined {
-  return DEFINITION.exec(text.slice(head).replaceAll('\\\n', ' '))?.[1];
+  return DEFINITION().exec(text.slice(head).replaceAll('\\\n', ' '))?.[1];
 }
 
 /** Of `A = …`, `A: T = …` and `A = B = …`. */
 function assignedNames({ text, head }: Statement): string[] {
   const names: string[] = [];
   let rest = text.slice(head);
-  for (let match = ASSIGNMENT.exec(rest); match !== null; match = ASSIGNMENT.exec(rest)) {
+  for (let match = ASSIGNMENT().exec(rest); match !== null; match = ASSIGNMENT().exec(rest)) {
     const [whole, name = '', operator] = match;
     if (operator === ':') {
       // A compound statement such as `else:` has a body; an annotation alone assigns nothing.
@@ -116,7 +119,7 @@ function topLevelStatements(text: string): Statement[] {
       current = { ...(current as NonNullable<typeof current>), head: at, decorated: text[at] === '@' };
       // `A = 1; B = 2` are statements of one line.
       for (const [index, part] of parts.entries()) {
-        if (index > 0 && !text.startsWith('@', at) && !DEFINITION.test(text.slice(at))) {
+        if (index > 0 && !text.startsWith('@', at) && !DEFINITION().test(text.slice(at))) {
           finish();
           current = { start: part.start, head: part.start, end: part.end, line, decorated: false };
         } else {
@@ -195,8 +198,9 @@ function skipToken(text: string, at: number, onCode?: (from: number, to: number)
       return skipString(text, at + opening[0].length, quote, /[ft]/i.test(prefix), onCode);
     }
   }
-  IDENTIFIER.lastIndex = at;
-  const word = IDENTIFIER.exec(text);
+  const pattern = IDENTIFIER();
+  pattern.lastIndex = at;
+  const word = pattern.exec(text);
   return at + (word?.[0].length ?? 1);
 }
 
@@ -260,8 +264,9 @@ function skipField(
 function identifiers(text: string): ReadonlySet<string> {
   const names = new Set<string>();
   const take = (from: number, to: number) => {
-    IDENTIFIER.lastIndex = from;
-    const word = IDENTIFIER.exec(text);
+    const pattern = IDENTIFIER();
+    pattern.lastIndex = from;
+    const word = pattern.exec(text);
     if (word !== null && from + word[0].length === to) {
       names.add(word[0]);
     }

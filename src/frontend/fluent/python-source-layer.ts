@@ -1,5 +1,7 @@
 /** Definitions of Python modules of the user's: `addLocalPythonSource` (A2.14 of the Image API). */
+
 import type { Json } from '../../base/canonical-json.ts';
+import { lazily } from '../../base/lazily.ts';
 import { absoluteLocalPath, type LocalPath, pythonPath } from '../../base/local-path.ts';
 import type { IgnoreSyntax } from '../../patterns/file-pattern-matcher.ts';
 import { describeFilter, type IgnoreSpec, ignoreSyntax, inputFilter } from '../../patterns/ignore-spec.ts';
@@ -35,7 +37,9 @@ export interface AddLocalPythonSourceOptions {
 export const PYTHON_ROOT = '/root';
 
 const METHOD = 'addLocalPythonSource';
-const MODULE_NAME = /^[\p{ID_Start}_][\p{ID_Continue}]*(\.[\p{ID_Start}_][\p{ID_Continue}]*)*$/u;
+const MODULE_NAME = lazily(
+  () => /^[\p{ID_Start}_][\p{ID_Continue}]*(\.[\p{ID_Start}_][\p{ID_Continue}]*)*$/u,
+);
 
 /** Undefined when the call adds nothing. */
 export function addLocalPythonSource(args: readonly unknown[]): Added | undefined {
@@ -50,7 +54,7 @@ export function addLocalPythonSource(args: readonly unknown[]): Added | undefine
       ? ({ kind: 'predicate', ignores: notPythonSource } as const)
       : inputFilter(METHOD, options.ignore, syntax);
   const searchPaths = readSearchPaths(options.searchPaths);
-  const wrong = modules.find((name) => !MODULE_NAME.test(name));
+  const wrong = modules.find((name) => !MODULE_NAME().test(name));
   if (wrong !== undefined) {
     throw definitionError(
       'E_ARG_TYPE',

@@ -189,6 +189,11 @@ pub fn random_hex(bytes: u32) -> String {
     sys::random::random_hex(bytes as usize)
 }
 
+#[napi]
+pub fn exit_now(status: i32) {
+    sys::exit::exit_now(status)
+}
+
 /// JSON, because V8 parses twenty thousand rows several times faster than Node-API makes that many objects.
 #[napi(ts_return_type = "Promise<string>")]
 pub fn scan_directories<'env>(

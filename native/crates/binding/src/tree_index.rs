@@ -11,7 +11,10 @@ use napi::{
     bindgen_prelude::{Buffer, Object},
 };
 use napi_derive::napi;
-use tsbuild_sys::tree_index::{Chosen, Contents, Hashed, TreeIndex, Walked};
+use tsbuild_sys::{
+    ahead::{self, Asked},
+    tree_index::{Chosen, Contents, Hashed, TreeIndex, Walked},
+};
 
 use crate::{
     cancel::CancelToken,
@@ -33,14 +36,14 @@ pub struct NativeWalk {
 pub fn walk_tree<'env>(
     env: &'env Env,
     root: String,
-    skip: Buffer,
+    skip: String,
     cancel: Option<&CancelToken>,
 ) -> Result<Object<'env>> {
     let cancel = flag(cancel);
-    let skip = paths_of(&skip);
+    let asked = Asked { root: root.into(), skip };
     promise(
         env,
-        move || Ok(Walked::of(Path::new(&root), &skip, &cancel)?),
+        move || Ok(ahead::walked(asked, &cancel)?),
         |walked| NativeWalk {
             fingerprint: walked.fingerprint.clone(),
             names: walked.names.clone(),
@@ -48,6 +51,25 @@ pub fn walk_tree<'env>(
             walked: Some(walked),
         },
     )
+}
+
+#[napi]
+pub fn begin_walk(root: String, skip: String) {
+    ahead::begin(Asked { root: root.into(), skip });
+}
+
+#[napi(object)]
+pub struct LastWalk {
+    pub root: String,
+    pub skip: String,
+    pub took_ms: f64,
+}
+
+#[napi]
+pub fn last_walk() -> Option<LastWalk> {
+    let (asked, took) = ahead::last()?;
+    let root = asked.root.into_os_string().into_string().ok()?;
+    Some(LastWalk { root, skip: asked.skip, took_ms: took.as_secs_f64() * 1000.0 })
 }
 
 #[napi]
@@ -72,12 +94,13 @@ impl NativeWalk {
     pub fn index<'env>(
         &mut self,
         env: &'env Env,
-        hidden: Buffer,
+        hidden: String,
         known: Vec<String>,
     ) -> Result<Object<'env>> {
         let walked =
             self.walked.take().ok_or_else(|| Error::from_reason("an index was made before"))?;
-        let hidden = paths_of(&hidden);
+        let hidden: HashSet<Vec<u8>> =
+            hidden.split_terminator('\0').map(|path| path.as_bytes().to_vec()).collect();
         promise(
             env,
             move || {
@@ -251,8 +274,4 @@ impl NativeTreeIndex {
             |()| (),
         )
     }
-}
-
-fn paths_of(list: &[u8]) -> HashSet<Vec<u8>> {
-    list.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect()
 }

@@ -2,7 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{hash::hex, scan::ScanEntry, walk::Listed};
+use crate::{
+    hash::hex,
+    walk::{Listed, Row},
+};
 
 /// What a name is followed by.
 const END: u8 = 0;
@@ -22,52 +25,49 @@ pub(crate) fn of_digests(mut digests: Vec<String>) -> String {
 ///
 /// The text is described in docs/reference/store.md; `local/scan-memory.ts` writes the same.
 pub(crate) fn of_directory(listed: &Listed) -> String {
-    digest(listed, |text, entry| match entry.kind {
+    digest(listed, |text, row, name| match row.kind {
         "file" => {
-            push_number(text, i128::from(entry.mode));
-            push_number(text, i128::from(entry.size));
-            push_number(text, i128::from(entry.dev));
-            push_number(text, i128::from(entry.ino));
-            push_number(text, entry.mtime_ns);
-            push_number(text, entry.ctime_ns);
-            push_name(text, name_of(entry));
+            push_number(text, u64::from(row.mode));
+            push_number(text, row.size);
+            push_number(text, row.dev);
+            push_number(text, row.ino);
+            push_time(text, row.mtime_ns);
+            push_time(text, row.ctime_ns);
+            push_name(text, name);
         }
         "symlink" => {
-            push_name(text, name_of(entry));
-            push_name(text, entry.link.as_deref().unwrap_or_default());
+            push_name(text, name);
+            push_name(text, row.link.as_deref().unwrap_or_default());
         }
         _ => {
-            push_number(text, i128::from(entry.mode));
-            push_name(text, name_of(entry));
+            push_number(text, u64::from(row.mode));
+            push_name(text, name);
         }
     })
 }
 
 /// The same of kinds and names alone, by which an ignore file goes.
 pub(crate) fn of_names(listed: &Listed) -> String {
-    digest(listed, |text, entry| push_name(text, name_of(entry)))
+    digest(listed, |text, _, name| push_name(text, name))
 }
 
-fn digest(listed: &Listed, mut push: impl FnMut(&mut Vec<u8>, &ScanEntry)) -> String {
-    let mut text = vec![if listed.rows.is_some() { b'>' } else { b'!' }];
+fn digest(listed: &Listed, mut push: impl FnMut(&mut Vec<u8>, &Row, &[u8])) -> String {
+    let mut text = vec![if listed.is_denied { b'!' } else { b'>' }];
     push_name(&mut text, &listed.path);
-    for row in listed.rows.iter().flatten() {
+    for row in &listed.rows {
         if row.is_skipped {
             text.extend_from_slice(b"skipped ");
         }
-        text.extend_from_slice(row.entry.kind.as_bytes());
+        text.extend_from_slice(row.kind.as_bytes());
         text.push(b' ');
+        let name = listed.name_of(row);
         if row.is_skipped {
-            push_name(&mut text, name_of(&row.entry));
+            push_name(&mut text, name);
         } else {
-            push(&mut text, &row.entry);
+            push(&mut text, row, name);
         }
     }
     hex(&Sha256::digest(&text))
-}
-
-fn name_of(entry: &ScanEntry) -> &[u8] {
-    entry.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
 fn push_name(text: &mut Vec<u8>, name: &[u8]) {
@@ -76,10 +76,10 @@ fn push_name(text: &mut Vec<u8>, name: &[u8]) {
 }
 
 /// Decimal, and a space. The formatter of the library takes as long as the stat.
-fn push_number(text: &mut Vec<u8>, number: i128) {
-    let mut digits = [0; 40];
-    let mut at = digits.len();
-    let mut rest = number.unsigned_abs();
+fn push_number(text: &mut Vec<u8>, number: u64) {
+    let mut digits = [b' '; 21];
+    let mut at = digits.len() - 1;
+    let mut rest = number;
     loop {
         at -= 1;
         digits[at] = b'0' + (rest % 10) as u8;
@@ -88,11 +88,15 @@ fn push_number(text: &mut Vec<u8>, number: i128) {
             break;
         }
     }
-    if number < 0 {
-        text.push(b'-');
-    }
     text.extend_from_slice(&digits[at..]);
-    text.push(b' ');
+}
+
+/// As [`push_number`]. Few times are before 1970 or after 2554.
+fn push_time(text: &mut Vec<u8>, nanoseconds: i128) {
+    match u64::try_from(nanoseconds) {
+        Ok(number) => push_number(text, number),
+        Err(_) => text.extend_from_slice(format!("{nanoseconds} ").as_bytes()),
+    }
 }
 
 #[cfg(test)]
@@ -102,10 +106,12 @@ mod tests {
     #[test]
     fn numbers() {
         let mut text = Vec::new();
-        for number in [0, 7, -1, i128::from(u64::MAX), i128::MIN] {
-            push_number(&mut text, number);
+        push_number(&mut text, u64::MAX);
+        for time in [0, 7, 1_234_567_890, -1, i128::from(u64::MAX), i128::MIN] {
+            push_time(&mut text, time);
         }
-        let expected = format!("0 7 -1 {} {} ", u64::MAX, i128::MIN);
+        let most = u64::MAX;
+        let expected = format!("{most} 0 7 1234567890 -1 {most} {} ", i128::MIN);
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
 }

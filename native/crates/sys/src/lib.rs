@@ -1,8 +1,10 @@
 //! What tsbuild asks of the kernel: paths that stay inside a root, mounts, locks, tree walks and copies, and the
 //! processes of the launcher. The only crate that may use `unsafe`.
 
+pub mod ahead;
 pub mod copy;
 pub mod error;
+pub mod exit;
 mod fingerprint;
 pub mod hash;
 pub mod hashed_file;

@@ -3,33 +3,77 @@
 use std::{
     collections::HashSet,
     ffi::OsStr,
+    mem::MaybeUninit,
+    ops::Range,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
     sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
 
 use crate::{
     Error, Result, check_cancel,
-    scan::{MAX_SCAN_THREADS, ScanEntry},
+    hash::nanoseconds,
+    scan::{MAX_SCAN_THREADS, ScanEntry, kind_of},
 };
 
 /// Fewer directories that wait are not worth another thread.
 const WAITING_A_THREAD: usize = 8;
 
-/// A directory as the walk came to it.
+/// What the kernel fills at a time: some thousand names.
+const LISTING_BYTES: usize = 64 * 1024;
+
+/// A directory as the walk came to it. Nothing is allocated for each of its entries but the targets of links: most walks only recognise a
+/// tree.
 pub(crate) struct Listed {
     /// Relative to the root; empty is the root itself.
     pub path: Vec<u8>,
-    /// Sorted by the bytes of their names; `None` where this process may not look into it.
-    pub rows: Option<Vec<Row>>,
+    /// Whether this process may not look into it.
+    pub is_denied: bool,
+    /// Of all entries, one after the other.
+    names: Vec<u8>,
+    /// Sorted by the bytes of their names.
+    pub rows: Vec<Row>,
 }
 
+/// As [`ScanEntry`] has it.
 pub(crate) struct Row {
-    pub entry: ScanEntry,
+    name: Range<usize>,
     /// Only its kind and its name count, and it is not looked into.
     pub is_skipped: bool,
+    pub kind: &'static str,
+    pub mode: u32,
+    pub size: u64,
+    pub dev: u64,
+    pub ino: u64,
+    links: u64,
+    pub mtime_ns: i128,
+    pub ctime_ns: i128,
+    pub link: Option<Vec<u8>>,
+}
+
+impl Listed {
+    pub fn name_of(&self, row: &Row) -> &[u8] {
+        &self.names[row.name.clone()]
+    }
+
+    /// What is not skipped.
+    pub fn into_entries(self) -> impl Iterator<Item = ScanEntry> {
+        let Self { path: directory, names, rows, .. } = self;
+        rows.into_iter().filter(|row| !row.is_skipped).map(move |row| ScanEntry {
+            path: joined(&directory, &names[row.name]),
+            kind: row.kind,
+            mode: row.mode,
+            size: row.size,
+            dev: row.dev,
+            ino: row.ino,
+            links: row.links,
+            mtime_ns: row.mtime_ns,
+            ctime_ns: row.ctime_ns,
+            link: row.link,
+        })
+    }
 }
 
 /// What `look` makes of each directory below `root` and of itself, in no order. Paths in `skip` are relative to `root`. Links are not
@@ -89,9 +133,10 @@ impl<T: Send, L: Fn(Listed) -> T + Sync> Walk<'_, T, L> {
 
     /// Until nothing is left to do, with more threads when enough waits.
     fn work<'scope>(&'scope self, scope: &'scope std::thread::Scope<'scope, '_>) {
+        let mut listing = Box::new_uninit_slice(LISTING_BYTES);
         while let Some(directory) = self.take() {
             let mut below = Vec::new();
-            let outcome = self.list(directory, &mut below).map(&self.look);
+            let outcome = self.list(directory, &mut listing, &mut below).map(&self.look);
             let mut state = self.state();
             state.open -= 1;
             match outcome {
@@ -136,7 +181,12 @@ impl<T: Send, L: Fn(Listed) -> T + Sync> Walk<'_, T, L> {
     }
 
     /// One directory, and those in it that are to be looked into.
-    fn list(&self, path: Vec<u8>, below: &mut Vec<Vec<u8>>) -> Result<Listed> {
+    fn list(
+        &self,
+        path: Vec<u8>,
+        listing: &mut [MaybeUninit<u8>],
+        below: &mut Vec<Vec<u8>>,
+    ) -> Result<Listed> {
         check_cancel(self.cancel)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let name: &[u8] = if path.is_empty() { b"." } else { &path };
@@ -144,36 +194,53 @@ impl<T: Send, L: Fn(Listed) -> T + Sync> Walk<'_, T, L> {
         let fd = match rustix::fs::openat(&self.top, OsStr::from_bytes(name), flags, Mode::empty())
         {
             Ok(fd) => fd,
-            Err(rustix::io::Errno::ACCESS) => return Ok(Listed { path, rows: None }),
+            Err(rustix::io::Errno::ACCESS) => {
+                return Ok(Listed { path, is_denied: true, names: Vec::new(), rows: Vec::new() });
+            }
             Err(error) => return Err(Error::io("open", at(&path), error)),
         };
-        let mut rows = Vec::new();
-        for entry in Dir::read_from(&fd).map_err(|error| Error::io("list", at(&path), error))? {
+        let (mut names, mut rows) = (Vec::new(), Vec::new());
+        let mut entries = RawDir::new(&fd, listing);
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(|error| Error::io("list", at(&path), error))?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            let inner = joined(&path, name.to_bytes());
+            let inner = || joined(&path, name.to_bytes());
             let stat = rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|error| Error::io("stat", at(&inner), error))?;
-            let is_skipped = self.skip.contains(&inner);
-            let mut entry = ScanEntry::of(inner, &stat);
-            if !is_skipped {
-                match entry.kind {
-                    "symlink" => {
-                        let link = rustix::fs::readlinkat(&fd, name, Vec::new())
-                            .map_err(|error| Error::io("read link", at(&entry.path), error))?;
-                        entry.link = Some(link.into_bytes());
-                    }
-                    "directory" => below.push(entry.path.clone()),
-                    _ => {}
+                .map_err(|error| Error::io("stat", at(&inner()), error))?;
+            let is_skipped = !self.skip.is_empty() && self.skip.contains(&inner());
+            let (kind, mut link) = (kind_of(&stat), None);
+            match kind {
+                "symlink" if !is_skipped => {
+                    let target = rustix::fs::readlinkat(&fd, name, Vec::new())
+                        .map_err(|error| Error::io("read link", at(&inner()), error))?;
+                    link = Some(target.into_bytes());
                 }
+                "directory" if !is_skipped => below.push(inner()),
+                _ => {}
             }
-            rows.push(Row { entry, is_skipped });
+            let start = names.len();
+            names.extend_from_slice(name.to_bytes());
+            rows.push(Row {
+                name: start..names.len(),
+                is_skipped,
+                kind,
+                mode: stat.st_mode & 0o7777,
+                size: stat.st_size as u64,
+                dev: stat.st_dev,
+                ino: stat.st_ino,
+                links: stat.st_nlink,
+                mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
+                ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
+                link,
+            });
         }
-        rows.sort_unstable_by(|left, right| left.entry.path.cmp(&right.entry.path));
-        Ok(Listed { path, rows: Some(rows) })
+        rows.sort_unstable_by(|left, right| {
+            names[left.name.clone()].cmp(&names[right.name.clone()])
+        });
+        Ok(Listed { path, is_denied: false, names, rows })
     }
 }
 

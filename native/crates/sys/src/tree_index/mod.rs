@@ -45,9 +45,11 @@ impl Walked {
     /// `IO`, `CANCELLED`.
     pub fn of(root: &Path, skip: &HashSet<Vec<u8>>, cancel: &AtomicBool) -> Result<Self> {
         let found = walk::walk(root, skip, cancel, |listed| {
-            let newest = rows_of(&listed)
-                .filter(|entry| entry.kind == "file")
-                .map(|entry| entry.mtime_ns.max(entry.ctime_ns))
+            let newest = listed
+                .rows
+                .iter()
+                .filter(|row| row.kind == "file" && !row.is_skipped)
+                .map(|row| row.mtime_ns.max(row.ctime_ns))
                 .max();
             (fingerprint::of_directory(&listed), fingerprint::of_names(&listed), newest, listed)
         })?;
@@ -73,23 +75,17 @@ impl Walked {
     pub fn index(self, hidden: &HashSet<Vec<u8>>) -> TreeIndex {
         let mut denied = Vec::new();
         let mut entries = Vec::new();
-        for Listed { path, rows } in self.listed {
-            match rows {
-                None => denied.push(path),
-                Some(rows) => entries.extend(
-                    rows.into_iter()
-                        .filter(|row| !row.is_skipped && !hidden.contains(&row.entry.path))
-                        .map(|row| IndexEntry { entry: row.entry, content: None }),
-                ),
+        for listed in self.listed {
+            if listed.is_denied {
+                denied.push(listed.path);
+            } else {
+                let kept = listed.into_entries().filter(|entry| !hidden.contains(&entry.path));
+                entries.extend(kept.map(|entry| IndexEntry { entry, content: None }));
             }
         }
         entries.sort_unstable_by(|left, right| order(&left.entry.path, &right.entry.path));
         TreeIndex { root: self.root, denied, entries }
     }
-}
-
-fn rows_of(listed: &Listed) -> impl Iterator<Item = &ScanEntry> {
-    listed.rows.iter().flatten().filter(|row| !row.is_skipped).map(|row| &row.entry)
 }
 
 /// The entries of a directory, sorted as JavaScript sorts their paths.
