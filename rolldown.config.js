@@ -139,11 +139,12 @@ const quick = {
   },
 };
 
-/** The worker, likewise: it shares nothing with the process that starts it but what they say to each other. */
+/** The worker, likewise, in one: it shares nothing with the process that starts it but what they say to each other. */
 const worker = {
   ...quick,
   input: { 'worker/main': 'src/worker/main.ts' },
   plugins: [lazyBuiltins(), lazyTar, inAscii, named],
+  output: { ...quick.output, dir: 'dist', codeSplitting: false },
 };
 
 /** What `tsbuild` means in the containers of functions: one file that imports nothing but Node (ADR 15). */
