@@ -9,6 +9,7 @@ import { largeReads, ONE_PIECE } from './large-reads.ts';
 import { proxyFor } from './proxy.ts';
 import { speaksNoTls } from './speaks-tls.ts';
 import { trustedCertificates } from './trust.ts';
+import { loadUndici, type Undici } from './undici.ts';
 
 export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -69,7 +70,8 @@ export class ConnectionError extends RemoteError {
 /** Pooled connections to any number of servers. undici is loaded by the first request. */
 export class HttpClient {
   readonly #options: HttpClientOptions;
-  readonly #dispatchers = new Map<string, Promise<Dispatcher>>();
+  readonly #dispatchers = new Map<string, Dispatcher>();
+  #undici: Undici | undefined;
   #secureContext: SecureContext | undefined;
 
   constructor(options: HttpClientOptions = {}) {
@@ -79,9 +81,10 @@ export class HttpClient {
   /** @throws {ConnectionError} @throws `signal.reason` */
   async send(request: HttpRequest): Promise<HttpResponse> {
     request.signal?.throwIfAborted();
-    const dispatcher = await this.#dispatcherFor(request.url);
+    this.#undici ??= loadUndici();
+    const dispatcher = this.#dispatcherFor(request.url, this.#undici);
     try {
-      const { statusCode, headers, body } = await dispatcher.request({
+      const { statusCode, headers, body } = await this.#undici.request.call(dispatcher, {
         origin: request.url.origin,
         path: `${request.url.pathname}${request.url.search}`,
         method: request.method,
@@ -113,22 +116,26 @@ export class HttpClient {
   async close(): Promise<void> {
     const dispatchers = [...this.#dispatchers.values()];
     this.#dispatchers.clear();
-    await Promise.allSettled(dispatchers.map(async (dispatcher) => (await dispatcher).destroy()));
+    await Promise.allSettled(dispatchers.map((dispatcher) => dispatcher.destroy()));
   }
 
-  #dispatcherFor(url: URL): Promise<Dispatcher> {
+  #dispatcherFor(url: URL, undici: Undici): Dispatcher {
     const proxy = proxyFor(url, this.#options.environment);
     const key = `${url.protocol} ${proxy ?? ''}`;
     let dispatcher = this.#dispatchers.get(key);
     if (dispatcher === undefined) {
-      dispatcher = this.#connect(url.protocol === 'https:' || proxy?.startsWith('https:') === true, proxy);
+      const secure = url.protocol === 'https:' || proxy?.startsWith('https:') === true;
+      dispatcher = this.#connect(secure, proxy, undici);
       this.#dispatchers.set(key, dispatcher);
     }
     return dispatcher;
   }
 
-  async #connect(secure: boolean, proxy: string | undefined): Promise<Dispatcher> {
-    const { Agent, buildConnector, ProxyAgent } = await import('undici');
+  #connect(
+    secure: boolean,
+    proxy: string | undefined,
+    { Agent, proxyAgent, buildConnector }: Undici,
+  ): Dispatcher {
     const timeout = this.#options.connectTimeoutMs ?? 30_000;
     const idle = this.#options.idleTimeoutMs ?? 300_000;
     // One context for all connections: reading some hundred certificates for each of them takes longer than the handshake.
@@ -147,7 +154,7 @@ export class HttpClient {
     };
     return proxy === undefined
       ? new Agent({ ...common, connect: largeReads(buildConnector, tls) })
-      : new ProxyAgent({ ...common, uri: proxy, connect: tls, requestTls: tls, proxyTls: tls });
+      : new (proxyAgent())({ ...common, uri: proxy, connect: tls, requestTls: tls, proxyTls: tls });
   }
 }
 
