@@ -60,8 +60,9 @@ describe.skipIf(lacks('root', 'bwrap'))('a build of a directory', () => {
     writeFileSync(join(memory, script), readFileSync(join(memory, script)).subarray(0, 1000));
     expect(await build()).toBe(digest);
     expect(size(script)).toBeGreaterThan(whole / 2);
-    // Nothing unfinished is left.
-    expect(readdirSync(memory)).toEqual(scripts());
+    // Nothing unfinished is left; the worker has a script of its own.
+    const finished = /^(worker-)?[0-9a-f]{64}-v[\d.]+-\w+$/;
+    expect(readdirSync(memory).filter((name) => !finished.test(name))).toEqual([]);
   });
 
   test('sees what changed in a context whose walk begins before it is asked for', async () => {
