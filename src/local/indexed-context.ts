@@ -6,6 +6,7 @@ import { sha256Hex } from '../base/sha256.ts';
 import type { ContextInput } from '../frontend/dockerfile/context-input.ts';
 import type { CancelToken, ListingRow, NativeTreeIndex, NativeWalk } from '../native/addon.ts';
 import { choiceOf, pathList } from '../native/path-list.ts';
+import { randomName } from '../native/random-name.ts';
 import { sha256Digest } from '../oci/digest.ts';
 import { type IgnoreFile, parseIgnoreFile } from '../patterns/ignore-file.ts';
 import { IndexedTree } from '../patterns/indexed-tree.ts';
@@ -159,7 +160,7 @@ class SavedIndex {
 
   async save(index: NativeTreeIndex): Promise<void> {
     const path = join(this.#directory, this.#name);
-    const fresh = this.#scratchFile(this.#name);
+    const fresh = this.#scratchFile(`${this.#name}-${randomName()}`);
     try {
       await mkdir(this.#directory, { recursive: true });
       await index.save(fresh, true);
