@@ -2,10 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{
-    hash::hex,
-    walk::{Listed, Row},
-};
+use crate::{hash::hex, scan::ScanEntry, walk::Listed};
 
 /// What a name is followed by.
 const END: u8 = 0;
@@ -25,22 +22,22 @@ pub(crate) fn of_digests(mut digests: Vec<String>) -> String {
 ///
 /// The text is described in docs/reference/store.md; `local/scan-memory.ts` writes the same.
 pub(crate) fn of_directory(listed: &Listed) -> String {
-    digest(listed, |text, row, name| match row.kind {
+    digest(listed, |text, entry, name| match entry.kind {
         "file" => {
-            push_number(text, u64::from(row.mode));
-            push_number(text, row.size);
-            push_number(text, row.dev);
-            push_number(text, row.ino);
-            push_time(text, row.mtime_ns);
-            push_time(text, row.ctime_ns);
+            push_number(text, u64::from(entry.mode));
+            push_number(text, entry.size);
+            push_number(text, entry.dev);
+            push_number(text, entry.ino);
+            push_time(text, entry.mtime_ns);
+            push_time(text, entry.ctime_ns);
             push_name(text, name);
         }
         "symlink" => {
             push_name(text, name);
-            push_name(text, row.link.as_deref().unwrap_or_default());
+            push_name(text, entry.link.as_deref().unwrap_or_default());
         }
         _ => {
-            push_number(text, u64::from(row.mode));
+            push_number(text, u64::from(entry.mode));
             push_name(text, name);
         }
     })
@@ -51,20 +48,20 @@ pub(crate) fn of_names(listed: &Listed) -> String {
     digest(listed, |text, _, name| push_name(text, name))
 }
 
-fn digest(listed: &Listed, mut push: impl FnMut(&mut Vec<u8>, &Row, &[u8])) -> String {
+fn digest(listed: &Listed, mut push: impl FnMut(&mut Vec<u8>, &ScanEntry, &[u8])) -> String {
     let mut text = vec![if listed.is_denied { b'!' } else { b'>' }];
     push_name(&mut text, &listed.path);
     for row in &listed.rows {
         if row.is_skipped {
             text.extend_from_slice(b"skipped ");
         }
-        text.extend_from_slice(row.kind.as_bytes());
+        text.extend_from_slice(row.entry.kind.as_bytes());
         text.push(b' ');
         let name = listed.name_of(row);
         if row.is_skipped {
             push_name(&mut text, name);
         } else {
-            push(&mut text, row, name);
+            push(&mut text, &row.entry, name);
         }
     }
     hex(&Sha256::digest(&text))

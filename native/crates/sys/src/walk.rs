@@ -14,8 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
 
 use crate::{
     Error, Result, check_cancel,
-    hash::nanoseconds,
-    scan::{MAX_SCAN_THREADS, ScanEntry, kind_of},
+    scan::{MAX_SCAN_THREADS, ScanEntry},
 };
 
 /// Fewer directories that wait are not worth another thread.
@@ -37,20 +36,12 @@ pub(crate) struct Listed {
     pub rows: Vec<Row>,
 }
 
-/// As [`ScanEntry`] has it.
 pub(crate) struct Row {
     name: Range<usize>,
     /// Only its kind and its name count, and it is not looked into.
     pub is_skipped: bool,
-    pub kind: &'static str,
-    pub mode: u32,
-    pub size: u64,
-    pub dev: u64,
-    pub ino: u64,
-    links: u64,
-    pub mtime_ns: i128,
-    pub ctime_ns: i128,
-    pub link: Option<Vec<u8>>,
+    /// Without its path.
+    pub entry: ScanEntry,
 }
 
 impl Listed {
@@ -61,17 +52,9 @@ impl Listed {
     /// What is not skipped.
     pub fn into_entries(self) -> impl Iterator<Item = ScanEntry> {
         let Self { path: directory, names, rows, .. } = self;
-        rows.into_iter().filter(|row| !row.is_skipped).map(move |row| ScanEntry {
-            path: joined(&directory, &names[row.name]),
-            kind: row.kind,
-            mode: row.mode,
-            size: row.size,
-            dev: row.dev,
-            ino: row.ino,
-            links: row.links,
-            mtime_ns: row.mtime_ns,
-            ctime_ns: row.ctime_ns,
-            link: row.link,
+        rows.into_iter().filter(|row| !row.is_skipped).map(move |Row { name, entry, .. }| {
+            let path = joined(&directory, &names[name]);
+            ScanEntry { path, ..entry }
         })
     }
 }
@@ -211,31 +194,19 @@ impl<T: Send, L: Fn(Listed) -> T + Sync> Walk<'_, T, L> {
             let stat = rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|error| Error::io("stat", at(&inner()), error))?;
             let is_skipped = !self.skip.is_empty() && self.skip.contains(&inner());
-            let (kind, mut link) = (kind_of(&stat), None);
-            match kind {
+            let mut entry = ScanEntry::of(Vec::new(), &stat);
+            match entry.kind {
                 "symlink" if !is_skipped => {
                     let target = rustix::fs::readlinkat(&fd, name, Vec::new())
                         .map_err(|error| Error::io("read link", at(&inner()), error))?;
-                    link = Some(target.into_bytes());
+                    entry.link = Some(target.into_bytes());
                 }
                 "directory" if !is_skipped => below.push(inner()),
                 _ => {}
             }
             let start = names.len();
             names.extend_from_slice(name.to_bytes());
-            rows.push(Row {
-                name: start..names.len(),
-                is_skipped,
-                kind,
-                mode: stat.st_mode & 0o7777,
-                size: stat.st_size as u64,
-                dev: stat.st_dev,
-                ino: stat.st_ino,
-                links: stat.st_nlink,
-                mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
-                ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
-                link,
-            });
+            rows.push(Row { name: start..names.len(), is_skipped, entry });
         }
         rows.sort_unstable_by(|left, right| {
             names[left.name.clone()].cmp(&names[right.name.clone()])

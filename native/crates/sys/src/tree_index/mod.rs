@@ -48,8 +48,8 @@ impl Walked {
             let newest = listed
                 .rows
                 .iter()
-                .filter(|row| row.kind == "file" && !row.is_skipped)
-                .map(|row| row.mtime_ns.max(row.ctime_ns))
+                .filter(|row| row.entry.kind == "file" && !row.is_skipped)
+                .map(|row| row.entry.mtime_ns.max(row.entry.ctime_ns))
                 .max();
             (fingerprint::of_directory(&listed), fingerprint::of_names(&listed), newest, listed)
         })?;
