@@ -48,7 +48,7 @@ export interface ContextFiles {
   readonly summary: Readonly<Record<string, string>>;
   /** The host's paths of files both of whose times are later. Nanoseconds since the epoch. */
   later(ns: bigint): readonly string[];
-  /** Writes all that is known of the context into a new file, of which the worker selects by the same rules. Absent: the worker needs the list. */
+  /** Writes all that is known of the context into a new file, of which the worker selects by the same rules. Absent: the worker gets the list. */
   readonly saveIndex?: (path: string) => Promise<void>;
   /** Absent where it must not be remembered. */
   readonly walked?: Walked;

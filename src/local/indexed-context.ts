@@ -99,7 +99,8 @@ export class IndexedContext implements FoundContext {
         return Object.fromEntries(JSON.parse(index.summary(choice)));
       },
       later: (ns) => JSON.parse(index.later(choice, String(ns))),
-      saveIndex: (path) => index.save(path, false),
+      // What names its files is shorter than all that is known.
+      ...(below.length === 0 ? {} : { saveIndex: (path) => index.save(path, false) }),
       ...(this.#walked === undefined || !this.#isAsSeen ? {} : { walked: this.#walked }),
     };
   }
