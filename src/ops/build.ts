@@ -75,7 +75,19 @@ export function buildOp(options: BuildOpOptions): Op {
       })) satisfies KeyField[],
     reads: (vertex, input) =>
       input === 0 ? undefined : readsOf(operationOf(vertex, 'build').actions, input),
-    execute: (vertex, inputs, context) => execute({ ...options, dropped }, vertex, inputs, context),
+    async execute(vertex, inputs, context) {
+      const unfinished: string[] = [];
+      const scratchFile = (name: string) => {
+        const path = options.scratchFile(name);
+        unfinished.push(path);
+        return path;
+      };
+      try {
+        return await execute({ ...options, dropped, scratchFile }, vertex, inputs, context);
+      } finally {
+        await Promise.all(unfinished.map((path) => rm(path, { force: true })));
+      }
+    },
   };
 }
 
@@ -192,22 +204,12 @@ async function execute(
     );
   } catch (error) {
     throw await failing.failed(error, { parents, inputs: stepInputs, volumes });
-  } finally {
-    await dropIndexes(stepInputs);
   }
   options.records.put(layer, parents, result.blob === undefined);
   if (wish !== undefined && blob !== undefined && result.blob !== undefined) {
     await options.layers.adopt(layer, wish, blob.output, result.blob);
   }
   return { kind: 'rootfs', layers: [...parents, layer] };
-}
-
-async function dropIndexes(inputs: readonly StepInput[]): Promise<void> {
-  for (const input of inputs) {
-    if (input.kind === 'index') {
-      await rm(input.path, { force: true });
-    }
-  }
 }
 
 /** What the worker can write as a blob without a snapshot. */
