@@ -20,8 +20,8 @@ export interface LayerBlob {
   readonly diffId: Digest;
   /** Of its descriptor: where the table of contents is, in blobs that have one. */
   readonly annotations?: Readonly<Record<string, string>>;
-  /** What its frames were made of, for whoever writes the layer's next state. In base64. */
-  readonly frames?: string;
+  /** Of the worker, for the layer's next state (`worker/blob-notes.ts`). */
+  readonly notes?: string;
 }
 
 export interface LayerRecord {
@@ -106,7 +106,7 @@ export class LayerRecords {
       ...(row.annotations === null
         ? {}
         : { annotations: JSON.parse(String(row.annotations)) as Record<string, string> }),
-      ...(row.frames === null ? {} : { frames: String(row.frames) }),
+      ...(row.notes === null ? {} : { notes: String(row.notes) }),
     }));
   }
 
@@ -114,9 +114,9 @@ export class LayerRecords {
     this.#putBlob ??= this.#meta.db.prepare(
       'INSERT OR REPLACE INTO layer_blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
     );
-    const { form, mediaType, digest, sizeBytes, diffId, annotations, frames } = blob;
+    const { form, mediaType, digest, sizeBytes, diffId, annotations, notes } = blob;
     const described = annotations === undefined ? null : canonicalJson(annotations);
-    this.#putBlob.run(id, form, mediaType, digest, sizeBytes, diffId, described, frames ?? null);
+    this.#putBlob.run(id, form, mediaType, digest, sizeBytes, diffId, described, notes ?? null);
   }
 
   dropBlob(id: LayerId, form: BlobForm): void {

@@ -198,6 +198,8 @@ const MIGRATIONS: readonly string[] = [
   'ALTER TABLE layer_blobs ADD COLUMN annotations TEXT;',
   // What a blob's frames were made of. Base64.
   'ALTER TABLE layer_blobs ADD COLUMN frames TEXT;',
+  // They say more now; what was noted before is passed over.
+  'ALTER TABLE layer_blobs RENAME COLUMN frames TO notes;',
 ];
 
 /** A command that is done ends sooner. */

@@ -415,7 +415,7 @@ export class LayerStore {
         : {
             previous: {
               blob: blobs.path(previous.digest),
-              ...(previous.frames === undefined ? {} : { frames: previous.frames }),
+              ...(previous.notes === undefined ? {} : { notes: previous.notes }),
             },
           }),
     };
@@ -432,7 +432,7 @@ export class LayerStore {
       sizeBytes: written.sizeBytes,
       diffId: parseDigest(written.diffId),
       ...tableOf(written.annotations),
-      ...(written.frames === undefined ? {} : { frames: written.frames }),
+      ...(written.notes === undefined ? {} : { notes: written.notes }),
     };
     this.#options.records.putBlob(layer, blob);
     return blob;

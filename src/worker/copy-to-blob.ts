@@ -4,6 +4,7 @@ import { InternalError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
 import { encodeCopyEntries } from '../native/copy-entries.ts';
+import { parseNotes } from './blob-notes.ts';
 import { recordedOwners } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import { entriesOfCopy } from './copy.ts';
@@ -30,13 +31,15 @@ export async function copyToBlob(
     const { root, owners, close } = await driver.view(parents, request.signal);
     cleanUps.push(close);
     const target = { root, owners: recordedOwners(context, owners) };
-    const { entries, doing, progress } = await entriesOfCopy(context, action, tree, target, request);
+    const { madeSeconds = Math.floor(Date.now() / 1000) } = parseNotes(blob.previous?.notes) ?? {};
+    const placed = { ...action, madeSeconds };
+    const { entries, doing, progress } = await entriesOfCopy(context, placed, tree, target, request);
     const written = await callNative(request.signal, doing, (cancel) =>
       native().writeCopiedLayer(
         {
           entries: encodeCopyEntries(entries),
           lowers: parents.map((parent) => snapshots.layerDir(parent)).reverse(),
-          nowSeconds: Math.floor(Date.now() / 1000),
+          nowSeconds: madeSeconds,
           ...blobOptions(blob),
         },
         cancel,
@@ -44,7 +47,7 @@ export async function copyToBlob(
         tree.index,
       ),
     );
-    return written === null ? undefined : compressResult(written);
+    return written === null ? undefined : compressResult(written, madeSeconds);
   } finally {
     await releaseAll(cleanUps);
   }

@@ -31,6 +31,8 @@ export type Placing = Pick<CopyAction, 'destination' | 'owner' | 'modes' | 'time
   /** A link at the destination is followed, also where it leads to nothing; otherwise a file replaces it. */
   readonly followsDestination: boolean;
   readonly unpack: boolean;
+  /** When what is made on the way was made, in seconds since the epoch. @defaultValue now */
+  readonly madeSeconds?: number;
 };
 
 type CopiedFrom = Pick<StepInputTree, 'sourceRoot' | 'isImage' | 'owners' | 'index'>;
@@ -49,7 +51,7 @@ export async function copyFromInput(
 /** What {@link copyFromInput} would copy, of an action that unpacks nothing. The root of `target` is only looked at. */
 export async function entriesOfCopy(
   context: WorkerContext,
-  action: CopyAction,
+  action: CopyAction & Pick<Placing, 'madeSeconds'>,
   input: StepInputTree,
   target: ChangedTree,
   request: RequestContext,
@@ -350,7 +352,9 @@ class Placer {
 
   /** Of what is made on the way: no source says. */
   #nowNs(): string {
-    return this.#placing.times === 'epoch' ? EPOCH_NS : `${Date.now()}000000`;
+    const { times, madeSeconds } = this.#placing;
+    const nowMs = madeSeconds === undefined ? Date.now() : madeSeconds * 1000;
+    return times === 'epoch' ? EPOCH_NS : `${nowMs}000000`;
   }
 
   #native<T>(call: Parameters<typeof callNative<T>>[2]): Promise<T> {

@@ -10,6 +10,7 @@ import {
 import { callNative } from '../native/call-native.ts';
 import { ownersBeside } from '../snapshot/owners.ts';
 import type { LayerId } from '../solver/op.ts';
+import { type BlobNotes, notesText, parseNotes } from './blob-notes.ts';
 import { recordedOwners } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import type { BlobParams, CompressParams, CompressResult, UnpackParams, UnpackResult } from './protocol.ts';
@@ -144,35 +145,29 @@ export function blobOptions({
   WriteLayerOptions,
   'output' | 'compression' | 'level' | 'clampMtimeSeconds' | 'previous'
 > {
-  const { blob, frames } = previous ?? {};
+  const { blob, notes } = previous ?? {};
+  const { frames } = parseNotes(notes) ?? {};
   return {
     output,
     compression,
     level,
     ...(clampMtimeSeconds === undefined ? {} : { clampMtimeSeconds }),
-    ...(blob === undefined
-      ? {}
-      : {
-          previous: { blob, ...(frames === undefined ? {} : { frames: Buffer.from(frames, 'base64') }) },
-        }),
+    ...(blob === undefined ? {} : { previous: { blob, ...(frames === undefined ? {} : { frames }) } }),
   };
 }
 
-export function compressResult({
-  digest,
-  sizeBytes,
-  diffId,
-  uncompressedSizeBytes,
-  annotations,
-  frames,
-}: WrittenLayer): CompressResult {
+/** @param madeSeconds - As {@link BlobNotes} has it, of copied files. */
+export function compressResult(written: WrittenLayer, madeSeconds?: number): CompressResult {
+  const { digest, sizeBytes, diffId, uncompressedSizeBytes, annotations, frames } = written;
   return {
     digest,
     sizeBytes,
     diffId,
     uncompressedSizeBytes,
     annotations,
-    ...(frames.length === 0 ? {} : { frames: frames.toString('base64') }),
+    ...(frames.length === 0 || madeSeconds === undefined
+      ? {}
+      : { notes: notesText({ madeSeconds, frames }) }),
   };
 }
 

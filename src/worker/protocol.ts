@@ -425,7 +425,7 @@ export interface BlobParams {
   readonly previous?: {
     readonly blob: string;
     /** As {@link CompressResult} gave it. */
-    readonly frames?: string;
+    readonly notes?: string;
   };
 }
 
@@ -441,8 +441,8 @@ export interface CompressResult {
   readonly diffId: string;
   readonly uncompressedSizeBytes: number;
   readonly annotations: Readonly<Record<string, string>>;
-  /** What the blob's frames were made of, in base64. Absent where nothing is known of them. */
-  readonly frames?: string;
+  /** For the layer's next state (`blob-notes.ts`). Absent where there is nothing to say. */
+  readonly notes?: string;
 }
 
 export interface ExportTreeParams {

@@ -93,7 +93,7 @@ describe('MetaDb', () => {
     // What version 1 had in the place of what later ones made.
     meta.db.exec(`
       INSERT INTO images VALUES ('im-1', 'm', 'c', 'linux/amd64', '[]', '{}', '{}', 1, 1);
-      ALTER TABLE layer_blobs DROP COLUMN annotations; ALTER TABLE layer_blobs DROP COLUMN frames;
+      ALTER TABLE layer_blobs DROP COLUMN annotations; ALTER TABLE layer_blobs DROP COLUMN notes;
       DROP TABLE cache_fields; DROP TABLE context_scans; ALTER TABLE cache ADD COLUMN fields TEXT NOT NULL DEFAULT '[]';
       INSERT INTO cache VALUES ('k', 0, 'r', '{}', 'd', '[]', NULL, 1, 1, 1, '[{}]');
       DROP TABLE http_files; DROP TABLE git_refs;

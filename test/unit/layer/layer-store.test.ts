@@ -417,8 +417,8 @@ describe('ensureBlobs', () => {
     const path = self.blobs.path(blob?.digest ?? digestOf('none'));
     expect(previous).toEqual([false, { blob: path }, false]);
     // With what is known of its frames.
-    self.records.putBlob(before, { ...(blob as LayerBlob), frames: 'AAAA' });
-    expect(self.store.blobParams(after, zstd).previous).toEqual({ blob: path, frames: 'AAAA' });
+    self.records.putBlob(before, { ...(blob as LayerBlob), notes: 'AAAA' });
+    expect(self.store.blobParams(after, zstd).previous).toEqual({ blob: path, notes: 'AAAA' });
   });
 
   it('unpacks a layer of which there is only a blob before it makes one of another form', async () => {

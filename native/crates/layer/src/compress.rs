@@ -6,7 +6,8 @@
 //!    └────────── buffers come back ◄────────────────────┘
 //! ```
 //!
-//! A compressor first reads what the producer left open (`late.rs`).
+//! A compressor first reads what the producer left open (`late.rs`). What an earlier blob begins with as well is copied from it, and passes
+//! both hashers without being hashed (`reuse.rs`).
 //!
 //! Every frame is compressed by itself, so neither the number of threads nor their timing can show in the bytes, and a
 //! frame whose input did not change compresses to the bytes that it had before. The number of buffers is fixed and
@@ -34,7 +35,8 @@ use crate::{
     hex::digest_text,
     late::{Hole, Recipe},
     outline::{self, Mark, Piece},
-    reuse::{EarlierFrames, Notes, Previous, Search},
+    reuse::{self, EarlierFrames, LeadingFrame, Notes, Previous, Search},
+    running_hash::{self, State},
     table::{Table, TableKind, Tail},
 };
 
@@ -60,6 +62,11 @@ impl Compression {
             Self::Estargz(_) => Some(TableKind::Estargz),
             _ => None,
         }
+    }
+
+    /// Whether frames of an earlier blob may be taken.
+    fn notes_frames(self) -> bool {
+        matches!(self, Self::Zstd(_))
     }
 
     fn new_table(self) -> io::Result<Option<Table>> {
@@ -90,6 +97,8 @@ struct Task {
     holes: Vec<Hole>,
     /// Of a frame that has holes.
     recipe: Option<Recipe>,
+    /// The earlier blob has it in its place, and so all before it.
+    leads: bool,
 }
 
 /// A frame on its way; when the last user drops it, its buffers go home.
@@ -99,6 +108,8 @@ struct Frame {
     marks: Vec<Mark>,
     /// The digest.
     recipe: Option<[u8; 32]>,
+    /// Its bytes are those of the earlier blob, and its content was not looked at.
+    is_copied: bool,
     output: RwLock<Vec<u8>>,
     home: Sender<Buffers>,
 }
@@ -129,6 +140,8 @@ struct Compressed {
     frame: Arc<Frame>,
     /// Bytes of the frame's output that count.
     length: usize,
+    /// Of those, for the notes; 0 where nothing is noted.
+    sum: u32,
     /// What they are made of, where there is a table.
     pieces: Vec<Piece>,
 }
@@ -165,6 +178,9 @@ pub(crate) struct Feed {
     unmade: usize,
     compressors: Sender<Task>,
     next: u64,
+    earlier: Option<Arc<EarlierFrames>>,
+    /// All frames up to now are those with which the earlier blob begins.
+    leads: bool,
 }
 
 /// The other end has stopped; its own error says why.
@@ -192,7 +208,12 @@ impl Feed {
         holes: Vec<Hole>,
     ) -> std::result::Result<(), Stopped> {
         let recipe = Recipe::of(&buffers.input[..length], &holes);
-        let task = Task { index: self.next, buffers, length, marks, holes, recipe };
+        self.leads &= recipe.as_ref().is_some_and(|recipe| {
+            let earlier = self.earlier.as_ref().and_then(|earlier| earlier.leading(self.next));
+            earlier.is_some_and(|earlier| earlier.recipe == recipe.digest)
+        });
+        let leads = self.leads;
+        let task = Task { index: self.next, buffers, length, marks, holes, recipe, leads };
         self.compressors.send(task).map_err(|_| Stopped)?;
         self.next += 1;
         Ok(())
@@ -247,11 +268,13 @@ fn run(
     produce: impl FnOnce(Feed) -> Result<()> + Send,
 ) -> Result<Written> {
     // One that cannot be read is as good as none.
-    let earlier = match (compression, previous) {
-        (Compression::Zstd(_), Some(previous)) => EarlierFrames::open(previous).ok(),
+    let earlier = match previous {
+        Some(previous) if compression.notes_frames() => EarlierFrames::open(previous).ok(),
         _ => None,
-    };
-    let earlier = earlier.as_ref();
+    }
+    .map(Arc::new);
+    let of_feed = earlier.clone();
+    let earlier = earlier.as_deref();
     let threads = threads.clamp(1, max_threads(compression));
     // Each thread has one in work and one waiting; producer, writer and both hashers hold one each.
     let circulating = threads * 2 + 4;
@@ -260,17 +283,28 @@ fn run(
     let (to_compressors, compressor_input) = bounded::<Task>(circulating);
     let (to_writer, writer_input) = bounded::<Result<Compressed>>(circulating);
     let (to_blob_hasher, blob_hasher_input) = bounded::<Put>(circulating);
-    let feed = Feed { free, unmade: circulating, compressors: to_compressors, next: 0 };
+    let feed = Feed {
+        free,
+        unmade: circulating,
+        compressors: to_compressors,
+        next: 0,
+        earlier: of_feed,
+        leads: true,
+    };
 
     thread::scope(|scope| {
         let hasher = scope.spawn(move || {
-            let (mut hash, mut size) = (Sha256::new(), 0_u64);
+            let (mut hash, mut size) = (FrameHash::default(), 0_u64);
             let (mut waiting, mut next) = (BTreeMap::new(), 0);
             // After a failure nobody waits for the hash, but for the buffers.
             for (index, frame) in hasher_input.into_iter().map_while(|filled| filled) {
                 waiting.insert(index, frame);
                 while let Some(frame) = waiting.remove(&next) {
-                    hash.update(frame.bytes());
+                    match frame.is_copied.then(|| earlier?.leading(next)).flatten() {
+                        Some(LeadingFrame { content, .. }) => hash.go_on_from(content),
+                        None => hash.update(frame.bytes()),
+                    }
+                    hash.note(next, &frame);
                     size += frame.bytes().len() as u64;
                     next += 1;
                 }
@@ -278,14 +312,23 @@ fn run(
             (hash, size)
         });
         let blob_hasher = scope.spawn(move || {
-            let mut hash = Sha256::new();
+            let mut hash = FrameHash::default();
+            // Frames after one that was made again need not be where they were.
+            let mut leads = true;
             for put in blob_hasher_input {
                 match put {
-                    Put::Frame(ready) => hash.update(ready.bytes(&ready.frame.output())),
-                    Put::Bytes(bytes) => hash.update(bytes),
+                    Put::Frame(ready) => {
+                        leads &= ready.frame.is_copied;
+                        match leads.then(|| earlier?.leading(ready.index)).flatten() {
+                            Some(LeadingFrame { blob, .. }) => hash.go_on_from(blob),
+                            None => hash.update(ready.bytes(&ready.frame.output())),
+                        }
+                        hash.note(ready.index, &ready.frame);
+                    }
+                    Put::Bytes(bytes) => hash.update(&bytes),
                 }
             }
-            digest_text(hash)
+            hash
         });
         let mut workers = Vec::new();
         for _ in 0..threads {
@@ -312,24 +355,49 @@ fn run(
             join(worker.join())?;
         }
         let written = join(writer.join())?;
-        let (mut hash, uncompressed_size) = join(hasher.join())?;
-        let digest = join(blob_hasher.join())?;
+        let (mut content, uncompressed_size) = join(hasher.join())?;
+        let blob = join(blob_hasher.join())?;
         // When the writer failed the producer only knows that it was stopped.
         let (size, tail, notes) = written?;
         produced?;
-        hash.update(&tail.tar);
-        let diff_id = digest_text(hash);
+        content.update(&tail.tar);
+        let frames = notes.into_bytes(&content.states, &blob.states);
+        let diff_id = digest_text(content.hash);
         let uncompressed_size = uncompressed_size + tail.tar.len() as u64;
         // A tar is its own blob, and was hashed once.
-        let digest = if compression == Compression::None { diff_id.clone() } else { digest };
+        let digest =
+            if compression == Compression::None { diff_id.clone() } else { digest_text(blob.hash) };
         let mut annotations = tail.annotations;
         if compression.table() == Some(TableKind::Estargz) {
             let name = "io.containers.estargz.uncompressed-size".to_owned();
             annotations.push((name, uncompressed_size.to_string()));
         }
-        let frames = notes.into_bytes();
         Ok(Written { digest, size, diff_id, uncompressed_size, annotations, frames })
     })
+}
+
+/// A digest over frames, and what it was behind each of those that lead.
+#[derive(Default)]
+struct FrameHash {
+    hash: Sha256,
+    states: Vec<State>,
+}
+
+impl FrameHash {
+    fn update(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+    }
+
+    fn go_on_from(&mut self, state: &Sha256) {
+        self.hash = state.clone();
+    }
+
+    /// Of the frame that was added last.
+    fn note(&mut self, index: u64, frame: &Frame) {
+        if frame.recipe.is_some() && self.states.len() as u64 == index {
+            self.states.push(running_hash::save(&self.hash));
+        }
+    }
 }
 
 /// Virtual; touched as deep as the tree is.
@@ -399,13 +467,15 @@ impl Compressor<'_> {
     }
 
     fn compress(&self, task: Task, frames: &mut FrameCompressor<'_>) -> Result<Compressed> {
-        let Task { index, mut buffers, length, marks, holes, recipe } = task;
+        let Task { index, mut buffers, length, marks, holes, recipe, leads } = task;
         let content = &mut buffers.input[..length];
         let capacity = output_capacity(self.compression, length);
         if buffers.output.len() < capacity {
             buffers.output.resize(capacity, 0);
         }
-        let restored = recipe.as_ref().and_then(|recipe| {
+        let copied = leads.then(|| frames.copy_leading(index, &mut buffers.output)).flatten();
+        let restored = copied.or_else(|| {
+            let recipe = recipe.as_ref()?;
             let found = frames.restore(&recipe.digest, content, &mut buffers.output);
             found.filter(|_| recipe.fits(content, &holes))
         });
@@ -420,6 +490,7 @@ impl Compressor<'_> {
             length,
             marks,
             recipe: recipe.map(|recipe| recipe.digest),
+            is_copied: copied.is_some(),
             output: RwLock::new(buffers.output),
             home: self.home.clone(),
         });
@@ -446,8 +517,10 @@ impl Compressor<'_> {
                 }
             }
         }
+        let is_noted = frame.recipe.is_some() && self.compression.notes_frames();
+        let sum = if is_noted { reuse::sum_of(&room[..written]) } else { 0 };
         drop(room);
-        Ok(Compressed { index, frame, length: written, pieces })
+        Ok(Compressed { index, frame, length: written, sum, pieces })
     }
 }
 
@@ -476,6 +549,14 @@ impl<'a> FrameCompressor<'a> {
             Compression::Estargz(level) => Self::Estargz(Gzip::new(level)?),
             Compression::None => Self::None,
         })
+    }
+
+    /// As [`EarlierFrames::copy_leading`].
+    fn copy_leading(&self, index: u64, output: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Zstd { earlier: Some(search), .. } => search.earlier.copy_leading(index, output),
+            _ => None,
+        }
     }
 
     /// As [`Search::restore`].
@@ -553,8 +634,10 @@ impl Output<'_> {
     }
 
     fn put_frame(&mut self, ready: Compressed) -> Result<()> {
-        if let (Some(recipe), Compression::Zstd(_)) = (&ready.frame.recipe, self.compression) {
-            self.notes.add(recipe, self.size, ready.length);
+        if let Some(recipe) = &ready.frame.recipe
+            && self.compression.notes_frames()
+        {
+            self.notes.add(recipe, self.size, ready.length, ready.sum);
         }
         self.put_bytes(ready.bytes(&ready.frame.output()))?;
         if self.compression != Compression::None {

@@ -26,6 +26,7 @@ mod recompress;
 mod reconcile;
 mod remove;
 mod reuse;
+mod running_hash;
 mod same;
 mod settle;
 mod table;

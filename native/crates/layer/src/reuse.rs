@@ -6,6 +6,9 @@
 //!
 //! Of frames of files whose content is known (`late.rs`) it is noted what they were made of. One that is to be made of the same is taken
 //! and its files are not opened, as their content was read and checked when the frame was made.
+//!
+//! Of those that a layer begins with it is noted too how far both digests were behind them. As long as a layer begins with the same ones, their
+//! bytes are copied, and neither decompressed nor hashed.
 
 use std::{
     collections::HashMap,
@@ -19,7 +22,11 @@ use std::{
     },
 };
 
+use libdeflater::Crc;
+use sha2::Sha256;
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+
+use crate::running_hash::{self, STATE_BYTES, State};
 
 /// An earlier state of a layer.
 #[derive(Clone, Debug)]
@@ -35,6 +42,8 @@ pub(crate) struct EarlierFrames {
     file: File,
     /// By what they were made of.
     by_recipe: HashMap<[u8; 32], EarlierFrame>,
+    /// Those that the blob begins with.
+    leading: Vec<LeadingFrame>,
     /// Found when somebody looks for one by its content.
     all: OnceLock<AllFrames>,
     /// The one after that which was found last: what follows is most likely there.
@@ -48,43 +57,102 @@ struct AllFrames {
     by_size: HashMap<u64, Vec<usize>>,
 }
 
-/// Notes what frames are made of, for [`Previous`]: 32 bytes of the recipe's digest, eight of the offset, eight of the length.
-#[derive(Default)]
-pub(crate) struct Notes(Vec<u8>);
-
-const NOTE_BYTES: usize = 48;
-
-impl Notes {
-    pub fn add(&mut self, recipe: &[u8; 32], offset: u64, length: usize) {
-        self.0.extend_from_slice(recipe);
-        self.0.extend_from_slice(&offset.to_le_bytes());
-        self.0.extend_from_slice(&(length as u64).to_le_bytes());
-    }
-
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.0
-    }
-}
-
-/// What is malformed is left out, as is what cannot be in a file of `end` bytes.
-fn read_notes(bytes: &[u8], end: u64) -> HashMap<[u8; 32], EarlierFrame> {
-    let number =
-        |bytes: &[u8]| bytes.first_chunk().map_or(u64::MAX, |eight| u64::from_le_bytes(*eight));
-    bytes
-        .chunks_exact(NOTE_BYTES)
-        .filter_map(|note| {
-            let (recipe, rest) = note.split_first_chunk()?;
-            let (offset, length) = (number(rest), number(&rest[8..]));
-            let fits = length <= LONGEST_FRAME && offset.checked_add(length)? <= end;
-            fits.then_some((*recipe, EarlierFrame { offset, length: length as usize }))
-        })
-        .collect()
-}
-
 #[derive(Clone, Copy)]
 struct EarlierFrame {
     offset: u64,
     length: usize,
+}
+
+/// A frame with nothing but noted ones before it.
+pub(crate) struct LeadingFrame {
+    pub recipe: [u8; 32],
+    frame: EarlierFrame,
+    /// CRC-32 of its bytes in the blob.
+    sum: u32,
+    /// The diffID's, with the frame's content.
+    pub content: Sha256,
+    /// The blob's, with the frame.
+    pub blob: Sha256,
+}
+
+/// Notes what frames are made of, for [`Previous`].
+#[derive(Default)]
+pub(crate) struct Notes(Vec<Note>);
+
+/// Of one frame. In bytes: its fields in this order, numbers with the low byte first. The states of a frame that does not lead are zero.
+struct Note {
+    recipe: [u8; 32],
+    offset: u64,
+    length: u64,
+    sum: u32,
+}
+
+const NOTE_BYTES: usize = 32 + 8 + 8 + 4 + 2 * STATE_BYTES;
+
+impl Notes {
+    pub fn add(&mut self, recipe: &[u8; 32], offset: u64, length: usize, sum: u32) {
+        self.0.push(Note { recipe: *recipe, offset, length: length as u64, sum });
+    }
+
+    /// With the states behind each of the frames that lead, of the diffID and of the blob.
+    pub fn into_bytes(self, content: &[State], blob: &[State]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.0.len() * NOTE_BYTES);
+        for (index, Note { recipe, offset, length, sum }) in self.0.iter().enumerate() {
+            bytes.extend_from_slice(recipe);
+            bytes.extend_from_slice(&offset.to_le_bytes());
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(&sum.to_le_bytes());
+            for states in [content, blob] {
+                bytes.extend_from_slice(states.get(index).unwrap_or(&[0; STATE_BYTES]));
+            }
+        }
+        bytes
+    }
+}
+
+/// What is malformed is left out, as is what cannot be in a file of `end` bytes.
+fn read_notes(bytes: &[u8], end: u64) -> (HashMap<[u8; 32], EarlierFrame>, Vec<LeadingFrame>) {
+    let (mut by_recipe, mut leading, mut leading_end) = (HashMap::new(), Vec::new(), 0);
+    for note in bytes.chunks_exact(NOTE_BYTES) {
+        let Some((Note { recipe, offset, length, sum }, states)) = read_note(note) else { break };
+        let fits =
+            length <= LONGEST_FRAME && offset.checked_add(length).is_some_and(|at| at <= end);
+        if !fits {
+            continue;
+        }
+        let frame = EarlierFrame { offset, length: length as usize };
+        by_recipe.insert(recipe, frame);
+        if offset == leading_end
+            && let [Some(content), Some(blob)] = states.map(running_hash::resume)
+        {
+            leading.push(LeadingFrame { recipe, frame, sum, content, blob });
+            leading_end += length;
+        }
+    }
+    (by_recipe, leading)
+}
+
+fn read_note(bytes: &[u8]) -> Option<(Note, [&State; 2])> {
+    let (recipe, bytes) = bytes.split_first_chunk()?;
+    let (offset, bytes) = bytes.split_first_chunk()?;
+    let (length, bytes) = bytes.split_first_chunk()?;
+    let (sum, bytes) = bytes.split_first_chunk()?;
+    let (content, bytes) = bytes.split_first_chunk()?;
+    let (blob, _) = bytes.split_first_chunk()?;
+    let note = Note {
+        recipe: *recipe,
+        offset: u64::from_le_bytes(*offset),
+        length: u64::from_le_bytes(*length),
+        sum: u32::from_le_bytes(*sum),
+    };
+    Some((note, [content, blob]))
+}
+
+/// Of a frame's bytes in a blob, for [`Notes`].
+pub(crate) fn sum_of(bytes: &[u8]) -> u32 {
+    let mut sum = Crc::new();
+    sum.update(bytes);
+    sum.sum()
 }
 
 /// Of frames of one size, as all but the last of a large file are.
@@ -94,8 +162,22 @@ const COMPARE_AT_ONCE: usize = 128 * 1024;
 impl EarlierFrames {
     pub fn open(Previous { blob, frames }: &Previous) -> io::Result<Self> {
         let file = File::open(blob)?;
-        let by_recipe = read_notes(frames, file.metadata()?.len());
-        Ok(Self { file, by_recipe, all: OnceLock::new(), next: AtomicUsize::new(0) })
+        let (by_recipe, leading) = read_notes(frames, file.metadata()?.len());
+        Ok(Self { file, by_recipe, leading, all: OnceLock::new(), next: AtomicUsize::new(0) })
+    }
+
+    /// The frame at a place in the blob, as long as there are only noted ones up to it.
+    pub fn leading(&self, index: u64) -> Option<&LeadingFrame> {
+        self.leading.get(usize::try_from(index).ok()?)
+    }
+
+    /// Puts the bytes of such a frame into `output`, and gives their count. `None` where they are damaged.
+    pub fn copy_leading(&self, index: u64, output: &mut [u8]) -> Option<usize> {
+        let &LeadingFrame { frame: EarlierFrame { offset, length }, sum, .. } =
+            self.leading(index)?;
+        let bytes = output.get_mut(..length)?;
+        self.file.read_exact_at(bytes, offset).ok()?;
+        (sum_of(bytes) == sum).then_some(length)
     }
 
     /// As many as can be made out: a blob of somebody else's simply has none.
@@ -115,7 +197,7 @@ impl EarlierFrames {
 
 /// What one thread needs to look for frames.
 pub(crate) struct Search<'a> {
-    earlier: &'a EarlierFrames,
+    pub earlier: &'a EarlierFrames,
     decoder: Decoder<'static>,
     whole: zstd::bulk::Decompressor<'static>,
     scratch: Vec<u8>,
@@ -271,6 +353,8 @@ fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> 
 
 #[cfg(test)]
 mod tests {
+    use sha2::Digest;
+
     use super::*;
 
     fn frame(content: &[u8]) -> Vec<u8> {
@@ -326,13 +410,13 @@ mod tests {
         let contents = [text(70_000, 1), text(300_000, 2)];
         let frames = [frame(&contents[0]), frame(&contents[1])];
         let mut notes = Notes::default();
-        notes.add(&[1; 32], 0, frames[0].len());
-        notes.add(&[2; 32], frames[0].len() as u64, frames[1].len());
+        notes.add(&[1; 32], 0, frames[0].len(), 0);
+        notes.add(&[2; 32], frames[0].len() as u64, frames[1].len(), 0);
         // Beyond the end, not a frame, and of another length.
-        notes.add(&[3; 32], 5, frames.concat().len());
-        notes.add(&[4; 32], 1, 100);
-        notes.add(&[5; 32], u64::MAX, 1);
-        let mut bytes = notes.into_bytes();
+        notes.add(&[3; 32], 5, frames.concat().len(), 0);
+        notes.add(&[4; 32], 1, 100, 0);
+        notes.add(&[5; 32], u64::MAX, 1, 0);
+        let mut bytes = notes.into_bytes(&[], &[]);
         bytes.extend_from_slice(&[6; NOTE_BYTES - 1]);
         let mut blob = frames.concat();
         let earlier = noted("restored", &blob, bytes.clone());
@@ -356,6 +440,35 @@ mod tests {
         let damaged = noted("damaged", &blob, bytes);
         assert_eq!(restore(&damaged, 1, contents[0].len()), None);
         assert!(restore(&damaged, 2, contents[1].len()).is_some());
+    }
+
+    #[test]
+    fn only_frames_without_a_gap_before_them_lead() {
+        let bytes = *b"abcdefghi";
+        let state = |hashed: &[u8]| running_hash::save(&Sha256::new_with_prefix(hashed));
+        let notes = |second: u64| {
+            let mut notes = Notes::default();
+            notes.add(&[1; 32], 0, 3, sum_of(b"abc"));
+            notes.add(&[2; 32], second, 3, sum_of(b"def"));
+            notes.add(&[3; 32], second + 3, 2, sum_of(b"gh"));
+            notes
+        };
+        let states = [state(b"1"), state(b"12"), state(b"123")];
+        let earlier = noted("leading", &bytes, notes(3).into_bytes(&states, &states[..2]));
+        let second = earlier.leading(1).unwrap();
+        assert_eq!(second.recipe, [2; 32]);
+        assert_eq!(running_hash::save(&second.content), states[1]);
+        let mut output = [0; 4];
+        assert_eq!(earlier.copy_leading(1, &mut output), Some(3));
+        assert_eq!(&output[..3], b"def");
+        assert_eq!(earlier.copy_leading(1, &mut [0; 2]), None);
+        let damaged = noted("bad", b"abcdEfghi", notes(3).into_bytes(&states, &states));
+        assert_eq!(damaged.copy_leading(1, &mut output), None);
+        assert!(damaged.leading(2).is_some() && damaged.leading(3).is_none());
+        let gap = noted("gap", &bytes, notes(4).into_bytes(&states, &states));
+        assert!(gap.leading(0).is_some() && gap.leading(1).is_none());
+        let none = noted("none-leads", &bytes, notes(1).into_bytes(&[], &[]));
+        assert!(none.leading(0).is_none());
     }
 
     #[test]

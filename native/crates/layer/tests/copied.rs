@@ -229,7 +229,7 @@ fn frames_of_known_files_are_taken_without_a_look_at_the_files() {
     fs::remove_file(source.join("020")).unwrap();
     // Another level than before, so that it can be seen whose frames they are.
     assert_eq!(write(before.clone(), "again", 9, noted.clone()).unwrap(), first);
-    for frames in [Vec::new(), first.frames[..48].to_vec(), vec![7; first.frames.len()]] {
+    for frames in [Vec::new(), first.frames[..300].to_vec(), vec![7; first.frames.len()]] {
         let failed = write(before.clone(), "failed", 9, previous(frames)).unwrap_err();
         assert_eq!(failed.code, Code::SourceChanged);
         assert!(!scratch.path("failed").exists());
@@ -241,6 +241,30 @@ fn frames_of_known_files_are_taken_without_a_look_at_the_files() {
     fs::write(scratch.path("first"), blob).unwrap();
     let mended = write(before.clone(), "mended", 1, noted.clone()).unwrap();
     assert_eq!(mended.digest, first.digest);
+    // Nor do those behind it count on it.
+    let whole = |name: &str, written: &WrittenLayer| {
+        let sums = format!("sha256sum < {name}; zstd -dc {name} | sha256sum");
+        let sums = support::shell(&sums, &scratch.0);
+        let expected = [&written.digest, &written.diff_id].map(|digest| &digest["sha256:".len()..]);
+        assert_eq!(sums.split_whitespace().step_by(2).collect::<Vec<_>>(), expected);
+        assert_eq!(fs::metadata(scratch.path(name)).unwrap().len(), written.size);
+    };
+    for place in [100, 2_000, end / 2] {
+        let mut blob = fs::read(scratch.path("mended")).unwrap();
+        blob[place] ^= 0x55;
+        fs::write(scratch.path("first"), blob).unwrap();
+        fs::write(source.join("001"), "1 ".repeat(2_000_000)).unwrap();
+        fs::write(source.join("020"), "20 ".repeat(20_000)).unwrap();
+        let fresh = write(entries(), "fresh", 1, None).unwrap();
+        let previous = Some(Previous { blob: scratch.path("first"), frames: fresh.frames });
+        let mended = write(entries(), "mended-9", 9, previous).unwrap();
+        assert_eq!(mended.diff_id, first.diff_id);
+        assert_ne!(mended.digest, first.digest);
+        whole("mended-9", &mended);
+    }
+    fs::copy(scratch.path("mended"), scratch.path("first")).unwrap();
+    fs::remove_file(source.join("001")).unwrap();
+    fs::remove_file(source.join("020")).unwrap();
     // What changed, and nothing else, is made again.
     let without: Vec<_> = before
         .iter()
@@ -252,12 +276,23 @@ fn frames_of_known_files_are_taken_without_a_look_at_the_files() {
     let mut after = before;
     let (expect, known) = facts_of(&source.join("300"));
     (after[300].expect, after[300].known) = (Some(expect), Some(known));
-    let written = write(after, "changed", 1, noted).unwrap();
+    let written = write(after.clone(), "changed", 1, noted).unwrap();
     assert_ne!(written.diff_id, first.diff_id);
+    whole("changed", &written);
     let listed = support::shell("zstd -dc changed | tar -xO srv/300 srv/002 | md5sum", &scratch.0);
     let expected =
         support::shell("cat source/002 > x; { cat x; echo -n changed; } | md5sum", &scratch.0);
     assert_eq!(listed, expected);
+    // And again, from that: one near the end, so that most of it is copied.
+    fs::write(source.join("390"), "changed too").unwrap();
+    let (expect, known) = facts_of(&source.join("390"));
+    (after[390].expect, after[390].known) = (Some(expect), Some(known));
+    let previous = Some(Previous { blob: scratch.path("changed"), frames: written.frames.clone() });
+    let again = write(after, "changed-again", 1, previous).unwrap();
+    whole("changed-again", &again);
+    // What is known of the first frames is the same.
+    assert_eq!(again.frames[..400], written.frames[..400]);
+    assert_eq!(again.frames.len(), written.frames.len());
 }
 
 #[test]
