@@ -1,5 +1,6 @@
 /** The local inputs of one build: each directory is scanned once, however many ask. */
 import { canonicalJson } from '../base/canonical-json.ts';
+import { listingOf } from '../base/listing.ts';
 import { DefinitionError, InternalError } from '../errors.ts';
 import {
   type ContextInput,
@@ -129,7 +130,7 @@ export class BuildInputs implements LocalInputs {
       return {
         contentDigest,
         files: async () => (await list()).files,
-        summary: async () => (await list()).summary,
+        listing: async () => (await list()).listing,
         saveIndex: async (path) => {
           const { saveIndex } = await list();
           await saveIndex?.(path);
@@ -141,8 +142,8 @@ export class BuildInputs implements LocalInputs {
     return {
       files: async () => files,
       contentDigest,
-      summary: async () =>
-        Object.fromEntries(
+      listing: async () =>
+        listingOf(
           [...entries].map(([path, { mode, sha256, link }]) => [
             path,
             link === undefined ? `${mode.toString(8).padStart(4, '0')} ${sha256}` : `-> ${link}`,

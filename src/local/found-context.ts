@@ -46,6 +46,8 @@ export interface ContextFiles {
   readonly files: readonly InputFile[];
   /** What the key sees, by path: `0644 sha256hex`, `-> target`; of a directory, whose path ends in `/`, the mode. */
   readonly summary: Readonly<Record<string, string>>;
+  /** The same, as `base/listing.ts` has it. */
+  readonly listing: string;
   /** The host's paths of files both of whose times are later. Nanoseconds since the epoch. */
   later(ns: bigint): readonly string[];
   /** Writes all that is known of the context into a new file, of which the worker selects by the same rules. Absent: the worker gets the list. */

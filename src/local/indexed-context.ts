@@ -98,6 +98,9 @@ export class IndexedContext implements FoundContext {
       get summary() {
         return Object.fromEntries(JSON.parse(index.summary(choice)));
       },
+      get listing() {
+        return index.listing(choice);
+      },
       later: (ns) => JSON.parse(index.later(choice, String(ns))),
       // What names its files is shorter than all that is known.
       ...(below.length === 0 ? {} : { saveIndex: (path) => index.save(path, false) }),

@@ -1,4 +1,5 @@
 /** A context of which a list was made here: put together from parts, ignored by a function, or seen differently by two walks. */
+import { listingOf } from '../base/listing.ts';
 import { EMPTY_SHA256, sha256Hex } from '../base/sha256.ts';
 import type { FileFacts } from '../native/addon.ts';
 import { sha256Digest } from '../oci/digest.ts';
@@ -135,6 +136,9 @@ export class ListedContext implements FoundContext {
       // Arrays of strings: plain JSON of them is canonical already.
       contentDigest: sha256Digest(sha256Hex(JSON.stringify({ v: 1, context: summary }))),
       summary: Object.fromEntries(summary),
+      get listing() {
+        return listingOf(summary);
+      },
       later: (ns) => laterFiles(files, ns),
     };
   }

@@ -664,6 +664,8 @@ export interface NativeTreeIndex {
   };
   /** Pairs of what a key sees of each. */
   summary(choice: Buffer): string;
+  /** The same, as `base/listing.ts` has it. */
+  listing(choice: Buffer): string;
   /** `InputFile`s of `worker/protocol.ts`. */
   files(choice: Buffer): string;
   /** The host's paths of files both of whose times are later. */

@@ -37,8 +37,8 @@ export interface ScannedInput {
   files(): Promise<readonly InputFile[]>;
   /** Covers paths, kinds, modes, link targets and contents; no times, owners or host paths. */
   readonly contentDigest: string;
-  /** What the digest covers, for explanations, by path: `0644 sha256hex`, or `-> target`. */
-  summary(): Promise<Readonly<Record<string, string>>>;
+  /** What the digest covers, for explanations (`base/listing.ts`), by path: `0644 sha256hex`, or `-> target`. */
+  listing(): Promise<string>;
   /** Writes a new file that says to the worker what {@link files} does, and more. False, and nothing is written, where only the list can say it. */
   saveIndex?(path: string): Promise<boolean>;
 }

@@ -12,11 +12,11 @@ export function sourceLocalOp(inputs: LocalInputs, expectWork: () => void): Op {
     // 1: the key held what the digest is of.
     version: 2,
     async cacheKeyFields(vertex, signal) {
-      const { contentDigest, summary } = await inputs.scanned(
+      const { contentDigest, listing } = await inputs.scanned(
         operationOf(vertex, 'source-local').input,
         signal,
       );
-      return [{ name: 'files', value: contentDigest, explained: summary }];
+      return [{ name: 'files', value: contentDigest, explained: async () => ({ listing: await listing() }) }];
     },
     async execute(vertex, _inputs, { signal }) {
       expectWork();

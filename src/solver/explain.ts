@@ -1,5 +1,6 @@
 /** Why a step could not be reused: which field, or which file, differs from the last time the same step ran. */
 import { canonicalJson, type Json } from '../base/canonical-json.ts';
+import { betweenEqualEnds } from '../base/listing.ts';
 import type { CacheMiss, FieldDifference } from './event.ts';
 import type { CacheRecord, KeyField } from './op.ts';
 
@@ -59,8 +60,12 @@ function collect(
   after: Json | undefined,
   into: FieldDifference[],
 ): void {
-  // Most of a tree with many files is the same: what can be told without writing it out is.
   if (into.length >= SHOWN_DIFFERENCES || before === after) {
+    return;
+  }
+  if (isListing(before) && isListing(after)) {
+    const changed = betweenEqualEnds(before.listing, after.listing);
+    collect(name, changed.before, changed.after, into);
     return;
   }
   if (isRecord(before) && isRecord(after)) {
@@ -90,6 +95,10 @@ function collect(
     ...(before === undefined ? {} : { before: shown(before) }),
     ...(after === undefined ? {} : { after: shown(after) }),
   });
+}
+
+function isListing(value: Json | undefined): value is { readonly listing: string } {
+  return isRecord(value) && Object.keys(value).length === 1 && typeof value.listing === 'string';
 }
 
 function isRecord(value: Json | undefined): value is { readonly [key: string]: Json } {

@@ -3,6 +3,7 @@ import { chmod, mkdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/pr
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { listingOf } from '../../src/base/listing.ts';
 import { sha256Hex } from '../../src/base/sha256.ts';
 import type { ContextSelection } from '../../src/frontend/dockerfile/context-input.ts';
 import { findIgnoreFile } from '../../src/local/find-ignore-file.ts';
@@ -104,7 +105,9 @@ const scan = (directory: string, ignore?: string, { tools } = new Watched()) =>
 
 async function summary(directory: string, ignore: string | undefined, ...selections: ContextSelection[]) {
   const watched = new Watched();
-  return (await (await scan(directory, ignore, watched)).files(selections, watched.tools)).summary;
+  const files = await (await scan(directory, ignore, watched)).files(selections, watched.tools);
+  expect(files.listing).toBe(listingOf(Object.entries(files.summary)));
+  return files.summary;
 }
 
 describe.each(MODES)('a context that is %s', (mode) => {

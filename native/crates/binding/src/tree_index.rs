@@ -248,6 +248,12 @@ impl NativeTreeIndex {
     }
 
     #[napi]
+    pub fn listing(&self, choice: Buffer) -> Result<String> {
+        let (index, carried) = self.carried(&choice)?;
+        Ok(index.listing(&carried))
+    }
+
+    #[napi]
     pub fn files(&self, choice: Buffer) -> Result<String> {
         let (index, carried) = self.carried(&choice)?;
         Ok(index.files_json(&carried))

@@ -52,6 +52,12 @@ pub(crate) fn push_row(json: &mut String, entry: &ScanEntry) {
 /// As `JSON.stringify` writes it.
 pub(crate) fn push_bytes(json: &mut String, bytes: &[u8]) {
     json.push('"');
+    push_escaped(json, bytes);
+    json.push('"');
+}
+
+/// What is between the quotes.
+pub(crate) fn push_escaped(json: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         for char in chunk.valid().chars() {
             match char {
@@ -74,7 +80,6 @@ pub(crate) fn push_bytes(json: &mut String, bytes: &[u8]) {
             let _ = write!(json, "\\udc{byte:02x}");
         }
     }
-    json.push('"');
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Chosen, IndexEntry, TreeIndex};
 use crate::{
-    hash::{hex, sha256_hex},
+    hash::hex,
     scan::ScanEntry,
-    scan_json::{push_bytes, push_row},
+    scan_json::{push_bytes, push_escaped, push_row},
 };
 
 /// Neither of these is carried.
@@ -56,25 +56,22 @@ impl TreeIndex {
 
     /// What a key sees: an array of pairs of a path and `0644 sha256hex`, `-> target` or, of a directory, whose path ends in `/`, the mode.
     pub fn summary_json(&self, carried: &[usize]) -> String {
-        let empty = sha256_hex(b"");
         let entries = carried.iter().map(|number| &self.entries[*number]);
-        list_json(entries, |json, IndexEntry { entry, content }| {
-            let slash: &[u8] = if entry.kind == "directory" { b"/" } else { b"" };
-            json.push('[');
-            push_bytes(json, &[b"/", entry.path.as_slice(), slash].concat());
-            json.push(',');
-            match (entry.kind, &entry.link) {
-                ("symlink", Some(link)) => push_bytes(json, &[b"-> ", link.as_slice()].concat()),
-                ("directory", _) => {
-                    let _ = write!(json, r#""{:04o}""#, entry.mode);
-                }
-                _ => {
-                    let sha256 = content.as_ref().map_or(&empty, |content| &content.sha256);
-                    let _ = write!(json, r#""{:04o} {sha256}""#, entry.mode);
-                }
-            }
-            json.push(']');
+        list_json(entries, |json, entry| {
+            json.push_str("[\"");
+            push_seen(json, entry, "\",\"");
+            json.push_str("\"]");
         })
+    }
+
+    /// The same as lines (`src/base/listing.ts`).
+    pub fn listing(&self, carried: &[usize]) -> String {
+        let mut text = String::new();
+        for number in carried {
+            push_seen(&mut text, &self.entries[*number], "\t");
+            text.push('\n');
+        }
+        text
     }
 
     /// The hex SHA-256 of the canonical JSON of a summary (docs/reference/cache-keys.md).
@@ -137,6 +134,31 @@ impl TreeIndex {
         })
     }
 }
+
+/// A path and what a key sees of it, without quotes.
+fn push_seen(json: &mut String, IndexEntry { entry, content }: &IndexEntry, between: &str) {
+    json.push('/');
+    push_escaped(json, &entry.path);
+    if entry.kind == "directory" {
+        json.push('/');
+    }
+    json.push_str(between);
+    match (entry.kind, &entry.link) {
+        ("symlink", Some(link)) => {
+            json.push_str("-> ");
+            push_escaped(json, link);
+        }
+        ("directory", _) => {
+            let _ = write!(json, "{:04o}", entry.mode);
+        }
+        _ => {
+            let sha256 = content.as_ref().map_or(EMPTY_SHA256, |content| &content.sha256);
+            let _ = write!(json, "{:04o} {sha256}", entry.mode);
+        }
+    }
+}
+
+const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 fn push_rooted(json: &mut String, entry: &ScanEntry) {
     push_bytes(json, &[b"/", entry.path.as_slice()].concat());

@@ -1,0 +1,68 @@
+/**
+ * Many names with a value each as one text, for whoever compares it with an earlier one: what is the same at both ends is not looked into.
+ * A line each: the name, a tab, the value, both as JSON writes what is between a string's quotes. The order is that of the names.
+ */
+
+export function listingOf(values: Iterable<readonly [name: string, value: string]>): string {
+  let text = '';
+  for (const [name, value] of values) {
+    text += `${escaped(name)}\t${escaped(value)}\n`;
+  }
+  return text;
+}
+
+/** What two listings have between the lines with which both begin and end. By name. */
+export function betweenEqualEnds(
+  before: string,
+  after: string,
+): { readonly before: Record<string, string>; readonly after: Record<string, string> } {
+  const begin = before.lastIndexOf('\n', commonStart(before, after) - 1) + 1;
+  const [oldRest, newRest] = [before.slice(begin), after.slice(begin)];
+  const common = commonEnd(oldRest, newRest);
+  // The line in which the common end begins is whole in neither.
+  const lineEnd = oldRest.indexOf('\n', oldRest.length - common);
+  const kept = lineEnd === -1 ? 0 : oldRest.length - lineEnd - 1;
+  return {
+    before: valuesOf(oldRest.slice(0, oldRest.length - kept)),
+    after: valuesOf(newRest.slice(0, newRest.length - kept)),
+  };
+}
+
+function valuesOf(listing: string): Record<string, string> {
+  const lines = listing.split('\n').slice(0, -1);
+  return Object.fromEntries(lines.map((line) => line.split('\t').map((text) => JSON.parse(`"${text}"`))));
+}
+
+function escaped(text: string): string {
+  return JSON.stringify(text).slice(1, -1);
+}
+
+/** Long stretches first, as comparing them is what an engine does fastest. */
+const STRETCHES = [1 << 16, 1 << 12, 1 << 8, 1 << 4, 1];
+
+function commonStart(one: string, other: string): number {
+  const end = Math.min(one.length, other.length);
+  let at = 0;
+  for (const stretch of STRETCHES) {
+    while (at + stretch <= end && one.slice(at, at + stretch) === other.slice(at, at + stretch)) {
+      at += stretch;
+    }
+  }
+  return at;
+}
+
+function commonEnd(one: string, other: string): number {
+  const most = Math.min(one.length, other.length);
+  const [oneEnd, otherEnd] = [one.length, other.length];
+  let count = 0;
+  for (const stretch of STRETCHES) {
+    while (
+      count + stretch <= most &&
+      one.slice(oneEnd - count - stretch, oneEnd - count) ===
+        other.slice(otherEnd - count - stretch, otherEnd - count)
+    ) {
+      count += stretch;
+    }
+  }
+  return count;
+}
