@@ -1,6 +1,6 @@
 /** What is measured, one builder like the other. The targets are those of docs/performance.md. */
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BASE, Content, type Scale, writeContext, writeTree, YOUNG_MS } from './inputs.ts';
@@ -64,9 +64,18 @@ function writeTreeContext(at: Surroundings): void {
   writeTree(join(context(at), 'tree'), files, treeBytes, 7);
 }
 
+/** Another file in each round: the one in the middle first, then all over the tree. What is before it may cost less than what is behind. */
 function editOne(at: Surroundings, round: number): void {
-  appendFileSync(join(context(at), 'tree/0/7/701.txt'), `edited ${round}\n`);
+  const tree = join(context(at), 'tree');
+  const paths = readdirSync(tree, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.txt'))
+    .sort();
+  const place = (0.5 + round * GOLDEN_RATIO) % 1;
+  appendFileSync(join(tree, paths[Math.floor(place * paths.length)] as string), `edited ${round}\n`);
 }
+
+/** Its multiples, without their whole parts, are spread evenly however many there are. */
+const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
 /**
  * A layer with big files and small ones, half of it noise, made by a step, so that no context takes part. The nonce is in it: it
