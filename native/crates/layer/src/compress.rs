@@ -469,11 +469,11 @@ impl Compressor<'_> {
     fn compress(&self, task: Task, frames: &mut FrameCompressor<'_>) -> Result<Compressed> {
         let Task { index, mut buffers, length, marks, holes, recipe, leads } = task;
         let content = &mut buffers.input[..length];
+        let copied = leads.then(|| frames.copy_leading(index, &mut buffers.output)).flatten();
         let capacity = output_capacity(self.compression, length);
-        if buffers.output.len() < capacity {
+        if copied.is_none() && buffers.output.len() < capacity {
             buffers.output.resize(capacity, 0);
         }
-        let copied = leads.then(|| frames.copy_leading(index, &mut buffers.output)).flatten();
         let restored = copied.or_else(|| {
             let recipe = recipe.as_ref()?;
             let found = frames.restore(&recipe.digest, content, &mut buffers.output);
@@ -552,7 +552,7 @@ impl<'a> FrameCompressor<'a> {
     }
 
     /// As [`EarlierFrames::copy_leading`].
-    fn copy_leading(&self, index: u64, output: &mut [u8]) -> Option<usize> {
+    fn copy_leading(&self, index: u64, output: &mut Vec<u8>) -> Option<usize> {
         match self {
             Self::Zstd { earlier: Some(search), .. } => search.earlier.copy_leading(index, output),
             _ => None,

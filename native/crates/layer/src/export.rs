@@ -24,6 +24,7 @@ use rustix::{
     io::Errno,
 };
 use tsbuild_owners::{Owners, Stack};
+use tsbuild_sys::lock::unlock;
 
 use crate::{
     copy::{self, Leaf},
@@ -98,7 +99,14 @@ pub fn export_trees(options: &ExportOptions, watch: Watch<'_>) -> Result<Exporte
             format!("another export writes to '{}'", show(shown)),
         ));
     }
-    let facts = disk::facts_of(&root).map_err(|errno| Error::io("cannot examine", shown, errno))?;
+    let exported = export_to(&root, options, watch);
+    unlock(&root);
+    exported
+}
+
+fn export_to(root: &OwnedFd, options: &ExportOptions, watch: Watch<'_>) -> Result<Exported> {
+    let shown = options.target.as_os_str().as_encoded_bytes();
+    let facts = disk::facts_of(root).map_err(|errno| Error::io("cannot examine", shown, errno))?;
     let mut wanted = Node::default();
     for tree in &options.trees {
         let union = Union::open(&tree.lowers)?;
@@ -110,21 +118,21 @@ pub fn export_trees(options: &ExportOptions, watch: Watch<'_>) -> Result<Exporte
     }
     let export = Export {
         options,
-        root: &root,
+        root,
         device: facts.dev,
         links: Mutex::default(),
         temporaries: AtomicU64::default(),
         done: Counts::default(),
         watch,
     };
-    let target = rustix::io::fcntl_dupfd_cloexec(&root, 0)
+    let target = rustix::io::fcntl_dupfd_cloexec(root, 0)
         .map_err(|errno| Error::io("cannot open", shown, errno))?;
     let top = Arc::new(Place::new(wanted, target, Vec::new(), None, true));
     export.all(&top)?;
     if options.own_root
         && let Some(metadata) = top.node.metadata(b"/")?
     {
-        export.settle(&root, &metadata, b"/")?;
+        export.settle(root, &metadata, b"/")?;
     }
     if let Some(file) = &options.owners {
         owners_of(&options.trees)?.write(file)?;

@@ -171,11 +171,14 @@ impl EarlierFrames {
         self.leading.get(usize::try_from(index).ok()?)
     }
 
-    /// Puts the bytes of such a frame into `output`, and gives their count. `None` where they are damaged.
-    pub fn copy_leading(&self, index: u64, output: &mut [u8]) -> Option<usize> {
+    /// Puts the bytes of such a frame into `output`, which grows where it is too short, and gives their count. `None` where they are damaged.
+    pub fn copy_leading(&self, index: u64, output: &mut Vec<u8>) -> Option<usize> {
         let &LeadingFrame { frame: EarlierFrame { offset, length }, sum, .. } =
             self.leading(index)?;
-        let bytes = output.get_mut(..length)?;
+        if output.len() < length {
+            output.resize(length, 0);
+        }
+        let bytes = &mut output[..length];
         self.file.read_exact_at(bytes, offset).ok()?;
         (sum_of(bytes) == sum).then_some(length)
     }
@@ -458,10 +461,9 @@ mod tests {
         let second = earlier.leading(1).unwrap();
         assert_eq!(second.recipe, [2; 32]);
         assert_eq!(running_hash::save(&second.content), states[1]);
-        let mut output = [0; 4];
+        let mut output = vec![0; 2];
         assert_eq!(earlier.copy_leading(1, &mut output), Some(3));
-        assert_eq!(&output[..3], b"def");
-        assert_eq!(earlier.copy_leading(1, &mut [0; 2]), None);
+        assert_eq!(output, b"def");
         let damaged = noted("bad", b"abcdEfghi", notes(3).into_bytes(&states, &states));
         assert_eq!(damaged.copy_leading(1, &mut output), None);
         assert!(damaged.leading(2).is_some() && damaged.leading(3).is_none());

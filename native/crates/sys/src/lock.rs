@@ -1,7 +1,8 @@
 //! Advisory locks on files (`flock`): held by the open file, so the kernel lets go when the process ends.
 
 use std::{
-    fs::File, os::unix::fs::OpenOptionsExt, path::Path, sync::atomic::AtomicBool, time::Duration,
+    fs::File, os::fd::AsFd, os::unix::fs::OpenOptionsExt, path::Path, sync::atomic::AtomicBool,
+    time::Duration,
 };
 
 use rustix::{fs::FlockOperation, io::Errno};
@@ -10,7 +11,19 @@ use crate::{Error, Result, check_cancel};
 
 /// A lock that is held until it is dropped.
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        unlock(&self.file);
+    }
+}
+
+/// Closing is not enough: a process that is being started has a copy of the descriptor until it runs its program, and holds the lock with it.
+pub fn unlock(file: impl AsFd) {
+    // Without locks there is none to let go of.
+    let _ = rustix::fs::flock(file, FlockOperation::Unlock);
 }
 
 /// The lock, or `None` when somebody else holds it.
@@ -43,7 +56,7 @@ pub fn try_lock(path: &Path, shared: bool) -> Result<Option<Lock>> {
         let held = rustix::fs::fstat(&file).map_err(|error| Error::io("stat", path, error))?;
         match rustix::fs::stat(path) {
             Ok(named) if named.st_ino == held.st_ino && named.st_dev == held.st_dev => {
-                return Ok(Some(Lock { _file: file }));
+                return Ok(Some(Lock { file }));
             }
             Ok(_) | Err(Errno::NOENT) => {}
             Err(error) => return Err(Error::io("stat", path, error)),
@@ -84,6 +97,18 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(try_lock(&path, false).unwrap().is_some());
         drop(held);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn nobody_keeps_it_by_a_copy() {
+        let path = std::env::temp_dir().join(format!("tsbuild-lock-copy-{}", std::process::id()));
+        let held = try_lock(&path, false).unwrap().unwrap();
+        // As a process has one that is being started.
+        let copy = held.file.try_clone().unwrap();
+        drop(held);
+        assert!(try_lock(&path, false).unwrap().is_some());
+        drop(copy);
         std::fs::remove_file(&path).unwrap();
     }
 }
