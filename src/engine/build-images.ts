@@ -137,7 +137,12 @@ export async function solveImages(
   const emit: Emit = (event) => onEvent({ timeMs: parts.now(), ...event } as BuildEvent);
   const { settings, store, now } = parts;
   const validation = new BuildValidation(settings.buildValidation, now(), store.dir);
-  const inputs = new BuildInputs(store.stats, now, validation.check, store.scans);
+  const inputs = new BuildInputs(store.stats, now, {
+    check: validation.check,
+    scans: store.scans,
+    // Its start takes as long as what is left to do before it is needed. Who needs it is told when it fails.
+    onUnknown: () => parts.worker().catch(() => undefined),
+  });
   const mode = options.ignoreCache === true ? 'ignore' : options.forceBuild === true ? 'force' : 'use';
   await using dockerfiles = new Dockerfiles(parts, {
     signal,

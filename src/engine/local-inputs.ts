@@ -10,7 +10,7 @@ import {
 } from '../frontend/dockerfile/context-input.ts';
 import { withPlace } from '../frontend/dockerfile/definition-place.ts';
 import { inputName, type LocalInput } from '../frontend/fluent/local-input.ts';
-import type { ContextFiles } from '../local/found-context.ts';
+import type { ContextFiles, ContextTools } from '../local/found-context.ts';
 import { laterFiles } from '../local/later-files.ts';
 import { type ContextContent, ScannedContext } from '../local/scan-context.ts';
 import { type ScannedInput as Scan, scanInput } from '../local/scan-input.ts';
@@ -18,6 +18,15 @@ import type { ScanStore } from '../local/scan-memory.ts';
 import type { StatCache } from '../local/stat-cache.ts';
 import { native } from '../native/addon.ts';
 import type { LocalInputs, ScannedInput } from '../ops/op-context.ts';
+
+export interface BuildInputsOptions {
+  /** May ask of every input of the build, when its files are known, which changed late. Not of what containers get when they start. */
+  readonly check?: (filesLaterThan: (ns: bigint) => readonly string[]) => void;
+  /** As {@link ContextTools} has it. */
+  readonly scans?: ScanStore;
+  /** As {@link ContextTools} has it. */
+  readonly onUnknown?: () => void;
+}
 
 export class BuildInputs implements LocalInputs {
   readonly #statCache: StatCache;
@@ -28,18 +37,17 @@ export class BuildInputs implements LocalInputs {
   /** By directory and ignore file; many declarations share one. */
   readonly #contexts = new Map<string, Promise<ScannedContext>>();
   readonly #contextFiles = new Map<string, Promise<ContextContent>>();
-  readonly #scanStore: ScanStore | undefined;
+  readonly #scanTools: Pick<ContextTools, 'scans' | 'onUnknown'>;
 
-  /**
-   * @param check - May ask of every input of the build, when its files are known, which changed late. Not of what containers get when they start.
-   */
   constructor(
     statCache: StatCache,
     now: () => number,
-    check: (filesLaterThan: (ns: bigint) => readonly string[]) => void = () => undefined,
-    scans?: ScanStore,
+    { check = () => undefined, scans, onUnknown }: BuildInputsOptions = {},
   ) {
-    this.#scanStore = scans;
+    this.#scanTools = {
+      ...(scans === undefined ? {} : { scans }),
+      ...(onUnknown === undefined ? {} : { onUnknown }),
+    };
     this.#check = check;
     this.#statCache = statCache;
     this.#now = now;
@@ -156,7 +164,7 @@ export class BuildInputs implements LocalInputs {
     return {
       native: native(),
       statCache: this.#statCache,
-      ...(this.#scanStore === undefined ? {} : { scans: this.#scanStore }),
+      ...this.#scanTools,
       now: () => BigInt(this.#now()) * 1_000_000n,
       signal,
     };

@@ -9,6 +9,7 @@
  * A known result may be a promise: its layers are in a registry until somebody needs them. When a step finds that one of
  * them is gone, the results that are made of it are forgotten and the steps that made them run.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { InternalError, RemoteError } from '../errors.ts';
 import type { Operation, Vertex } from '../graph/vertex.ts';
 import { topologicalOrder } from '../graph/vertex.ts';
@@ -79,6 +80,12 @@ export async function solve(tips: readonly Vertex[], options: SolveOptions): Pro
   return await solver.run(tips);
 }
 
+/**
+ * The record of local files says nothing but what explains it, which is long, and nothing that they result in is in the store: whoever takes
+ * them begins first.
+ */
+const RECORD_AFTER_MS = 10;
+
 interface Keyed {
   readonly fields: readonly KeyField[];
   readonly fieldsDigest: string;
@@ -103,6 +110,8 @@ class Solver {
   readonly #reportedLost = new Set<string>();
   /** A step runs because what it once made was lost. */
   #remakes = false;
+  /** What is written down beside the work of others. */
+  readonly #recording: Promise<void>[] = [];
   readonly #slots: Semaphore;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
@@ -134,6 +143,7 @@ class Solver {
       this.#options.onKeys(new Map(keyed.map(([digest, { expectedId }]) => [digest, expectedId])));
     }
     await Promise.allSettled(tips.map((tip) => this.#demand(tip)));
+    await Promise.all(this.#recording);
     this.#options.signal.throwIfAborted();
     if (this.#failure !== undefined) {
       throw this.#failure.error;
@@ -159,15 +169,19 @@ class Solver {
           return value;
         },
         (error: unknown) => {
-          // The first failure is the one to show; what fails after it was cancelled because of it.
-          this.#failure ??= { error };
-          this.#abort.abort(error);
+          this.#fail(error);
           throw error;
         },
       );
       this.#solved.set(vertex.digest, solved);
     }
     return solved;
+  }
+
+  /** The first failure is the one to show; what fails after it was cancelled because of it. */
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#abort.abort(error);
   }
 
   async #solve(vertex: Vertex): Promise<Solved> {
@@ -351,22 +365,22 @@ class Solver {
       const run = { resultId, forced: keyed.forced, ...(last === undefined ? {} : { last: last.result }) };
       const result = await this.#runOp(vertex, inputs, run, startMs, explain);
       const durationMs = now() - startMs;
-      const { fields, miss } = await explain();
-      const record: CacheRecord = {
-        key,
-        resultId,
-        result,
-        fieldsDigest: keyed.fieldsDigest,
-        fields,
-        inputs: inputIds,
-        site,
-        durationMs,
+      const record = async () => {
+        const { fields, miss } = await explain();
+        const { fieldsDigest } = keyed;
+        const made = { key, resultId, result, fieldsDigest, fields, inputs: inputIds, site, durationMs };
+        this.#records.set(vertex.digest, made);
+        if (cacheMode !== 'ignore') {
+          cache.put(made);
+        }
+        this.#send({ kind: 'vertex-finished', vertex: vertex.digest, outcome: 'done', durationMs, miss });
       };
-      this.#records.set(vertex.digest, record);
-      if (cacheMode !== 'ignore') {
-        cache.put(record);
+      if (result.kind === 'files') {
+        const later = delay(RECORD_AFTER_MS).then(record);
+        this.#recording.push(later.catch((error: unknown) => this.#fail(error)));
+      } else {
+        await record();
       }
-      this.#send({ kind: 'vertex-finished', vertex: vertex.digest, outcome: 'done', durationMs, miss });
       return { result, resultId, cached: false, durationMs };
     } finally {
       lock.release();

@@ -15,7 +15,7 @@ type Policy = 'error' | 'warn' | 'ignore';
 
 function build(policy: Policy, startMs: number, own = '/nowhere') {
   const validation = new BuildValidation(policy, startMs, own);
-  return { validation, inputs: new BuildInputs(new MemoryStatCache(), Date.now, validation.check) };
+  return { validation, inputs: new BuildInputs(new MemoryStatCache(), Date.now, validation) };
 }
 
 const file = (hostPath: string): LocalInput => ({
