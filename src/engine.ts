@@ -44,6 +44,7 @@ import { BuildInputs } from './engine/local-inputs.ts';
 import { untilNothingIsLost } from './engine/lost-blobs.ts';
 import {
   buildWish,
+  earlyUploads,
   greetRegistries,
   type OutputSpec,
   refuseSeveral,
@@ -455,11 +456,13 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
     const [first] = images;
     // Outputs carry pending local files as a last layer; the image itself does not. Both are one build: what is forced runs once.
     const carries = outputs.length > 0 && first !== undefined && first.mounts.length > 0;
+    await using uploads = await earlyUploads(parts, outputs, tags, this.#context(options).signal);
+    const sending = uploads === undefined ? shared : { ...shared, onNewBlob: uploads.begin };
     const all = await buildForPlatforms(
       parts,
       carries ? [first, ...images] : images,
       platforms,
-      carries ? carrying(shared, images.length) : shared,
+      carries ? carrying(sending, images.length) : sending,
     );
     const built = carries ? all.slice(1) : all;
     const [only] = built;
@@ -471,7 +474,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       for (const spec of outputs) {
         const annotated = { ...spec, annotations: [...annotations, ...(spec.annotations ?? [])] };
         const context = this.#context(options);
-        const written = await writeOutput(parts, whole?.image.id ?? '', annotated, tags, context);
+        const written = await writeOutput(parts, whole?.image.id ?? '', annotated, tags, context, uploads);
         options.onWritten?.(written);
       }
     }

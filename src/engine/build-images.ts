@@ -17,7 +17,13 @@ import { callDiagnostics } from '../frontend/fluent/plan.ts';
 import { type ImageGraph, toGraph } from '../frontend/fluent/to-graph.ts';
 import type { Vertex } from '../graph/vertex.ts';
 import { buildManifest, type ImageLayer } from '../image/manifest.ts';
-import { type BlobWish, holdsLayer, type LayerContext, type LayerStore } from '../layer/layer-store.ts';
+import {
+  type BlobWish,
+  holdsLayer,
+  type LayerContext,
+  type LayerStore,
+  type OnNewBlob,
+} from '../layer/layer-store.ts';
 import { hostPythonSeries } from '../local/host-python.ts';
 import { FunctionReader } from '../local/read-function.ts';
 import { randomName } from '../native/random-name.ts';
@@ -72,6 +78,8 @@ export interface BuildImagesOptions {
   readonly wish?: BlobWish;
   /** Whether somebody wants the files of the images too, besides their blobs. @defaultValue false */
   readonly wantsFiles?: boolean;
+  /** As {@link LayerContext} has it. */
+  readonly onNewBlob?: OnNewBlob;
   /** Caches that are being read while graphs are made. What they promise is left where it is until somebody needs it. */
   readonly imported?: Promise<ImportedCaches>;
   /** Put records of each image into its config. @defaultValue false */
@@ -194,6 +202,7 @@ export async function solveImages(
     ops: makeOps(parts, graphs, inputs, dockerfiles.openSources, dockerfiles.given, reader, {
       ...(failures === undefined ? {} : { failures }),
       ...shipped,
+      onNewBlob: options.onNewBlob,
     }),
     cache: parts.cache,
     jobs: options.concurrency ?? parts.jobs,
@@ -280,7 +289,7 @@ export async function buildImages(
         if (!started.has(layer)) {
           // The next step is told first: everything waits for that, and for a blob only the end.
           const ahead = new Promise((resolve) => setImmediate(resolve)).then(() =>
-            blobOf(layer, layers.slice(0, index), wish, { signal, emit }),
+            blobOf(layer, layers.slice(0, index), wish, { signal, emit, onNewBlob: options.onNewBlob }),
           );
           started.set(layer, ahead);
           // A failure shows up again where the blobs are needed.

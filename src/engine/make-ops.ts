@@ -7,7 +7,6 @@ import type { Vertex } from '../graph/vertex.ts';
 import { FunctionReader } from '../local/read-function.ts';
 import { randomName } from '../native/random-name.ts';
 import { type BuildOpOptions, buildOp } from '../ops/build.ts';
-import type { StepFailures } from '../ops/failing-step.ts';
 import { mergeOp } from '../ops/merge.ts';
 import type { OpTools, SecretValues, VolumeUses } from '../ops/op-context.ts';
 import { scratchOp } from '../ops/scratch.ts';
@@ -42,10 +41,7 @@ export function makeOps(
   openSources: () => Promise<RemoteSources>,
   given: GivenById,
   reader: FunctionReader = new FunctionReader(parts.environment),
-  {
-    failures,
-    shipped,
-  }: { readonly failures?: StepFailures; readonly shipped?: BuildOpOptions['shipped'] } = {},
+  { failures, shipped, onNewBlob }: Pick<BuildOpOptions, 'failures' | 'shipped' | 'onNewBlob'> = {},
 ): Ops {
   const { store, layers, worker, settings } = parts;
   const tools: OpTools = {
@@ -82,6 +78,7 @@ export function makeOps(
       programs: parts.programs,
       ...(failures === undefined ? {} : { failures }),
       ...(shipped === undefined ? {} : { shipped }),
+      onNewBlob,
     }),
     'source-local': sourceLocalOp(inputs, () => {
       // Its start takes as long as what is left to do before it is needed. Who needs it is told when it fails.

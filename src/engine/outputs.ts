@@ -19,6 +19,7 @@ import { workerEvents } from '../worker/worker-events.ts';
 import { checkAnnotations } from './annotations.ts';
 import { repositoriesOf } from './blob-sources.ts';
 import type { BuildImagesOptions } from './build-images.ts';
+import type { EarlyUploads } from './early-uploads.ts';
 import { localName } from './image-library.ts';
 import { indexedImages } from './indexed-images.ts';
 import type { EngineParts } from './parts.ts';
@@ -72,6 +73,7 @@ export interface WrittenOutput {
 /**
  * @param id - Of an image or an index of the store.
  * @param tags - Names for outputs that bring none themselves.
+ * @param uploads - What was sent already.
  */
 export async function writeOutput(
   parts: EngineParts,
@@ -79,6 +81,7 @@ export async function writeOutput(
   spec: OutputSpec,
   tags: readonly string[],
   context: LayerContext,
+  uploads?: EarlyUploads,
 ): Promise<WrittenOutput> {
   const names = namesOf(spec, tags);
   const { images } = parts.store;
@@ -110,7 +113,7 @@ export async function writeOutput(
     await keepInStore(parts, record, shipment, names);
   }
   if (isPushed(spec)) {
-    await push(parts, shipment, spec, names, context);
+    await push(parts, shipment, spec, names, context, uploads);
   }
   return written;
 }
@@ -136,6 +139,32 @@ export function greetRegistries(
   };
   for (const name of outputs.filter(isPushed).flatMap((spec) => namesOf(spec, tags))) {
     greet(name).catch(() => undefined);
+  }
+}
+
+/**
+ * Sends blobs while they are written, where one of the outputs pushes them as the build makes them. Undefined where none does, and where
+ * something is wrong with it that the push tells.
+ */
+export async function earlyUploads(
+  parts: EngineParts,
+  outputs: readonly OutputSpec[],
+  tags: readonly string[],
+  signal: AbortSignal,
+): Promise<EarlyUploads | undefined> {
+  const spec = outputs.find(isPushed);
+  const [name] = spec === undefined ? [] : namesOf(spec, tags);
+  if (spec === undefined || name === undefined) {
+    return undefined;
+  }
+  if (!isDeepStrictEqual(blobWish(parts, readerOf(spec)), buildWish(parts, outputs).wish)) {
+    return undefined;
+  }
+  const { EarlyUploads } = await import('./early-uploads.ts');
+  try {
+    return new EarlyUploads(parts.registries, parseReference(name), signal);
+  } catch {
+    return undefined;
   }
 }
 
@@ -238,6 +267,7 @@ async function push(
   spec: OutputSpec,
   names: readonly string[],
   context: LayerContext,
+  uploads: EarlyUploads | undefined,
 ): Promise<void> {
   if (names.length === 0) {
     throw new UsageError('nothing says where to push the image', {
@@ -247,7 +277,7 @@ async function push(
   }
   for (const name of names) {
     const reference = spec.pushByDigest === true ? byDigestOnly(name) : parseReference(name);
-    await pushTo(parts, shipment, reference, context);
+    await pushTo(parts, shipment, reference, context, uploads);
     announce(shipment.descriptor.digest, spec, name, context);
   }
 }
@@ -266,6 +296,7 @@ async function pushTo(
   { images, index }: Shipment,
   reference: Reference,
   { signal, emit }: LayerContext,
+  uploads: EarlyUploads | undefined,
 ): Promise<void> {
   const client = await registries.clientFor(reference);
   const layers = images.flatMap((image) => image.layers);
@@ -289,6 +320,7 @@ async function pushTo(
     signal,
     mountFromReferences: [...sources].map(repositoryReference),
     onProgress: uploadProgress(emit),
+    ...(uploads?.leadTo(reference) === true ? { ahead: uploads.take } : {}),
   });
   for (const { digest } of layers) {
     store.layers.addSource(digest, repositoryOf(reference));

@@ -40,7 +40,15 @@ export interface BlobFetcher {
 export interface LayerContext {
   readonly signal: AbortSignal;
   readonly emit: Emit;
+  /** Told of a blob that is begun and that most likely nobody has. @defaultValue nobody is told */
+  readonly onNewBlob?: OnNewBlob | undefined;
 }
+
+/**
+ * @param path - The file that its bytes are put into, in order.
+ * @param whole - Rejects when there is no blob after all.
+ */
+export type OnNewBlob = (path: string, whole: Promise<CompressResult>) => void;
 
 export interface FetchContext extends LayerContext {
   /** Told the file that the blob's bytes are put into, in order, and `undefined` when what is in it was thrown away. */
@@ -377,7 +385,7 @@ export class LayerStore {
     layer: LayerId,
     parents: readonly LayerId[],
     wish: BlobWish,
-    { signal, emit }: LayerContext,
+    { signal, emit, onNewBlob }: LayerContext,
   ): Promise<LayerBlob> {
     if (this.#options.records.get(layer)?.hasSnapshot !== true) {
       // Of copies of the user's files there may be no more than a blob of another form.
@@ -385,12 +393,15 @@ export class LayerStore {
     }
     const worker = await this.#options.worker();
     const blob = this.blobParams(layer, wish);
-    const written = await worker.call(
+    const written = worker.call(
       'compress',
       { layer, parents, ...blob },
       { signal, onEvent: workerEvents(emit) },
     );
-    return await this.adopt(layer, wish, blob.output, written);
+    if (blob.previous !== undefined) {
+      onNewBlob?.(blob.output, written);
+    }
+    return await this.adopt(layer, wish, blob.output, await written);
   }
 
   /** That the same step made `before` the last time: what is the same in a blob of it is not compressed again. */

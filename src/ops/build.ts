@@ -7,9 +7,10 @@ import { DefinitionError, InternalError, StepError } from '../errors.ts';
 import type { Action, Chmod, ExecAction, GpuRequest, Mount, ResourceLimits } from '../graph/action.ts';
 import { idOfBuildSecret } from '../graph/secret-id.ts';
 import type { Vertex } from '../graph/vertex.ts';
-import type { BlobWish } from '../layer/layer-store.ts';
+import type { BlobWish, OnNewBlob } from '../layer/layer-store.ts';
 import type { KeyField, LayerId, Op, OpContext, PathRead, Result } from '../solver/op.ts';
 import type {
+  CompressResult,
   GpuPolicy,
   LimitsToKeep,
   ProgramDefaults,
@@ -61,6 +62,8 @@ export interface BuildOpOptions extends OpTools {
    * @defaultValue layers are made as snapshots
    */
   readonly shipped?: (vertex: Vertex) => BlobWish | undefined;
+  /** As {@link LayerContext} has it. */
+  readonly onNewBlob?: OnNewBlob | undefined;
 }
 
 /** Made for one build: what a forced step drops is dropped once, for all steps that share it. */
@@ -172,7 +175,7 @@ async function execute(
   let result: StepResult;
   try {
     await refuseMusl(vertex, parents, worker, signal);
-    result = await worker.call(
+    const working = worker.call(
       'step',
       {
         layer,
@@ -202,6 +205,10 @@ async function execute(
         },
       },
     );
+    if (blob?.previous !== undefined) {
+      options.onNewBlob?.(blob.output, working.then(blobOf));
+    }
+    result = await working;
   } catch (error) {
     throw await failing.failed(error, { parents, inputs: stepInputs, volumes });
   }
@@ -210,6 +217,14 @@ async function execute(
     await options.layers.adopt(layer, wish, blob.output, result.blob);
   }
   return { kind: 'rootfs', layers: [...parents, layer] };
+}
+
+/** @throws {InternalError} where it had to be a snapshot; nobody is told of that. */
+function blobOf({ blob }: StepResult): CompressResult {
+  if (blob === undefined) {
+    throw new InternalError('the step made a snapshot');
+  }
+  return blob;
 }
 
 /** What the worker can write as a blob without a snapshot. */

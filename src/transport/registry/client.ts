@@ -1,4 +1,5 @@
 /** The registry client that the engine holds: one for all registries, with pooled connections and shared tokens. */
+import type { Readable } from 'node:stream';
 import { forEachLimited, Limiter } from '../../base/limiter.ts';
 import type { BlobStore } from '../../content/blob-store.ts';
 import { IntegrityError, RemoteError } from '../../errors.ts';
@@ -21,7 +22,14 @@ import {
   type PullSource,
   type TransferOptions,
 } from './pull.ts';
-import { type PushImage, type PushOptions, pushImage } from './push.ts';
+import {
+  cancelUpload,
+  type PushImage,
+  type PushOptions,
+  type PushSettings,
+  pushImage,
+  sendAhead,
+} from './push.ts';
 import { type PingCache, RegistrySession, rootsOf } from './session.ts';
 
 export interface RegistryClientOptions {
@@ -238,19 +246,25 @@ export class RegistryClient {
     const sameRegistry = (options.mountFromReferences ?? [])
       .filter(({ host }) => apiHost(host) === apiHost(reference.host))
       .map(({ repository }) => repository);
-    return pushImage(
-      {
-        session: this.#session(reference.host, reference.repository),
-        limiter: this.#limiter,
-        concurrency: this.#concurrency,
-        attempts: this.#attempts,
-        backoffBaseMs: this.#backoffBaseMs,
-        onWarning: this.#onWarning,
-      },
-      image,
-      [...new Set(tags)],
-      { ...options, mountFrom: [...new Set([...(options.mountFrom ?? []), ...sameRegistry])] },
-    );
+    return pushImage(this.#pushSettings(reference), image, [...new Set(tags)], {
+      ...options,
+      mountFrom: [...new Set([...(options.mountFrom ?? []), ...sameRegistry])],
+    });
+  }
+
+  /**
+   * Sends a blob of the reference's repository whose digest is not known yet, for {@link PushOptions.ahead} of a later push.
+   *
+   * @throws {RemoteError} Then nothing of it is left there.
+   */
+  async sendAhead(reference: Reference, open: () => Readable, signal: AbortSignal): Promise<URL> {
+    this.#refuseOffline(reference);
+    return await sendAhead(this.#pushSettings(reference), open, signal);
+  }
+
+  /** Gives up what {@link sendAhead} made. Best effort. */
+  async cancelUpload(reference: Reference, upload: URL): Promise<void> {
+    await cancelUpload(this.#pushSettings(reference), upload);
   }
 
   /** Connects to the registry, so that what follows need not. Nothing is said of the repository. @throws {RemoteError} */
@@ -391,6 +405,17 @@ export class RegistryClient {
       this.#sessions.set(key, session);
     }
     return session;
+  }
+
+  #pushSettings(reference: Reference): PushSettings {
+    return {
+      session: this.#session(reference.host, reference.repository),
+      limiter: this.#limiter,
+      concurrency: this.#concurrency,
+      attempts: this.#attempts,
+      backoffBaseMs: this.#backoffBaseMs,
+      onWarning: this.#onWarning,
+    };
   }
 
   #settings() {

@@ -2,7 +2,8 @@
  * Images into a registry: blobs that it lacks, then manifests, children before the index, then tags.
  *
  * Source: distribution-spec v1.1, "Push". Uploads are monolithic (`POST`, then `PUT` with the whole body): all registries
- * take that, and a failed upload begins anew in a new session, since some refuse byte 0 in an old one.
+ * take that, and a failed upload begins anew in a new session, since some refuse byte 0 in an old one. What is sent before its digest is known
+ * goes as one chunk (`POST`, one `PATCH` of unknown length, and `PUT` with the digest when the image is pushed), as Docker pushes.
  */
 import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
@@ -41,6 +42,8 @@ export interface PushOptions extends TransferOptions {
   readonly mountFrom?: readonly string[];
   /** Blobs that the repository is known to have, from a manifest of it: nobody asks again. */
   readonly present?: ReadonlySet<Digest>;
+  /** The upload into which a blob was sent already ({@link Push.sendAhead}); asked once for each that the repository lacks. */
+  readonly ahead?: (digest: Digest) => Promise<URL | undefined> | undefined;
   /** Push the bytes of deprecated "foreign" layers too. @defaultValue false */
   readonly foreignLayers?: boolean;
 }
@@ -85,6 +88,16 @@ export async function pushImage(
   return { digest: image.manifestDescriptor.digest };
 }
 
+/** Sends bytes into an upload that waits for their digest. */
+export function sendAhead(settings: PushSettings, open: () => Readable, signal: AbortSignal): Promise<URL> {
+  return new Push(settings, {}).sendAhead(open, signal);
+}
+
+/** Gives up an upload that nobody is going to end. */
+export function cancelUpload(settings: PushSettings, upload: URL): Promise<void> {
+  return new Push(settings, {}).cancelUpload(upload);
+}
+
 class Push {
   readonly #settings: PushSettings;
   readonly #options: PushOptions;
@@ -116,7 +129,7 @@ class Push {
         async ({ descriptor, open, prepare }, signal) => {
           const { limiter } = this.#settings;
           const place = await limiter.run(() => this.#findBlob(descriptor, signal), signal);
-          if (place === 'there') {
+          if (place === 'there' || (await this.#endAhead(descriptor, place, signal))) {
             return;
           }
           // Not while we hold one of the client's turns: fetching takes one as well.
@@ -130,6 +143,55 @@ class Push {
     for (const tag of missingTags) {
       await this.#putManifest(image, tag);
     }
+  }
+
+  async sendAhead(open: () => Readable, signal: AbortSignal): Promise<URL> {
+    const { session } = this.#settings;
+    const doing = `push a layer to ${session.host}/${session.repository}`;
+    const upload = await this.#startUpload(doing, signal);
+    try {
+      const response = await session.send({
+        method: 'PATCH',
+        target: upload,
+        headers: { 'content-type': 'application/octet-stream' },
+        body: { open },
+        scopes: this.#scopes,
+        accept: [202, 204],
+        doing,
+        signal,
+        attempts: 1,
+      });
+      await discardBody(response);
+      return await this.#location(response);
+    } catch (error) {
+      await this.cancelUpload(upload);
+      throw error;
+    }
+  }
+
+  /**
+   * Ends the upload into which a blob was sent ahead.
+   *
+   * @param unused - A session that was opened for the blob.
+   * @returns False: the blob is to be sent.
+   */
+  async #endAhead(descriptor: Descriptor, unused: URL | undefined, signal: AbortSignal): Promise<boolean> {
+    const upload = await this.#options.ahead?.(descriptor.digest);
+    if (upload === undefined) {
+      return false;
+    }
+    try {
+      await this.#endUpload(upload, descriptor, { size: 0, open: () => Buffer.alloc(0) }, signal);
+    } catch {
+      signal.throwIfAborted();
+      await this.cancelUpload(upload);
+      return false;
+    }
+    if (unused !== undefined) {
+      await this.cancelUpload(unused);
+    }
+    this.#report(descriptor, 'done', descriptor.size);
+    return true;
   }
 
   /** Children before the index that names them: registries check that they are there. */
@@ -214,7 +276,9 @@ class Push {
     let location = opened;
     for (let attempt = 1; ; attempt += 1) {
       try {
-        location ??= await this.#startUpload(descriptor, signal);
+        const { session } = this.#settings;
+        const doing = `push ${descriptor.digest} to ${session.host}/${session.repository}`;
+        location ??= await this.#startUpload(doing, signal);
         await this.#upload(location, descriptor, open, signal);
         this.#report(descriptor, 'done', descriptor.size);
         return;
@@ -222,7 +286,7 @@ class Push {
         signal.throwIfAborted();
         const again = error instanceof RemoteError && isWorthAnotherSession(error);
         if (location !== undefined) {
-          await this.#cancelUpload(location);
+          await this.cancelUpload(location);
         }
         if (!again || attempt >= attempts) {
           throw error;
@@ -293,7 +357,7 @@ class Push {
     return undefined;
   }
 
-  async #startUpload(descriptor: Descriptor, signal: AbortSignal): Promise<URL> {
+  async #startUpload(doing: string, signal: AbortSignal): Promise<URL> {
     const { session } = this.#settings;
     const response = await session.send({
       method: 'POST',
@@ -301,7 +365,7 @@ class Push {
       body: { size: 0, open: () => Buffer.alloc(0) },
       scopes: this.#scopes,
       accept: [202],
-      doing: `push ${descriptor.digest} to ${session.host}/${session.repository}`,
+      doing,
       signal,
     });
     await discardBody(response);
@@ -309,14 +373,24 @@ class Push {
   }
 
   async #upload(location: URL, descriptor: Descriptor, open: BlobOpener, signal: AbortSignal): Promise<void> {
+    const body = {
+      size: descriptor.size,
+      open: async () => this.#counted(descriptor, await open(descriptor)),
+    };
+    await this.#endUpload(location, descriptor, body, signal);
+  }
+
+  /** With the last bytes of the blob, or all of them. */
+  async #endUpload(
+    location: URL,
+    descriptor: Descriptor,
+    body: RequestBody,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { session } = this.#settings;
     const target = new URL(location);
     // The query is the session's state: digest goes beside it.
     target.searchParams.set('digest', descriptor.digest);
-    const body: RequestBody = {
-      size: descriptor.size,
-      open: async () => this.#counted(descriptor, await open(descriptor)),
-    };
     const response = await session.send({
       method: 'PUT',
       target,
@@ -351,7 +425,7 @@ class Push {
     return stream;
   }
 
-  async #cancelUpload(location: URL): Promise<void> {
+  async cancelUpload(location: URL): Promise<void> {
     try {
       const response = await this.#settings.session.send({
         method: 'DELETE',

@@ -26,7 +26,8 @@ import { guardUrl } from './url-guard.ts';
 
 /** Can be opened again for every repetition. */
 export interface RequestBody {
-  readonly size: number;
+  /** Absent where nobody knows yet: it is sent in chunks. */
+  readonly size?: number;
   open(): Buffer | Readable | Promise<Buffer | Readable>;
 }
 
@@ -248,7 +249,7 @@ export class RegistrySession {
           url,
           headers: {
             ...request.headers,
-            ...(request.body === undefined ? {} : { 'content-length': String(request.body.size) }),
+            ...(request.body?.size === undefined ? {} : { 'content-length': String(request.body.size) }),
             ...(authorization === undefined ? {} : { authorization }),
           },
           ...(body === undefined ? {} : { body }),

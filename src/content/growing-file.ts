@@ -1,0 +1,63 @@
+/** A file that somebody writes from its beginning to its end, read meanwhile. */
+import { open, stat } from 'node:fs/promises';
+import { delay } from '../base/abort.ts';
+
+const LOOK_AGAIN_MS = 5;
+const PIECE_BYTES = 256 * 1024;
+
+/** Waits until so many bytes are there. False: it was whole, or given up, before. */
+export async function growsTo(
+  path: string,
+  bytes: number,
+  whole: Promise<unknown>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const state = watched(whole);
+  while (!state.isOver) {
+    const size = await stat(path).then(
+      (found) => found.size,
+      () => 0,
+    );
+    if (size >= bytes) {
+      return true;
+    }
+    await delay(LOOK_AGAIN_MS, signal);
+  }
+  return false;
+}
+
+/**
+ * Its bytes, until it is whole.
+ *
+ * @throws what `whole` rejects with: then what was read is no beginning of anything.
+ */
+export async function* growing(
+  path: string,
+  whole: Promise<unknown>,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
+  const state = watched(whole);
+  await using file = await open(path, 'r');
+  for (;;) {
+    // In this order: what is written before the end is read after it was seen.
+    const { isOver } = state;
+    const { bytesRead, buffer } = await file.read({ buffer: Buffer.allocUnsafeSlow(PIECE_BYTES) });
+    if (bytesRead > 0) {
+      yield buffer.subarray(0, bytesRead);
+    } else if (isOver) {
+      await whole;
+      return;
+    } else {
+      await delay(LOOK_AGAIN_MS, signal);
+    }
+  }
+}
+
+function watched(whole: Promise<unknown>): { readonly isOver: boolean } {
+  const state = { isOver: false };
+  const end = () => {
+    state.isOver = true;
+  };
+  whole.then(end, end);
+  return state;
+}
