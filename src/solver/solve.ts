@@ -9,7 +9,7 @@
  * A known result may be a promise: its layers are in a registry until somebody needs them. When a step finds that one of
  * them is gone, the results that are made of it are forgotten and the steps that made them run.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { InternalError, RemoteError } from '../errors.ts';
 import type { Operation, Vertex } from '../graph/vertex.ts';
 import { topologicalOrder } from '../graph/vertex.ts';
@@ -337,6 +337,7 @@ class Solver {
   async #execute(vertex: Vertex, keyed: Keyed, key: string, inputs: readonly Solved[]): Promise<Solved> {
     const { cache, cacheMode, now } = this.#options;
     const lock = await cache.lock(key, this.#signal);
+    let until: Promise<void> | undefined;
     try {
       // Another process may have done it while we waited for the lock.
       const meanwhile = keyed.forced ? undefined : cache.lookup(key);
@@ -376,15 +377,26 @@ class Solver {
         this.#send({ kind: 'vertex-finished', vertex: vertex.digest, outcome: 'done', durationMs, miss });
       };
       if (result.kind === 'files') {
-        const later = delay(RECORD_AFTER_MS).then(record);
-        this.#recording.push(later.catch((error: unknown) => this.#fail(error)));
+        this.#recordLater(delay(RECORD_AFTER_MS).then(record));
       } else {
-        await record();
+        // Once the step that goes on from the result has begun. Whoever waits for the lock looks for the record first.
+        until = this.#recordLater(turn().then(record));
       }
       return { result, resultId, cached: false, durationMs };
     } finally {
-      lock.release();
+      if (until === undefined) {
+        lock.release();
+      } else {
+        void until.then(() => lock.release());
+      }
     }
+  }
+
+  /** The build ends when all is recorded, and what cannot be recorded fails it. */
+  #recordLater(recorded: Promise<void>): Promise<void> {
+    const ended = recorded.catch((error: unknown) => this.#fail(error));
+    this.#recording.push(ended);
+    return ended;
   }
 
   async #runOp(

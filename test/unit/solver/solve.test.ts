@@ -262,6 +262,52 @@ describe('solve', () => {
     expect(self.cache.records.size).toBe(0);
   });
 
+  test('a step begins before the last one is recorded, and nobody else begins that one until then', async () => {
+    const self = harness();
+    const { behaviour } = self;
+    const seen: unknown[] = [];
+    self.behaviour = async (command, ...rest) => {
+      seen.push([command, self.cache.records.size, self.cache.locked.size]);
+      return await behaviour(command, ...rest);
+    };
+    const first = step('first');
+    await self.run([step('second', [first])]);
+    expect(seen).toEqual([
+      ['first', 0, 1],
+      ['second', 0, 2],
+    ]);
+    expect(self.cache.records.size).toBe(2);
+    expect(self.cache.locked.size).toBe(0);
+  });
+
+  test('what was done is recorded, also if the next step fails at once', async () => {
+    const self = harness();
+    const { behaviour } = self;
+    self.behaviour = async (command, ...rest) => {
+      if (command === 'bad') {
+        throw new Error('step failed');
+      }
+      return await behaviour(command, ...rest);
+    };
+    const good = step('good');
+    const tips = [step('bad', [good])];
+    await expect(self.run(tips)).rejects.toThrow('step failed');
+    expect(outcomes(self.events, [good, ...tips])).toEqual(['done', 'failed']);
+    expect(self.cache.records.size).toBe(1);
+    expect(self.cache.locked.size).toBe(0);
+    await expect(self.run(tips)).rejects.toThrow('step failed');
+    expect(self.ran).toEqual(['good', 'bad', 'bad']);
+  });
+
+  test('what cannot be recorded fails the build, and no lock stays', async () => {
+    const self = harness();
+    self.cache.put = () => {
+      throw new Error('disk full');
+    };
+    await expect(self.run([step('b', [step('a')])])).rejects.toThrow('disk full');
+    expect(self.cache.locked.size).toBe(0);
+  });
+
   test('cancellation rethrows the reason, also of those that wait for a slot', async () => {
     const self = harness();
     const abort = new AbortController();
