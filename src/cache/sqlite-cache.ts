@@ -80,7 +80,9 @@ export class SqliteCache implements CacheStore {
   }
 
   put(record: CacheRecord): void {
-    this.#insert(record, this.#options.meta.now());
+    const { meta } = this.#options;
+    // One commit instead of one for each table.
+    meta.transaction(() => this.#insert(record, meta.now()));
   }
 
   #insert(record: CacheRecord, createdMs: number): void {
