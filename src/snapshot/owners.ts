@@ -14,17 +14,21 @@ export function ownersBeside(directory: string): string {
 
 /** What `lowers`, topmost first, record together becomes that of the tree that is made of them. */
 export async function mergeOwners(lowers: readonly string[], file: string): Promise<void> {
-  await recording(() => native().mergeOwners(lowers, file));
+  if (anyRecorded(lowers)) {
+    await recording(() => native().mergeOwners(lowers, file));
+  }
 }
 
 /** What a changed tree, `tree`, has of the merged tree's owners becomes the layer's. @returns Whether the root's owner changed. */
-export function writeLayerOwners(options: {
+export async function writeLayerOwners(options: {
   readonly merged: string;
   readonly tree: string;
   readonly lowers: readonly string[];
   readonly output: string;
 }): Promise<boolean> {
-  return recording(() => native().writeLayerOwners(options));
+  return existsSync(options.merged) || anyRecorded(options.lowers)
+    ? await recording(() => native().writeLayerOwners(options))
+    : false;
 }
 
 /** After a program that knows nothing of records: those of what it removed or wrote to are forgotten. */
@@ -32,6 +36,11 @@ export async function pruneOwners(root: string, file: string): Promise<void> {
   if (existsSync(file)) {
     await recording(() => native().pruneOwners(root, file));
   }
+}
+
+/** Mostly there is nothing, and to look costs less than a thread that finds nothing. */
+function anyRecorded(trees: readonly string[]): boolean {
+  return trees.some((tree) => existsSync(ownersBeside(tree)));
 }
 
 async function recording<T>(work: () => Promise<T>): Promise<T> {
