@@ -164,7 +164,7 @@ export async function runProgram(
   } finally {
     // What could not be released may still be mounted in the directory, and is not ours to remove.
     await releaseAll(held);
-    await native().removeTree(stepDir);
+    native().removeSmallTree(stepDir);
   }
 }
 

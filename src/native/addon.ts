@@ -551,6 +551,8 @@ export interface NativeAddon extends Sha256 {
   setXattr(path: string, name: string, value: Buffer): void;
   /** Removes a tree, whatever its modes, never following links. Missing is fine. */
   removeTree(path: string, cancel?: CancelToken): Promise<void>;
+  /** The same at once: for a few files in memory, which are gone before a thread has started. */
+  removeSmallTree(path: string): void;
   mountOverlay(mount: OverlayMount): void;
   mountBind(source: string, target: string, readOnly: boolean, recursive: boolean): void;
   /** Device nodes in it can be opened if `devices`. */

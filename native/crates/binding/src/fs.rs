@@ -388,6 +388,12 @@ pub fn remove_tree<'env>(
     promise(env, move || Ok(sys::remove::remove_tree(Path::new(&path), &cancel)?), |()| ())
 }
 
+/// [`remove_tree`] of a few files in memory, which takes less than to start a thread.
+#[napi]
+pub fn remove_small_tree(path: String) -> Result<()> {
+    sys::remove::remove_tree(Path::new(&path), &flag(None)).map_err(fail)
+}
+
 #[napi]
 pub fn mount_overlay(mount: OverlayMount) -> Result<()> {
     sys::mount::mount_overlay(&sys::mount::Overlay {
