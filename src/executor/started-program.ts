@@ -1,11 +1,15 @@
 /** A program that the worker starts, with pipes; see {@link native}'s `spawnProgram` for why not by `node:child_process`. */
+import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { HostError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 import { fromNative } from '../native/error.ts';
 
-/** Under its numbers from 0 on: nothing, a pipe that we read or write, or a descriptor of ours. */
-export type ProgramStream = 'null' | 'read' | 'write' | number;
+/**
+ * Under its numbers from 0 on: nothing, a pipe that we read or write, one that we read once somebody asks for the stream and whose end
+ * nobody waits for, or a descriptor of ours.
+ */
+export type ProgramStream = 'null' | 'read' | 'write' | 'read-if-asked' | number;
 
 export interface ProgramEnd {
   readonly status?: number;
@@ -29,13 +33,20 @@ export function startProgram(
   streams: readonly ProgramStream[],
 ): StartedProgram {
   const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
-  const { pid, ends } = spawn(argv, variables, streams);
+  const kinds = streams.map((stream) => (stream === 'read-if-asked' ? 'read' : stream));
+  const { pid, ends } = spawn(argv, variables, kinds);
+  const open = (number: number) =>
+    new Socket({
+      fd: ends[number] as number,
+      readable: kinds[number] === 'read',
+      writable: kinds[number] === 'write',
+    });
+  // A socket reads from the moment that it is made.
   const sockets = ends.map((fd, number) =>
-    fd === -1
-      ? undefined
-      : new Socket({ fd, readable: streams[number] === 'read', writable: streams[number] === 'write' }),
+    fd === -1 || streams[number] === 'read-if-asked' ? undefined : open(number),
   );
   let isEnded = false;
+  let isClosed = false;
   const ended = native()
     .programEnd(pid)
     .then((end) => {
@@ -45,13 +56,23 @@ export function startProgram(
   const read = sockets.filter((_, number) => streams[number] === 'read');
   const allRead = Promise.all(read.map((socket) => new Promise((resolve) => socket?.once('close', resolve))));
   const closed = Promise.all([ended, allRead]).then(([end]) => {
-    for (const socket of sockets) {
-      socket?.destroy();
+    isClosed = true;
+    for (const [number, fd] of ends.entries()) {
+      const socket = sockets[number];
+      if (socket !== undefined) {
+        socket.destroy();
+      } else if (fd !== -1) {
+        closeSync(fd);
+      }
     }
     return end;
   });
   return {
-    stream: (number) => sockets[number] as Socket,
+    stream: (number) => {
+      // Whoever asks too late hears nothing.
+      sockets[number] ??= isClosed ? new Socket() : open(number);
+      return sockets[number];
+    },
     ended,
     closed,
     kill: () => {

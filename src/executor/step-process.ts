@@ -62,7 +62,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
     'read',
     'read',
     'write',
-    'read',
+    'read-if-asked',
     // The number that `owners.rs` looks for it at.
     ...(spec.owners !== undefined && 'socket' in spec.owners ? [spec.owners.socket] : []),
   ];
@@ -73,7 +73,6 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
     throw program.missing(cause as Error);
   }
   const status = collect(child.stream(STATUS_FD));
-  const info = collect(child.stream(INFO_FD));
   if (spec.input !== undefined) {
     feedProgram(spec.input, child.stream(0));
   }
@@ -82,10 +81,25 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   let stopped: 'timeout' | 'cancelled' | 'unready' | undefined;
   let patience: NodeJS.Timeout | undefined;
   let search: NodeJS.Timeout | undefined;
+  let info: { text(): string } | undefined;
+  // Few ask for it, and it comes in many pieces, each of which would wake us.
+  const childPid = () => {
+    if (info === undefined) {
+      const stream = child.stream(INFO_FD);
+      info = collect(stream);
+      stream.on('data', () => {
+        tryToBegin();
+        if (stopped !== undefined) {
+          end();
+        }
+      });
+    }
+    return program.childPid(info.text());
+  };
   // Pid 1 of the sandbox, so that the program lives to see all of them gone. Without it bubblewrap would leave a child
   // behind that has not yet asked to die with its parent: it is waited for until the program has said which one that is.
   const end = () => {
-    const pid = program.childPid(info.text());
+    const pid = childPid();
     if (pid !== undefined && pid > 1) {
       clearInterval(search);
       try {
@@ -109,7 +123,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   let unready: unknown;
   const tell = () => writeAll(child.stream(SPEC_FD), encoded);
   const tryToBegin = () => {
-    const pid = stopped === undefined ? program.childPid(info.text()) : undefined;
+    const pid = stopped === undefined && begin !== undefined ? childPid() : undefined;
     if (begin !== undefined && pid !== undefined) {
       begun ??= begin(pid).then(tell, (error) => {
         unready = error;
@@ -122,12 +136,7 @@ export async function runStepProcess(spec: SandboxSpec, program: SandboxProgram)
   }
   // Not every program says it on our descriptor.
   const watch = begin === undefined ? undefined : setInterval(tryToBegin, CHILD_PID_INTERVAL_MS);
-  child.stream(INFO_FD).on('data', () => {
-    tryToBegin();
-    if (stopped !== undefined) {
-      end();
-    }
-  });
+  tryToBegin();
   const onAbort = () => stop('cancelled');
   spec.signal.addEventListener('abort', onAbort, { once: true });
   const timer = spec.timeoutMs === undefined ? undefined : setTimeout(() => stop('timeout'), spec.timeoutMs);
