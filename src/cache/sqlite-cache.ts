@@ -47,6 +47,9 @@ export class SqliteCache implements CacheStore {
   readonly #lookup: UsedRows;
   #put: StatementSync | undefined;
   #putFields: StatementSync | undefined;
+  #byFields: StatementSync | undefined;
+  #atSite: StatementSync | undefined;
+  #ever: StatementSync | undefined;
   /** Of stacks and paths, which never change. */
   readonly #reads = new Map<string, Promise<string | undefined>>();
 
@@ -61,22 +64,26 @@ export class SqliteCache implements CacheStore {
   }
 
   lookupByFields(fieldsDigest: string): readonly CacheRecord[] {
-    return this.#options.meta.db
-      .prepare('SELECT * FROM cache WHERE fields_digest = ? AND gone = 0 ORDER BY created_ms DESC LIMIT ?')
+    this.#byFields ??= this.#options.meta.db.prepare(
+      'SELECT * FROM cache WHERE fields_digest = ? AND gone = 0 ORDER BY created_ms DESC LIMIT ?',
+    );
+    return this.#byFields
       .all(fieldsDigest, CONTENT_CANDIDATES)
       .map((row) => this.#fromRow(row))
       .filter((record) => this.#present(record) !== undefined);
   }
 
   lastAtSite(site: string): CacheRecord | undefined {
-    const row = this.#options.meta.db
-      .prepare('SELECT * FROM cache WHERE site = ? ORDER BY created_ms DESC LIMIT 1')
-      .get(site);
+    this.#atSite ??= this.#options.meta.db.prepare(
+      'SELECT * FROM cache WHERE site = ? ORDER BY created_ms DESC LIMIT 1',
+    );
+    const row = this.#atSite.get(site);
     return row === undefined ? undefined : this.#fromRow(row);
   }
 
   everHad(key: string): boolean {
-    return this.#options.meta.db.prepare('SELECT 1 FROM cache WHERE key = ?').get(key) !== undefined;
+    this.#ever ??= this.#options.meta.db.prepare('SELECT 1 FROM cache WHERE key = ?');
+    return this.#ever.get(key) !== undefined;
   }
 
   put(record: CacheRecord): void {
