@@ -24,7 +24,7 @@ export class OverlayDriver implements SnapshotDriver {
     const lowers = layers.map((layer) => this.#store.layerDir(layer)).reverse();
     const prepared = new PreparedOverlay(this.#store, this.#userXattr, lowers);
     try {
-      await mergeOwners(lowers, prepared.owners);
+      await prepared.mergeOwners();
     } catch (error) {
       await prepared.discard();
       throw error;
@@ -110,6 +110,7 @@ class PreparedOverlay implements Prepared {
   readonly #root: string;
   readonly upper: string;
   readonly #start: Stats;
+  #hasOwnersBelow = false;
   #mounts = 0;
   #mounted: 'no' | 'plain' | 'skeleton' = 'no';
   #mountedLowers: readonly string[] = [];
@@ -130,6 +131,10 @@ class PreparedOverlay implements Prepared {
       native().copyAttributes(lowers[0], this.upper);
     }
     this.#start = lstatSync(this.upper);
+  }
+
+  async mergeOwners(): Promise<void> {
+    this.#hasOwnersBelow = await mergeOwners(this.lowers, this.owners);
   }
 
   root(): string {
@@ -189,7 +194,8 @@ class PreparedOverlay implements Prepared {
     const rootChanged = await writeLayerOwners({
       merged: this.owners,
       tree: this.upper,
-      lowers: this.lowers,
+      // Looked at once; layers do not change.
+      lowers: this.#hasOwnersBelow ? this.lowers : [],
       output: ownersBeside(this.upper),
     });
     const empty =

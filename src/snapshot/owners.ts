@@ -3,20 +3,22 @@
  * layer's beside its `fs`, a merged tree's beside its `root`. No file means that the disk says all.
  */
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { native } from '../native/addon.ts';
 import { fromNative } from '../native/error.ts';
 
 /** The file for the tree in `directory`. */
 export function ownersBeside(directory: string): string {
-  return join(dirname(directory), 'owners');
+  return `${dirname(directory)}/owners`;
 }
 
-/** What `lowers`, topmost first, record together becomes that of the tree that is made of them. */
-export async function mergeOwners(lowers: readonly string[], file: string): Promise<void> {
-  if (anyRecorded(lowers)) {
+/** What `lowers`, topmost first, record together becomes that of the tree that is made of them. @returns Whether there is anything. */
+export async function mergeOwners(lowers: readonly string[], file: string): Promise<boolean> {
+  const isAny = anyRecorded(lowers);
+  if (isAny) {
     await recording(() => native().mergeOwners(lowers, file));
   }
+  return isAny;
 }
 
 /** What a changed tree, `tree`, has of the merged tree's owners becomes the layer's. @returns Whether the root's owner changed. */

@@ -82,7 +82,7 @@ export class SnapshotStore {
 
   /** The directory of a layer that must be there. */
   layerDir(layer: LayerId): string {
-    const path = join(this.#pathOf(layer), 'fs');
+    const path = `${this.#pathOf(layer)}/fs`;
     if (!existsSync(path)) {
       throw new HostError(`layer '${layer}' is missing from the store`, {
         code: 'E_SNAPSHOT_MISSING',
@@ -95,11 +95,11 @@ export class SnapshotStore {
 
   /** The file that records what the layer's files on disk cannot have; mostly there is none. */
   ownersFile(layer: LayerId): string {
-    return ownersBeside(join(this.#pathOf(layer), 'fs'));
+    return ownersBeside(`${this.#pathOf(layer)}/fs`);
   }
 
   has(layer: LayerId): boolean {
-    return existsSync(join(this.#pathOf(layer), 'fs'));
+    return existsSync(`${this.#pathOf(layer)}/fs`);
   }
 
   /** A fresh directory in the work directory. */
@@ -186,6 +186,7 @@ export class SnapshotStore {
     if (!LAYER_ID.test(layer)) {
       throw new InternalError(`not a layer id: '${layer}'`);
     }
-    return join(this.storeDir, 'snapshots', layer);
+    // Not joined: it is asked for each layer below each step.
+    return `${this.storeDir}/snapshots/${layer}`;
   }
 }
