@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A compressor first reads what the producer left open (`late.rs`). What an earlier blob begins with as well is copied from it, and passes
-//! both hashers without being hashed (`reuse.rs`).
+//! both hashers without being hashed (`reuse.rs`). A layer of one frame goes all of that way on the caller's thread.
 //!
 //! Every frame is compressed by itself, so neither the number of threads nor their timing can show in the bytes, and a
 //! frame whose input did not change compresses to the bytes that it had before. The number of buffers is fixed and
@@ -293,7 +293,7 @@ fn run(
     };
 
     thread::scope(|scope| {
-        let hasher = scope.spawn(move || {
+        let hash = move || {
             let (mut hash, mut size) = (FrameHash::default(), 0_u64);
             let (mut waiting, mut next) = (BTreeMap::new(), 0);
             // After a failure nobody waits for the hash, but for the buffers.
@@ -310,8 +310,8 @@ fn run(
                 }
             }
             (hash, size)
-        });
-        let blob_hasher = scope.spawn(move || {
+        };
+        let hash_blob = move || {
             let mut hash = FrameHash::default();
             // Frames after one that was made again need not be where they were.
             let mut leads = true;
@@ -329,34 +329,42 @@ fn run(
                 }
             }
             hash
-        });
-        let mut workers = Vec::new();
-        for _ in 0..threads {
-            let input = compressor_input.clone();
-            let (hasher, writer, home) = (to_hasher.clone(), to_writer.clone(), home.clone());
-            let compressor = Compressor { compression, path, hasher, writer, home };
-            workers.push(scope.spawn(move || compressor.compress_all(earlier, &input)));
-        }
-        drop((compressor_input, to_hasher, to_writer, home));
-        let writer = scope.spawn(move || {
-            let hasher = to_blob_hasher;
-            let notes = Notes::default();
-            let output = Output { file, path, compression, hasher, size: 0, notes };
-            output.write(writer_input)
-        });
+        };
         // Directories nest as deep as they like, and the walk is recursive.
         let producer = thread::Builder::new()
             .stack_size(PRODUCER_STACK)
             .spawn_scoped(scope, move || produce(feed))
             .map_err(|error| Error::std_io("cannot start a thread for", path, &error))?;
+        // Most layers are one frame: to do all of it here, one after the other, is sooner than to start a thread for each.
+        let (to_begin, begun) = bounded(2);
+        compressor_input.iter().take(2).for_each(|task| drop(to_begin.send(task)));
+        let alone = begun.len() < 2;
+        let mut workers = Vec::new();
+        for _ in 0..if alone { 1 } else { threads } {
+            let (begun, input) = (begun.clone(), compressor_input.clone());
+            let (hasher, writer, home) = (to_hasher.clone(), to_writer.clone(), home.clone());
+            let compressor = Compressor { compression, path, hasher, writer, home };
+            workers.push(Stage::begin(scope, alone, move || {
+                compressor.compress_all(earlier, begun.try_iter().chain(&input));
+            }));
+        }
+        drop((compressor_input, to_hasher, to_writer, home));
+        let writer = Stage::begin(scope, alone, move || {
+            let hasher = to_blob_hasher;
+            let notes = Notes::default();
+            let output = Output { file, path, compression, hasher, size: 0, notes };
+            output.write(writer_input)
+        });
+        let hasher = Stage::begin(scope, alone, hash);
+        let blob_hasher = Stage::begin(scope, alone, hash_blob);
 
         let produced = join(producer.join())?;
         for worker in workers {
-            join(worker.join())?;
+            worker.end()?;
         }
-        let written = join(writer.join())?;
-        let (mut content, uncompressed_size) = join(hasher.join())?;
-        let blob = join(blob_hasher.join())?;
+        let written = writer.end()?;
+        let (mut content, uncompressed_size) = hasher.end()?;
+        let blob = blob_hasher.end()?;
         // When the writer failed the producer only knows that it was stopped.
         let (size, tail, notes) = written?;
         produced?;
@@ -403,6 +411,29 @@ impl FrameHash {
 /// Virtual; touched as deep as the tree is.
 const PRODUCER_STACK: usize = 64 << 20;
 
+/// A part of the work, on a thread of its own or done already: channels have room for all that comes of one frame.
+enum Stage<'scope, T> {
+    Done(T),
+    Thread(thread::ScopedJoinHandle<'scope, T>),
+}
+
+impl<'scope, T: Send + 'scope> Stage<'scope, T> {
+    fn begin(
+        scope: &'scope thread::Scope<'scope, '_>,
+        at_once: bool,
+        work: impl FnOnce() -> T + Send + 'scope,
+    ) -> Self {
+        if at_once { Self::Done(work()) } else { Self::Thread(scope.spawn(work)) }
+    }
+
+    fn end(self) -> Result<T> {
+        match self {
+            Self::Done(value) => Ok(value),
+            Self::Thread(handle) => join(handle.join()),
+        }
+    }
+}
+
 /// A panic in one of our threads is a bug; it must reach the caller as what it is.
 fn join<T>(result: thread::Result<T>) -> Result<T> {
     result.or_else(|panic| std::panic::resume_unwind(panic))
@@ -439,7 +470,7 @@ struct Compressor<'a> {
 }
 
 impl Compressor<'_> {
-    fn compress_all(&self, earlier: Option<&EarlierFrames>, input: &Receiver<Task>) {
+    fn compress_all(&self, earlier: Option<&EarlierFrames>, input: impl Iterator<Item = Task>) {
         let mut frames = match FrameCompressor::new(self.compression, earlier) {
             Ok(frames) => frames,
             Err(error) => return self.give_up(self.failed(&error)),

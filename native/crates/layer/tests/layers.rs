@@ -156,6 +156,37 @@ fn the_kernel_sees_the_same_tree() {
 }
 
 #[test]
+fn layers_of_few_frames_come_out_the_same_on_any_number_of_threads() {
+    const MIB: usize = 1 << 20;
+    let scratch = Scratch::new();
+    let root = scratch.directory("root");
+    // None or one frame, two, three.
+    for size in [0, 1, 5 * MIB, 9 * MIB] {
+        fs::write(root.join("file"), vec![b'x'; size]).unwrap();
+        for compression in [
+            Compression::Zstd(3),
+            Compression::Gzip(6),
+            Compression::None,
+            Compression::ZstdChunked(3),
+            Compression::Estargz(6),
+        ] {
+            let written = [1, 2, 4].map(|threads| {
+                let mut options = write_options(&root, &scratch.path("blob"));
+                (options.compression, options.threads) = (compression, threads);
+                write(&options).unwrap()
+            });
+            assert!(written.iter().all(|each| *each == written[0]), "{size} {compression:?}");
+            let blob = shell("sha256sum < blob; stat -c %s blob", &scratch.0);
+            let (digest, length) = blob.split_once("  -\n").unwrap();
+            assert_eq!(
+                (&written[0].digest[7..], written[0].size.to_string()),
+                (digest, length.into())
+            );
+        }
+    }
+}
+
+#[test]
 fn compressed_output_does_not_depend_on_threads() {
     let scratch = Scratch::new();
     let root = scratch.directory("root");
