@@ -2,8 +2,7 @@
  * Blobs that are sent to where the image is pushed while they are written. Nothing is there under its digest before the push says so: a build
  * that fails gives the uploads up. Whatever goes wrong with one, the push sends the blob again.
  */
-import { Readable } from 'node:stream';
-import { growing, growsTo } from '../content/growing-file.ts';
+import { growsTo, piecesOf } from '../content/growing-file.ts';
 import { type Digest, parseDigest } from '../oci/digest.ts';
 import type { Reference } from '../oci/reference.ts';
 import type { CompressResult } from '../worker/protocol.ts';
@@ -56,7 +55,7 @@ export class EarlyUploads implements AsyncDisposable {
       return undefined;
     }
     const client = await this.#registries.clientFor(this.#reference);
-    const open = () => Readable.from(growing(path, whole, this.#signal));
+    const open = () => piecesOf(path, this.#signal, whole);
     return await client.sendAhead(this.#reference, open, this.#signal);
   }
 

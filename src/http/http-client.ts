@@ -1,6 +1,6 @@
 /** One HTTP exchange, without redirects, authentication or repetition: those are `session.ts`'s. */
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import { redactText, redactUrl } from '../base/redact.ts';
@@ -13,11 +13,14 @@ import { loadUndici, type Undici } from './undici.ts';
 
 export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
+/** Of a generator each piece is sent before the next one is asked for. */
+export type HttpBody = Buffer | Readable | AsyncGenerator<Buffer>;
+
 export interface HttpRequest {
   readonly method: HttpMethod;
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: Buffer | Readable;
+  readonly body?: HttpBody;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -95,7 +98,8 @@ export class HttpClient {
           'accept-encoding': 'identity',
           ...request.headers,
         },
-        ...(request.body === undefined ? {} : { body: request.body }),
+        // Its types do not know of generators, which it takes.
+        ...(request.body === undefined ? {} : { body: request.body as Buffer | Readable }),
         ...(request.signal === undefined ? {} : { signal: request.signal }),
       });
       // Destroying a body before its end is an error to undici; readers get theirs from the iteration.
@@ -155,6 +159,15 @@ export class HttpClient {
     return proxy === undefined
       ? new Agent({ ...common, connect: largeReads(buildConnector, tls) })
       : new (proxyAgent())({ ...common, uri: proxy, connect: tls, requestTls: tls, proxyTls: tls });
+  }
+}
+
+/** Lets go of what a body is read from, however much of it was sent. */
+export function endBody(body: HttpBody | undefined): void {
+  if (body instanceof Readable) {
+    body.destroy();
+  } else if (body !== undefined && !Buffer.isBuffer(body)) {
+    body.return(undefined).catch(() => undefined);
   }
 }
 

@@ -1,9 +1,8 @@
 /** The registry client that the engine holds: one for all registries, with pooled connections and shared tokens. */
-import type { Readable } from 'node:stream';
 import { forEachLimited, Limiter } from '../../base/limiter.ts';
 import type { BlobStore } from '../../content/blob-store.ts';
 import { IntegrityError, RemoteError } from '../../errors.ts';
-import { discardBody, HttpClient } from '../../http/http-client.ts';
+import { discardBody, type HttpBody, HttpClient } from '../../http/http-client.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { type ImageConfig, parseImageConfig } from '../../oci/image-config.ts';
@@ -257,7 +256,7 @@ export class RegistryClient {
    *
    * @throws {RemoteError} Then nothing of it is left there.
    */
-  async sendAhead(reference: Reference, open: () => Readable, signal: AbortSignal): Promise<URL> {
+  async sendAhead(reference: Reference, open: () => HttpBody, signal: AbortSignal): Promise<URL> {
     this.#refuseOffline(reference);
     return await sendAhead(this.#pushSettings(reference), open, signal);
   }

@@ -5,14 +5,14 @@
  * take that, and a failed upload begins anew in a new session, since some refuse byte 0 in an old one. What is sent before its digest is known
  * goes as one chunk (`POST`, one `PATCH` of unknown length, and `PUT` with the digest when the image is pushed), as Docker pushes.
  */
-import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { delay } from '../../base/abort.ts';
 import { forEachLimited, type Limiter } from '../../base/limiter.ts';
 import { redactText, redactUrl } from '../../base/redact.ts';
 import { backoffMs } from '../../base/retry.ts';
+import { piecesOf } from '../../content/growing-file.ts';
 import { IntegrityError, RemoteError } from '../../errors.ts';
-import { discardBody, type HttpResponse, header } from '../../http/http-client.ts';
+import { discardBody, type HttpBody, type HttpResponse, header } from '../../http/http-client.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { isForeignLayer } from '../../oci/media-type.ts';
@@ -89,7 +89,7 @@ export async function pushImage(
 }
 
 /** Sends bytes into an upload that waits for their digest. */
-export function sendAhead(settings: PushSettings, open: () => Readable, signal: AbortSignal): Promise<URL> {
+export function sendAhead(settings: PushSettings, open: () => HttpBody, signal: AbortSignal): Promise<URL> {
   return new Push(settings, {}).sendAhead(open, signal);
 }
 
@@ -145,7 +145,7 @@ class Push {
     }
   }
 
-  async sendAhead(open: () => Readable, signal: AbortSignal): Promise<URL> {
+  async sendAhead(open: () => HttpBody, signal: AbortSignal): Promise<URL> {
     const { session } = this.#settings;
     const doing = `push a layer to ${session.host}/${session.repository}`;
     const upload = await this.#startUpload(doing, signal);
@@ -375,7 +375,7 @@ class Push {
   async #upload(location: URL, descriptor: Descriptor, open: BlobOpener, signal: AbortSignal): Promise<void> {
     const body = {
       size: descriptor.size,
-      open: async () => this.#counted(descriptor, await open(descriptor)),
+      open: async () => this.#counted(descriptor, await open(descriptor), signal),
     };
     await this.#endUpload(location, descriptor, body, signal);
   }
@@ -408,21 +408,21 @@ class Push {
   }
 
   /** The body, telling progress as it is taken. */
-  #counted(descriptor: Descriptor, content: string | Buffer | Readable): Buffer | Readable {
+  #counted(descriptor: Descriptor, content: string | Buffer | Readable, signal: AbortSignal): HttpBody {
     this.#report(descriptor, 'transfer', 0);
     if (Buffer.isBuffer(content)) {
       return content;
     }
-    const stream =
-      typeof content === 'string' ? createReadStream(content, { highWaterMark: 256 * 1024 }) : content;
+    return this.#counting(descriptor, typeof content === 'string' ? piecesOf(content, signal) : content);
+  }
+
+  async *#counting(descriptor: Descriptor, pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     let done = 0;
-    stream.on('data', (chunk: Buffer) => {
-      done += chunk.length;
+    for await (const piece of pieces) {
+      yield piece;
+      done += piece.length;
       this.#report(descriptor, 'transfer', Math.min(done, descriptor.size));
-    });
-    // Whoever reads the body resumes it.
-    stream.pause();
-    return stream;
+    }
   }
 
   async cancelUpload(location: URL): Promise<void> {

@@ -2,7 +2,6 @@
  * Requests to one repository of one registry, as one account: scheme, authentication, redirects, repetition, errors.
  * An Authorization header goes to the origin that asked for it and to no other.
  */
-import type { Readable } from 'node:stream';
 import { delay, joinShared } from '../../base/abort.ts';
 import { redactText, redactUrl } from '../../base/redact.ts';
 import { backoffMs, parseRetryAfter } from '../../base/retry.ts';
@@ -10,6 +9,8 @@ import { RemoteError } from '../../errors.ts';
 import {
   ConnectionError,
   discardBody,
+  endBody,
+  type HttpBody,
   type HttpClient,
   type HttpMethod,
   type HttpResponse,
@@ -28,7 +29,7 @@ import { guardUrl } from './url-guard.ts';
 export interface RequestBody {
   /** Absent where nobody knows yet: it is sent in chunks. */
   readonly size?: number;
-  open(): Buffer | Readable | Promise<Buffer | Readable>;
+  open(): HttpBody | Promise<HttpBody>;
 }
 
 export interface SessionRequest {
@@ -257,9 +258,7 @@ export class RegistrySession {
         });
       } finally {
         // Without this a file that was half sent stays open.
-        if (body !== undefined && !Buffer.isBuffer(body)) {
-          body.destroy();
-        }
+        endBody(body);
       }
       this.#showWarnings(response);
       if (response.status !== 401) {
