@@ -10,12 +10,15 @@ import { type Registries, repositoryOf } from './registries.ts';
 
 /** What is smaller is sent at once when it is there. */
 const LEAST_BYTES = 1 << 20;
+/** Each holds a connection for as long as its blob is being written, and others need some. */
+const MOST_AT_ONCE = 4;
 
 export class EarlyUploads implements AsyncDisposable {
   readonly #registries: Registries;
   readonly #reference: Reference;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
+  #sending = 0;
   readonly #all = new Set<Promise<URL | undefined>>();
   readonly #byDigest = new Map<Digest, Promise<URL | undefined>>();
 
@@ -51,12 +54,17 @@ export class EarlyUploads implements AsyncDisposable {
   };
 
   async #send(path: string, whole: Promise<CompressResult>): Promise<URL | undefined> {
-    if (!(await growsTo(path, LEAST_BYTES, whole, this.#signal))) {
+    if (!(await growsTo(path, LEAST_BYTES, whole, this.#signal)) || this.#sending >= MOST_AT_ONCE) {
       return undefined;
     }
-    const client = await this.#registries.clientFor(this.#reference);
-    const open = () => piecesOf(path, this.#signal, whole);
-    return await client.sendAhead(this.#reference, open, this.#signal);
+    this.#sending += 1;
+    try {
+      const client = await this.#registries.clientFor(this.#reference);
+      const open = () => piecesOf(path, this.#signal, whole);
+      return await client.sendAhead(this.#reference, open, this.#signal);
+    } finally {
+      this.#sending -= 1;
+    }
   }
 
   /** Gives up what nobody took. */

@@ -133,8 +133,8 @@ describe('uploads that begin early', () => {
     };
     return { path, whole, uploads, end };
   }
-  const begun = async (registry: TestRegistry) => {
-    while (registry.count('PATCH', /uploads/) === 0) {
+  const begun = async (registry: TestRegistry, count = 1) => {
+    while (registry.count('PATCH', /uploads/) < count) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   };
@@ -179,6 +179,23 @@ describe('uploads that begin early', () => {
       expect(registry.blobs.size).toBe(0);
     },
   );
+
+  test('are four at a time', async () => {
+    await using registry = await TestRegistry.start();
+    const self = await upload(registry);
+    const more = Array.from({ length: 5 }, (_, index) => `${self.path}-${index}`);
+    for (const path of more) {
+      self.uploads.begin(path, self.whole.promise);
+    }
+    for (const path of [self.path, ...more]) {
+      writeFileSync(path, randomBytes(2 << 20));
+    }
+    await begun(registry, 4);
+    self.whole.reject(new Error('cancelled'));
+    await self.end();
+    expect(registry.count('POST', /uploads/)).toBe(4);
+    expect(registry.openUploads).toBe(0);
+  });
 
   test('are none for what is small, or never written', async () => {
     await using registry = await TestRegistry.start();
