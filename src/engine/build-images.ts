@@ -149,7 +149,7 @@ export async function solveImages(
     check: validation.check,
     scans: store.scans,
     // Its start takes as long as what is left to do before it is needed. Who needs it is told when it fails.
-    onUnknown: () => parts.worker().catch(() => undefined),
+    onChanged: () => parts.worker().catch(() => undefined),
   });
   const mode = options.ignoreCache === true ? 'ignore' : options.forceBuild === true ? 'force' : 'use';
   await using dockerfiles = new Dockerfiles(parts, {

@@ -25,7 +25,7 @@ export interface BuildInputsOptions {
   /** As {@link ContextTools} has it. */
   readonly scans?: ScanStore;
   /** As {@link ContextTools} has it. */
-  readonly onUnknown?: () => void;
+  readonly onChanged?: () => void;
 }
 
 export class BuildInputs implements LocalInputs {
@@ -37,16 +37,16 @@ export class BuildInputs implements LocalInputs {
   /** By directory and ignore file; many declarations share one. */
   readonly #contexts = new Map<string, Promise<ScannedContext>>();
   readonly #contextFiles = new Map<string, Promise<ContextContent>>();
-  readonly #scanTools: Pick<ContextTools, 'scans' | 'onUnknown'>;
+  readonly #scanTools: Pick<ContextTools, 'scans' | 'onChanged'>;
 
   constructor(
     statCache: StatCache,
     now: () => number,
-    { check = () => undefined, scans, onUnknown }: BuildInputsOptions = {},
+    { check = () => undefined, scans, onChanged }: BuildInputsOptions = {},
   ) {
     this.#scanTools = {
       ...(scans === undefined ? {} : { scans }),
-      ...(onUnknown === undefined ? {} : { onUnknown }),
+      ...(onChanged === undefined ? {} : { onChanged }),
     };
     this.#check = check;
     this.#statCache = statCache;

@@ -12,8 +12,8 @@ export interface ContextTools extends HashTools {
   readonly native: Pick<NativeAddon, 'scanDirectories' | 'walkTree' | 'hashFiles' | 'CancelToken'>;
   /** Of what earlier scans found. @defaultValue none */
   readonly scans?: ScanStore;
-  /** Called when a directory is not as any earlier scan that is remembered saw it: most likely there is work to do. @defaultValue nothing is */
-  readonly onUnknown?: () => void;
+  /** Called when a directory is not as it was seen the last time: most likely there is work to do. @defaultValue nothing is */
+  readonly onChanged?: () => void;
   readonly signal?: AbortSignal;
 }
 

@@ -26,8 +26,7 @@ export class IndexedContext implements FoundContext {
   readonly #index: NativeTreeIndex;
   readonly #saved: SavedIndex;
   readonly #ignoreText: ContextInput['ignore'];
-  /** Undefined where a file was too young to be told from its next content. */
-  readonly #walked: Walked | undefined;
+  readonly #walked: Walked;
   #isAsSeen = true;
   #hashing: Promise<unknown> = Promise.resolve();
   readonly root: string;
@@ -40,7 +39,7 @@ export class IndexedContext implements FoundContext {
     saved: SavedIndex,
     ignore: ContextInput['ignore'],
     names: NamesRecord,
-    walked: Walked | undefined,
+    walked: Walked,
   ) {
     this.#index = index;
     this.#saved = saved;
@@ -62,10 +61,10 @@ export class IndexedContext implements FoundContext {
     const { fingerprint, newestNs } = walk;
     const { skip, hidden, rootOnlyPatterns } = names;
     const isSettled = !isRacy({ mtimeNs: newestNs, ctimeNs: newestNs }, memory.startedNs);
-    const walked = { fingerprint, names: walk.names, skip, hidden, rootOnlyPatterns };
+    const walked = { fingerprint, names: walk.names, skip, hidden, rootOnlyPatterns, isSettled };
     const saved = new SavedIndex(memory);
     const index = await walk.index(pathList(hidden), await saved.known());
-    return new IndexedContext(index, saved, ignore, names, isSettled ? walked : undefined);
+    return new IndexedContext(index, saved, ignore, names, walked);
   }
 
   get ignore(): IgnoreFile | undefined {
@@ -104,7 +103,7 @@ export class IndexedContext implements FoundContext {
       later: (ns) => JSON.parse(index.later(choice, String(ns))),
       // What names its files is shorter than all that is known.
       ...(below.length === 0 ? {} : { saveIndex: (path) => index.save(path, false) }),
-      ...(this.#walked === undefined || !this.#isAsSeen ? {} : { walked: this.#walked }),
+      ...(this.#isAsSeen ? { walked: this.#walked } : {}),
     };
   }
 

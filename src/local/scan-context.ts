@@ -60,8 +60,8 @@ export class ScannedContext {
   ): Promise<ScannedContext> {
     return cancellable(tools, `cannot list the context '${input.directory}'`, async (cancel) => {
       const memory = await memoryOf(input, tools, cancel);
-      if (memory?.isKnown === false) {
-        tools.onUnknown?.();
+      if (memory?.isChanged === true) {
+        tools.onChanged?.();
       }
       const found = memory?.isKnown === true ? undefined : await findContext(input, memory, tools, cancel);
       return new ScannedContext(input, memory, found);

@@ -54,6 +54,8 @@ export interface Listed {
 export interface Walked extends NamesRecord {
   readonly fingerprint: string;
   readonly names: string;
+  /** False where a file was too young to be told from its next content. */
+  readonly isSettled: boolean;
 }
 
 export class ScanMemory {
@@ -115,6 +117,11 @@ export class ScanMemory {
     return this.#record !== undefined;
   }
 
+  /** Whether it is not as it was seen the last time. */
+  get isChanged(): boolean {
+    return this.earlier !== undefined && this.#record === undefined;
+  }
+
   recall(
     selections: readonly ContextSelection[],
   ): (RememberedSelection & Pick<ScanRecord, 'rootOnlyPatterns'>) | undefined {
@@ -125,20 +132,23 @@ export class ScanMemory {
       : { ...found, rootOnlyPatterns: record.rootOnlyPatterns };
   }
 
-  /** The content must have been as the walk saw it. */
+  /** The content must have been as the walk saw it. Of one that was not settled, what is remembered is that it was seen. */
   remember(
     selections: readonly ContextSelection[],
     found: RememberedSelection,
-    { fingerprint, names, skip, hidden, rootOnlyPatterns }: Walked,
+    { fingerprint, names, skip, hidden, rootOnlyPatterns, isSettled }: Walked,
   ): void {
-    const others = this.#record?.fingerprint === fingerprint ? this.#record.selections : {};
+    const same = this.#record?.fingerprint === fingerprint ? this.#record : undefined;
+    if (!isSettled && same !== undefined) {
+      return;
+    }
     this.#record = {
       fingerprint,
       names,
       skip,
       hidden,
       rootOnlyPatterns,
-      selections: { ...others, [nameOf(selections)]: found },
+      selections: { ...same?.selections, ...(isSettled ? { [nameOf(selections)]: found } : {}) },
     };
     this.store.put(this.key, this.#record);
   }

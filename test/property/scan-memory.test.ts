@@ -220,15 +220,34 @@ describe('what is remembered', () => {
   it('is nothing of files that could be written again under the same times', async () => {
     await using tree = await temporaryTree(START);
     using scans = new MemoryScanStore();
+    const remembered = () =>
+      [...scans.rows.values()].map((row) => Object.keys(JSON.parse(row).selections).length);
     await look(tree.path, undefined, { now: realClock, scans });
-    expect(scans.rows.size).toBe(0);
+    expect(remembered()).toEqual([0]);
     // One that is young is enough, if it is not hidden.
     const old = () => later() + HOUR_NS;
     await utimes(join(tree.path, 'e/b'), Number(old() / 1_000_000_000n), Number(old() / 1_000_000_000n));
     await look(tree.path, undefined, { now: later, scans });
-    expect(scans.rows.size).toBe(0);
+    expect(remembered()).toEqual([0]);
     await look(tree.path, 'e\n', { now: later, scans });
-    expect(scans.rows.size).toBe(1);
+    expect(remembered()).toEqual([0, SELECTIONS.length]);
+  });
+
+  it('says of young files, too, that they are not what they were', async () => {
+    await using tree = await temporaryTree(START);
+    using scans = new MemoryScanStore();
+    let changes = 0;
+    const look = async () => {
+      const young = { ...tools(scans), now: realClock, onChanged: () => (changes += 1) };
+      const context = { name: 'context', directory: tree.path, ignore: undefined };
+      await (await ScannedContext.scan(context, young)).content(whole, young);
+      return changes;
+    };
+    expect(await look()).toBe(0);
+    expect(await look()).toBe(0);
+    await writeFile(join(tree.path, 'd/e/a'), 'changed');
+    expect(await look()).toBe(1);
+    expect(await look()).toBe(1);
   });
 
   it('is not what an ignore file was asked about names that are no text', async () => {
