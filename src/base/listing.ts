@@ -30,36 +30,50 @@ export function betweenEqualEnds(
 
 function valuesOf(listing: string): Record<string, string> {
   const lines = listing.split('\n').slice(0, -1);
-  return Object.fromEntries(lines.map((line) => line.split('\t').map((text) => JSON.parse(`"${text}"`))));
+  return Object.fromEntries(
+    lines.map((line) => {
+      const [name = '', value = ''] = line.split('\t');
+      return [unescaped(name), unescaped(value)];
+    }),
+  );
 }
 
 function escaped(text: string): string {
   return JSON.stringify(text).slice(1, -1);
 }
 
+/** Of a cache that others wrote it may be anything, and then means itself. */
+function unescaped(text: string): string {
+  try {
+    return JSON.parse(`"${text}"`);
+  } catch {
+    return text;
+  }
+}
+
 /** Long stretches first, as comparing them is what an engine does fastest. */
 const STRETCHES = [1 << 16, 1 << 12, 1 << 8, 1 << 4, 1];
 
 function commonStart(one: string, other: string): number {
-  const end = Math.min(one.length, other.length);
-  let at = 0;
-  for (const stretch of STRETCHES) {
-    while (at + stretch <= end && one.slice(at, at + stretch) === other.slice(at, at + stretch)) {
-      at += stretch;
-    }
-  }
-  return at;
+  return commonLength(one, other, (text, from, to) => text.slice(from, to));
 }
 
 function commonEnd(one: string, other: string): number {
+  return commonLength(one, other, (text, from, to) => text.slice(text.length - to, text.length - from));
+}
+
+/** @param stretchOf - What lies between two distances from the end that is looked at. */
+function commonLength(
+  one: string,
+  other: string,
+  stretchOf: (text: string, from: number, to: number) => string,
+): number {
   const most = Math.min(one.length, other.length);
-  const [oneEnd, otherEnd] = [one.length, other.length];
   let count = 0;
   for (const stretch of STRETCHES) {
     while (
       count + stretch <= most &&
-      one.slice(oneEnd - count - stretch, oneEnd - count) ===
-        other.slice(otherEnd - count - stretch, otherEnd - count)
+      stretchOf(one, count, count + stretch) === stretchOf(other, count, count + stretch)
     ) {
       count += stretch;
     }

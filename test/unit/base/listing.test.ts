@@ -67,6 +67,16 @@ describe('two listings', () => {
     expect(between.before['/dir/07002']).toBe('0644 2');
   });
 
+  test('that others wrote may hold anything', () => {
+    const hostile = '\\\t"\nno tab\na\tb\tc\n__proto__\tx\n';
+    expect(Object.entries(betweenEqualEnds(hostile, '').before)).toEqual([
+      ['\\', '"'],
+      ['no tab', ''],
+      ['a', 'b'],
+      ['__proto__', 'x'],
+    ]);
+  });
+
   test('that are empty on one side are all that the other has', () => {
     const values = Object.fromEntries(many(5));
     expect(betweenEqualEnds('', listingOf(many(5)))).toEqual({ before: {}, after: values });
