@@ -273,8 +273,6 @@ fn run(
         _ => None,
     }
     .map(Arc::new);
-    let of_feed = earlier.clone();
-    let earlier = earlier.as_deref();
     let threads = threads.clamp(1, max_threads(compression));
     // Each thread has one in work and one waiting; producer, writer and both hashers hold one each.
     let circulating = threads * 2 + 4;
@@ -288,9 +286,10 @@ fn run(
         unmade: circulating,
         compressors: to_compressors,
         next: 0,
-        earlier: of_feed,
+        earlier: earlier.clone(),
         leads: true,
     };
+    let earlier = earlier.as_deref();
 
     thread::scope(|scope| {
         let hash = move || {
@@ -343,9 +342,9 @@ fn run(
         for _ in 0..if alone { 1 } else { threads } {
             let (begun, input) = (begun.clone(), compressor_input.clone());
             let (hasher, writer, home) = (to_hasher.clone(), to_writer.clone(), home.clone());
-            let compressor = Compressor { compression, path, hasher, writer, home };
+            let compressor = Compressor { compression, path, earlier, hasher, writer, home };
             workers.push(Stage::begin(scope, alone, move || {
-                compressor.compress_all(earlier, begun.try_iter().chain(&input));
+                compressor.compress_all(begun.try_iter().chain(&input));
             }));
         }
         drop((compressor_input, to_hasher, to_writer, home));
@@ -463,6 +462,7 @@ fn output_capacity(compression: Compression, length: usize) -> usize {
 struct Compressor<'a> {
     compression: Compression,
     path: &'a [u8],
+    earlier: Option<&'a EarlierFrames>,
     /// `None`: a frame will be missing.
     hasher: Sender<Option<(u64, Arc<Frame>)>>,
     writer: Sender<Result<Compressed>>,
@@ -470,8 +470,8 @@ struct Compressor<'a> {
 }
 
 impl Compressor<'_> {
-    fn compress_all(&self, earlier: Option<&EarlierFrames>, input: impl Iterator<Item = Task>) {
-        let mut frames = match FrameCompressor::new(self.compression, earlier) {
+    fn compress_all(&self, input: impl Iterator<Item = Task>) {
+        let mut frames = match FrameCompressor::new(self.compression, self.earlier) {
             Ok(frames) => frames,
             Err(error) => return self.give_up(self.failed(&error)),
         };
@@ -500,12 +500,13 @@ impl Compressor<'_> {
     fn compress(&self, task: Task, frames: &mut FrameCompressor<'_>) -> Result<Compressed> {
         let Task { index, mut buffers, length, marks, holes, recipe, leads } = task;
         let content = &mut buffers.input[..length];
-        let copied = leads.then(|| frames.copy_leading(index, &mut buffers.output)).flatten();
+        let leading = if leads { self.earlier } else { None };
+        let copied = leading.and_then(|earlier| earlier.copy_leading(index, &mut buffers.output));
         let capacity = output_capacity(self.compression, length);
         if copied.is_none() && buffers.output.len() < capacity {
             buffers.output.resize(capacity, 0);
         }
-        let restored = copied.or_else(|| {
+        let restored = copied.map(|copied| copied.length).or_else(|| {
             let recipe = recipe.as_ref()?;
             let found = frames.restore(&recipe.digest, content, &mut buffers.output);
             found.filter(|_| recipe.fits(content, &holes))
@@ -549,7 +550,11 @@ impl Compressor<'_> {
             }
         }
         let is_noted = frame.recipe.is_some() && self.compression.notes_frames();
-        let sum = if is_noted { reuse::sum_of(&room[..written]) } else { 0 };
+        let sum = match copied {
+            Some(copied) => copied.sum,
+            None if is_noted => reuse::sum_of(&room[..written]),
+            None => 0,
+        };
         drop(room);
         Ok(Compressed { index, frame, length: written, sum, pieces })
     }
@@ -580,14 +585,6 @@ impl<'a> FrameCompressor<'a> {
             Compression::Estargz(level) => Self::Estargz(Gzip::new(level)?),
             Compression::None => Self::None,
         })
-    }
-
-    /// As [`EarlierFrames::copy_leading`].
-    fn copy_leading(&self, index: u64, output: &mut Vec<u8>) -> Option<usize> {
-        match self {
-            Self::Zstd { earlier: Some(search), .. } => search.earlier.copy_leading(index, output),
-            _ => None,
-        }
     }
 
     /// As [`Search::restore`].

@@ -75,6 +75,14 @@ pub(crate) struct LeadingFrame {
     pub blob: Sha256,
 }
 
+/// What [`EarlierFrames::copy_leading`] copied.
+#[derive(Clone, Copy)]
+pub(crate) struct CopiedFrame {
+    pub length: usize,
+    /// As [`Notes::add`] takes it.
+    pub sum: u32,
+}
+
 /// Notes what frames are made of, for [`Previous`].
 #[derive(Default)]
 pub(crate) struct Notes(Vec<Note>);
@@ -171,8 +179,8 @@ impl EarlierFrames {
         self.leading.get(usize::try_from(index).ok()?)
     }
 
-    /// Puts the bytes of such a frame into `output`, which grows where it is too short, and gives their count. `None` where they are damaged.
-    pub fn copy_leading(&self, index: u64, output: &mut Vec<u8>) -> Option<usize> {
+    /// Puts the bytes of such a frame into `output`, which grows where it is too short. `None` where they are damaged.
+    pub fn copy_leading(&self, index: u64, output: &mut Vec<u8>) -> Option<CopiedFrame> {
         let &LeadingFrame { frame: EarlierFrame { offset, length }, sum, .. } =
             self.leading(index)?;
         if output.len() < length {
@@ -180,7 +188,7 @@ impl EarlierFrames {
         }
         let bytes = &mut output[..length];
         self.file.read_exact_at(bytes, offset).ok()?;
-        (sum_of(bytes) == sum).then_some(length)
+        (sum_of(bytes) == sum).then_some(CopiedFrame { length, sum })
     }
 
     /// As many as can be made out: a blob of somebody else's simply has none.
@@ -200,7 +208,7 @@ impl EarlierFrames {
 
 /// What one thread needs to look for frames.
 pub(crate) struct Search<'a> {
-    pub earlier: &'a EarlierFrames,
+    earlier: &'a EarlierFrames,
     decoder: Decoder<'static>,
     whole: zstd::bulk::Decompressor<'static>,
     scratch: Vec<u8>,
@@ -462,10 +470,11 @@ mod tests {
         assert_eq!(second.recipe, [2; 32]);
         assert_eq!(running_hash::save(&second.content), states[1]);
         let mut output = vec![0; 2];
-        assert_eq!(earlier.copy_leading(1, &mut output), Some(3));
+        let copied = earlier.copy_leading(1, &mut output).unwrap();
+        assert_eq!((copied.length, copied.sum), (3, sum_of(b"def")));
         assert_eq!(output, b"def");
         let damaged = noted("bad", b"abcdEfghi", notes(3).into_bytes(&states, &states));
-        assert_eq!(damaged.copy_leading(1, &mut output), None);
+        assert!(damaged.copy_leading(1, &mut output).is_none());
         assert!(damaged.leading(2).is_some() && damaged.leading(3).is_none());
         let gap = noted("gap", &bytes, notes(4).into_bytes(&states, &states));
         assert!(gap.leading(0).is_some() && gap.leading(1).is_none());
