@@ -84,8 +84,10 @@ fn by_tree(entries: Vec<CopyEntry>, lowers: &[PathBuf], scratch: &Scratch) -> Wr
         owners: None,
         source_owners: None,
     };
+    let quiet = support::no_starts();
     let copied = copy_into(&options, &AtomicBool::new(false), &mut |_| {});
     unmount(&root, false).unwrap();
+    drop(quiet);
     copied.unwrap();
     let mut options = write_options(&upper, &scratch.path("by-tree.tar"));
     options.lowers = lowers.to_vec();

@@ -155,6 +155,14 @@ fn the_kernel_sees_the_same_tree() {
     assert!(names.iter().any(|line| line.starts_with("dir/b ")));
 }
 
+const COMPRESSIONS: [Compression; 5] = [
+    Compression::Zstd(3),
+    Compression::Gzip(6),
+    Compression::None,
+    Compression::ZstdChunked(3),
+    Compression::Estargz(6),
+];
+
 #[test]
 fn layers_of_few_frames_come_out_the_same_on_any_number_of_threads() {
     const MIB: usize = 1 << 20;
@@ -163,13 +171,7 @@ fn layers_of_few_frames_come_out_the_same_on_any_number_of_threads() {
     // None or one frame, two, three.
     for size in [0, 1, 5 * MIB, 9 * MIB] {
         fs::write(root.join("file"), vec![b'x'; size]).unwrap();
-        for compression in [
-            Compression::Zstd(3),
-            Compression::Gzip(6),
-            Compression::None,
-            Compression::ZstdChunked(3),
-            Compression::Estargz(6),
-        ] {
+        for compression in COMPRESSIONS {
             let written = [1, 2, 4].map(|threads| {
                 let mut options = write_options(&root, &scratch.path("blob"));
                 (options.compression, options.threads) = (compression, threads);
@@ -229,13 +231,7 @@ fn compressed_output_does_not_depend_on_threads() {
     shell("find . -exec touch -h -d @1500000000 {} + ; chmod -R u=rwX,go=rX .", &root);
 
     let mut pinned = Vec::new();
-    for compression in [
-        Compression::Zstd(3),
-        Compression::Gzip(6),
-        Compression::None,
-        Compression::ZstdChunked(3),
-        Compression::Estargz(6),
-    ] {
+    for compression in COMPRESSIONS {
         let mut digests = Vec::new();
         for threads in [1, 2, 4] {
             let mut options = write_options(&root, &scratch.path("blob"));

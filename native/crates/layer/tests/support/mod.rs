@@ -4,8 +4,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    process::{Command, Stdio},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use tsbuild_layer::{
@@ -107,12 +110,26 @@ pub fn hard_link(path: &str, target: &str) -> Entry {
     Entry::new(path.as_bytes(), EntryKind::HardLink).with_link(target.as_bytes())
 }
 
+/// A process that is being started has a copy of every open file until it runs its program: nothing is unmounted meanwhile.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Until it is dropped no process is started.
+pub fn no_starts() -> MutexGuard<'static, ()> {
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub fn shell(script: &str, directory: &Path) -> String {
-    let output = Command::new("bash")
+    let starting = no_starts();
+    let started = Command::new("bash")
         .args(["-euo", "pipefail", "-c", script])
         .current_dir(directory)
-        .output()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    drop(starting);
+    let output = started.wait_with_output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
