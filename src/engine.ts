@@ -60,7 +60,7 @@ import { type ContainerOptions, runContainer } from './engine/run-image.ts';
 import { findDotenv } from './engine/secret-sources.ts';
 import { Store } from './engine/store.ts';
 import { deleteStored, idOfBuilt, publishImage } from './engine/stored-images.ts';
-import { WorkerOnDemand } from './engine/worker-on-demand.ts';
+import { startAhead, WorkerOnDemand } from './engine/worker-on-demand.ts';
 import { DefinitionError, StepError, UsageError } from './errors.ts';
 import { type AppFunction, appFunctionSpec, type CallArguments } from './frontend/fluent/app.ts';
 import type { BuilderVersion } from './frontend/fluent/builder-version.ts';
@@ -400,7 +400,7 @@ export class Engine implements api.ImageEngine, AsyncDisposable {
       const context = this.#context(options);
       // The worker writes them. It starts while definitions are read and files are looked at.
       if (outputs.some(({ type }) => type === 'local' || type === 'tar')) {
-        parts.worker().catch(() => undefined);
+        startAhead(parts.worker);
       }
       // By then there is something to build, and this process waits for it. Before, it has files to look at.
       const forget = this.#worker.whenRunning(() => greetRegistries(parts, outputs, tags, context.signal));

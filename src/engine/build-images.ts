@@ -54,6 +54,7 @@ import { withMounts } from './pending-mounts.ts';
 import { shippedOnly } from './shipped-vertices.ts';
 import { StepWarnings } from './step-warnings.ts';
 import { resolveStored } from './stored-images.ts';
+import { startAhead } from './worker-on-demand.ts';
 
 export interface BuildImagesOptions {
   readonly signal: AbortSignal;
@@ -148,8 +149,7 @@ export async function solveImages(
   const inputs = new BuildInputs(store.stats, now, {
     check: validation.check,
     scans: store.scans,
-    // Its start takes as long as what is left to do before it is needed. Who needs it is told when it fails.
-    onChanged: () => parts.worker().catch(() => undefined),
+    onChanged: () => startAhead(parts.worker),
   });
   const mode = options.ignoreCache === true ? 'ignore' : options.forceBuild === true ? 'force' : 'use';
   await using dockerfiles = new Dockerfiles(parts, {

@@ -29,6 +29,7 @@ import { repositoryOfText } from './registries.ts';
 import type { RemoteSources } from './remote-sources.ts';
 import { standalonePythonArchive } from './standalone-python.ts';
 import { fetchTool, toolImage } from './tools.ts';
+import { startAhead } from './worker-on-demand.ts';
 
 /** What steps see of the build, and no key does (Image API, B11.2). */
 const LENT_ENV = { TSBUILD_IS_CONTAINER: '1', TSBUILD_IS_BUILD: '1' };
@@ -80,10 +81,7 @@ export function makeOps(
       ...(shipped === undefined ? {} : { shipped }),
       onNewBlob,
     }),
-    'source-local': sourceLocalOp(inputs, () => {
-      // Its start takes as long as what is left to do before it is needed. Who needs it is told when it fails.
-      tools.worker().catch(() => undefined);
-    }),
+    'source-local': sourceLocalOp(inputs, () => startAhead(worker)),
     'source-image': sourceImageOp({ blobs: store.blobs, layers }, repositoryOfText),
     'source-oci-layout': sourceOciLayoutOp({ blobs: store.blobs, layers }),
     'source-stored': sourceStoredOp,

@@ -116,6 +116,11 @@ export class WorkerOnDemand {
   }
 }
 
+/** Its start takes as long as what is left to do before it is needed. Who needs it is told when it fails. */
+export function startAhead(worker: () => Promise<Worker>): void {
+  worker().catch(() => undefined);
+}
+
 async function seccompOf(given: string): Promise<SeccompChoice> {
   if (given === 'default' || given === 'unconfined') {
     return { kind: given };

@@ -9,7 +9,7 @@
  * A known result may be a promise: its layers are in a registry until somebody needs them. When a step finds that one of
  * them is gone, the results that are made of it are forgotten and the steps that made them run.
  */
-import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
+import { delay } from '../base/abort.ts';
 import { InternalError, RemoteError } from '../errors.ts';
 import type { Operation, Vertex } from '../graph/vertex.ts';
 import { topologicalOrder } from '../graph/vertex.ts';
@@ -380,7 +380,8 @@ class Solver {
         this.#recordLater(delay(RECORD_AFTER_MS).then(record));
       } else {
         // Once the step that goes on from the result has begun. Whoever waits for the lock looks for the record first.
-        until = this.#recordLater(turn().then(record));
+        const turn = new Promise((resolve) => setImmediate(resolve));
+        until = this.#recordLater(turn.then(record));
       }
       return { result, resultId, cached: false, durationMs };
     } finally {
