@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { IntegrityError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 import { callNative } from '../native/call-native.ts';
+import { randomName } from '../native/random-name.ts';
 import { recordedOwners } from './changed-tree.ts';
 import type { RequestContext, WorkerContext } from './context.ts';
 import type { WorkerMethods } from './protocol.ts';
@@ -30,7 +31,7 @@ export async function exportMount(
   request: RequestContext,
 ): Promise<Result<'exportMount'>> {
   const held = executor.caches.hold(id);
-  const unfinished = join(dirname(output), `.tsbuild-${process.pid}-${Date.now()}.partial`);
+  const unfinished = join(dirname(output), `.tsbuild-${randomName()}.partial`);
   try {
     const { sizeBytes } = await callNative(request.signal, `cannot write '${output}'`, (cancel) =>
       native().writeLayer(

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { join } from 'node:path';
 import { HostError } from '../errors.ts';
 import { type NativeLock, native } from '../native/addon.ts';
+import { randomName } from '../native/random-name.ts';
 import type { SnapshotStore } from '../snapshot/snapshot-store.ts';
 
 /** inside, outside, count */
@@ -120,7 +121,8 @@ function readMap(path: string): StoredMap | undefined {
 }
 
 function writeMap(path: string, map: StoredMap): void {
-  const fresh = `${path}.${process.pid}.tmp`;
+  // Not by the number of the process: workers have namespaces of their own, in which all have the same.
+  const fresh = `${path}.${randomName()}.tmp`;
   writeFileSync(fresh, `${JSON.stringify(map)}\n`, { mode: 0o644 });
   renameSync(fresh, path);
 }
