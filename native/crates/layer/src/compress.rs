@@ -1,13 +1,15 @@
 //! Frames of a tar stream, compressed in parallel, written in order.
 //!
 //! ```text
-//! producer ─► compressors ─┬─► hasher (diffID)
-//!    ▲                     └─► writer (file) ─► hasher (blob digest)
-//!    └────────── buffers come back ◄────────────────────┘
+//! producer ─► compressors ─► writer (file) ─► hasher (diffID and blob digest)
+//!    ▲                                          │
+//!    └─────────── buffers come back ◄───────────┘
 //! ```
 //!
 //! A compressor first reads what the producer left open (`late.rs`). What an earlier blob begins with as well is copied from it, and passes
-//! both hashers without being hashed (`reuse.rs`). A layer of one frame goes all of that way on the caller's thread.
+//! the hasher without being hashed (`reuse.rs`). A layer of one frame goes all of that way on the caller's thread.
+//!
+//! Both digests of a frame are taken at once, which on most processors costs as much as one of them (`sha256::update_both`).
 //!
 //! Every frame is compressed by itself, so neither the number of threads nor their timing can show in the bytes, and a
 //! frame whose input did not change compresses to the bytes that it had before. The number of buffers is fixed and
@@ -22,12 +24,13 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::Path,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::Arc,
     thread,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sha2::{Digest, Sha256};
+use tsbuild_sys::sha256::{self, State};
 
 use crate::{
     error::{Code, Error, Result},
@@ -35,8 +38,7 @@ use crate::{
     hex::digest_text,
     late::{Hole, Recipe},
     outline::{self, Mark, Piece},
-    reuse::{self, EarlierFrames, LeadingFrame, Notes, Previous, Search},
-    running_hash::{self, State},
+    reuse::{self, EarlierFrames, Notes, Previous, Search},
     table::{Table, TableKind, Tail},
 };
 
@@ -101,62 +103,49 @@ struct Task {
     leads: bool,
 }
 
-/// A frame on its way; when the last user drops it, its buffers go home.
-struct Frame {
-    input: Vec<u8>,
-    length: usize,
+/// A frame on its way to the file and to the digests; when it is dropped, its buffers go home.
+struct Compressed {
+    index: u64,
+    buffers: Buffers,
+    content_length: usize,
+    /// Bytes of the output that count.
+    blob_length: usize,
+    /// Of those, for the notes; 0 where nothing is noted.
+    sum: u32,
     marks: Vec<Mark>,
+    /// What the output is made of, where there is a table.
+    pieces: Vec<Piece>,
     /// The digest.
     recipe: Option<[u8; 32]>,
     /// Its bytes are those of the earlier blob, and its content was not looked at.
     is_copied: bool,
-    output: RwLock<Vec<u8>>,
     home: Sender<Buffers>,
 }
 
-impl Frame {
-    fn bytes(&self) -> &[u8] {
-        &self.input[..self.length]
-    }
-
-    fn output(&self) -> RwLockReadGuard<'_, Vec<u8>> {
-        self.output.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Frame {
-    fn drop(&mut self) {
-        let buffers = Buffers {
-            input: std::mem::take(&mut self.input),
-            output: std::mem::take(self.output.get_mut().unwrap_or_else(PoisonError::into_inner)),
-        };
-        // Fails when the producer has gone; then nobody needs them.
-        let _ = self.home.try_send(buffers);
-    }
-}
-
-struct Compressed {
-    index: u64,
-    frame: Arc<Frame>,
-    /// Bytes of the frame's output that count.
-    length: usize,
-    /// Of those, for the notes; 0 where nothing is noted.
-    sum: u32,
-    /// What they are made of, where there is a table.
-    pieces: Vec<Piece>,
-}
-
 impl Compressed {
+    fn content(&self) -> &[u8] {
+        &self.buffers.input[..self.content_length]
+    }
+
     /// What the blob has of it.
-    fn bytes<'a>(&'a self, output: &'a [u8]) -> &'a [u8] {
+    fn blob(&self) -> &[u8] {
         // What is not compressed is still where it came from.
-        if output.is_empty() { self.frame.bytes() } else { &output[..self.length] }
+        let Buffers { input, output } = &self.buffers;
+        &(if output.is_empty() { input } else { output })[..self.blob_length]
     }
 }
 
-/// What the blob's hasher takes, in order.
+impl Drop for Compressed {
+    fn drop(&mut self) {
+        // Fails when the producer has gone; then nobody needs them.
+        let _ = self.home.try_send(std::mem::take(&mut self.buffers));
+    }
+}
+
+/// What the hasher takes, in order.
 enum Put {
     Frame(Compressed),
+    /// Of the blob alone.
     Bytes(Vec<u8>),
 }
 
@@ -274,13 +263,12 @@ fn run(
     }
     .map(Arc::new);
     let threads = threads.clamp(1, max_threads(compression));
-    // Each thread has one in work and one waiting; producer, writer and both hashers hold one each.
-    let circulating = threads * 2 + 4;
+    // Each thread has one in work and one waiting; producer, writer and hasher hold one each.
+    let circulating = threads * 2 + 3;
     let (home, free) = bounded(circulating);
-    let (to_hasher, hasher_input) = bounded::<Option<(u64, Arc<Frame>)>>(circulating);
+    let (to_hasher, hasher_input) = bounded::<Put>(circulating);
     let (to_compressors, compressor_input) = bounded::<Task>(circulating);
     let (to_writer, writer_input) = bounded::<Result<Compressed>>(circulating);
-    let (to_blob_hasher, blob_hasher_input) = bounded::<Put>(circulating);
     let feed = Feed {
         free,
         unmade: circulating,
@@ -293,41 +281,14 @@ fn run(
 
     thread::scope(|scope| {
         let hash = move || {
-            let (mut hash, mut size) = (FrameHash::default(), 0_u64);
-            let (mut waiting, mut next) = (BTreeMap::new(), 0);
-            // After a failure nobody waits for the hash, but for the buffers.
-            for (index, frame) in hasher_input.into_iter().map_while(|filled| filled) {
-                waiting.insert(index, frame);
-                while let Some(frame) = waiting.remove(&next) {
-                    match frame.is_copied.then(|| earlier?.leading(next)).flatten() {
-                        Some(LeadingFrame { content, .. }) => hash.go_on_from(content),
-                        None => hash.update(frame.bytes()),
-                    }
-                    hash.note(next, &frame);
-                    size += frame.bytes().len() as u64;
-                    next += 1;
-                }
-            }
-            (hash, size)
-        };
-        let hash_blob = move || {
-            let mut hash = FrameHash::default();
-            // Frames after one that was made again need not be where they were.
-            let mut leads = true;
-            for put in blob_hasher_input {
+            let mut digests = Digests { earlier, leads: true, ..Digests::default() };
+            for put in hasher_input {
                 match put {
-                    Put::Frame(ready) => {
-                        leads &= ready.frame.is_copied;
-                        match leads.then(|| earlier?.leading(ready.index)).flatten() {
-                            Some(LeadingFrame { blob, .. }) => hash.go_on_from(blob),
-                            None => hash.update(ready.bytes(&ready.frame.output())),
-                        }
-                        hash.note(ready.index, &ready.frame);
-                    }
-                    Put::Bytes(bytes) => hash.update(&bytes),
+                    Put::Frame(frame) => digests.add(&frame),
+                    Put::Bytes(bytes) => digests.blob.hash.update(&bytes),
                 }
             }
-            hash
+            digests
         };
         // Directories nest as deep as they like, and the walk is recursive.
         let producer = thread::Builder::new()
@@ -341,37 +302,33 @@ fn run(
         let mut workers = Vec::new();
         for _ in 0..if alone { 1 } else { threads } {
             let (begun, input) = (begun.clone(), compressor_input.clone());
-            let (hasher, writer, home) = (to_hasher.clone(), to_writer.clone(), home.clone());
-            let compressor = Compressor { compression, path, earlier, hasher, writer, home };
+            let (writer, home) = (to_writer.clone(), home.clone());
+            let compressor = Compressor { compression, path, earlier, writer, home };
             workers.push(Stage::begin(scope, alone, move || {
                 compressor.compress_all(begun.try_iter().chain(&input));
             }));
         }
-        drop((compressor_input, to_hasher, to_writer, home));
+        drop((compressor_input, to_writer, home));
         let writer = Stage::begin(scope, alone, move || {
-            let hasher = to_blob_hasher;
             let notes = Notes::default();
-            let output = Output { file, path, compression, hasher, size: 0, notes };
+            let output = Output { file, path, compression, hasher: to_hasher, size: 0, notes };
             output.write(writer_input)
         });
         let hasher = Stage::begin(scope, alone, hash);
-        let blob_hasher = Stage::begin(scope, alone, hash_blob);
 
         let produced = join(producer.join())?;
         for worker in workers {
             worker.end()?;
         }
         let written = writer.end()?;
-        let (mut content, uncompressed_size) = hasher.end()?;
-        let blob = blob_hasher.end()?;
+        let Digests { mut content, blob, uncompressed_size, .. } = hasher.end()?;
         // When the writer failed the producer only knows that it was stopped.
         let (size, tail, notes) = written?;
         produced?;
-        content.update(&tail.tar);
+        content.hash.update(&tail.tar);
         let frames = notes.into_bytes(&content.states, &blob.states);
         let diff_id = digest_text(content.hash);
         let uncompressed_size = uncompressed_size + tail.tar.len() as u64;
-        // A tar is its own blob, and was hashed once.
         let digest =
             if compression == Compression::None { diff_id.clone() } else { digest_text(blob.hash) };
         let mut annotations = tail.annotations;
@@ -383,6 +340,41 @@ fn run(
     })
 }
 
+/// Of a layer, up to now.
+#[derive(Default)]
+struct Digests<'a> {
+    content: FrameHash,
+    blob: FrameHash,
+    uncompressed_size: u64,
+    earlier: Option<&'a EarlierFrames>,
+    /// All frames up to now were copied. Those after one that was made again need not be where they were.
+    leads: bool,
+}
+
+impl Digests<'_> {
+    fn add(&mut self, frame: &Compressed) {
+        self.leads &= frame.is_copied;
+        let leading = frame.is_copied.then(|| self.earlier?.leading(frame.index)).flatten();
+        let mut content = frame.content();
+        // A tar is its own blob, and hashed once.
+        let mut blob = if frame.buffers.output.is_empty() { &[] } else { frame.blob() };
+        self.uncompressed_size += content.len() as u64;
+        if let Some(leading) = leading {
+            self.content.hash = leading.content.clone();
+            content = &[];
+            if self.leads {
+                self.blob.hash = leading.blob.clone();
+                blob = &[];
+            }
+        }
+        sha256::update_both([(&mut self.content.hash, content), (&mut self.blob.hash, blob)]);
+        if frame.recipe.is_some() {
+            self.content.note(frame.index);
+            self.blob.note(frame.index);
+        }
+    }
+}
+
 /// A digest over frames, and what it was behind each of those that lead.
 #[derive(Default)]
 struct FrameHash {
@@ -391,18 +383,10 @@ struct FrameHash {
 }
 
 impl FrameHash {
-    fn update(&mut self, bytes: &[u8]) {
-        self.hash.update(bytes);
-    }
-
-    fn go_on_from(&mut self, state: &Sha256) {
-        self.hash = state.clone();
-    }
-
-    /// Of the frame that was added last.
-    fn note(&mut self, index: u64, frame: &Frame) {
-        if frame.recipe.is_some() && self.states.len() as u64 == index {
-            self.states.push(running_hash::save(&self.hash));
+    /// That the frame which was added last can lead.
+    fn note(&mut self, index: u64) {
+        if self.states.len() as u64 == index {
+            self.states.push(sha256::save(&self.hash));
         }
     }
 }
@@ -463,8 +447,6 @@ struct Compressor<'a> {
     compression: Compression,
     path: &'a [u8],
     earlier: Option<&'a EarlierFrames>,
-    /// `None`: a frame will be missing.
-    hasher: Sender<Option<(u64, Arc<Frame>)>>,
     writer: Sender<Result<Compressed>>,
     home: Sender<Buffers>,
 }
@@ -487,9 +469,8 @@ impl Compressor<'_> {
         }
     }
 
-    /// Others wait for the frame that is missing now, and hold the buffers that the producer waits for.
+    /// The writer waits for the frame that is missing now, and holds the buffers that the producer waits for.
     fn give_up(&self, error: Error) {
-        let _ = self.hasher.send(None);
         let _ = self.writer.send(Err(error));
     }
 
@@ -517,46 +498,44 @@ impl Compressor<'_> {
             }
             holes.iter().try_for_each(|hole| hole.fill(content))?;
         }
-        let frame = Arc::new(Frame {
-            input: buffers.input,
-            length,
-            marks,
-            recipe: recipe.map(|recipe| recipe.digest),
-            is_copied: copied.is_some(),
-            output: RwLock::new(buffers.output),
-            home: self.home.clone(),
-        });
-        // Fails when the hasher has stopped, and whoever stopped it says why.
-        let _ = self.hasher.send(Some((index, Arc::clone(&frame))));
         let mut pieces = Vec::new();
-        let mut written = 0;
-        // Nobody else looks at it before it is compressed.
-        let mut room = frame.output.write().unwrap_or_else(PoisonError::into_inner);
+        let mut blob_length = 0;
+        let (content, room) = (&buffers.input[..length], &mut buffers.output);
         match (restored, self.compression.table()) {
-            (Some(length), _) => written = length,
+            (Some(length), _) => blob_length = length,
             (None, None) => {
-                let compressed = frames.compress(frame.bytes(), &mut room);
-                written = compressed.map_err(|error| self.failed(&error))?;
+                let compressed = frames.compress(content, room);
+                blob_length = compressed.map_err(|error| self.failed(&error))?;
             }
             (None, Some(table)) => {
-                for (range, is_content) in outline::pieces(&frame.marks, frame.length) {
-                    let bytes = &frame.bytes()[range];
-                    let compressed = frames.compress(bytes, &mut room[written..]);
+                for (range, is_content) in outline::pieces(&marks, length) {
+                    let bytes = &content[range];
+                    let compressed = frames.compress(bytes, &mut room[blob_length..]);
                     let length = compressed.map_err(|error| self.failed(&error))?;
                     let sums = is_content.then(|| outline::sums_of(bytes, table));
                     pieces.push(Piece { length, sums });
-                    written += length;
+                    blob_length += length;
                 }
             }
         }
-        let is_noted = frame.recipe.is_some() && self.compression.notes_frames();
+        let is_noted = recipe.is_some() && self.compression.notes_frames();
         let sum = match copied {
             Some(copied) => copied.sum,
-            None if is_noted => reuse::sum_of(&room[..written]),
+            None if is_noted => reuse::sum_of(&room[..blob_length]),
             None => 0,
         };
-        drop(room);
-        Ok(Compressed { index, frame, length: written, sum, pieces })
+        Ok(Compressed {
+            index,
+            buffers,
+            content_length: length,
+            blob_length,
+            sum,
+            marks,
+            pieces,
+            recipe: recipe.map(|recipe| recipe.digest),
+            is_copied: copied.is_some(),
+            home: self.home.clone(),
+        })
     }
 }
 
@@ -638,8 +617,7 @@ impl Output<'_> {
             waiting.insert(compressed.index, compressed);
             while let Some(ready) = waiting.remove(&next) {
                 if let Some(table) = &mut table {
-                    let frame = &ready.frame;
-                    table.add(frame.bytes(), &frame.marks, &ready.pieces, self.size)?;
+                    table.add(ready.content(), &ready.marks, &ready.pieces, self.size)?;
                 }
                 self.put_frame(ready)?;
                 next += 1;
@@ -661,17 +639,15 @@ impl Output<'_> {
         Ok((self.size, tail, self.notes))
     }
 
-    fn put_frame(&mut self, ready: Compressed) -> Result<()> {
-        if let Some(recipe) = &ready.frame.recipe
+    fn put_frame(&mut self, frame: Compressed) -> Result<()> {
+        if let Some(recipe) = &frame.recipe
             && self.compression.notes_frames()
         {
-            self.notes.add(recipe, self.size, ready.length, ready.sum);
+            self.notes.add(recipe, self.size, frame.blob_length, frame.sum);
         }
-        self.put_bytes(ready.bytes(&ready.frame.output()))?;
-        if self.compression != Compression::None {
-            // Fails when the hasher panicked, which shows when it is joined.
-            let _ = self.hasher.send(Put::Frame(ready));
-        }
+        self.put_bytes(frame.blob())?;
+        // Fails when the hasher panicked, which shows when it is joined.
+        let _ = self.hasher.send(Put::Frame(frame));
         Ok(())
     }
 

@@ -26,7 +26,6 @@ mod recompress;
 mod reconcile;
 mod remove;
 mod reuse;
-mod running_hash;
 mod same;
 mod settle;
 mod table;

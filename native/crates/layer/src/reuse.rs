@@ -24,9 +24,8 @@ use std::{
 
 use libdeflater::Crc;
 use sha2::Sha256;
+use tsbuild_sys::sha256::{self, STATE_BYTES, State};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
-
-use crate::running_hash::{self, STATE_BYTES, State};
 
 /// An earlier state of a layer.
 #[derive(Clone, Debug)]
@@ -131,7 +130,7 @@ fn read_notes(bytes: &[u8], end: u64) -> (HashMap<[u8; 32], EarlierFrame>, Vec<L
         let frame = EarlierFrame { offset, length: length as usize };
         by_recipe.insert(recipe, frame);
         if offset == leading_end
-            && let [Some(content), Some(blob)] = states.map(running_hash::resume)
+            && let [Some(content), Some(blob)] = states.map(sha256::resume)
         {
             leading.push(LeadingFrame { recipe, frame, sum, content, blob });
             leading_end += length;
@@ -456,7 +455,7 @@ mod tests {
     #[test]
     fn only_frames_without_a_gap_before_them_lead() {
         let bytes = *b"abcdefghi";
-        let state = |hashed: &[u8]| running_hash::save(&Sha256::new_with_prefix(hashed));
+        let state = |hashed: &[u8]| sha256::save(&Sha256::new_with_prefix(hashed));
         let notes = |second: u64| {
             let mut notes = Notes::default();
             notes.add(&[1; 32], 0, 3, sum_of(b"abc"));
@@ -468,7 +467,7 @@ mod tests {
         let earlier = noted("leading", &bytes, notes(3).into_bytes(&states, &states[..2]));
         let second = earlier.leading(1).unwrap();
         assert_eq!(second.recipe, [2; 32]);
-        assert_eq!(running_hash::save(&second.content), states[1]);
+        assert_eq!(sha256::save(&second.content), states[1]);
         let mut output = vec![0; 2];
         let copied = earlier.copy_leading(1, &mut output).unwrap();
         assert_eq!((copied.length, copied.sum), (3, sum_of(b"def")));

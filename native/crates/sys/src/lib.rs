@@ -19,6 +19,7 @@ pub mod root;
 pub mod scan;
 pub mod scan_json;
 pub mod seccomp;
+pub mod sha256;
 pub mod socket;
 pub mod spawn;
 pub mod terminal;
