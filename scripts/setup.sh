@@ -44,6 +44,7 @@ if $want_tests; then
   need pasta passt
   need linux.uml user-mode-linux
   need busybox busybox-static
+  need mkfs.xfs xfsprogs
   need jq jq
   need setfattr attr
   need setfacl acl

@@ -208,6 +208,8 @@ export interface Expectation {
 
 export interface CopyOptions {
   readonly root: string;
+  /** Where `root` is an overlay, its upper directory: the kernel clones into that, and into no overlay. */
+  readonly upper?: string;
   /** A directory that all sources are below; no link on their way is followed, whoever puts one there meanwhile. */
   readonly sourceRoot?: string;
   /** {@link CopyEntry} and {@link CopyBelow}, by `encodeCopyEntries`. */

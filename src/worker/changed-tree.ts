@@ -5,12 +5,14 @@ import type { WorkerContext } from './context.ts';
 
 export interface ChangedTree {
   readonly root: string;
+  /** As that of {@link Prepared}. */
+  readonly upper?: string;
   readonly owners: RecordedOwners;
 }
 
 /** Mounted, and good until a program runs in it. */
 export function changedTree(context: WorkerContext, prepared: Prepared): ChangedTree {
-  return { root: prepared.root(), owners: recordedOwners(context, prepared.owners) };
+  return { root: prepared.root(), upper: prepared.upper, owners: recordedOwners(context, prepared.owners) };
 }
 
 /** With one id every owner is recorded, otherwise only devices that cannot be made. */

@@ -237,6 +237,7 @@ class Placer {
       native().copyInto(
         {
           root: this.#root,
+          ...(this.#target.upper === undefined ? {} : { upper: this.#target.upper }),
           entries: encodeCopyEntries(entries),
           strict: this.#placing.followsDestination,
           ...(sourceRoot === undefined ? {} : { sourceRoot }),

@@ -13,6 +13,7 @@ const CHECKS = {
   crun: () => has('crun'),
   newuidmap: () => has('newuidmap'),
   busybox: () => has('busybox'),
+  'mkfs.xfs': () => has('mkfs.xfs'),
   skopeo: () => has('skopeo'),
   umoci: () => has('umoci'),
   'docker-registry': () => has('docker-registry'),

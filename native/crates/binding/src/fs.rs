@@ -217,6 +217,7 @@ pub fn scan_directories<'env>(
 #[napi(object)]
 pub struct CopyOptions {
     pub root: String,
+    pub upper: Option<String>,
     pub source_root: Option<String>,
     pub entries: Buffer,
     pub strict: Option<bool>,
@@ -245,6 +246,7 @@ pub fn copy_into<'env>(
     let index = index.map(NativeTreeIndex::shared);
     let mut options = sys::copy::CopyOptions {
         root: options.root.into(),
+        upper: options.upper.map(PathBuf::from),
         source_root: options.source_root.map(PathBuf::from),
         entries: Vec::new(),
         strict: options.strict.unwrap_or(false),

@@ -78,6 +78,7 @@ fn by_tree(entries: Vec<CopyEntry>, lowers: &[PathBuf], scratch: &Scratch) -> Wr
     .unwrap();
     let options = CopyOptions {
         root: root.clone(),
+        upper: Some(upper.clone()),
         source_root: None,
         entries,
         strict: true,

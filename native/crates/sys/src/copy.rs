@@ -111,6 +111,8 @@ pub struct CopyEntry {
 pub struct CopyOptions {
     /// Where to.
     pub root: PathBuf,
+    /// If that is an overlay, the directory in which its new files really lie: the kernel clones into these only.
+    pub upper: Option<PathBuf>,
     /// A directory that sources are below; no link on their way is followed.
     pub source_root: Option<PathBuf>,
     /// In this order.
@@ -143,15 +145,12 @@ pub fn copy_into(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Copied> {
     let root = Root::open(&options.root)?;
-    let source_root = match &options.source_root {
-        None => None,
-        Some(path) => {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let fd = rustix::fs::open(path, flags, Mode::empty())
-                .map_err(|error| Error::io("open", path, error))?;
-            Some(fd)
-        }
+    let open = |path: &PathBuf| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty()).map_err(|error| Error::io("open", path, error))
     };
+    let source_root = options.source_root.as_ref().map(open).transpose()?;
+    let upper = options.upper.as_ref().map(open).transpose()?;
     let mut copier = Copier {
         options,
         ledger: options.owners.as_ref().map(Ledger::open).transpose()?,
@@ -160,6 +159,7 @@ pub fn copy_into(
             None => Owners::new(),
         },
         root,
+        upper,
         source_root,
         cancel,
         directory_times: Vec::new(),
@@ -189,6 +189,7 @@ struct Copier<'a> {
     ledger: Option<Ledger>,
     source_owners: Owners,
     root: Root,
+    upper: Option<OwnedFd>,
     source_root: Option<OwnedFd>,
     cancel: &'a AtomicBool,
     directory_times: Vec<(PathBuf, i128)>,
@@ -466,7 +467,12 @@ impl Copier<'_> {
             Ok(())
         })?;
         let target = target.expect("it was created");
-        let size = self.copy_bytes(&source, &target, &stat, entry, shown)?;
+        let size = stat.st_size as u64;
+        let size = if size > 0 && self.clone_bytes(&source, &target, &stat, parent, name) {
+            size
+        } else {
+            self.copy_bytes(&source, &target, &stat, entry, shown)?
+        };
         if entry.expect.is_some() {
             let after = rustix::fs::fstat(&source)
                 .map_err(|error| Error::io("stat", &entry.source, error))?;
@@ -618,7 +624,43 @@ impl Copier<'_> {
         )
     }
 
-    /// Cloned where the filesystem can, else copied in the kernel, else by hand. Holes stay holes.
+    /// False where the filesystem cannot.
+    fn clone_bytes(
+        &mut self,
+        source: &OwnedFd,
+        target: &OwnedFd,
+        stat: &Stat,
+        parent: &Parent,
+        name: &OsStr,
+    ) -> bool {
+        if self.uncloned.contains(&stat.st_dev) {
+            return false;
+        }
+        let done = rustix::fs::ioctl_ficlone(target, source).is_ok()
+            || self
+                .open_in_upper(parent, name)
+                .is_some_and(|target| rustix::fs::ioctl_ficlone(target, source).is_ok());
+        if !done {
+            self.uncloned.insert(stat.st_dev);
+        }
+        done
+    }
+
+    /// The file that the overlay made a moment ago. It sees the size when attributes are set through it.
+    fn open_in_upper(&self, parent: &Parent, name: &OsStr) -> Option<OwnedFd> {
+        let upper = self.upper.as_ref()?;
+        let place = self.root.path_of(parent).ok()?;
+        rustix::fs::openat2(
+            upper,
+            Path::new(OsStr::from_bytes(&place)).join(name),
+            OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+        )
+        .ok()
+    }
+
+    /// Copied in the kernel, else by hand. Holes stay holes.
     fn copy_bytes(
         &mut self,
         source: &OwnedFd,
@@ -628,14 +670,6 @@ impl Copier<'_> {
         shown: &Path,
     ) -> Result<u64> {
         let size = stat.st_size as u64;
-        if size > 0 && !self.uncloned.contains(&stat.st_dev) {
-            match rustix::fs::ioctl_ficlone(target, source) {
-                Ok(()) => return Ok(size),
-                Err(_) => {
-                    self.uncloned.insert(stat.st_dev);
-                }
-            }
-        }
         // Blocks are counted in 512 bytes, whatever the filesystem's are.
         if (stat.st_blocks as u64).saturating_mul(512) < size
             && let Some(copied) = self.copy_segments(source, target, size, entry, shown)?
@@ -966,6 +1000,7 @@ mod tests {
     fn options(base: &Path, entries: Vec<CopyEntry>) -> CopyOptions {
         CopyOptions {
             root: base.join("root"),
+            upper: None,
             source_root: None,
             entries,
             strict: false,
