@@ -12,6 +12,7 @@ import { parseReference } from '../../../../src/oci/reference.ts';
 import { RegistryClient, type RegistryClientOptions } from '../../../../src/transport/registry/client.ts';
 import { fixedCredentials } from '../../../../src/transport/registry/credentials.ts';
 import type { TransferProgress } from '../../../../src/transport/registry/pull.ts';
+import { makeCompanyCa, serveTls } from '../../../support/company-ca.ts';
 import {
   fail,
   type Misbehaviour,
@@ -316,6 +317,17 @@ describe('several connections', () => {
     await expectWhole();
     expect(pieces(elsewhere).length).toBeGreaterThan(10);
     expect(asked(registry)).toEqual([]);
+  });
+
+  it('are encrypted as the first one is', async () => {
+    const registry = await start();
+    holdUpFirst(registry);
+    const ca = makeCompanyCa(directory);
+    await using listening = await serveTls(ca, Number(new URL(registry.origin).port));
+    const client = connect({ environment: { SSL_CERT_FILE: ca.path } });
+    await client.fetchBlob(parseReference(`localhost:${listening.port}/team/app:v1`), DESCRIPTOR, store);
+    await expectWhole();
+    expect(pieces(registry).length).toBeGreaterThan(10);
   });
 
   it('know no length where the server says none', async () => {
