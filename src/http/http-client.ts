@@ -192,16 +192,24 @@ export async function discardBody(response: HttpResponse): Promise<void> {
 /**
  * Hands on each piece of a body as it came, one after the other. Iterating over a stream makes one piece of all that wait, which copies them.
  *
+ * @param take - Ends the body, before its end, with `false`.
  * @throws what `take` throws, or why the body broke; `take` is done then.
  */
-export async function forEachPiece(body: Readable, take: (piece: Buffer) => Promise<void>): Promise<void> {
-  let taking = Promise.resolve();
+export async function forEachPiece(body: Readable, take: (piece: Buffer) => Promise<unknown>): Promise<void> {
+  let taking: Promise<unknown> = Promise.resolve();
   try {
     await new Promise<void>((resolve, reject) => {
       body.on('data', (piece: Buffer) => {
         body.pause();
         taking = take(piece);
-        taking.then(() => body.resume(), reject);
+        taking.then((more) => {
+          if (more === false) {
+            resolve();
+            body.destroy();
+          } else {
+            body.resume();
+          }
+        }, reject);
       });
       body.once('end', resolve);
       body.once('error', reject);

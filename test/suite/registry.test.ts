@@ -1,10 +1,11 @@
 /** What the client must do with any registry that follows the specification: the one of the tests, and a real one. */
 import { execFile, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { BlobStore } from '../../src/content/blob-store.ts';
 import { buildIndex } from '../../src/image/manifest.ts';
 import { validate } from '../../src/image/validate.ts';
@@ -16,6 +17,7 @@ import type { PushImage } from '../../src/transport/registry/push.ts';
 import { hasDockerRegistry, startDockerRegistry } from '../support/docker-registry.ts';
 import { type MadeImage, makeImage, makeLayer } from '../support/random-image.ts';
 import { TestRegistry } from '../support/registry.ts';
+import { startSlowProxy } from '../support/slow-proxy.ts';
 
 const AMD64 = parsePlatform('linux/amd64');
 
@@ -171,6 +173,34 @@ describe.each(implementations)('$name', ({ available, start }) => {
     await client.fetchBlob(reference, layer.descriptor, store, { onProgress: (event) => events.push(event) });
     expect(events.find(({ state }) => state === 'transfer')?.doneBytes).toBe(123_456);
     await store.verify(layer.descriptor.digest);
+  });
+
+  it('is read over several connections where each of them is slow', async () => {
+    const pieceBytes = 64 * 1024;
+    const layer = await makeLayer({ 'noise.bin': randomBytes(2_000_000) }, 'none');
+    const repository = 'team/slow';
+    await client.push(toPush(await makeImage([layer])), parseReference(`${registry.host}/${repository}:v1`));
+    await using proxy = await startSlowProxy(registry.host, { bytesPerSecond: 4e6, roundTripMs: 2 });
+    const slow = new RegistryClient({
+      backoffBaseMs: 5,
+      // What another connection brings here depends on what else this machine does.
+      ranges: { pieceBytes, leastGain: Number.NEGATIVE_INFINITY },
+    });
+    onTestFinished(() => slow.close());
+    const done: number[] = [];
+    await slow.fetchBlob(parseReference(`${proxy.host}/${repository}:v1`), layer.descriptor, store, {
+      onProgress: ({ doneBytes }) => done.push(doneBytes),
+    });
+    await store.verify(layer.descriptor.digest);
+    expect(done).toEqual(done.toSorted((a, b) => a - b));
+    expect(proxy.mostAtOnce).toBeGreaterThan(2);
+    const ranges = proxy.ranges
+      .map((range) => range.split('-').map(Number) as [number, number])
+      .toSorted(([a], [b]) => a - b);
+    expect(ranges.length).toBeGreaterThan(15);
+    for (const [index, [, last]] of ranges.entries()) {
+      expect(last + 1).toBe(ranges[index + 1]?.[0] ?? layer.descriptor.size);
+    }
   });
 
   it('says what it lacks', async () => {

@@ -29,6 +29,7 @@ import {
   pushImage,
   sendAhead,
 } from './push.ts';
+import { RangeLimits, type RangeSettings } from './ranges.ts';
 import { type PingCache, RegistrySession, rootsOf } from './session.ts';
 
 export interface RegistryClientOptions {
@@ -48,6 +49,8 @@ export interface RegistryClientOptions {
   readonly backoffBaseMs?: number;
   /** Transfers of blobs at once. @defaultValue 4 */
   readonly concurrency?: number;
+  /** How a large blob comes over several connections. */
+  readonly ranges?: Partial<RangeSettings>;
   /** @defaultValue 30 s */
   readonly connectTimeoutMs?: number;
   /** Without a byte for so long, a connection counts as broken. @defaultValue 5 min */
@@ -91,6 +94,7 @@ export class RegistryClient {
   readonly #concurrency: number;
   readonly #attempts: number;
   readonly #backoffBaseMs: number;
+  readonly #ranges: RangeLimits;
   readonly #warned = new Set<string>();
   readonly #onWarning: (text: string) => void;
 
@@ -101,6 +105,7 @@ export class RegistryClient {
     this.#limiter = new Limiter(this.#concurrency);
     this.#attempts = options.attempts ?? 5;
     this.#backoffBaseMs = options.backoffBaseMs ?? 500;
+    this.#ranges = new RangeLimits(options.ranges);
     this.#onWarning = (text) => {
       if (!this.#warned.has(text)) {
         this.#warned.add(text);
@@ -197,7 +202,14 @@ export class RegistryClient {
     });
     const sources = this.#sources(reference, true);
     await this.#limiter.run(
-      () => fetchBlob(sources, descriptor, store, { backoffBaseMs: this.#backoffBaseMs }, options),
+      () =>
+        fetchBlob(
+          sources,
+          descriptor,
+          store,
+          { backoffBaseMs: this.#backoffBaseMs, ranges: this.#ranges },
+          options,
+        ),
       options.signal,
     );
   }

@@ -14,6 +14,7 @@ import { type Digest, isDigest } from '../../oci/digest.ts';
 import { MAX_DOCUMENT_BYTES } from '../../oci/json-document.ts';
 import { parseManifestDocument } from '../../oci/manifest.ts';
 import { isForeignLayer, MANIFEST_ACCEPT } from '../../oci/media-type.ts';
+import { BlobRanges, type RangeLimits } from './ranges.ts';
 import { registryError } from './registry-error.ts';
 import type { RegistrySession } from './session.ts';
 
@@ -36,6 +37,11 @@ export interface PullSource {
   readonly session: RegistrySession;
   /** `?ns=docker.io`, for a mirror that is asked under another name than the registry's; or empty. */
   readonly query: string;
+}
+
+export interface PullSettings {
+  readonly backoffBaseMs: number;
+  readonly ranges: RangeLimits;
 }
 
 export interface FetchedDocument {
@@ -184,7 +190,7 @@ export async function fetchBlob(
   sources: readonly PullSource[],
   descriptor: Descriptor,
   store: BlobStore,
-  settings: { readonly backoffBaseMs: number },
+  settings: PullSettings,
   options: TransferOptions,
 ): Promise<void> {
   const { digest, size } = descriptor;
@@ -250,26 +256,39 @@ async function fetchFrom(
   descriptor: Descriptor,
   file: BlobFile,
   maxTries: number,
-  settings: { readonly backoffBaseMs: number },
+  settings: PullSettings,
   options: TransferOptions,
   report: (state: TransferProgress['state'], doneBytes: number) => void,
 ): Promise<void> {
   const { writer, restart } = file;
   let tries = 0;
   let restarted = false;
+  let several = false;
   for (;;) {
     const before = writer.offset;
     const resumed = before > 0;
     try {
       if (writer.offset < descriptor.size || descriptor.size === 0) {
-        await transfer(source, descriptor, file, maxTries, options, report);
+        const added = await transfer(
+          source,
+          descriptor,
+          file,
+          { ranges: !several && !restarted, maxTries },
+          settings,
+          options,
+          report,
+        );
+        several ||= added;
+        if (writer.offset < descriptor.size) {
+          continue;
+        }
       }
       await writer.commit();
       return;
     } catch (error) {
       options.signal?.throwIfAborted();
-      if (error instanceof IntegrityError && resumed && !restarted) {
-        // The bytes of an earlier try may be the wrong ones.
+      if (error instanceof IntegrityError && (resumed || several) && !restarted) {
+        // The bytes of an earlier try, or one of several ranges, may be the wrong ones.
         restarted = true;
         await restart();
         continue;
@@ -283,15 +302,21 @@ async function fetchFrom(
   }
 }
 
-/** One request; ends when the blob is complete, throws a retryable error when the connection broke before. */
+/**
+ * One request, and those that {@link BlobRanges} adds to it. Ends when the blob is complete, or when others were added and are no more; throws
+ * a retryable error when the connection broke before.
+ *
+ * @returns Whether others were added.
+ */
 async function transfer(
   source: PullSource,
   descriptor: Descriptor,
   { writer, restart }: BlobFile,
-  attempts: number,
+  { ranges, maxTries }: { readonly ranges: boolean; readonly maxTries: number },
+  settings: PullSettings,
   options: TransferOptions,
   report: (state: TransferProgress['state'], doneBytes: number) => void,
-): Promise<void> {
+): Promise<boolean> {
   const { session } = source;
   const doing = `pull ${session.host}/${session.repository}@${descriptor.digest}`;
   const start = writer.offset;
@@ -303,9 +328,10 @@ async function transfer(
     accept: [200, 206, 416],
     doing,
     signal: options.signal,
-    attempts,
+    attempts: maxTries,
   });
   let skip = 0;
+  let blob: BlobRanges | undefined;
   try {
     refuseEncoding(response, doing);
     if (response.status === 416) {
@@ -322,22 +348,38 @@ async function transfer(
       });
     }
     if (response.status === 206) {
-      checkContentRange(response, start, descriptor.size, doing);
+      checkContentRange(response, start, undefined, descriptor.size, doing);
     } else {
       // The server does not know Range, or does not want it: what we have comes again.
       skip = start;
       checkContentLength(response, descriptor, doing);
     }
+    const reading = new BlobRanges(settings.ranges, {
+      size: descriptor.size,
+      offset: start,
+      ranges: ranges && skip === 0 && header(response.headers, 'accept-ranges') !== 'none',
+      ask: askingForRanges(source, descriptor, response.url, doing),
+      write: async (bytes) => {
+        await writer.write(bytes);
+        report('transfer', writer.offset);
+      },
+      maxTries,
+      backoffBaseMs: settings.backoffBaseMs,
+      signal: options.signal,
+    });
+    blob = reading;
     await forEachPiece(response.body, async (piece) => {
       options.signal?.throwIfAborted();
       const fresh = skip >= piece.length ? undefined : piece.subarray(skip);
       skip = Math.max(0, skip - piece.length);
-      if (fresh !== undefined) {
-        await writer.write(fresh);
-        report('transfer', writer.offset);
-      }
+      const more = fresh === undefined || (await reading.take(fresh));
       giveBack(piece);
+      return more;
     });
+    if (reading.several) {
+      await reading.rest();
+      return true;
+    }
   } catch (error) {
     options.signal?.throwIfAborted();
     if (error instanceof RemoteError || error instanceof IntegrityError || error instanceof HostError) {
@@ -346,10 +388,53 @@ async function transfer(
     throw cutOff(response, doing, writer.offset, descriptor.size, error);
   } finally {
     response.body.destroy();
+    await blob?.end();
   }
   if (writer.offset < descriptor.size) {
     throw cutOff(response, doing, writer.offset, descriptor.size);
   }
+  return false;
+}
+
+/** How a place says that it gives nothing any more: signed URLs expire. */
+const GONE_STATUSES = [400, 401, 403, 404, 410];
+
+/** Asks where the first answer came from, which spares the registry a redirect for each piece. */
+function askingForRanges(
+  source: PullSource,
+  descriptor: Descriptor,
+  firstPlace: URL,
+  doing: string,
+): (start: number, end: number, signal: AbortSignal) => Promise<HttpResponse> {
+  const { session } = source;
+  let place = firstPlace;
+  return async (start, end, signal) => {
+    const ask = (target: string | URL, accept: readonly number[]) =>
+      session.send({
+        method: 'GET',
+        target,
+        headers: { range: `bytes=${start}-${end - 1}` },
+        scopes: [pullScope(session.repository)],
+        accept,
+        doing,
+        signal,
+        attempts: 1,
+      });
+    let response = await ask(place, [206, ...GONE_STATUSES]);
+    if (response.status !== 206) {
+      await discardBody(response);
+      response = await ask(await blobTarget(source, descriptor), [206]);
+      place = response.url;
+    }
+    try {
+      refuseEncoding(response, doing);
+      checkContentRange(response, start, end, descriptor.size, doing);
+    } catch (error) {
+      response.body.destroy();
+      throw error;
+    }
+    return response;
+  };
 }
 
 /** `urls` count for layers that registries do not keep, and for no others: a manifest could send us anywhere. */
@@ -362,13 +447,21 @@ async function blobTarget(source: PullSource, descriptor: Descriptor): Promise<s
   return `/v2/${session.repository}/blobs/${descriptor.digest}${source.query}`;
 }
 
-function checkContentRange(response: HttpResponse, start: number, size: number, doing: string): void {
+/** @param end - `undefined` for what was asked to the end, of which a part is fine too. */
+function checkContentRange(
+  response: HttpResponse,
+  start: number,
+  end: number | undefined,
+  size: number,
+  doing: string,
+): void {
   const value = header(response.headers, 'content-range') ?? '';
   const match = /^bytes (\d{1,16})-(\d{1,16})\/(\d{1,16}|\*)$/.exec(value.trim());
   const totalFits = match?.[3] === '*' || Number(match?.[3]) === size;
-  if (match === null || Number(match[1]) !== start || Number(match[2]) >= size || !totalFits) {
+  const endFits = end === undefined ? Number(match?.[2]) < size : Number(match?.[2]) === end - 1;
+  if (match === null || Number(match[1]) !== start || !endFits || !totalFits) {
     throw new RemoteError(
-      `cannot ${doing}: asked for the bytes from ${start} of ${size}, the server sent '${value.slice(0, 80)}'`,
+      `cannot ${doing}: asked for the bytes from ${start}${end === undefined ? '' : ` to ${end - 1}`} of ${size}, the server sent '${value.slice(0, 80)}'`,
       { code: 'E_REGISTRY', status: 206, method: 'GET', url: redactUrl(response.url) },
     );
   }

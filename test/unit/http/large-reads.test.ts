@@ -38,7 +38,7 @@ async function behindTls({ port }: URL): Promise<URL> {
   return new URL(`https://localhost:${listening.port}/`);
 }
 
-async function receive(url: URL, take: (piece: Buffer) => Promise<void>): Promise<void> {
+async function receive(url: URL, take: (piece: Buffer) => Promise<unknown>): Promise<void> {
   client ??= new HttpClient();
   const response = await client.send({ method: 'GET', url, headers: {} });
   await forEachPiece(response.body, take);
@@ -93,6 +93,16 @@ describe('forEachPiece', () => {
     });
     await expect(receiving).rejects.toBe(refusal);
     expect(taken).toBe(1);
+  });
+
+  it('ends a body of which its taker wants no more', async () => {
+    const url = await serve((_request, response) => void response.end(BODY));
+    let taken = 0;
+    await receive(url, async () => {
+      taken += 1;
+      return taken < 2;
+    });
+    expect(taken).toBe(2);
   });
 
   it('says that a body broke, when its taker is done', async () => {
