@@ -183,11 +183,15 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
     hung,
     unequal,
   };
-  console.error(
+  const lines = [
     `${row.id}: ${Object.entries(seconds)
       .map(([name, times]) => `${name} ${times.map((time) => time.toFixed(3)).join(' ')}`)
-      .join('; ')}${unequal.length === 0 ? '' : `; UNEQUAL: ${unequal.slice(0, 5).join(', ')}`}`,
-  );
+      .join('; ')}`,
+    ...Object.entries(unequal).flatMap(([name, all]) =>
+      all.slice(0, 5).map(({ path, ours, theirs }) => `  UNEQUAL in ${name}'s: ${path}: ${ours} | ${theirs}`),
+    ),
+  ];
+  console.error(lines.join('\n'));
   return measured;
 }
 
