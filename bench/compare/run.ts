@@ -19,7 +19,7 @@ import { differences } from './equal.ts';
 import { type Ground, makeGround } from './ground.ts';
 import type { Scale } from './inputs.ts';
 import { Hung, peakMemory, timeCommand } from './measure.ts';
-import type { Command, Peer, PeerName } from './peer.ts';
+import type { Peer, PeerName } from './peer.ts';
 import type { MeasuredRow, Results } from './results.ts';
 import { ROWS, type Row, type Surroundings } from './rows.ts';
 import { tsbuildPeer } from './tsbuild.ts';
@@ -120,7 +120,7 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
       directory,
       registry,
       build: async (build) => {
-        if ((await timed(peer.command(build))) === undefined) {
+        if ((await unlessHung(() => timeCommand(peer.command(build)))) === undefined) {
           await timeCommand(peer.command(build));
         }
       },
@@ -155,7 +155,7 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
         continue;
       }
       const before = peer.bytesWritten();
-      const time = await timed(peer.command(build));
+      const time = await unlessHung(() => timeCommand(peer.command(build)));
       if (time === undefined) {
         hung[peer.name] = (hung[peer.name] ?? 0) + 1;
         await peer.reset();
@@ -173,7 +173,10 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
   for (const [peer, at] of places) {
     const build = await row.round(at, rounds);
     if (peer.lacks(build) === undefined && hung[peer.name] === undefined) {
-      peakBytes[peer.name] = await peakMemory(peer.command(build), peer.servers);
+      const bytes = await unlessHung(() => peakMemory(peer.command(build), peer.servers));
+      if (bytes !== undefined) {
+        peakBytes[peer.name] = bytes;
+      }
     }
   }
   const unequal = await differences([...places.values()], row);
@@ -209,9 +212,9 @@ function keptRows(file: string): readonly MeasuredRow[] {
 }
 
 /** Undefined when it hung. */
-async function timed(command: Command): Promise<number | undefined> {
+async function unlessHung(measure: () => Promise<number>): Promise<number | undefined> {
   try {
-    return await timeCommand(command);
+    return await measure();
   } catch (error) {
     if (!(error instanceof Hung)) {
       throw error;
