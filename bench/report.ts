@@ -1,7 +1,14 @@
 /** docs/performance.md: its tables, between marks, and its plots, from the newest runs that are kept in bench/results/. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Curve, comparisonTable, growthPlot, ratioPlot, stagesTable } from './compare/page.ts';
+import {
+  type Curve,
+  comparisonTable,
+  differencesText,
+  growthPlot,
+  ratioPlot,
+  stagesTable,
+} from './compare/page.ts';
 import type { Results } from './compare/results.ts';
 import type { MeasuredStage } from './micro/measured-stage.ts';
 
@@ -33,7 +40,12 @@ export function performanceDocuments(): ReadonlyMap<string, string> {
   const stages = newest<readonly MeasuredStage[]>('stages.json');
   const growth = newest<Growth>('growth.json');
   let page = readFileSync(join(ROOT, PAGE), 'utf8');
-  page = between(page, 'comparison', `${comparedText(compared)}\n\n${comparisonTable(compared.content)}`);
+  const comparison = [
+    comparedText(compared),
+    comparisonTable(compared.content),
+    differencesText(compared.content),
+  ];
+  page = between(page, 'comparison', comparison.filter((text) => text !== '').join('\n\n'));
   page = between(page, 'stages', stagesTable(stages.content));
   page = between(page, 'growth', growthTable(growth.content));
   return new Map([

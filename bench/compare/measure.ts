@@ -14,9 +14,9 @@ const TIMEOUT_MS = 45_000;
 export class Hung extends Error {}
 
 /** Wall-clock seconds. @throws {Hung}; {Error} when it ends with anything but 0. */
-export async function timeCommand(command: Command): Promise<number> {
+export async function timeCommand(command: Command, timeoutMs = TIMEOUT_MS): Promise<number> {
   const start = performance.now();
-  await runCommand(command);
+  await runCommand(command, timeoutMs);
   return (performance.now() - start) / 1000;
 }
 
@@ -26,7 +26,7 @@ export async function timeCommand(command: Command): Promise<number> {
  */
 export async function peakMemory(command: Command, servers: readonly number[]): Promise<number> {
   let peak = 0;
-  await runCommand(command, (pid) => {
+  await runCommand(command, TIMEOUT_MS, (pid) => {
     const timer = setInterval(() => {
       peak = Math.max(peak, residentBytes([pid, ...servers]));
     }, SAMPLE_MS);
@@ -35,7 +35,11 @@ export async function peakMemory(command: Command, servers: readonly number[]): 
   return peak;
 }
 
-async function runCommand({ argv, env }: Command, watch?: (pid: number) => () => void): Promise<void> {
+async function runCommand(
+  { argv, env }: Command,
+  timeoutMs: number,
+  watch?: (pid: number) => () => void,
+): Promise<void> {
   const [program, ...args] = argv;
   const child = spawn(program, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
   const unwatch = child.pid === undefined ? undefined : watch?.(child.pid);
@@ -46,8 +50,11 @@ async function runCommand({ argv, env }: Command, watch?: (pid: number) => () =>
   let hung = false;
   const timer = setTimeout(() => {
     hung = true;
-    child.kill('SIGKILL');
-  }, TIMEOUT_MS);
+    // Those below it too: they work on, and hold its standard error open.
+    for (const pid of child.pid === undefined ? [] : withDescendants([child.pid])) {
+      killIfThere(pid);
+    }
+  }, timeoutMs);
   const status = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
@@ -55,7 +62,7 @@ async function runCommand({ argv, env }: Command, watch?: (pid: number) => () =>
   clearTimeout(timer);
   unwatch?.();
   if (hung) {
-    throw new Hung(`${argv.join(' ')} did not end in ${TIMEOUT_MS / 1000} s`);
+    throw new Hung(`${argv.join(' ')} did not end in ${timeoutMs / 1000} s`);
   }
   if (status !== 0) {
     throw new Error(`${argv.join(' ')} ended with ${status}:\n${said}`);
@@ -64,6 +71,10 @@ async function runCommand({ argv, env }: Command, watch?: (pid: number) => () =>
 
 /** Anonymous memory (proc_pid_statm(5): resident without shared) of these processes and their descendants. */
 function residentBytes(roots: readonly number[]): number {
+  return withDescendants(roots).reduce((bytes, pid) => bytes + anonymousBytes(pid), 0);
+}
+
+function withDescendants(roots: readonly number[]): readonly number[] {
   const children = new Map<number, number[]>();
   for (const name of readdirSync('/proc')) {
     const pid = Number(name);
@@ -72,13 +83,20 @@ function residentBytes(roots: readonly number[]): number {
       children.set(parent, [...(children.get(parent) ?? []), pid]);
     }
   }
-  let bytes = 0;
-  const left = [...roots];
-  for (let pid = left.pop(); pid !== undefined; pid = left.pop()) {
-    bytes += anonymousBytes(pid);
-    left.push(...(children.get(pid) ?? []));
+  const found = [...roots];
+  // It grows while it is walked.
+  for (const pid of found) {
+    found.push(...(children.get(pid) ?? []));
   }
-  return bytes;
+  return found;
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
+  }
 }
 
 function parentOf(pid: number): number {

@@ -1,12 +1,18 @@
 /** docs/performance.md and its plots, from raw runs. */
 import type { MeasuredStage } from '../micro/measured-stage.ts';
-import { type MeasuredRow, median, type Results } from './results.ts';
+import { type MeasuredRow, MOST_UNEQUAL, median, type Results } from './results.ts';
 
 const OTHERS = ['buildkit', 'buildah'] as const;
 
+type Other = (typeof OTHERS)[number];
+
+function othersOf({ peers }: Results): readonly Other[] {
+  return OTHERS.filter((name) => peers.some((peer) => peer.name === name));
+}
+
 /** The table of the page. */
 export function comparisonTable(results: Results): string {
-  const others = OTHERS.filter((name) => results.peers.some((peer) => peer.name === name));
+  const others = othersOf(results);
   const header = [
     'build',
     'tsbuild',
@@ -28,6 +34,19 @@ export function comparisonTable(results: Results): string {
     imagesText(row, others),
   ]);
   return [header, header.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
+
+/** What the table only counts, by builder; empty where there is nothing. */
+export function differencesText(results: Results): string {
+  return othersOf(results)
+    .flatMap((name) => {
+      const paths = new Set(
+        results.rows.flatMap(({ unequal }) => unequal[name] ?? []).map(({ path }) => path),
+      );
+      const text = [...paths].sort().map((path) => `\`${path}\``);
+      return paths.size === 0 ? [] : [`Paths that differ in ${name}'s images: ${text.join(', ')}.`];
+    })
+    .join('\n\n');
 }
 
 /** Rates, and how far each stage is from its limit: 1 is as fast. */
@@ -56,10 +75,18 @@ function ratioText(row: MeasuredRow, other: string): string {
 }
 
 function imagesText({ unequal, seconds }: MeasuredRow, others: readonly string[]): string {
-  if (!others.some((name) => seconds[name] !== undefined)) {
+  const compared = others.filter((name) => seconds[name] !== undefined);
+  if (compared.length === 0) {
     return '–';
   }
-  return unequal.length === 0 ? 'equal' : `${unequal.length} paths differ`;
+  const texts = compared.map((name) => {
+    const { length } = unequal[name] ?? [];
+    const count = length < MOST_UNEQUAL ? String(length) : `at least ${length}`;
+    return { name, text: length === 0 ? 'equal' : `${count} paths differ` };
+  });
+  return texts.every(({ text }) => text === 'equal')
+    ? 'equal'
+    : texts.map(({ name, text }) => `${name}: ${text}`).join('; ');
 }
 
 function hungText({ hung }: MeasuredRow, name: string): string {
@@ -94,38 +121,50 @@ const WIDTH = 860;
 const LABEL_WIDTH = 330;
 const BAR_HEIGHT = 12;
 const ROW_HEIGHT = 24;
+/** Of buildah's bar, which is below BuildKit's. */
+const SECOND_HEIGHT = 9;
 const TOP = 34;
 
-/** Ratios to BuildKit as bars on a logarithmic scale, each with its target as a line across. */
+/** Ratios to BuildKit as bars on a logarithmic scale, each with its target as a line across; where there is buildah, with a second bar. */
 export function ratioPlot(results: Results): string {
+  const second = othersOf(results).includes('buildah');
   const rows = results.rows.flatMap((row) => {
-    const value = ratio(row, 'buildkit');
-    return value === undefined ? [] : [{ row, value }];
+    const [value, below] = [ratio(row, 'buildkit'), ratio(row, 'buildah')];
+    return value === undefined && below === undefined ? [] : [{ row, value, below }];
   });
-  const most = Math.max(2, ...rows.map(({ row, value }) => Math.max(value, row.target ?? 0)));
-  const least = Math.min(0.5, ...rows.map(({ value }) => value));
+  const values = rows.flatMap(({ value, below }) => [value, below].filter((each) => each !== undefined));
+  const most = Math.max(2, ...values, ...rows.map(({ row }) => row.target ?? 0));
+  const least = Math.min(0.5, ...values);
   const x = (value: number) =>
     LABEL_WIDTH + ((WIDTH - LABEL_WIDTH - 60) * Math.log(value / least)) / Math.log(most / least);
-  const bars = rows.map(({ row, value }, index) => {
-    const y = TOP + index * ROW_HEIGHT;
+  const bar = (value: number, y: number, height: number, colour: string) => {
     const [from, to] = [Math.min(x(1), x(value)), Math.max(x(1), x(value))];
+    return [
+      `<rect x="${from.toFixed(1)}" y="${y}" width="${(to - from).toFixed(1)}" height="${height}" fill="${colour}"/>`,
+      `<text x="${(to + 6).toFixed(1)}" y="${y + height - 2}"${height === BAR_HEIGHT ? '' : ' font-size="10"'}>${value.toFixed(value < 10 ? 1 : 0)}</text>`,
+    ];
+  };
+  const rowHeight = ROW_HEIGHT + (second ? SECOND_HEIGHT : 0);
+  const bars = rows.map(({ row, value, below }, index) => {
+    const y = TOP + index * rowHeight;
     const target =
-      row.target === undefined
+      row.target === undefined || value === undefined
         ? ''
         : `<line x1="${x(row.target).toFixed(1)}" x2="${x(row.target).toFixed(1)}" y1="${y - 2}" y2="${y + BAR_HEIGHT + 2}" stroke="#b00" stroke-width="2"/>`;
     return [
       `<text x="${LABEL_WIDTH - 8}" y="${y + 10}" text-anchor="end">${escapeXml(row.title)}</text>`,
-      `<rect x="${from.toFixed(1)}" y="${y}" width="${(to - from).toFixed(1)}" height="${BAR_HEIGHT}" fill="${value >= 1 ? '#3a7' : '#c84'}"/>`,
-      `<text x="${(to + 6).toFixed(1)}" y="${y + 10}">${value.toFixed(value < 10 ? 1 : 0)}</text>`,
+      ...(value === undefined ? [] : bar(value, y, BAR_HEIGHT, value >= 1 ? '#3a7' : '#c84')),
       target,
+      ...(below === undefined ? [] : bar(below, y + BAR_HEIGHT + 1, SECOND_HEIGHT, '#9bd')),
     ].join('\n');
   });
-  const height = TOP + rows.length * ROW_HEIGHT + 8;
+  const height = TOP + rows.length * rowHeight + 8;
+  const legend = `BuildKit's time divided by tsbuild's (logarithmic); the red lines are targets${second ? "; in blue below it, buildah's" : ''}`;
   return svg(
     height,
     "BuildKit's time divided by tsbuild's",
     [
-      `<text x="${LABEL_WIDTH}" y="16">BuildKit's time divided by tsbuild's (logarithmic); the red lines are targets</text>`,
+      `<text x="${second ? 8 : LABEL_WIDTH}" y="16">${legend}</text>`,
       `<line x1="${x(1).toFixed(1)}" x2="${x(1).toFixed(1)}" y1="${TOP - 6}" y2="${height - 4}" stroke="#555"/>`,
       ...bars,
     ].join('\n'),

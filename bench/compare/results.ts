@@ -29,9 +29,18 @@ export interface MeasuredRow {
   readonly lacking: Readonly<Record<string, string>>;
   /** How often it did not end, and had to be. */
   readonly hung: Readonly<Record<string, number>>;
-  /** Paths that differ between the images of the builders. */
-  readonly unequal: readonly string[];
+  /** By builder that is not tsbuild: where its image differs from ours, {@link MOST_UNEQUAL} of them. Runs that found nothing may have `[]`. */
+  readonly unequal: Readonly<Record<string, readonly Difference[]>>;
 }
+
+export interface Difference {
+  readonly path: string;
+  readonly ours: string;
+  readonly theirs: string;
+}
+
+/** For a person to see where to look. */
+export const MOST_UNEQUAL = 20;
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((left, right) => left - right);

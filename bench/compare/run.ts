@@ -4,8 +4,8 @@
  *   npm run bench -- [--rows ID,…] [--rounds N] [--scale full|small] [--results DIRECTORY] [--work DIRECTORY]
  *
  * Needs `npm run build`. BuildKit is measured where `buildctl` and `buildkitd` are on PATH (or in BUILDKIT_BIN) or BUILDKIT_HOST names
- * a daemon. Raw runs go to a file of JSON in the directory of results, row by row; rows that are named take the place of theirs in the
- * file of the day. `npm run generate` makes docs/performance.md of the newest.
+ * a daemon, buildah where it is on PATH (as root). Raw runs go to a file of JSON in the directory of results, row by row; rows that are named
+ * take the place of theirs in the file of the day. `npm run generate` makes docs/performance.md of the newest.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,12 +13,13 @@ import { availableParallelism, cpus, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startDockerRegistry } from '../../test/support/docker-registry.ts';
+import { buildahPeer, findBuildah } from './buildah.ts';
 import { buildkitPeer, findBuildkit } from './buildkit.ts';
 import { differences } from './equal.ts';
-import { makeGround } from './ground.ts';
+import { type Ground, makeGround } from './ground.ts';
 import type { Scale } from './inputs.ts';
 import { Hung, peakMemory, timeCommand } from './measure.ts';
-import type { Command, Peer } from './peer.ts';
+import type { Peer, PeerName } from './peer.ts';
 import type { MeasuredRow, Results } from './results.ts';
 import { ROWS, type Row, type Surroundings } from './rows.ts';
 import { tsbuildPeer } from './tsbuild.ts';
@@ -50,8 +51,12 @@ try {
   const registry = await startDockerRegistry();
   cleanUps.push(() => registry[Symbol.asyncDispose]());
   const peers: Peer[] = [];
-  const ownGround = makeGround(work, 'tsbuild');
-  cleanUps.push(() => ownGround[Symbol.dispose]());
+  const groundOf = (name: PeerName): Ground => {
+    const ground = makeGround(work, name);
+    cleanUps.push(() => ground[Symbol.dispose]());
+    return ground;
+  };
+  const ownGround = groundOf('tsbuild');
   peers.push(tsbuildPeer(ownGround, versionOf('git', ['describe', '--always', '--dirty'])));
   const buildkit = findBuildkit();
   if (buildkit === undefined) {
@@ -59,11 +64,15 @@ try {
       'without BuildKit: buildctl and buildkitd are not on PATH (as root), and BUILDKIT_HOST names no daemon',
     );
   } else {
-    const ground = makeGround(work, 'buildkit');
-    cleanUps.push(() => ground[Symbol.dispose]());
-    const peer = await buildkitPeer(ground, buildkit);
+    const peer = await buildkitPeer(groundOf('buildkit'), buildkit);
     cleanUps.push(() => peer[Symbol.asyncDispose]());
     peers.push(peer);
+  }
+  const buildah = findBuildah();
+  if (buildah === undefined) {
+    console.error('without buildah: it is not on PATH (as root)');
+  } else {
+    peers.push(await buildahPeer(groundOf('buildah'), buildah));
   }
   const date = new Date().toISOString();
   const directory = join(values.results, `${date.slice(0, 10)}-${availableParallelism()}-cores`);
@@ -111,7 +120,7 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
       directory,
       registry,
       build: async (build) => {
-        if ((await timed(peer.command(build))) === undefined) {
+        if ((await unlessHung(() => timeCommand(peer.command(build)))) === undefined) {
           await timeCommand(peer.command(build));
         }
       },
@@ -146,7 +155,7 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
         continue;
       }
       const before = peer.bytesWritten();
-      const time = await timed(peer.command(build));
+      const time = await unlessHung(() => timeCommand(peer.command(build)));
       if (time === undefined) {
         hung[peer.name] = (hung[peer.name] ?? 0) + 1;
         await peer.reset();
@@ -164,7 +173,10 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
   for (const [peer, at] of places) {
     const build = await row.round(at, rounds);
     if (peer.lacks(build) === undefined && hung[peer.name] === undefined) {
-      peakBytes[peer.name] = await peakMemory(peer.command(build), peer.servers);
+      const bytes = await unlessHung(() => peakMemory(peer.command(build), peer.servers));
+      if (bytes !== undefined) {
+        peakBytes[peer.name] = bytes;
+      }
     }
   }
   const unequal = await differences([...places.values()], row);
@@ -183,11 +195,15 @@ async function measureRow(row: Row, peers: readonly Peer[], registry: string): P
     hung,
     unequal,
   };
-  console.error(
+  const lines = [
     `${row.id}: ${Object.entries(seconds)
       .map(([name, times]) => `${name} ${times.map((time) => time.toFixed(3)).join(' ')}`)
-      .join('; ')}${unequal.length === 0 ? '' : `; UNEQUAL: ${unequal.slice(0, 5).join(', ')}`}`,
-  );
+      .join('; ')}`,
+    ...Object.entries(unequal).flatMap(([name, all]) =>
+      all.slice(0, 5).map(({ path, ours, theirs }) => `  UNEQUAL in ${name}'s: ${path}: ${ours} | ${theirs}`),
+    ),
+  ];
+  console.error(lines.join('\n'));
   return measured;
 }
 
@@ -196,9 +212,9 @@ function keptRows(file: string): readonly MeasuredRow[] {
 }
 
 /** Undefined when it hung. */
-async function timed(command: Command): Promise<number | undefined> {
+async function unlessHung(measure: () => Promise<number>): Promise<number | undefined> {
   try {
-    return await timeCommand(command);
+    return await measure();
   } catch (error) {
     if (!(error instanceof Hung)) {
       throw error;
