@@ -95,13 +95,16 @@ export function findDriver(root: string): NvidiaDriver | undefined {
   if (kernelVersion === undefined && (versions.length === 0 || !hasNodes)) {
     return undefined;
   }
+  const libraries = has ? librariesOf(root, version) : [];
+  const beside = libraries.map(({ target }) => posix.join(posix.dirname(target), '../bin'));
+  const programDirs = [...new Set([...PROGRAM_DIRS, ...beside])];
   return {
     kind: 'linux',
     kernelVersion,
     version: has ? version : undefined,
     libraryVersions: versions,
-    libraries: has ? librariesOf(root, version) : [],
-    programs: has ? PROGRAMS.flatMap((name) => fileIn(root, PROGRAM_DIRS, name) ?? []) : [],
+    libraries,
+    programs: has ? PROGRAMS.flatMap((name) => programIn(root, programDirs, name) ?? []) : [],
     others: has ? [...firmwareOf(root, version), ...SOCKETS.flatMap((path) => fileAt(root, path) ?? [])] : [],
     nodes: nodesAt(
       root,
@@ -239,24 +242,25 @@ function firmwareOf(root: string, version: string): readonly DriverFile[] {
   return [];
 }
 
-function fileIn(root: string, directories: readonly string[], name: string): DriverFile | undefined {
-  for (const directory of directories) {
-    const found = fileAt(root, posix.join(directory, name));
-    if (found !== undefined) {
-      return found;
-    }
+/** Where the driver lies in a directory of its own, there may be a script in the usual ones that calls the program by its path there. */
+function programIn(root: string, directories: readonly string[], name: string): DriverFile | undefined {
+  const found = directories.flatMap((directory) => fileAt(root, posix.join(directory, name)) ?? []);
+  const program = found.find(({ source }) => isOwnElf(source)) ?? found[0];
+  if (program === undefined || PROGRAM_DIRS.includes(posix.dirname(program.target))) {
+    return program;
   }
-  return undefined;
+  // Where a PATH leads, and whoever lends it puts what is lent.
+  return { source: program.source, target: posix.join('/usr/bin', name) };
 }
 
 /** A library of this machine's own kind behind the path, links of the tree followed in the tree. */
 function realFile(root: string, path: string): string | undefined {
   const { path: real, stat } = resolved(root, path);
-  return stat?.isFile() === true && isOwnLibrary(join(root, real)) ? real : undefined;
+  return stat?.isFile() === true && isOwnElf(join(root, real)) ? real : undefined;
 }
 
 /** 32-bit libraries have the same names, in directories that are those of 64-bit ones elsewhere. */
-function isOwnLibrary(path: string): boolean {
+function isOwnElf(path: string): boolean {
   const header = Buffer.alloc(20);
   try {
     const file = openSync(path, 'r');

@@ -1,7 +1,10 @@
 /** An image with glibc's loader, ldconfig and programs of the test, from this machine's files: it needs no network. */
 import { execFileSync } from 'node:child_process';
-import { realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { busyboxPath } from './busybox.ts';
+
+/** Ubuntu's is a script that calls the program. */
+const LDCONFIG = existsSync('/sbin/ldconfig.real') ? '/sbin/ldconfig.real' : '/sbin/ldconfig';
 
 /**
  * As an expression of a definition file.
@@ -16,7 +19,7 @@ export function loaderExpression(
   const libraries = new Set([...Object.values(programs), ...lent].flatMap(neededBy));
   const copies = [
     [busyboxPath(), '/bin/sh'],
-    ['/sbin/ldconfig', '/sbin/ldconfig'],
+    [LDCONFIG, '/sbin/ldconfig'],
     ...Object.entries(programs).map(([name, path]) => [path, `/bin/${name}`]),
     ...[...libraries].map((path) => [realpathSync(path), path]),
   ].map(([from, to]) => `.addLocalFile(${JSON.stringify(from)}, ${JSON.stringify(to)}, { copy: true })`);

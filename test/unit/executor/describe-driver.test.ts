@@ -85,6 +85,24 @@ describe('files of the driver', () => {
     expect(programs).toEqual(['/usr/bin/nvidia-smi']);
   });
 
+  test('are programs beside the libraries, where those in the usual place only call them', async () => {
+    const own = 'usr/lib64/nvidia';
+    await using tree = await temporaryTree({
+      ...driverFiles([T4]),
+      [`${own}/libcuda.so.${DRIVER_VERSION}`]: ELF_HEADER,
+      [`${own}/libnvidia-ml.so.${DRIVER_VERSION}`]: ELF_HEADER,
+      'usr/bin/nvidia-smi': { text: '#!/bin/sh\nexec /usr/lib64/bin/nvidia-smi\n', mode: 0o755 },
+      'usr/lib64/bin/nvidia-smi': ELF_HEADER,
+      'usr/bin/nvidia-debugdump': ELF_HEADER,
+      'usr/lib64/bin/nvidia-debugdump': ELF_HEADER,
+    });
+    const at = (source: string, target: string) => ({ source: tree.path + source, target });
+    expect(findDriver(tree.path)?.programs).toEqual([
+      at('/usr/lib64/bin/nvidia-smi', '/usr/bin/nvidia-smi'),
+      at('/usr/bin/nvidia-debugdump', '/usr/bin/nvidia-debugdump'),
+    ]);
+  });
+
   test('are found where only the loader’s cache says so', async () => {
     await using tree = await temporaryTree({
       ...driverFiles([T4]),
