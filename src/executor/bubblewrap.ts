@@ -5,7 +5,7 @@ import { HostError } from '../errors.ts';
 import { DEFAULT_CAPABILITIES } from './capabilities.ts';
 import { findProgram } from './find-program.ts';
 import { mountWords } from './mount-words.ts';
-import type { Outcome, Sandbox, SandboxOptions, SandboxSpec } from './sandbox.ts';
+import type { Outcome, Sandbox, SandboxMount, SandboxOptions, SandboxSpec } from './sandbox.ts';
 import { INFO_FD, runStepProcess, type SandboxProgram } from './step-process.ts';
 import { COVERED, maskedPaths, readOnlyPaths } from './system-paths.ts';
 
@@ -26,8 +26,9 @@ export class Bubblewrap implements Sandbox {
   async run(spec: SandboxSpec): Promise<Outcome> {
     this.#program ??= findProgram('bwrap');
     const { launcher, devices } = this.#options;
+    const mounts = spec.mounts.filter((mount) => !isInProc(mount));
     return await runStepProcess(spec, {
-      entry: ['--root', spec.root, ...mountWords(spec, devices)],
+      entry: ['--root', spec.root, ...mountWords({ ...spec, mounts }, devices)],
       argv: [this.#program ?? 'bwrap', ...bubblewrapArguments(spec, launcher)],
       ...(spec.insecure === true ? {} : { covers: coveredInProc() }),
       childPid: (info) => {
@@ -86,6 +87,9 @@ function bubblewrapArguments(spec: SandboxSpec, launcher: string): string[] {
   if (insecure) {
     words.push(...COVERED.flatMap((path) => ['--bind-try', path, path]));
   }
+  words.push(
+    ...spec.mounts.filter(isInProc).flatMap(({ source = '', target }) => ['--ro-bind', source, target]),
+  );
   words.push('--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', spec.hostname);
   words.push('--die-with-parent', '--new-session');
   // Told nothing about them, it leaves root all that it has.
@@ -95,6 +99,11 @@ function bubblewrapArguments(spec: SandboxSpec, launcher: string): string[] {
   }
   words.push('--json-status-fd', String(INFO_FD), '--', launcher, 'step');
   return words;
+}
+
+/** What is mounted there before bubblewrap makes it would be below it, and its mountpoint in the step's layer. */
+function isInProc({ target }: SandboxMount): boolean {
+  return target.startsWith('/proc/');
 }
 
 function coveredInProc(): NonNullable<SandboxProgram['covers']> {

@@ -8,6 +8,7 @@ import { native } from '../native/addon.ts';
 import { DEFAULT_CAPABILITIES, heldCapabilities } from './capabilities.ts';
 import type { OwnDevices } from './own-devices.ts';
 import type { SandboxMount, SandboxSpec } from './sandbox.ts';
+import { NVIDIA_PARAMS } from './stage-devices.ts';
 import { COVERED, hostDevices, maskedPaths, readOnlyPaths } from './system-paths.ts';
 
 export interface BundleOptions {
@@ -79,9 +80,12 @@ export function makeBundle(directory: string, spec: SandboxSpec, options: Bundle
     const mounts = [
       ...deviceMounts(spec, bind, options, tmpfs),
       ...sysMounts(spec, bind, options),
-      ...spec.mounts.map((mount, index) =>
-        mountOf(mount, bind, options, () => tmpfs(`tmpfs-${index}`, 0o1777, mount.sizeBytes)),
-      ),
+      ...spec.mounts
+        // runc mounts on no file of `/proc` but a few that it knows. This one is a precaution: steps can make no nodes.
+        .filter(({ target }) => options.kind !== 'runc' || target !== NVIDIA_PARAMS)
+        .map((mount, index) =>
+          mountOf(mount, bind, options, () => tmpfs(`tmpfs-${index}`, 0o1777, mount.sizeBytes)),
+        ),
     ];
     writeFileSync(join(directory, 'config.json'), JSON.stringify(configOf(spec, options, mounts)));
     return bundle;

@@ -46,7 +46,8 @@ const PROGRAM_DIRS = [
 ];
 
 const COMPAT_DIR = '/usr/local/cuda/compat';
-const NVIDIA_PARAMS = '/proc/driver/nvidia/params';
+/** Tells the driver's libraries to make no nodes. */
+export const NVIDIA_PARAMS = '/proc/driver/nvidia/params';
 
 /** What is mounted in the image's own directories, whose mountpoints must be there. */
 export function deviceMounts(edits: DeviceEdits): StagedDevices['mounts'] {

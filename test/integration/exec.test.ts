@@ -266,6 +266,7 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'runc', 'crun', 'ssh
       expect(results.gpuAll).toEqual({
         lines: [
           '/dev/nvidia0 /dev/nvidia1 tool',
+          'covered',
           'touch: /run/tsbuild/devices/bin/nvidia-smi: Read-only file system',
           '0,1 compute,utility',
         ],
@@ -274,7 +275,7 @@ describe.runIf(canMakeUsers() && !lacks('busybox', 'bwrap', 'runc', 'crun', 'ssh
         layer: [],
       });
       expect(results.gpuType).toMatchObject({
-        lines: expect.arrayContaining(['/dev/nvidia0 tool', '0 compute,utility']),
+        lines: expect.arrayContaining(['/dev/nvidia0 tool', 'covered', '0 compute,utility']),
         warnings: [expect.stringContaining('gets nvidia.com/gpu=0 (model unknown)')],
         layer: [],
       });

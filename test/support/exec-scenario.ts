@@ -498,12 +498,14 @@ writeFileSync(
           containerPath: '/usr/bin/nvidia-smi',
           options: ['ro', 'bind'],
         },
+        // As the driver's parameters are: a file of the step's own `/proc`, one of the few that runc takes.
+        { hostPath: join(home, 'driver/tool'), containerPath: '/proc/uptime', options: ['ro', 'bind'] },
       ],
     },
   }),
 );
 const seeGpus =
-  'ls /dev/nvidia* | tr "\n" " "; nvidia-smi; touch $(command -v nvidia-smi) 2>&1; echo $NVIDIA_VISIBLE_DEVICES $NVIDIA_DRIVER_CAPABILITIES';
+  'ls /dev/nvidia* | tr "\n" " "; nvidia-smi; cmp /proc/uptime $(command -v nvidia-smi) && echo covered; touch $(command -v nvidia-smi) 2>&1; echo $NVIDIA_VISIBLE_DEVICES $NVIDIA_DRIVER_CAPABILITIES';
 const gpuEnv: ExecAction['env'] = [['NVIDIA_VISIBLE_DEVICES', 'all']];
 await run('gpuAll', seeGpus, { env: gpuEnv, gpus: [{ type: 'ANY', count: 2 }] });
 await run('gpuType', seeGpus, { env: gpuEnv, gpus: [{ type: 'H100', count: 1 }] });
