@@ -88,7 +88,9 @@ function bubblewrapArguments(spec: SandboxSpec, launcher: string): string[] {
     words.push(...COVERED.flatMap((path) => ['--bind-try', path, path]));
   }
   words.push(
-    ...spec.mounts.filter(isInProc).flatMap(({ source = '', target }) => ['--ro-bind', source, target]),
+    ...spec.mounts
+      .filter(isInProc)
+      .flatMap(({ source = '', target, readOnly }) => [readOnly ? '--ro-bind' : '--bind', source, target]),
   );
   words.push('--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', spec.hostname);
   words.push('--die-with-parent', '--new-session');

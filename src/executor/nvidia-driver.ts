@@ -245,7 +245,7 @@ function firmwareOf(root: string, version: string): readonly DriverFile[] {
 /** Where the driver lies in a directory of its own, there may be a script in the usual ones that calls the program by its path there. */
 function programIn(root: string, directories: readonly string[], name: string): DriverFile | undefined {
   const found = directories.flatMap((directory) => fileAt(root, posix.join(directory, name)) ?? []);
-  const program = found.find(({ source }) => isOwnElf(source)) ?? found[0];
+  const program = found.find(({ target }) => realFile(root, target) !== undefined) ?? found[0];
   if (program === undefined || PROGRAM_DIRS.includes(posix.dirname(program.target))) {
     return program;
   }
@@ -253,7 +253,7 @@ function programIn(root: string, directories: readonly string[], name: string): 
   return { source: program.source, target: posix.join('/usr/bin', name) };
 }
 
-/** A library of this machine's own kind behind the path, links of the tree followed in the tree. */
+/** A library or program of this machine's own kind behind the path, links of the tree followed in the tree. */
 function realFile(root: string, path: string): string | undefined {
   const { path: real, stat } = resolved(root, path);
   return stat?.isFile() === true && isOwnElf(join(root, real)) ? real : undefined;

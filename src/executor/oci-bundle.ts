@@ -81,7 +81,7 @@ export function makeBundle(directory: string, spec: SandboxSpec, options: Bundle
       ...deviceMounts(spec, bind, options, tmpfs),
       ...sysMounts(spec, bind, options),
       ...spec.mounts
-        // runc mounts on no file of `/proc` but a few that it knows. This one is a precaution: steps can make no nodes.
+        // runc mounts on no file of `/proc` but a few that it knows. This one is a precaution: nodes that a step makes do not open.
         .filter(({ target }) => options.kind !== 'runc' || target !== NVIDIA_PARAMS)
         .map((mount, index) =>
           mountOf(mount, bind, options, () => tmpfs(`tmpfs-${index}`, 0o1777, mount.sizeBytes)),
