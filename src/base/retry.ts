@@ -14,6 +14,14 @@ export function backoffMs(attempt: number, random: number, baseMs = BACKOFF_BASE
   return full / 2 + (full / 2) * random;
 }
 
+/** A broken transfer that brought this much on counts as a first try again. */
+const PROGRESS_BYTES = 1024 * 1024;
+
+/** Of a transfer, with the try that has just broken. @param tries - Before that. */
+export function triesOf(tries: number, broughtBytes: number): number {
+  return broughtBytes >= PROGRESS_BYTES ? 1 : tries + 1;
+}
+
 /** `Retry-After` in seconds or as an HTTP date, in milliseconds from `nowMs`; undefined when it says neither. */
 export function parseRetryAfter(value: string | undefined, nowMs: number): number | undefined {
   if (value === undefined) {

@@ -2,7 +2,7 @@
 
 import { delay } from '../../base/abort.ts';
 import { redactUrl } from '../../base/redact.ts';
-import { backoffMs } from '../../base/retry.ts';
+import { backoffMs, triesOf } from '../../base/retry.ts';
 import type { BlobStore } from '../../content/blob-store.ts';
 import type { BlobWriter } from '../../content/blob-writer.ts';
 import { HostError, IntegrityError, RemoteError } from '../../errors.ts';
@@ -49,8 +49,6 @@ export interface FetchedDocument {
   readonly bytes: Buffer;
 }
 
-/** A broken transfer that brought this much on counts as a first try again. */
-const PROGRESS_BYTES = 1024 * 1024;
 const MAX_TRIES = 5;
 
 /** The descriptor that a tag or digest has now, by HEAD; undefined when the answer does not say all of it. */
@@ -293,7 +291,7 @@ async function fetchFrom(
         await restart();
         continue;
       }
-      tries = writer.offset - before >= PROGRESS_BYTES ? 1 : tries + 1;
+      tries = triesOf(tries, writer.offset - before);
       if (!(error instanceof RemoteError && error.retryable) || tries >= maxTries) {
         throw error;
       }

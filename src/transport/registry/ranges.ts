@@ -5,7 +5,7 @@
  * Nothing here makes a download fail. Whatever goes wrong with a further connection, the blob goes on with one, from where it is.
  */
 import { delay } from '../../base/abort.ts';
-import { backoffMs } from '../../base/retry.ts';
+import { backoffMs, triesOf } from '../../base/retry.ts';
 import { RemoteError } from '../../errors.ts';
 import { forEachPiece, type HttpResponse } from '../../http/http-client.ts';
 import { giveBack } from '../../http/large-reads.ts';
@@ -48,8 +48,6 @@ const DEFAULTS: RangeSettings = {
 const HELPERS = 3;
 /** That are not being written yet, of all blobs: twice as many as helpers, so that a fast one need not wait for a slow one. */
 const PIECES_AHEAD = 6;
-/** A piece that broke and brought this much on counts as tried once. */
-const PROGRESS_BYTES = 1024 * 1024;
 
 /** What the blobs of one client share. */
 export class RangeLimits {
@@ -302,7 +300,7 @@ export class BlobRanges {
         if (stop.aborted || piece.arrived === piece.end) {
           return;
         }
-        tries = piece.arrived - before >= PROGRESS_BYTES ? 1 : tries + 1;
+        tries = triesOf(tries, piece.arrived - before);
         if (!isBreak(error) || tries >= maxTries) {
           this.#giveUp(piece);
           return;

@@ -9,7 +9,7 @@
 //! A compressor first reads what the producer left open (`late.rs`). What an earlier blob begins with as well is copied from it, and passes
 //! the hasher without being hashed (`reuse.rs`). A layer of one frame goes all of that way on the caller's thread.
 //!
-//! Both digests of a frame are taken at once, which on most processors costs as much as one of them (`sha256::update_both`).
+//! Both digests of a frame are taken at once, which with the SHA instructions of x86 costs hardly more than one of them (`sha256::update_both`).
 //!
 //! Every frame is compressed by itself, so neither the number of threads nor their timing can show in the bytes, and a
 //! frame whose input did not change compresses to the bytes that it had before. The number of buffers is fixed and

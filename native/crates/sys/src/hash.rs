@@ -14,7 +14,10 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result, check_cancel, sha256};
+use crate::{
+    Error, Result, check_cancel,
+    sha256::{self, BLOCK_BYTES},
+};
 
 /// What was read, and what the file was when it was read.
 #[derive(Debug, Clone)]
@@ -178,6 +181,7 @@ impl<'a> Queue<'a> {
                 (None, None) => break,
                 (Some(all), None) => first.update(all),
                 (None, Some(all)) => second.update(all),
+                // As long as both hashes are at the end of a block, both go on at once.
                 (Some(one), Some(other)) => match one.min(other) / BLOCK_BYTES * BLOCK_BYTES {
                     0 if one < other => first.update(one),
                     0 => second.update(other),
@@ -187,9 +191,6 @@ impl<'a> Queue<'a> {
         }
     }
 }
-
-/// Of SHA-256: as long as both hashes are at the end of one, both go on at once.
-const BLOCK_BYTES: usize = 64;
 
 /// One of the files that a thread hashes at a time.
 struct Lane<'a> {

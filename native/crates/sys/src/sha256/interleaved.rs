@@ -10,9 +10,7 @@ use std::arch::x86_64::{
 
 use sha2::{Digest, Sha256};
 
-use super::{State, Update, resume, save};
-
-const BLOCK_BYTES: usize = 64;
+use super::{BLOCK_BYTES, State, Update, resume, save};
 
 type Words = [u32; 8];
 

@@ -3,11 +3,13 @@
 #[cfg(target_arch = "x86_64")]
 mod interleaved;
 
-pub use sha2::Sha256;
 use sha2::{
-    Digest,
+    Digest, Sha256,
     digest::common::hazmat::{SerializableState, SerializedState},
 };
+
+/// What is hashed at a time.
+pub const BLOCK_BYTES: usize = 64;
 
 /// Bytes of a state: eight words and the count of blocks, with the low byte first, and what there is of the block that is not full, behind
 /// its length.
